@@ -1,0 +1,48 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`. Each makes the virtual environment itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help demo test lint format types unit docs bench clean
+
+help: ## What can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dify-exporter needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## An embedded Dify and the exporter on it, at http://127.0.0.1:9439
+	@$(BIN)/dify-exporter demo
+
+test: lint types unit ## Everything that has to hold: style, types, tests, coverage
+
+lint: $(READY) ## ruff and hadolint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
+
+format: $(READY) ## Let ruff set the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+unit: $(READY) ## pytest with branch coverage
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+docs: $(READY) ## Write the generated pages anew
+	$(BIN)/python -m exporter.metrics.docs
+
+bench: $(READY) ## The benchmarks of the README, ratios with both sides in one run
+	$(BIN)/python bench/run.py
+
+clean: ## Remove what make made
+	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,100 @@
+"""The configuration as the program uses it: checked, complete, durations in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Secret:
+    """A string that shows itself only to those who ask by name."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself. Put it into a header, nowhere else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A knowledge base of a server and what to watch in it."""
+
+    id: str
+    batches: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Dify server, how to reach it and how politely. Exactly one of the two keys is set."""
+
+    name: str
+    url: str
+    api_key: Secret | None = None
+    api_key_file: Path | None = None
+    requests_per_second: float = 5.0
+    concurrency: int = 2
+    timeout: float = 10.0
+    ca_file: Path | None = None
+    datasets: tuple[Dataset, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How often to ask. Seconds."""
+
+    interval: float = 15.0
+    max_interval: float = 60.0
+    settled_interval: float = 600.0
+    max_settled_interval: float = 21_600.0
+    detail_interval: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What goes into labels."""
+
+    document_name: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """Where to listen."""
+
+    listen_address: str = "0.0.0.0:9439"
+    telemetry_path: str = "/metrics"
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What to log and how."""
+
+    level: str = "info"
+    format: str = "logfmt"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that the config file says, with the defaults filled in."""
+
+    servers: tuple[Server, ...] = ()
+    polling: Polling = field(default_factory=Polling)
+    labels: Labels = field(default_factory=Labels)
+    web: Web = field(default_factory=Web)
+    log: Log = field(default_factory=Log)

@@ -1,0 +1,1 @@
+"""The upstream: a client for the knowledge API of Dify."""

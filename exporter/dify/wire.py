@@ -1,0 +1,85 @@
+"""The answers of the knowledge API, as far as the exporter reads them. Fields not named here are skipped unread.
+
+Null and missing are the same. Numbers may be ints or floats: the OpenAPI page and real servers differ.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+Number = int | float
+
+
+class IndexingItem(Struct, frozen=True, gc=False):
+    """A document in the answer of ``/datasets/{dataset_id}/documents/{batch}/indexing-status``."""
+
+    id: str
+    indexing_status: str
+    processing_started_at: Number | None = None
+    parsing_completed_at: Number | None = None
+    cleaning_completed_at: Number | None = None
+    splitting_completed_at: Number | None = None
+    completed_at: Number | None = None
+    paused_at: Number | None = None
+    stopped_at: Number | None = None
+    completed_segments: Number | None = None
+    total_segments: Number | None = None
+    error: str | None = None
+
+
+class IndexingStatus(Struct, frozen=True, gc=False):
+    """The whole answer. One item a document, in no particular order."""
+
+    data: list[IndexingItem]
+
+
+class Segmentation(Struct, frozen=True, gc=False):
+    """How text is cut. ``separator`` is the official name, ``delimiter`` what automatic rules of real servers hold."""
+
+    separator: str | None = None
+    delimiter: str | None = None
+    max_tokens: Number | None = None
+    chunk_overlap: Number | None = None
+
+
+class Rules(Struct, frozen=True, gc=False):
+    """The rules of a process rule; hierarchical documents have ``parent_mode`` and ``subchunk_segmentation``."""
+
+    segmentation: Segmentation | None = None
+    parent_mode: str | None = None
+    subchunk_segmentation: Segmentation | None = None
+
+
+class ProcessRule(Struct, frozen=True, gc=False):
+    """A process rule; ``{}`` occurs."""
+
+    mode: str | None = None
+    rules: Rules | None = None
+
+
+class DocumentDetail(Struct, frozen=True, gc=False):
+    """The answer of ``/datasets/{dataset_id}/documents/{document_id}?metadata=without``."""
+
+    id: str
+    name: str | None = None
+    data_source_type: str | None = None
+    doc_form: str | None = None
+    doc_language: str | None = None
+    created_from: str | None = None
+    indexing_status: str | None = None
+    display_status: str | None = None
+    error: str | None = None
+    created_at: Number | None = None
+    updated_at: Number | None = None
+    completed_at: Number | None = None
+    disabled_at: Number | None = None
+    indexing_latency: Number | None = None
+    tokens: Number | None = None
+    word_count: Number | None = None
+    hit_count: Number | None = None
+    segment_count: Number | None = None
+    average_segment_length: Number | None = None
+    enabled: bool | None = None
+    archived: bool | None = None
+    dataset_process_rule: ProcessRule | None = None
+    document_process_rule: ProcessRule | None = None

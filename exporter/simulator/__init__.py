@@ -1,0 +1,1 @@
+"""An embedded Dify, for demo, tests and benchmarks."""

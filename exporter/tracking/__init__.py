@@ -1,0 +1,1 @@
+"""What is watched, when it is asked for, and what is known of it."""
