@@ -1,0 +1,72 @@
+"""When to leave a server, or one knowledge base of it, in peace: its polls then fail at once, without a request."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from exporter.dify import Forbidden, RateLimited, Unauthorized, Unreachable
+from exporter.tracking.cadence import backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.config import Polling
+    from exporter.dify import DifyError
+    from exporter.tracking.targets import Target
+
+UNREACHED_TARGETS = 3
+"""So many targets in a row without an answer, and it is the server, not the target."""
+
+_SERVER = ""
+
+
+class Breaker:
+    """Remembers refusals: a wrong key, a rate limit, an unreachable server stop every poll, a 403 its dataset's.
+
+    When the time is over the next polls go through: they close it, or open it for longer.
+    """
+
+    def __init__(self, polling: Polling, *, random: Callable[[], float]) -> None:
+        self._polling = polling
+        self._random = random
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[int, float]] = {}
+        self._unreached: set[Target] = set()
+
+    def closed_until(self, target: Target, now: float) -> float | None:
+        """The instant before which ``target`` is not to be asked for; None: ask."""
+        if not self._open:
+            return None
+        until = max(self._open.get(scope, (0, 0.0))[1] for scope in (_SERVER, target.dataset_id))
+        return until if until > now else None
+
+    def answered(self, target: Target) -> None:
+        """The server answered: what was open is closed."""
+        if self._open or self._unreached:
+            with self._lock:
+                self._unreached.clear()
+                self._open.pop(_SERVER, None)
+                self._open.pop(target.dataset_id, None)
+
+    def failed(self, target: Target, error: DifyError, now: float) -> None:
+        """Learn from a failed request. One that began before the last refusal came teaches nothing new."""
+        with self._lock:
+            if isinstance(error, Unreachable):
+                self._unreached.add(target)
+                if len(self._unreached) < UNREACHED_TARGETS and _SERVER not in self._open:
+                    return
+                scope = _SERVER
+            elif isinstance(error, (Unauthorized, RateLimited)):
+                scope = _SERVER
+            elif isinstance(error, Forbidden):
+                scope = target.dataset_id
+            else:
+                self._unreached.clear()
+                return
+            failures, until = self._open.get(scope, (0, 0.0))
+            if until > now:
+                return
+            failures += 1
+            wait = max(backoff(failures, self._polling, random=self._random), error.retry_after or 0.0)
+            self._open[scope] = failures, now + wait

@@ -1,0 +1,74 @@
+"""The scheduled loop: a handful of jobs that only hand out work, driven by the ``schedule`` library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import schedule
+import structlog
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Sequence
+
+    from exporter.clock import Clock
+
+_log = structlog.get_logger(__name__)
+
+
+class Job(NamedTuple):
+    """Something to do every so many whole seconds. It must be short; longer work belongs into a thread."""
+
+    name: str
+    seconds: int
+    run: Callable[[], None]
+
+
+class Loop:
+    """Runs jobs until told to stop.
+
+    The library counts in local wall-clock time. Run the process in UTC: in a zone with daylight saving it would stand
+    still for an hour each autumn. A wall clock that is set back would have the same effect: then all jobs start anew.
+    """
+
+    def __init__(self, jobs: Sequence[Job], clock: Clock) -> None:
+        self._jobs = jobs
+        self._clock = clock
+        self._scheduler = schedule.Scheduler()
+        self._longest = max(job.seconds for job in jobs)
+        self._last_turn: float | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Run every job at once, then each at its pace, until ``stop`` is set."""
+        self._plan()
+        self._scheduler.run_all()
+        while not stop.is_set():
+            self.turn()
+            self._clock.wait(stop, max(0.0, min(self._idle(), self._longest)))
+
+    def turn(self) -> None:
+        """Run the jobs that are due."""
+        if not self._scheduler.jobs or self._idle() > self._longest:
+            self._plan()
+        self._scheduler.run_pending()
+        self._last_turn = self._clock.monotonic()
+
+    def seconds_since_turn(self) -> float:
+        """How long ago the loop turned last; 0 before it began."""
+        return 0.0 if self._last_turn is None else self._clock.monotonic() - self._last_turn
+
+    def _idle(self) -> float:
+        idle = self._scheduler.idle_seconds
+        return 0.0 if idle is None else idle
+
+    def _plan(self) -> None:
+        self._scheduler.clear()
+        for job in self._jobs:
+            self._scheduler.every(job.seconds).seconds.do(self._guarded, job)
+
+    def _guarded(self, job: Job) -> None:
+        """An exception would end the loop, and with it all monitoring: log it and go on."""
+        try:
+            job.run()
+        except Exception:  # noqa: BLE001 one bug must not end all polling
+            _log.exception("a job of the loop failed through a bug in the exporter: please report it", job=job.name)

@@ -1,0 +1,243 @@
+"""Polls the targets of one server: takes what is due, asks, hands the answer to the store, decides when to ask again.
+
+The one place where errors are caught.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import TYPE_CHECKING
+
+import structlog
+
+from exporter.dify import DifyError, NotFound, Stopped
+from exporter.tracking.breaker import Breaker
+from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone
+from exporter.tracking.model import STATUSES, ServerSchedule
+from exporter.tracking.reading import FINISHED
+from exporter.tracking.schedule import Schedule, next_due
+from exporter.tracking.targets import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from exporter.clock import Clock
+    from exporter.config import Polling
+    from exporter.dify import Client
+    from exporter.tracking.model import Kind, PollObserver, TargetState
+    from exporter.tracking.store import Applied, Store
+
+_log = structlog.get_logger(__name__)
+
+
+class Poller:
+    """The polls of one server. ``work`` may run in several threads at once, one request each."""
+
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        store: Store,
+        polling: Polling,
+        *,
+        observer: PollObserver,
+        clock: Clock,
+        after_poll: Callable[[], None] = lambda: None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """``after_poll`` is called after each poll, in the polling thread: rendering waits there."""
+        self.name = name
+        self.store = store
+        self.client = client
+        self.schedule = Schedule()
+        self._polling = polling
+        self._observer = observer
+        self._clock = clock
+        self._after_poll = after_poll
+        self._jitter = jitter
+        self._breaker = Breaker(polling, random=jitter)
+        self._lock = threading.Lock()
+        self._paces: dict[Target, Cadence] = {}
+        self._digests: dict[Target, bytes] = {}
+        self._unpolled: set[Target] = set()
+        self._trouble: str | None = None
+
+    def watch(self, targets: Iterable[Target]) -> None:
+        """Poll ``targets`` from now on."""
+        targets = list(targets)
+        self.store.add_targets(targets)
+        now = self._clock.monotonic()
+        for target in targets:
+            if target not in self.schedule:
+                self._paces[target] = Cadence()
+                self._unpolled.add(target)
+                self.schedule.put(target, now)
+
+    @property
+    def unpolled(self) -> int:
+        """How many targets have not been polled yet."""
+        return len(self._unpolled)
+
+    def has_due(self) -> bool:
+        """Whether there is something to poll now."""
+        return self.schedule.has_due(self._clock.monotonic())
+
+    def work(self, stop: threading.Event, *, on_more: Callable[[], None] = lambda: None) -> None:
+        """Poll until nothing is due any more or ``stop`` is set. ``on_more``: there is work for one more thread."""
+        while not stop.is_set():
+            taken = self.schedule.take(self._clock.monotonic())
+            if taken is None:
+                return
+            if self.has_due():
+                on_more()
+            try:
+                self._poll(*taken)
+            except Stopped:
+                self.schedule.done(*taken)
+                return
+            self._after_poll()
+
+    def snapshot(self) -> ServerSchedule:
+        """The schedule now, for the exporter's own metrics. Details that follow from batches are not targets."""
+        targets: dict[tuple[Kind, TargetState], int] = {}
+        with self._lock:
+            for target, pace in self._paces.items():
+                if target.kind != "detail":
+                    key = (target.metric_kind, pace.state)
+                    targets[key] = targets.get(key, 0) + 1
+        return ServerSchedule(self.name, self.schedule.lag(self._clock.monotonic()), targets)
+
+    def _poll(self, target: Target, due: float) -> None:
+        """Ask for one target, whatever comes of it, and put it back into the schedule."""
+        started = self._clock.monotonic()
+        pace = self._paces.get(target, Cadence())
+        closed_until = self._breaker.closed_until(target, started)
+        if closed_until is not None:
+            self.store.mark_unread([target])
+            self._put_back(target, pace, closed_until)
+            return
+        try:
+            applied = self._ask(target)
+        except DifyError as error:
+            pace = self._failed(target, pace, error)
+        except Stopped:
+            raise
+        except Exception:  # noqa: BLE001 one bug must not end all polling
+            _log.exception("poll failed through a bug in the exporter: please report it", **self._words(target))
+            self._observer.poll_failed(self.name, target.metric_kind, "internal")
+            pace = after_failure(pace, self._polling, retry_after=None, random=self._jitter)
+            self._digests.pop(target, None)
+            self.store.set_target(target, success=False, now=self._clock.time(), interval=pace.interval)
+        else:
+            answered = self._answered(target, pace, applied)
+            self._observer.polled(self.name, target.metric_kind)
+            self._put_back(target, answered, next_due(due, started, answered.interval) if answered else None)
+            return
+        self._observer.polled(self.name, target.metric_kind)
+        self._put_back(target, pace, self._clock.monotonic() + pace.interval)
+
+    def _put_back(self, target: Target, pace: Cadence | None, due: float | None) -> None:
+        with self._lock:
+            self._unpolled.discard(target)
+            if pace is None:
+                self._paces.pop(target, None)
+                self._digests.pop(target, None)
+            else:
+                self._paces[target] = pace
+        self.schedule.done(target, due)
+
+    def _ask(self, target: Target) -> Applied | None:
+        """Ask the server and hand the answer to the store. None: the same answer as last time, byte for byte."""
+        known = self._digests.get(target)
+        dataset_id = target.dataset_id
+        applied = None
+        if target.kind == "batch":
+            status = self.client.indexing_status(dataset_id, target.id, known=known)
+            if status.value is not None:
+                applied = self.store.apply_batch(dataset_id, target.id, status.value)
+            self._digests[target] = status.digest
+        else:
+            detail = self.client.document(dataset_id, target.id, known=known)
+            if detail.value is not None:
+                applied = self.store.apply_detail(dataset_id, detail.value, document_id=target.id)
+            self._digests[target] = detail.digest
+        return applied
+
+    def _answered(self, target: Target, pace: Cadence, applied: Applied | None) -> Cadence | None:
+        """Note an answer. The pace from now on, None: no further poll."""
+        self._breaker.answered(target)
+        self._server_says(accepted=True, trouble=None)
+        if pace.state in ("failing", "gone"):
+            _log.info("target answers again", failures=pace.failures, **self._words(target))
+        moved, settled = (applied.moved, applied.settled) if applied else (False, self._is_settled(target))
+        if applied:
+            now = self._clock.monotonic()
+            for dataset_id, document_id in applied.details:
+                self.schedule.put(Target("detail", dataset_id, document_id), now)
+        if target.kind == "detail":
+            return None if settled else Cadence(self._polling.detail_interval)
+        pace = after_answer(pace, self._polling, moved=moved, settled=settled)
+        self.store.set_target(target, success=True, now=self._clock.time(), interval=pace.interval)
+        return pace
+
+    def _failed(self, target: Target, pace: Cadence, error: DifyError) -> Cadence:
+        """Note a failure; the pace from now on."""
+        self._observer.poll_failed(self.name, target.metric_kind, error.reason)
+        self._breaker.failed(target, error, self._clock.monotonic())
+        self._server_says(accepted=error.accepted, trouble=None if error.accepted is not False else error.reason)
+        if isinstance(error, NotFound) and (error.gone or target.kind == "detail"):
+            if error.gone:
+                self._forget(target)
+            new = after_gone(pace, self._polling)
+        else:
+            new = after_failure(pace, self._polling, retry_after=error.retry_after, random=self._jitter)
+        if pace.state != new.state:
+            _log.warning(
+                "target is gone" if new.state == "gone" else "target cannot be read",
+                reason=error.reason,
+                error=str(error),
+                retry_in=round(new.interval),
+                **self._words(target),
+            )
+        self.store.set_target(target, success=False, now=self._clock.time(), interval=new.interval)
+        return new
+
+    def _forget(self, target: Target) -> None:
+        """Dify says that the target does not exist: its series end, and it is read anew should it return.
+
+        A document that its batch still names stays: servers before 1.5.1 have no details.
+        """
+        self._digests.pop(target, None)
+        if target.kind == "batch":
+            self.store.forget_batch(target.dataset_id, target.id)
+        elif target.kind == "document":
+            self.store.forget_document(target.dataset_id, target.id)
+
+    def _is_settled(self, target: Target) -> bool:
+        if target.kind == "batch":
+            batch = self.store.batch(target.dataset_id, target.id)
+            return batch is not None and all(
+                not count or status in FINISHED for status, count in zip(STATUSES, batch.counts, strict=True)
+            )
+        document = self.store.document(target.dataset_id, target.id)
+        return document is None or document.progress.status in FINISHED
+
+    def _server_says(self, *, accepted: bool | None, trouble: str | None) -> None:
+        """Note what the last request said of the server as a whole; a line in the log when that changes."""
+        self.store.set_server(up=accepted, version=self.client.version)
+        if accepted is None or trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble is None:
+            _log.info("server answers again", server=self.name)
+        else:
+            _log.error("server does not serve", server=self.name, reason=trouble)
+
+    def _words(self, target: Target) -> dict[str, str]:
+        return {
+            "server": self.name,
+            "kind": target.metric_kind,
+            "dataset_id": target.dataset_id,
+            "target": target.id,
+        }

@@ -1,0 +1,131 @@
+"""From the words of the API to the objects of the exporter. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, Detail, ProcessRule, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from exporter.dify import DocumentDetail, IndexingItem
+    from exporter.dify.wire import ProcessRule as WireRule
+    from exporter.tracking.model import Document, Number
+
+UNKNOWN = "unknown"
+
+FINISHED = frozenset({"completed", "error"})
+"""The statuses in which nothing moves any more, until somebody retries, updates or re-uploads."""
+
+_STATUSES = frozenset(STATUSES) - {UNKNOWN}
+_DISPLAY_STATUSES = frozenset(DISPLAY_STATUSES) - {UNKNOWN}
+_INDEX = {status: index for index, status in enumerate(STATUSES)}
+
+
+def read_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
+    """The progress that an item of indexing-status tells. ``unknown`` is called with the name of an unread field."""
+    status = item.indexing_status
+    if status not in _STATUSES:
+        unknown("indexing_status")
+        status = UNKNOWN
+    return Progress(
+        status,
+        item.processing_started_at,
+        item.parsing_completed_at,
+        item.cleaning_completed_at,
+        item.splitting_completed_at,
+        item.completed_at,
+        item.paused_at,
+        item.stopped_at,
+        item.completed_segments,
+        item.total_segments,
+        bool(item.error),
+    )
+
+
+def read_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detail:
+    """What the detail of a document tells beside its progress."""
+    display_status = detail.display_status or None
+    if display_status is not None and display_status not in _DISPLAY_STATUSES:
+        unknown("display_status")
+        display_status = UNKNOWN
+    return Detail(
+        name=detail.name or "",
+        data_source_type=detail.data_source_type or "",
+        doc_form=detail.doc_form or "",
+        doc_language=detail.doc_language or "",
+        created_from=detail.created_from or "",
+        display_status=display_status,
+        created_at=detail.created_at,
+        updated_at=detail.updated_at,
+        disabled_at=detail.disabled_at,
+        tokens=detail.tokens,
+        word_count=detail.word_count,
+        hit_count=detail.hit_count,
+        segment_count=detail.segment_count,
+        average_segment_length=detail.average_segment_length,
+        indexing_latency=detail.indexing_latency,
+        enabled=detail.enabled,
+        archived=detail.archived,
+        has_error=bool(detail.error),
+        rule=_read_rule(detail.document_process_rule) or _read_rule(detail.dataset_process_rule),
+    )
+
+
+def progress_of_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Progress | None:
+    """The progress that a detail tells, for a document whose batch is not known. None: it tells no status.
+
+    The detail never says ``paused`` in ``indexing_status``; its display status does.
+    """
+    status = detail.indexing_status
+    if not status:
+        return None
+    if status not in _STATUSES:
+        unknown("indexing_status")
+        status = UNKNOWN
+    if detail.display_status == "paused":
+        status = "paused"
+    return Progress(status, completed_at=detail.completed_at, has_error=bool(detail.error))
+
+
+def sum_batch(server: str, dataset_id: str, batch: str, documents: Iterable[Document]) -> Batch:
+    """The batch as the sum of its documents. Segments are None when no document tells any."""
+    counts = [0] * len(STATUSES)
+    ids: list[str] = []
+    segments: Number | None = None
+    completed: Number | None = None
+    for document in documents:
+        progress = document.progress
+        ids.append(document.document_id)
+        counts[_INDEX[progress.status]] += 1
+        if progress.total_segments is not None:
+            segments = (segments or 0) + progress.total_segments
+        if progress.completed_segments is not None:
+            completed = (completed or 0) + progress.completed_segments
+    return Batch(server, dataset_id, batch, tuple(sorted(ids)), tuple(counts), segments, completed)
+
+
+def _read_rule(rule: WireRule | None) -> ProcessRule | None:
+    """A rule, or None for the ``{}`` and null that occur.
+
+    Real servers write ``delimiter`` in automatic rules, the official page ``separator``. The official page has an
+    overlap only for subchunks, real servers for chunks too: the chunk's counts where there is one.
+    """
+    if rule is None or (not rule.mode and rule.rules is None):
+        return None
+    rules = rule.rules
+    chunk = rules.segmentation if rules else None
+    subchunk = rules.subchunk_segmentation if rules else None
+    separator = (chunk.separator if chunk.separator is not None else chunk.delimiter) if chunk else None
+    overlap = chunk.chunk_overlap if chunk else None
+    if overlap is None and subchunk:
+        overlap = subchunk.chunk_overlap
+    return ProcessRule(
+        mode=rule.mode or "",
+        separator=separator or "",
+        parent_mode=(rules.parent_mode if rules else None) or "",
+        max_tokens=chunk.max_tokens if chunk else None,
+        overlap_tokens=overlap,
+        subchunk_max_tokens=subchunk.max_tokens if subchunk else None,
+    )

@@ -1,0 +1,116 @@
+"""When to poll what: the due times of one server's targets. One entry a target, so nothing is queued twice."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.tracking.targets import Target
+
+TICK = 1.0
+"""Seconds between two looks at the schedule. A poll that is late by no more keeps its phase."""
+
+DETAIL_SHARE = 4
+"""While both wait, every fourth poll is a detail: progress comes first, details are never starved."""
+
+
+class Schedule:
+    """Due times on a monotonic clock. Thread-safe: workers take and put back, the tick looks."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._heaps: tuple[list[tuple[float, int, Target]], list[tuple[float, int, Target]]] = ([], [])
+        self._due: dict[Target, tuple[float, int]] = {}
+        self._taken: dict[Target, float] = {}
+        self._wanted: dict[Target, float] = {}
+        self._turns = 0
+        self._serial = 0
+
+    def put(self, target: Target, due: float) -> None:
+        """Set when ``target`` is due. Of two wishes while it is being polled the later poll keeps the earlier time."""
+        with self._lock:
+            if target in self._taken:
+                self._wanted[target] = min(due, self._wanted.get(target, due))
+            else:
+                self._push(target, due)
+
+    def done(self, target: Target, due: float | None) -> None:
+        """The poll of a taken ``target`` has ended; it is due again at ``due``, or never (None)."""
+        with self._lock:
+            if self._taken.pop(target, None) is None:
+                return
+            wanted = self._wanted.pop(target, None)
+            if wanted is not None:
+                due = wanted if due is None else min(due, wanted)
+            if due is not None:
+                self._push(target, due)
+
+    def drop(self, target: Target) -> None:
+        """Forget ``target``, also when it is being polled just now."""
+        with self._lock:
+            self._due.pop(target, None)
+            self._taken.pop(target, None)
+            self._wanted.pop(target, None)
+
+    def take(self, now: float) -> tuple[Target, float] | None:
+        """The target to poll now and its due time; None: nothing is due."""
+        with self._lock:
+            self._turns += 1
+            for heap in self._heaps if self._turns % DETAIL_SHARE else self._heaps[::-1]:
+                if self._peek(heap, now):
+                    due, _, target = heapq.heappop(heap)
+                    del self._due[target]
+                    self._taken[target] = due
+                    return target, due
+        return None
+
+    def has_due(self, now: float) -> bool:
+        """Whether ``take`` would find something."""
+        with self._lock:
+            return any(self._peek(heap, now) for heap in self._heaps)
+
+    def lag(self, now: float) -> float:
+        """Seconds by which the most overdue target is late, those in work included."""
+        with self._lock:
+            firsts = [heap[0][0] for heap in self._heaps if self._tidy(heap)]
+            return max(0.0, now - min([*firsts, *self._taken.values()], default=now))
+
+    def next_due(self) -> float | None:
+        """When the next target is due; None with an empty schedule."""
+        with self._lock:
+            firsts = [heap[0][0] for heap in self._heaps if self._tidy(heap)]
+            return min(firsts, default=None)
+
+    def __len__(self) -> int:
+        return len(self._due) + len(self._taken)
+
+    def __contains__(self, target: Target) -> bool:
+        return target in self._due or target in self._taken
+
+    def _push(self, target: Target, due: float) -> None:
+        self._serial += 1
+        self._due[target] = (due, self._serial)
+        heapq.heappush(self._heaps[target.kind == "detail"], (due, self._serial, target))
+
+    def _tidy(self, heap: list[tuple[float, int, Target]]) -> bool:
+        """Drop entries that were overtaken by a newer wish. True when one is left."""
+        while heap:
+            _, serial, target = heap[0]
+            current = self._due.get(target)
+            if current is not None and current[1] == serial:
+                return True
+            heapq.heappop(heap)
+        return False
+
+    def _peek(self, heap: list[tuple[float, int, Target]], now: float) -> bool:
+        return self._tidy(heap) and heap[0][0] <= now
+
+
+def next_due(due: float, started: float, interval: float) -> float:
+    """When a target is due again that was due at ``due`` and polled at ``started``: no drift while polls are punctual.
+
+    A poll that was later than a tick (the budget was used up, the server hung) moves the phase, so that load spreads.
+    """
+    return max(due, started - TICK) + interval
