@@ -1,1 +1,18 @@
-"""The HTTP side of the exporter."""
+"""The HTTP side: the routes and the server that carries them."""
+
+from exporter.web.address import ListenAddress, ListenError, parse_listen_address
+from exporter.web.routes import Check, Facts, create_app
+from exporter.web.scrape import Page, PageSource
+from exporter.web.server import WebServer
+
+__all__ = [
+    "Check",
+    "Facts",
+    "ListenAddress",
+    "ListenError",
+    "Page",
+    "PageSource",
+    "WebServer",
+    "create_app",
+    "parse_listen_address",
+]

@@ -1,0 +1,39 @@
+# docker build --build-arg VERSION=… --build-arg REVISION="$(git rev-parse HEAD)" --tag dify-exporter .
+
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY constraints.txt ./
+RUN python -m pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt hatchling
+COPY pyproject.toml README.md LICENSE ./
+COPY exporter ./exporter
+RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
+    && python -m venv --without-pip /opt/dify-exporter \
+    && python -m pip --python /opt/dify-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
+        --constraint constraints.txt dist/*.whl
+
+FROM python:3.13-slim
+ARG VERSION=""
+ARG REVISION=""
+ARG SOURCE=""
+LABEL org.opencontainers.image.title="dify-exporter" \
+      org.opencontainers.image.description="Prometheus exporter for the knowledge bases of Dify" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"
+# Nothing is written outside volumes (the bytecode was compiled above), so the root file system can be read-only.
+# The schedule computes with local time: only in UTC does it never stand still.
+ENV PATH="/opt/dify-exporter/bin:${PATH}" \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    TZ=UTC
+COPY --from=build /opt/dify-exporter /opt/dify-exporter
+# Numeric, so that Kubernetes can tell that it is not root.
+USER 65532:65532
+EXPOSE 9439
+STOPSIGNAL SIGTERM
+# Asks the default port, and no proxy of the environment. Another listen address needs another check.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
+    CMD ["python", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 9439, timeout=4); c.request('GET', '/-/healthy'); sys.exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["dify-exporter"]
+CMD ["run", "--config.file=/etc/dify-exporter/config.yaml"]

@@ -1,0 +1,76 @@
+"""The landing page: what this is, how it is, where to go. No script, nothing from elsewhere."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_STYLE: Final = """
+:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --page: #fff; --link: #0969da;
+  --good: #1a7f37; --bad: #bc4c00; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --page: #0d1117; --link: #4493f8;
+    --good: #3fb950; --bad: #f0883e; }
+}
+body { margin: 0 auto; max-width: 42rem; padding: 3rem 1.25rem; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.75rem; }
+h1 small { color: var(--soft); font-size: 1rem; font-weight: normal; }
+p { margin: .25rem 0 2rem; color: var(--soft); }
+dl { display: grid; grid-template-columns: max-content 1fr; margin: 0; border-top: 1px solid var(--line); }
+dt, dd { margin: 0; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+dt { padding-right: 2rem; }
+dd { overflow-wrap: anywhere; }
+a { color: var(--link); }
+.good { color: var(--good); }
+.bad { color: var(--bad); }
+"""
+
+
+def landing_page(
+    *, version: str, links: Mapping[str, str], verdicts: Mapping[str, str | None], facts: Mapping[str, object]
+) -> str:
+    """The page as HTML. A verdict None is good; every value is shown as it is, markup in it is not.
+
+    Links are absolute paths and become relative ones, so that they hold behind a proxy's prefix too.
+    """
+    linked = [_linked(name, path, verdicts) for name, path in links.items()]
+    rows = "\n".join([*linked, *(_row(escape(name), escape(str(value))) for name, value in facts.items())])
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>dify-exporter</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>dify-exporter <small>{escape(version)}</small></h1>
+<p>Prometheus exporter for the knowledge bases of Dify</p>
+<dl>
+{rows}
+</dl>
+</main>
+</body>
+</html>
+"""
+
+
+def _linked(name: str, path: str, verdicts: Mapping[str, str | None]) -> str:
+    link = f'<a href="{escape("." + path)}">{escape(name)}</a>'
+    if name not in verdicts:
+        return _row(link, escape(path))
+    wrong = verdicts[name]
+    return _row(link, '<span class="good">yes</span>' if wrong is None else f'<span class="bad">{escape(wrong)}</span>')
+
+
+def _row(term: str, description: str) -> str:
+    return f"<dt>{term}</dt><dd>{description}</dd>"

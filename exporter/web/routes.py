@@ -1,0 +1,99 @@
+"""The routes: metrics, health, readiness and the landing page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from exporter.web.landing import CONTENT_SECURITY_POLICY, landing_page
+from exporter.web.scrape import scrape_endpoint
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from exporter.web.scrape import PageSource
+
+HEALTHY_PATH: Final = "/-/healthy"
+READY_PATH: Final = "/-/ready"
+
+Check = Callable[[], str | None]
+"""None when all is well, else what is wrong, in one line. Runs on the event loop: must not wait for anything."""
+
+Facts = Callable[[], Mapping[str, object]]
+"""What the landing page tells of the process: name and value, in order. Runs on the event loop too."""
+
+_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
+_SECURITY = {"X-Content-Type-Options": "nosniff"}
+
+
+def create_app(
+    source: PageSource,
+    *,
+    telemetry_path: str,
+    version: str,
+    healthy: Check,
+    ready: Check,
+    facts: Facts = dict,
+) -> Starlette:
+    """The web application. With ``telemetry_path`` "/" there is no landing page.
+
+    ValueError when the telemetry path is no path or belongs to another route.
+    """
+    if not _PATH.fullmatch(telemetry_path) or telemetry_path in {HEALTHY_PATH, READY_PATH}:
+        raise ValueError(f"telemetry path {telemetry_path!r}: write a path such as /metrics, not that of another page")
+
+    async def health(_request: Request) -> Response:
+        return _verdict(healthy(), good="dify-exporter is healthy.")
+
+    async def readiness(_request: Request) -> Response:
+        return _verdict(ready(), good="dify-exporter is ready.")
+
+    async def landing(_request: Request) -> Response:
+        page = landing_page(
+            version=version,
+            links={"Metrics": telemetry_path, "Healthy": HEALTHY_PATH, "Ready": READY_PATH},
+            verdicts={"Healthy": healthy(), "Ready": ready()},
+            facts=facts(),
+        )
+        headers = {**_SECURITY, "Content-Security-Policy": CONTENT_SECURITY_POLICY, "Referrer-Policy": "no-referrer"}
+        return Response(page, media_type="text/html", headers=headers)
+
+    routes = [
+        Route(telemetry_path, scrape_endpoint(source), methods=["GET"]),
+        Route(HEALTHY_PATH, health, methods=["GET"]),
+        Route(READY_PATH, readiness, methods=["GET"]),
+    ]
+    if telemetry_path != "/":
+        routes.append(Route("/", landing, methods=["GET"]))
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse, Exception: _fail})
+    app.router.redirect_slashes = False  # a redirect would repeat the Host header, which anyone can write
+    return app
+
+
+def _text(text: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(text + "\n", status, headers={**_SECURITY, **(headers or {})})
+
+
+def _verdict(wrong: str | None, *, good: str) -> Response:
+    return _text(good, HTTPStatus.OK) if wrong is None else _text(wrong, HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    """404 and 405, the latter with the methods that would do."""
+    if not isinstance(error, HTTPException):  # pragma: no cover - Starlette hands over what is registered
+        raise error
+    allow = (error.headers or {}).get("Allow", "")
+    headers = {"Allow": ", ".join(sorted(allow.split(", ")))} if allow else {}
+    return _text(error.detail, error.status_code, headers)
+
+
+async def _fail(_request: Request, _error: Exception) -> Response:
+    """500. The error itself goes to the log: it may tell more than a stranger should know."""
+    return _text("Internal Server Error: the log tells more.", HTTPStatus.INTERNAL_SERVER_ERROR)
