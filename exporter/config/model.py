@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from exporter.config.problems import Problem
+
 
 class Secret:
     """A string that shows itself only to those who ask by name."""
@@ -91,10 +93,14 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that the config file says, with the defaults filled in."""
+    """Everything that the config file says, with the defaults filled in.
+
+    ``warnings``: what is allowed and hardly meant; not part of what makes two configurations equal.
+    """
 
     servers: tuple[Server, ...] = ()
     polling: Polling = field(default_factory=Polling)
     labels: Labels = field(default_factory=Labels)
     web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -1,0 +1,46 @@
+"""What is wrong with a configuration: all of it at once, each with its place and the remedy, never with a secret."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_KEY_LIKE = re.compile(r"(dataset|app)-", re.IGNORECASE)
+_MAX_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong (or, as a warning, useless) at one place. ``path`` is "" for the file as a whole."""
+
+    file: str
+    line: int | None
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``problems`` has at least one entry; the text is one line for each."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class Invalid(ValueError):
+    """A value is refused. The text goes on from the value: "is not a UUID; …". It never holds the value itself."""
+
+
+def show(text: str) -> str:
+    """``text`` quoted for a message: escaped, cut, and masked where it looks like an API key in the wrong place."""
+    if _KEY_LIKE.search(text):
+        return "'…'"
+    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")

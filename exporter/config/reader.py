@@ -1,0 +1,198 @@
+"""Walks a tree along the table of keys and collects everything that is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.config.problems import Invalid, Problem, show
+from exporter.config.schema import TEXT, Given, ListOf, Section, Value
+from exporter.config.tree import Mapping, Scalar, Sequence
+from exporter.config.variables import expand
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as Environment
+    from pathlib import Path
+
+    from exporter.config.tree import Node
+
+MAX_PROBLEMS: Final = 1000
+MAX_VALUES: Final = 1_000_000
+_MAX_GUESSED: Final = 40
+
+Place = tuple[str | int, ...]
+
+BROKEN: Final[Any] = object()
+"""Stands for a value that was refused."""
+
+_WORDS = {
+    "integer": "a number",
+    "number": "a number",
+    "boolean": "a yes or no",
+    "date": "a date",
+}
+
+
+class Overflow(Exception):
+    """So much is wrong, or anchors multiply so much, that reading on serves nobody. The last problem says so."""
+
+
+class Reader:
+    """Reads one file; ``problems`` and ``warnings`` grow as it goes."""
+
+    def __init__(self, file: str, folder: Path, environ: Environment[str, str]) -> None:
+        self._file = file
+        self._folder = folder
+        self._environ = environ
+        self._left = MAX_VALUES
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def read(self, node: Node, kind: Value | ListOf | Section, place: Place = (), seen: _Seen | None = None) -> Any:
+        """The value of ``node``, or ``BROKEN``. ``seen``: the items before it in a list. Raises ``Overflow``."""
+        self._left -= 1
+        if self._left < 0:
+            self._refuse(node.line, place, f"holds more than {MAX_VALUES} values, counting each use of an anchor")
+            raise Overflow
+        match kind:
+            case Value():
+                return self._value(node, kind, place, seen)
+            case ListOf():
+                return self._list(node, kind, place)
+            case Section():
+                return self._section(node, kind, place, seen)
+
+    def _refuse(self, line: int, place: Place, message: str) -> None:
+        self.problems.append(Problem(self._file, line, _render(place), message))
+        if len(self.problems) >= MAX_PROBLEMS:
+            self.problems.append(
+                Problem(self._file, None, "", f"more than {MAX_PROBLEMS} problems: the rest is not shown")
+            )
+            raise Overflow
+
+    def _value(self, node: Node, kind: Value, place: Place, seen: _Seen | None) -> Any:
+        if not isinstance(node, Scalar):
+            found = "a list" if isinstance(node, Sequence) else "a mapping"
+            self._refuse(node.line, place, f"is {found}: write one value ({kind.name})")
+            return BROKEN
+        try:
+            value = kind.parse(self._text(node, kind))
+            if kind.check_file:
+                value = self._folder / value
+                kind.check_file(value)
+            if seen is not None:
+                seen.note(value, node.line)
+        except Invalid as refused:
+            shown = f"{show(node.text)} " if kind.echo and node.text else ""
+            self._refuse(node.line, place, f"{shown}{refused}")
+            return BROKEN
+        return value
+
+    def _text(self, node: Scalar, kind: Value) -> str:
+        if node.kind == "null":
+            raise Invalid("has no value: give it one or remove it")
+        if node.kind != "text":
+            if node.kind not in kind.accepts:
+                raise Invalid(_wrong_kind(node, kind))
+            return node.text
+        if "${" in node.text:
+            return _encodable(expand(node.text, self._environ))
+        if "text" not in kind.accepts:
+            raise Invalid(_wrong_kind(node, kind))
+        return _encodable(node.text)
+
+    def _list(self, node: Node, kind: ListOf, place: Place) -> Any:
+        if isinstance(node, Scalar) and node.kind == "null":
+            return ()
+        if not isinstance(node, Sequence):
+            self._refuse(node.line, place, "must be a list: one item a line, each with a dash before it")
+            return BROKEN
+        seen = _Seen()
+        items = [self.read(item, kind.item, (*place, index), seen) for index, item in enumerate(node.items)]
+        return BROKEN if any(item is BROKEN for item in items) else tuple(items)
+
+    def _section(self, node: Node, section: Section, place: Place, seen: _Seen | None) -> Any:
+        if isinstance(node, Scalar) and node.kind == "null":
+            node = Mapping(node.line, [])
+        elif not isinstance(node, Mapping):
+            names = ", ".join(key.name for key in section.keys)
+            self._refuse(node.line, place, f"must be a mapping, with lines of key: value (keys: {names})")
+            return BROKEN
+        before = len(self.problems)
+        given = self._given(node, section, place, seen)
+        for key in section.keys:
+            if key.required and key.name not in given.lines:
+                self._refuse(node.line, (*place, key.name), "is missing")
+        for name, message in section.errors(given):
+            self._refuse(given.lines.get(name, node.line), (*place, name) if name else place, message)
+        for name, message in section.warnings(given):
+            line = given.lines.get(name, node.line)
+            self.warnings.append(Problem(self._file, line, _render((*place, name) if name else place), message))
+        return BROKEN if len(self.problems) > before else section.model(**given.values)
+
+    def _given(self, node: Mapping, section: Section, place: Place, seen: _Seen | None) -> Given:
+        lines: dict[str, int] = {}
+        values: dict[str, Any] = {}
+        for name_node, value_node in node.pairs():
+            if not isinstance(name_node, Scalar) or name_node.kind == "merge":
+                self._refuse(
+                    name_node.line, place, "has a key that is not plain text (merge keys, <<, are not supported)"
+                )
+                continue
+            name = name_node.text
+            key = section.find(name)
+            if key is None:
+                self._refuse(name_node.line, place, _unknown(name, section))
+            elif name in lines:
+                self._refuse(name_node.line, (*place, name), f"stands here again, after line {lines[name]}: keep one")
+            else:
+                lines[name] = name_node.line
+                value = self.read(value_node, key.kind, (*place, name), seen if name == section.identity else None)
+                if value is not BROKEN:
+                    values[name] = value
+        return Given(section.model, lines, values)
+
+
+class _Seen:
+    """What a list had so far, and where."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Any, int] = {}
+
+    def note(self, value: Any, line: int) -> None:
+        """Raises ``Invalid`` for a value that was there before."""
+        if value in self._lines:
+            raise Invalid(f"is there twice, first in line {self._lines[value]}: each must be different")
+        self._lines[value] = line
+
+
+def _render(place: Place) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return text.removeprefix(".")
+
+
+def _unknown(name: str, section: Section) -> str:
+    names = [key.name for key in section.keys]
+    close = difflib.get_close_matches(name, names, n=1) if len(name) <= _MAX_GUESSED else []
+    remedy = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(names)}"
+    return f"unknown key {show(name)}; {remedy}"
+
+
+def _wrong_kind(node: Scalar, kind: Value) -> str:
+    word = _WORDS.get(node.kind, "no text")
+    if kind.accepts == TEXT:
+        return f"is {word} to YAML: put it in quotes"
+    if node.kind == "text":
+        return f"is text: write it without quotes ({kind.name})"
+    return f"is {word}, where this is wanted: {kind.name}"
+
+
+def _encodable(text: str) -> str:
+    """``text``, unless it holds what cannot be written as UTF-8: bytes of the environment that were no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = ""
+    else:
+        return text
+    raise Invalid("is not valid UTF-8 after its variables are put in")

@@ -1,0 +1,94 @@
+"""What a configuration file may say: kinds of values, and sections as tables of keys. Defaults are the model's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+TEXT = frozenset({"text"})
+NUMBERS = frozenset({"integer", "number"})
+BOOLEANS = frozenset({"boolean"})
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A single value. ``name`` describes it in the documentation, with its range.
+
+    ``accepts``: the kinds of YAML scalars it is written as. ``parse`` raises ``Invalid``. ``render`` writes a default.
+    ``check_file``: the value is a path to a file that this examines; it raises ``Invalid``.
+    ``echo``: a message may show the value as it stands in the file.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    accepts: frozenset[str] = TEXT
+    render: Callable[[Any], str] = str
+    check_file: Callable[[Path], None] | None = None
+    echo: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list whose items are all different: values, or sections by their ``identity``."""
+
+    item: Value | Section
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a section; its name is a field of the section's model."""
+
+    name: str
+    kind: Value | ListOf | Section
+    description: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A section as it was read: the lines of the keys that are there, the values of those that are right."""
+
+    model: type[Any]
+    lines: Mapping[str, int]
+    values: Mapping[str, Any]
+
+    def effective(self, name: str) -> Any:
+        """The value of a key, or its default; None for a key that is there and wrong."""
+        if name in self.lines:
+            return self.values.get(name)
+        return default_of(self.model, name)
+
+
+def _nothing(_given: Given) -> Iterator[tuple[str, str]]:
+    return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping that becomes one ``model``, a dataclass. ``identity``: the key that tells the items of a list apart.
+
+    ``errors`` and ``warnings`` look at several keys at once and yield (key or "", message).
+    """
+
+    model: type[Any]
+    keys: tuple[Key, ...]
+    identity: str = ""
+    errors: Callable[[Given], Iterator[tuple[str, str]]] = _nothing
+    warnings: Callable[[Given], Iterator[tuple[str, str]]] = _nothing
+
+    def find(self, name: str) -> Key | None:
+        """The key of that name."""
+        return next((key for key in self.keys if key.name == name), None)
+
+
+def default_of(model: type[Any], name: str) -> Any:
+    """The default of a field; None when it has none."""
+    field = next(field for field in dataclasses.fields(model) if field.name == name)
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default

@@ -1,0 +1,174 @@
+"""YAML text to a tree of nodes that know their lines.
+
+PyYAML parses; the tree is built here, because its own composer recurses in C and ends the process on deep nesting.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_Loader: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+MAX_DEPTH: Final = 32
+
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
+_STANDARD = "tag:yaml.org,2002:"
+_KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "timestamp": "date", "value": "text"}
+
+
+class Scalar(Struct):
+    """A single value. ``kind``: what YAML takes it for: text, integer, number, boolean, date, null or merge."""
+
+    line: int
+    kind: str
+    text: str
+
+
+class Sequence(Struct):
+    """A list."""
+
+    line: int
+    items: list[Node]
+
+
+class Mapping(Struct):
+    """Keys and values in the order of the file, duplicates and all."""
+
+    line: int
+    children: list[Node]
+
+    def pairs(self) -> Iterator[tuple[Node, Node]]:
+        """Key and value, one pair after the other."""
+        return zip(self.children[::2], self.children[1::2], strict=True)
+
+
+Node = Scalar | Sequence | Mapping
+
+
+class Malformed(Exception):
+    """Not YAML, or YAML that no configuration needs. The text holds nothing of the file's values."""
+
+    def __init__(self, line: int | None, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def parse(text: str) -> Node | None:
+    """The tree of ``text``; None when there is nothing in it. Raises ``Malformed``."""
+    if bad := _UNPRINTABLE.search(text):
+        line = text.count("\n", 0, bad.start()) + 1
+        raise Malformed(line, f"holds a control character (U+{ord(bad[0]):04X}): remove it, or is this no text file?")
+    failure = None
+    try:
+        return _compose(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        failure = Malformed(line, _explain(error, text.split("\n")[line - 1 : line]))
+    except (yaml.YAMLError, ValueError):
+        failure = Malformed(None, "is not valid YAML")
+    # Outside of the handlers: PyYAML's errors quote the line they stumble on, and no traceback may show it.
+    raise failure
+
+
+def _explain(error: yaml.MarkedYAMLError, at: list[str]) -> str:
+    """PyYAML's words without what they quote, and what people usually did."""
+    problem = _QUOTED.sub("…", error.problem or "")
+    said = f"is not valid YAML: {problem} {error.context or ''}".rstrip()
+    source = "".join(at)
+    if "\t" in source[: len(source) - len(source.lstrip())]:
+        return f"{said}; indent with spaces, not with tabs"
+    if "cannot start" in said or "mapping values" in said:
+        return f"{said}; check the indentation, and put a value with special characters in quotes"
+    return f"{said}; check indentation, quotes and brackets at this line and above"
+
+
+def _compose(text: str) -> Node | None:
+    loader = _Loader(text)
+    try:
+        return _Composer(loader).run()
+    finally:
+        loader.dispose()
+
+
+class _Composer:
+    """Events to nodes, without recursion."""
+
+    def __init__(self, loader: yaml.SafeLoader | yaml.CSafeLoader) -> None:
+        self._loader = loader
+        self._root: Node | None = None
+        self._open: list[Sequence | Mapping] = []
+        self._anchors: dict[str, Node] = {}
+
+    def run(self) -> Node | None:
+        documents = 0
+        while (event := self._loader.get_event()) is not None:
+            match event:
+                case yaml.ScalarEvent():
+                    self._add(event, Scalar(_line(event), self._kind(event), event.value))
+                case yaml.CollectionStartEvent():
+                    self._enter(event)
+                case yaml.CollectionEndEvent():
+                    self._open.pop()
+                case yaml.AliasEvent():
+                    self._add(None, self._aliased(event))
+                case yaml.DocumentStartEvent():
+                    documents += 1
+                    if documents > 1:
+                        raise Malformed(_line(event), "a second YAML document starts here: remove the ---")
+                case yaml.StreamEndEvent():
+                    break
+        return self._root
+
+    def _enter(self, event: yaml.CollectionStartEvent) -> None:
+        line = _line(event)
+        if event.tag not in {None, "!"}:
+            raise Malformed(line, "has a YAML tag (!…): remove it")
+        if len(self._open) >= MAX_DEPTH:
+            raise Malformed(line, f"is nested deeper than {MAX_DEPTH} levels")
+        node = Sequence(line, []) if isinstance(event, yaml.SequenceStartEvent) else Mapping(line, [])
+        self._add(event, node)
+        self._open.append(node)
+
+    def _add(self, event: yaml.NodeEvent | None, node: Node) -> None:
+        if event is not None and event.anchor:
+            self._anchors[event.anchor] = node
+        if not self._open:
+            self._root = node
+        elif isinstance(parent := self._open[-1], Sequence):
+            parent.items.append(node)
+        else:
+            parent.children.append(node)
+
+    def _aliased(self, event: yaml.AliasEvent) -> Node:
+        line = _line(event)
+        node = self._anchors.get(event.anchor or "")
+        if node is None:
+            raise Malformed(
+                line, "refers to an anchor (*…) that is not defined above; quote a value that starts with *"
+            )
+        if any(node is ancestor for ancestor in self._open):
+            raise Malformed(line, "refers to an anchor (*…) that it is itself a part of")
+        return node
+
+    def _kind(self, event: yaml.ScalarEvent) -> str:
+        if event.tag not in {None, "!", _STANDARD + "str"}:
+            raise Malformed(_line(event), "has a YAML tag (!…): remove it")
+        if not event.implicit[0]:
+            return "text"
+        resolve: Callable[..., str] = self._loader.resolve
+        tag = resolve(yaml.ScalarNode, event.value, (True, False)).removeprefix(_STANDARD)
+        return _KINDS.get(tag, tag)
+
+
+def _line(event: Any) -> int:
+    """Counted from 1. Every event of a parser has its mark, which the stubs do not promise."""
+    return int(event.start_mark.line) + 1

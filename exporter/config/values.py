@@ -1,0 +1,250 @@
+"""Text to a checked value. Each function returns the value or raises ``Invalid``, whose text never holds the input."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from exporter.config.durations import format_duration, parse_duration
+from exporter.config.model import Secret
+from exporter.config.problems import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_MAX_NAME: Final = 128
+_MAX_BATCH: Final = 255
+_MAX_PORT: Final = 65_535
+_MAX_KEY_FILE: Final = 64 * 1024
+_MAX_CA_FILE: Final = 16 * 1024 * 1024
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+_ADDRESS = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
+_ROUTE = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,8})")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{0,9})?")
+
+
+def name(text: str) -> str:
+    """A name for labels and logs."""
+    if not text.strip():
+        raise Invalid("is empty: give the server a short name, such as main")
+    if text != text.strip() or _CONTROL.search(text):
+        raise Invalid("has control characters inside or white space at its ends: remove them")
+    if len(text) > _MAX_NAME:
+        raise Invalid(f"is longer than {_MAX_NAME} characters")
+    return text
+
+
+def server_url(text: str) -> str:
+    """The base URL of an API, without a slash at its end."""
+    if _CONTROL.search(text) or re.search(r"[\s\\]", text):
+        raise Invalid("has white space, backslashes or control characters inside: remove them")
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise Invalid("is not a URL: write it like https://api.dify.ai/v1")
+    if "@" in parts.netloc:
+        raise Invalid("holds a user name or password: remove them; the key goes into api_key or api_key_file")
+    if not _known_host(host):
+        raise Invalid("has a host that is neither a name nor an address: write it like https://api.dify.ai/v1")
+    if "?" in text or "#" in text:
+        raise Invalid("has a query or a fragment: end it with /v1")
+    path = parts.path.rstrip("/")
+    if not path.endswith("/v1"):
+        raise Invalid("must end in /v1, such as https://api.dify.ai/v1: without it the web frontend answers")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _known_host(host: str) -> bool:
+    if ":" in host:
+        return _is_ipv6(host)
+    try:
+        ascii_host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        return False
+    return _HOST.fullmatch(ascii_host) is not None
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_api_key(text: str) -> Secret:
+    """The key in ``text``, white space around it stripped.
+
+    Raises ``ValueError`` for what cannot be a header's value: HTTP clients raise errors that quote it.
+    """
+    key = text.strip()
+    if not key:
+        raise Invalid("is empty: create a key under Knowledge > Service API in Dify")
+    if not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise Invalid("is no API key: it has white space, control or non-ASCII characters inside; copy it anew")
+    return Secret(key)
+
+
+def path(text: str) -> str:
+    """A path to a file; relative ones start at the folder of the configuration file."""
+    if not text or _CONTROL.search(text):
+        raise Invalid("is not a path: it is empty or has control characters inside")
+    return text
+
+
+def check_key_file(file: Path) -> None:
+    """The file is there and holds a key."""
+    try:
+        text = _content(file, _MAX_KEY_FILE).decode("ascii")
+    except UnicodeDecodeError:
+        text = "\x00"
+    try:
+        parse_api_key(text)
+    except Invalid as refused:
+        message = f"names a file whose content {refused}"
+    else:
+        return
+    raise Invalid(message)
+
+
+def check_ca_file(file: Path) -> None:
+    """The file is there and holds a certificate."""
+    if b"-----BEGIN CERTIFICATE-----" not in _content(file, _MAX_CA_FILE):
+        raise Invalid("names a file without a certificate: it must be PEM, with -----BEGIN CERTIFICATE-----")
+
+
+def _content(file: Path, limit: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except FileNotFoundError:
+        why = "names a file that does not exist"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        why = f"names a file that cannot be read ({reason})"
+    else:
+        if len(content) <= limit:
+            return content
+        raise Invalid(f"names a file of more than {limit // 1024} KiB: it must be another one")
+    raise Invalid(f"{why}; a relative path starts at the folder of the configuration file")
+
+
+def uuid_of(where: str) -> Callable[[str], str]:
+    """A parser of ids, in lower case as the API answers them. ``where``: where a person finds one."""
+
+    def parse(text: str) -> str:
+        if _UUID.fullmatch(text):
+            return text.lower()
+        raise Invalid(f"is not a UUID; copy it from {where}")
+
+    return parse
+
+
+def batch(text: str) -> str:
+    """The id of a batch. It becomes one segment of a URL."""
+    if not text or text in {".", ".."} or "/" in text or text != text.strip() or _CONTROL.search(text):
+        raise Invalid("is not a batch id; copy it from the answer of the upload, such as '20261121173517669864'")
+    if len(text) > _MAX_BATCH:
+        raise Invalid(f"is longer than {_MAX_BATCH} characters")
+    return text
+
+
+def parse_listen_address(text: str) -> tuple[str, int]:
+    """Host ("" for every interface; IPv6 without brackets) and port of ``host:port``, ``:port`` or ``[::1]:port``.
+
+    Raises ``ValueError`` with a text for a person.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise Invalid("is not an address: write host:port, such as 0.0.0.0:9439, :9439 or [::1]:9439")
+    host, port = match["host"], int(match["port"])
+    if port > _MAX_PORT:
+        raise Invalid(f"has a port above {_MAX_PORT}")
+    if host.startswith("["):
+        host = host[1:-1]
+        known = _is_ipv6(host)
+    else:
+        known = not host or _HOST.fullmatch(host) is not None
+    if not known:
+        raise Invalid("has a host that is neither a name nor an address")
+    return host, port
+
+
+def listen_address(text: str) -> str:
+    """An address to listen on, as written."""
+    parse_listen_address(text)
+    return text
+
+
+def telemetry_path(text: str) -> str:
+    """The path of the metrics page; the paths of the other pages are taken."""
+    if not _ROUTE.fullmatch(text) or "/." in text:
+        raise Invalid("is not a path of a page: write it like /metrics")
+    if text.split("/")[1] in {"-", "api"}:
+        raise Invalid("is taken: /-/ and /api/ hold other pages; write it like /metrics")
+    return text
+
+
+def choice_of(*words: str) -> Callable[[str], str]:
+    """A parser of one of ``words``."""
+
+    def parse(text: str) -> str:
+        if text in words:
+            return text
+        raise Invalid(f"must be one of {', '.join(words)}")
+
+    return parse
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``low`` to ``high``, in decimal digits (YAML itself reads 010 as 8)."""
+
+    def parse(text: str) -> int:
+        if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
+            raise Invalid(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A parser of decimal numbers from ``low`` to ``high``."""
+
+    def parse(text: str) -> float:
+        if not _DECIMAL.fullmatch(text) or not low <= float(text) <= high:
+            raise Invalid(f"must be a number from {low:g} to {high:g}")
+        return float(text)
+
+    return parse
+
+
+def duration(low: float, high: float) -> Callable[[str], float]:
+    """A parser of durations from ``low`` to ``high`` seconds."""
+
+    def parse(text: str) -> float:
+        seconds = parse_duration(text)
+        if not low <= seconds <= high:
+            raise Invalid(f"must be from {format_duration(low)} to {format_duration(high)}")
+        return seconds
+
+    return parse
+
+
+def boolean(text: str) -> bool:
+    """YAML's words for yes and no."""
+    word = text.lower()
+    if word in {"true", "yes", "on"}:
+        return True
+    if word in {"false", "no", "off"}:
+        return False
+    raise Invalid("must be true or false")
