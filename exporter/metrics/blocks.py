@@ -1,0 +1,157 @@
+"""Where the objects of one type live: in blocks of fixed slots, so that a change costs the rendering of one block.
+
+Blocks fill in the order of arrival, so that the documents of a batch sit together. Slots of objects that are gone are
+used again, blocks that stay empty are dropped. A block knows which of its families have to be rendered anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from exporter.metrics.lines import heads, lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from exporter.metrics.catalog import Family, Read
+    from exporter.metrics.deflate import Piece
+    from exporter.tracking.model import Change, Tracked
+
+SLOTS = 128
+"""Objects a block: more make a change dearer, fewer make more pieces to join."""
+
+
+class Block:
+    """Some objects, and the finished pieces of their families (by position in the shelf's families)."""
+
+    __slots__ = ("dirty", "free", "heads", "number", "objects", "pieces", "since")
+
+    def __init__(self, number: int, families: int) -> None:
+        self.number = number
+        self.heads: list[str] = [""] * SLOTS
+        self.objects: list[Tracked | None] = [None] * SLOTS
+        self.free = list(range(SLOTS - 1, -1, -1))
+        self.pieces: list[Piece | None] = [None] * families
+        self.dirty = 0
+        self.since = 0.0
+
+
+class Job:
+    """A block with what was dirty in it, as it was at one instant. Empty: the block is gone from the shelf."""
+
+    __slots__ = ("block", "dirty", "empty", "heads", "objects")
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.dirty = block.dirty
+        self.empty = len(block.free) == SLOTS
+        self.heads = block.heads[:]
+        self.objects = block.objects[:]
+
+
+class Shelf:
+    """The blocks of one type of objects. The caller sees to it that one thread at a time is in it."""
+
+    def __init__(self, of: type[Tracked], families: Iterable[Family]) -> None:
+        self.families = tuple(family for family in families if family.of is of)
+        self._head = heads(of)
+        self._render = [(family.part, lines(family)) for family in self.families]
+        self._parts = _by_part(self.families)
+        self._all = (1 << len(self.families)) - 1
+        self._slots: dict[str, int] = {}
+        self._blocks: dict[int, Block] = {}
+        self._open: dict[int, Block] = {}
+        self._dirty: dict[int, Block] = {}
+        self._next = 0
+
+    def change(self, change: Change, now: float) -> None:
+        """Put the new object of ``change`` in the place of the old one; see what that makes dirty."""
+        old, new = change
+        known = new if new is not None else old
+        head = self._head(known)
+        slot = self._slots.get(head)
+        if new is None:
+            if slot is not None:
+                self._remove(head, slot, now)
+        elif slot is None:
+            self._add(head, new, now)
+        else:
+            block = self._blocks[slot // SLOTS]
+            before = block.objects[slot % SLOTS]
+            if before is not new:
+                block.objects[slot % SLOTS] = new
+                self._soil(block, self._difference(before, new), now)
+
+    def jobs(self, before: float | None = None) -> Iterator[Job]:
+        """Take the blocks that are dirty since ``before`` (None: all that are dirty), the oldest first."""
+        while self._dirty:
+            number, block = next(iter(self._dirty.items()))
+            if before is not None and block.since > before:
+                return
+            del self._dirty[number]
+            job = Job(block)
+            block.dirty = 0
+            if job.empty:
+                del self._blocks[number], self._open[number]
+            yield job
+
+    def render(self, job: Job) -> Iterator[tuple[int, str]]:
+        """The dirty families of ``job`` by position, and their lines. Needs no protection: a job is a copy."""
+        known = [(head, obj) for head, obj in zip(job.heads, job.objects, strict=True) if obj is not None]
+        names = [head for head, _ in known]
+        parts: dict[Read, list[Any]] = {}
+        for position, (part, render) in enumerate(self._render):
+            if job.dirty >> position & 1:
+                if part not in parts:
+                    parts[part] = [part(obj) for _, obj in known]
+                yield position, render(names, parts[part])
+
+    def _add(self, head: str, new: Tracked, now: float) -> None:
+        if self._open:
+            block = next(reversed(self._open.values()))
+        else:
+            block = self._blocks[self._next] = self._open[self._next] = Block(self._next, len(self.families))
+            self._next += 1
+        slot = block.free.pop()
+        if not block.free:
+            del self._open[block.number]
+        block.heads[slot], block.objects[slot] = head, new
+        self._slots[head] = block.number * SLOTS + slot
+        self._soil(block, self._all, now)
+
+    def _remove(self, head: str, slot: int, now: float) -> None:
+        block = self._blocks[slot // SLOTS]
+        del self._slots[head]
+        block.heads[slot % SLOTS], block.objects[slot % SLOTS] = "", None
+        block.free.append(slot % SLOTS)
+        self._open[block.number] = block
+        self._soil(block, self._all, now)
+
+    def _soil(self, block: Block, families: int, now: float) -> None:
+        if families and not block.dirty:
+            block.since = now
+            self._dirty[block.number] = block
+        block.dirty |= families
+
+    def _difference(self, old: Any, new: Any) -> int:
+        """The families whose samples are not the same for both, one bit each."""
+        found = 0
+        for part, all_of_it, reads in self._parts:
+            before, after = part(old), part(new)
+            if before is after or before == after:
+                continue
+            if before is None or after is None:
+                found |= all_of_it
+                continue
+            for bit, read in reads:
+                if read(before) != read(after):
+                    found |= bit
+        return found
+
+
+def _by_part(families: Iterable[Family]) -> list[tuple[Callable[[Any], Any], int, list[tuple[int, Read]]]]:
+    """The families by the part that they read: the part, the bits of its families, each bit with its ``read``."""
+    groups: dict[Read, list[tuple[int, Read]]] = {}
+    for position, family in enumerate(families):
+        groups.setdefault(family.part, []).append((1 << position, family.read))
+    return [(part, sum(bit for bit, _ in reads), reads) for part, reads in groups.items()]

@@ -1,0 +1,78 @@
+"""Deflated pieces that can be joined in any order into one gzip member.
+
+A piece is raw deflate that ends with a full flush: on a byte boundary, with nothing in it that refers to what was
+before. One member and not one a piece: curl stops reading after the first member.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from exporter.metrics.crc import combine, operator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
+"""Deflate, no name, no time, fastest algorithm, unknown system."""
+
+_LAST_BLOCK = b"\x03\x00"
+
+
+class Piece(Struct, frozen=True, gc=False):
+    """Some lines: deflated ``data``; of the text the CRC-32, the length, its CRC operator, and how many lines."""
+
+    data: bytes
+    crc: int
+    length: int
+    operator: int
+    lines: int
+
+
+class Run(Struct, frozen=True):
+    """Pieces in a row: their data, its size; of the text the CRC-32, the length and its CRC operator."""
+
+    data: list[bytes]
+    size: int
+    crc: int
+    length: int
+    operator: int
+
+
+class Deflater:
+    """Makes pieces. Not for use by two threads at once."""
+
+    def __init__(self) -> None:
+        # Level 1 costs a third of the library's 9 for 11 % more bytes. A full flush leaves a compressor as good as new.
+        self._compressor = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS)
+
+    def piece(self, text: bytes) -> Piece:
+        """``text`` deflated. It is whole lines, or nothing."""
+        data = self._compressor.compress(text) + self._compressor.flush(zlib.Z_FULL_FLUSH)
+        return Piece(data, zlib.crc32(text), len(text), operator(len(text)), text.count(b"\n"))
+
+
+def row(pieces: Iterable[Piece | Run | None]) -> Run | None:
+    """The pieces and runs that there are, in a row; None when there is none."""
+    data: list[bytes] = []
+    size = crc = length = 0
+    for piece in pieces:
+        if piece is None:
+            continue
+        if isinstance(piece, Run):
+            data += piece.data
+            size += piece.size
+        else:
+            data.append(piece.data)
+            size += len(piece.data)
+        crc = combine(crc, piece.crc, piece.operator)
+        length += piece.length
+    return Run(data, size, crc, length, operator(length)) if data else None
+
+
+def trailer(crc: int, length: int) -> bytes:
+    """What ends a member: an empty last block, the CRC-32 and the length of its text."""
+    return _LAST_BLOCK + crc.to_bytes(4, "little") + (length & 0xFFFFFFFF).to_bytes(4, "little")

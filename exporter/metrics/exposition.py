@@ -1,0 +1,183 @@
+"""The page: what is known of Dify, kept deflated and up to date, joined with the exporter's own metrics at a scrape.
+
+Two locks. One guards the objects; it is held for microseconds, also by a poll. The other guards the finished pieces;
+it is held while blocks are sealed (rendered and deflated) and while a page is put together. A poll never waits for it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from exporter.metrics.blocks import Shelf
+from exporter.metrics.catalog import IDENTITY, catalog
+from exporter.metrics.deflate import Deflater, Piece, Run, row
+from exporter.metrics.formats import Format
+from exporter.metrics.page import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporter.metrics.blocks import Block, Job
+    from exporter.metrics.catalog import Family
+    from exporter.tracking.model import Change, Tracked
+
+_GROUP = 32
+"""Blocks whose pieces of a family are kept joined."""
+
+
+class Own(Protocol):
+    """The exporter's own metrics."""
+
+    def render(self, fmt: Format) -> bytes:
+        """Their lines, without the end mark of OpenMetrics."""
+        ...
+
+
+class _Sealed:
+    """The finished pieces of a shelf: by group of blocks and by family, joined again only where something changed."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.series = 0
+        self.runs: list[Run | None] = [None] * len(shelf.families)
+        self._groups: dict[int, dict[int, Block]] = {}
+        self._joined: dict[int, list[Run | None]] = {}
+        self._stale: dict[int, set[int]] = {position: set() for position in range(len(shelf.families))}
+
+    def seal(self, job: Job, deflater: Deflater) -> None:
+        """Render and deflate what ``job`` names."""
+        number = job.block.number
+        blocks = self._groups.setdefault(number // _GROUP, {})
+        blocks[number] = job.block
+        pieces = job.block.pieces
+        for position, lines in self.shelf.render(job):
+            before = pieces[position]
+            after = deflater.piece(lines.encode()) if lines else None
+            if before is not None or after is not None:
+                self.series += (after.lines if after else 0) - (before.lines if before else 0)
+                pieces[position] = after
+                self._stale[position].add(number // _GROUP)
+        if job.empty:
+            del blocks[number]
+
+    def join(self) -> bool:
+        """Bring ``runs`` up to date. False: they were."""
+        changed = False
+        for position, stale in self._stale.items():
+            if stale:
+                for group in stale:
+                    self._join_group(group, position)
+                stale.clear()
+                self.runs[position] = row(joined[position] for joined in self._joined.values())
+                changed = True
+        for group in [group for group, blocks in self._groups.items() if not blocks]:
+            del self._groups[group]
+            self._joined.pop(group, None)  # absent when nothing in it was ever sealed
+        return changed
+
+    def _join_group(self, group: int, position: int) -> None:
+        joined = self._joined.setdefault(group, [None] * len(self.runs))
+        joined[position] = row(block.pieces[position] for block in self._groups[group].values())
+
+
+class Exposition:
+    """The page that Prometheus scrapes. ``changed`` and ``seal`` belong to the polls, ``page`` to the scrapes."""
+
+    def __init__(
+        self, *, own: Own, document_name: bool = True, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """``document_name``: whether names of documents appear. ``monotonic``: seconds, for the age of changes."""
+        families = catalog(document_name=document_name)
+        self._own = own
+        self._monotonic = monotonic
+        self._shelves: dict[type[Tracked], Shelf] = {of: Shelf(of, families) for of in IDENTITY}
+        self._sealed = [_Sealed(shelf) for shelf in self._shelves.values()]
+        self._objects_lock = threading.Lock()
+        self._pieces_lock = threading.Lock()
+        self._scrapes_waiting = 0
+        self._deflater = Deflater()
+        self._headers = {fmt: {family.name: self._header(family, fmt) for family in families} for fmt in Format}
+        self._order = [
+            (family, sealed, sealed.shelf.families.index(family))
+            for family in families
+            for sealed in self._sealed
+            if family in sealed.shelf.families
+        ]
+        self._domain: dict[Format, Run | None] = {}
+        self._end = self._deflater.piece(b"# EOF\n")
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Take all that one answer changed, at once: no page shows a part of it."""
+        now = self._monotonic()
+        with self._objects_lock:
+            for change in changes:
+                known = change[1] if change[1] is not None else change[0]
+                if known is not None:
+                    self._shelves[type(known)].change(change, now)
+
+    def seal(self, older_than: float = 0.1) -> None:
+        """Seal the blocks that are dirty for ``older_than`` seconds. Returns at once when a scrape does that now."""
+        if not self._pieces_lock.acquire(blocking=False):
+            return
+        try:
+            before = self._monotonic() - older_than
+            for sealed in self._sealed:
+                while not self._scrapes_waiting:
+                    with self._objects_lock:
+                        job = next(sealed.shelf.jobs(before), None)
+                    if job is None:
+                        break
+                    sealed.seal(job, self._deflater)
+        finally:
+            self._pieces_lock.release()
+
+    def page(self, fmt: Format) -> Page:
+        """The page of this instant: every answer that was taken before is in it."""
+        with self._objects_lock:
+            self._scrapes_waiting += 1
+        with self._pieces_lock:
+            with self._objects_lock:
+                self._scrapes_waiting -= 1
+            self._seal_all()
+            domain = self._join(fmt)
+        own = Deflater().piece(self._own.render(fmt))
+        end = self._end if fmt is Format.OPENMETRICS else None
+        runs = (domain, row((own, end)))
+        return Page(*[run for run in runs if run is not None])
+
+    def series(self) -> int:
+        """How many series there are of objects: of Dify and of targets."""
+        with self._pieces_lock:
+            self._seal_all()
+            return sum(sealed.series for sealed in self._sealed)
+
+    def _seal_all(self) -> None:
+        # All copies are taken under one lock, so that what was changed together is seen together.
+        with self._objects_lock:
+            taken = [(sealed, list(sealed.shelf.jobs())) for sealed in self._sealed]
+        for sealed, jobs in taken:
+            for job in jobs:
+                sealed.seal(job, self._deflater)
+
+    def _join(self, fmt: Format) -> Run | None:
+        """The part of the page that comes from objects; joined anew only after a change."""
+        joined = [sealed.join() for sealed in self._sealed]
+        if any(joined):
+            self._domain.clear()
+        if fmt not in self._domain:
+            headers = self._headers[fmt]
+            self._domain[fmt] = row(
+                part
+                for family, sealed, position in self._order
+                if (run := sealed.runs[position]) is not None
+                for part in (headers[family.name], run)
+            )
+        return self._domain[fmt]
+
+    def _header(self, family: Family, fmt: Format) -> Piece:
+        name = family.name
+        if fmt is Format.OPENMETRICS and family.type == "counter":
+            name = name.removesuffix("_total")
+        return self._deflater.piece(f"# HELP {name} {family.help}\n# TYPE {name} {family.type}\n".encode())

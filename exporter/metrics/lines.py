@@ -1,0 +1,117 @@
+"""Lines of the text format: escaping, numbers, the lines of many objects at once."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from exporter.metrics.catalog import IDENTITY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporter.metrics.catalog import Family, LabelValues, Number
+    from exporter.tracking.model import Tracked
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_EXACT = 1 << 53
+
+
+def escape(value: str) -> str:
+    """``value`` as it stands between the quotes of a label. A lone surrogate, which UTF-8 cannot hold, is U+FFFD."""
+    if not value.isascii():
+        value = _SURROGATE.sub("\ufffd", value)
+    if "\\" in value:
+        value = value.replace("\\", "\\\\")
+    if '"' in value:
+        value = value.replace('"', '\\"')
+    if "\n" in value:
+        value = value.replace("\n", "\\n")
+    return value
+
+
+def number(value: Number) -> str | None:
+    """``value`` as it stands in a line; None for what is no number that a series should have (NaN, infinities)."""
+    if isinstance(value, int) and -_EXACT <= value <= _EXACT:
+        return str(int(value))
+    try:
+        inexact = float(value)
+    except OverflowError:
+        return None
+    return repr(inexact) if math.isfinite(inexact) else None
+
+
+def heads(of: type[Tracked]) -> Callable[[Any], str]:
+    """A function from an object of type ``of`` to the identity labels of its lines, which also serve as its key."""
+    names = IDENTITY[of]
+    template = ",".join(f'{name}="%s"' for name in names)
+
+    def head(obj: Any) -> str:
+        return template % tuple([escape(getattr(obj, name)) for name in names])
+
+    return head
+
+
+def lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
+    """A function from heads and parts (of the same objects, in the same order) to the lines of ``family``."""
+    if family.states:
+        return _state_lines(family)
+    if family.labels:
+        return _labelled_lines(family)
+    return _plain_lines(family)
+
+
+def _plain_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
+    name, read = family.name, family.read
+
+    def render(heads: Sequence[str], parts: Sequence[Any]) -> str:
+        out = []
+        for head, part in zip(heads, parts, strict=True):
+            if part is not None and (value := read(part)) is not None and (text := number(value)) is not None:
+                out.append(f"{name}{{{head}}} {text}\n")
+        return "".join(out)
+
+    return render
+
+
+def _labelled_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
+    name, read = family.name, family.read
+    template = ",".join(f'{label}="%s"' for label in family.labels)
+
+    def tail(values: LabelValues) -> str:
+        return template % tuple([escape(value) for value in values])
+
+    def render(heads: Sequence[str], parts: Sequence[Any]) -> str:
+        out = []
+        for head, part in zip(heads, parts, strict=True):
+            if part is not None:
+                for values, value in read(part) or ():
+                    if (text := number(value)) is not None:
+                        out.append(f"{name}{{{head},{tail(values)}}} {text}\n")
+        return "".join(out)
+
+    return render
+
+
+def _state_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
+    # What stands between the heads is the same for all objects in one state, so that joining it makes all the lines.
+    between = {current: _between(family, current) for current in family.states}
+    unknown = between["unknown"]
+    read = family.read
+
+    def render(heads: Sequence[str], parts: Sequence[Any]) -> str:
+        out = []
+        for head, part in zip(heads, parts, strict=True):
+            if part is not None and (state := read(part)) is not None:
+                out.append(head.join(between.get(state, unknown)))
+        return "".join(out)
+
+    return render
+
+
+def _between(family: Family, current: str) -> tuple[str, ...]:
+    start = f"{family.name}{{"
+    (label,) = family.labels
+    ends = [f',{label}="{state}"}} {int(state == current)}\n' for state in family.states]
+    return (start, *[end + start for end in ends[:-1]], ends[-1])
