@@ -23,6 +23,7 @@ from exporter.tracking.model import (
     Tracked,
 )
 from exporter.tracking.poller import Poller
+from exporter.tracking.reading import FINISHED
 from exporter.tracking.schedule import TICK
 from exporter.tracking.store import Store
 from exporter.tracking.targets import Target, configured_targets
@@ -30,6 +31,7 @@ from exporter.tracking.workers import Workers
 
 __all__ = [
     "DISPLAY_STATUSES",
+    "FINISHED",
     "KINDS",
     "STATUSES",
     "TARGET_STATES",

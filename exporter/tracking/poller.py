@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from exporter.clock import Clock
     from exporter.config import Polling
-    from exporter.dify import Client
     from exporter.tracking.model import Kind, PollObserver, TargetState
     from exporter.tracking.store import Applied, Store
+    from exporter.tracking.upstream import Upstream
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class Poller:
     def __init__(
         self,
         name: str,
-        client: Client,
+        client: Upstream,
         store: Store,
         polling: Polling,
         *,
@@ -61,6 +61,7 @@ class Poller:
         self._paces: dict[Target, Cadence] = {}
         self._digests: dict[Target, bytes] = {}
         self._unpolled: set[Target] = set()
+        self._problems: dict[Target, str] = {}
         self._trouble: str | None = None
 
     def watch(self, targets: Iterable[Target]) -> None:
@@ -78,6 +79,10 @@ class Poller:
     def unpolled(self) -> int:
         """How many targets have not been polled yet."""
         return len(self._unpolled)
+
+    def problem(self, target: Target) -> str:
+        """Why ``target`` is not read, for a person; "" when nothing is known against it."""
+        return self._problems.get(target, self._trouble or "")
 
     def has_due(self) -> bool:
         """Whether there is something to poll now."""
@@ -110,6 +115,9 @@ class Poller:
 
     def _poll(self, target: Target, due: float) -> None:
         """Ask for one target, whatever comes of it, and put it back into the schedule."""
+        if target.kind == "detail" and self.store.document(target.dataset_id, target.id) is None:
+            self._put_back(target, None, None)
+            return
         started = self._clock.monotonic()
         pace = self._paces.get(target, Cadence())
         closed_until = self._breaker.closed_until(target, started)
@@ -167,6 +175,7 @@ class Poller:
     def _answered(self, target: Target, pace: Cadence, applied: Applied | None) -> Cadence | None:
         """Note an answer. The pace from now on, None: no further poll."""
         self._breaker.answered(target)
+        self._problems.pop(target, None)
         self._server_says(accepted=True, trouble=None)
         if pace.state in ("failing", "gone"):
             _log.info("target answers again", failures=pace.failures, **self._words(target))
@@ -185,6 +194,7 @@ class Poller:
         """Note a failure; the pace from now on."""
         self._observer.poll_failed(self.name, target.metric_kind, error.reason)
         self._breaker.failed(target, error, self._clock.monotonic())
+        self._problems[target] = str(error)
         self._server_says(accepted=error.accepted, trouble=None if error.accepted is not False else error.reason)
         if isinstance(error, NotFound) and (error.gone or target.kind == "detail"):
             if error.gone:

@@ -70,6 +70,12 @@ class Store:
         with self._lock:
             return list(self._documents.values())
 
+    @property
+    def targets(self) -> list[TargetStatus]:
+        """How the polls of every target go."""
+        with self._lock:
+            return list(self._targets.values())
+
     def add_targets(self, targets: Iterable[Target]) -> None:
         """Targets that the config names get series from the start, so that one that never answers is seen."""
         with self._lock:

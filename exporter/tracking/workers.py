@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 class Workers:
     """A pool of one server's own: however long it hangs, no other server waits."""
 
-    def __init__(self, poller: Poller, size: int) -> None:
+    def __init__(self, poller: Poller, size: int, stop: threading.Event) -> None:
+        """``stop`` is set once no new poll is to begin; the client of the poller waits on it too."""
         self._poller = poller
-        self._stop = threading.Event()
+        self._stop = stop
         self._condition = threading.Condition()
         self._calls = 0
         self._active = 0
@@ -47,9 +48,10 @@ class Workers:
             return self._condition.wait_for(lambda: not self._active, timeout)
 
     @property
-    def stop_event(self) -> threading.Event:
-        """Set once no new poll is to begin."""
-        return self._stop
+    def active(self) -> int:
+        """How many threads are at work or called to it."""
+        with self._condition:
+            return self._active + self._calls
 
     def _run(self) -> None:
         while True:

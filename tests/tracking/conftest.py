@@ -1,0 +1,13 @@
+"""Fixtures of the tracking tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tracking.rig import Rig
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """A poller with the default pace."""
+    return Rig()

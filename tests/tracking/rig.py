@@ -1,0 +1,157 @@
+"""A server that answers from memory, a listener that remembers, and a poller on a clock turned by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from exporter.clock import ManualClock
+from exporter.config import Polling
+from exporter.dify import Answer, DocumentDetail, IndexingItem
+from exporter.tracking import Change, Poller, Store, Tracked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DATASET = "501756ed-cffa-44bb-b992-713f60113872"
+
+
+def item(document_id: str, status: str, completed: int | None = 0, total: int | None = 0, **more: Any) -> IndexingItem:
+    """An item of indexing-status."""
+    return IndexingItem(document_id, status, completed_segments=completed, total_segments=total, **more)
+
+
+class FakeClient:
+    """Answers what the test put in; remembers what was asked. An exception in the place of an answer is raised."""
+
+    version = "1.12.1"
+
+    def __init__(self) -> None:
+        self.batches: dict[str, list[IndexingItem] | Exception] = {}
+        self.documents: dict[str, DocumentDetail | Exception] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.closed = 0
+        self.before_answer: Callable[[str], None] = lambda _: None
+
+    def indexing_status(self, dataset_id: str, batch: str, *, known: bytes | None = None) -> Answer[list[IndexingItem]]:
+        """The answer for a batch."""
+        return self._answer(dataset_id, "batch", batch, self.batches[batch], known)
+
+    def document(self, dataset_id: str, document_id: str, *, known: bytes | None = None) -> Answer[DocumentDetail]:
+        """The detail of a document."""
+        found = self.documents.get(document_id, DocumentDetail(document_id, name="a.txt"))
+        return self._answer(dataset_id, "document", document_id, found, known)
+
+    def close_connections(self) -> None:
+        """Count it."""
+        self.closed += 1
+
+    def _answer(self, dataset_id: str, kind: str, key: str, found: Any, known: bytes | None) -> Answer[Any]:
+        assert dataset_id == DATASET
+        self.asked.append((kind, key))
+        self.before_answer(key)
+        if isinstance(found, Exception):
+            raise found
+        digest = hashlib.blake2b(json.dumps(msgspec.to_builtins(found)).encode(), digest_size=16).digest()
+        return Answer(None if digest == known else found, digest)
+
+    def count(self, kind: str) -> int:
+        """How often that kind was asked for."""
+        return sum(asked == kind for asked, _ in self.asked)
+
+
+class Listening:
+    """Keeps what exists now, by what it is; refuses changes that do not fit what it was told before."""
+
+    def __init__(self) -> None:
+        self.objects: set[Tracked] = set()
+        self.calls: list[list[Change]] = []
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Take changes as the exposition would."""
+        self.calls.append(list(changes))
+        for old, new in changes:
+            if old is not None:
+                self.objects.remove(old)
+            if new is not None:
+                assert new not in self.objects
+                self.objects.add(new)
+
+    def of(self, kind: type) -> list[Any]:
+        """The objects of that type."""
+        return [found for found in self.objects if isinstance(found, kind)]
+
+
+class CountingObserver:
+    """Counts what the exporter's own metrics would count."""
+
+    def __init__(self) -> None:
+        self.polls: Counter[str] = Counter()
+        self.failures: Counter[tuple[str, str]] = Counter()
+        self.unknown: Counter[str] = Counter()
+
+    def polled(self, server: str, kind: str) -> None:
+        """A poll ended."""
+        assert server == "main"
+        self.polls[kind] += 1
+
+    def poll_failed(self, server: str, kind: str, reason: str) -> None:
+        """A poll failed."""
+        assert server == "main"
+        self.failures[kind, reason] += 1
+
+    def unknown_value(self, server: str, field: str) -> None:
+        """A status was not known."""
+        assert server == "main"
+        self.unknown[field] += 1
+
+
+class Rig:
+    """A poller with everything around it faked; ``pass_time`` turns the clock tick by tick, as the loop would."""
+
+    def __init__(self, polling: Polling | None = None) -> None:
+        self.clock = ManualClock()
+        self.client = FakeClient()
+        self.listening = Listening()
+        self.observer = CountingObserver()
+        self.store = Store(
+            "main",
+            "http://127.0.0.1:5001/v1",
+            listener=self.listening,
+            unknown=lambda field: self.observer.unknown_value("main", field),
+        )
+        self.poller = Poller(
+            "main",
+            self.client,
+            self.store,
+            polling or Polling(),
+            observer=self.observer,
+            clock=self.clock,
+            jitter=lambda: 0.5,
+        )
+        self.stop = threading.Event()
+
+    def poll(self) -> None:
+        """Poll what is due now."""
+        self.poller.work(self.stop)
+
+    def pass_time(self, seconds: float, tick: float = 1.0) -> None:
+        """Let time pass; poll at each tick."""
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() + tick <= end:
+            self.clock.advance(tick)
+            self.poll()
+
+    def times_of(self, key: str, seconds: float) -> list[float]:
+        """At which seconds from now ``key`` is asked for, over the next ``seconds``."""
+        start, times = self.clock.monotonic(), []
+        self.client.before_answer = lambda asked: (
+            times.append(round(self.clock.monotonic() - start, 3)) if asked == key else None
+        )
+        self.pass_time(seconds)
+        return times

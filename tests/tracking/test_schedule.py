@@ -1,0 +1,129 @@
+"""Due times."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.tracking.schedule import Schedule, next_due
+from exporter.tracking.targets import Target
+
+A, B, C = (Target("batch", "d", name) for name in "abc")
+DETAIL = Target("detail", "d", "x")
+
+
+def test_targets_are_taken_in_the_order_of_their_due_times() -> None:
+    """The most overdue target comes first; what is not due is not handed out."""
+    schedule = Schedule()
+    schedule.put(A, 3.0)
+    schedule.put(B, 1.0)
+    schedule.put(C, 9.0)
+    assert [schedule.take(5.0), schedule.take(5.0), schedule.take(5.0)] == [(B, 1.0), (A, 3.0), None]
+
+
+def test_a_target_is_never_handed_out_twice() -> None:
+    """While a target is polled it can't be taken again, however often it is put."""
+    schedule = Schedule()
+    schedule.put(A, 1.0)
+    schedule.put(A, 0.5)
+    assert schedule.take(5.0) == (A, 0.5)
+    schedule.put(A, 2.0)
+    assert schedule.take(5.0) is None
+    schedule.done(A, 60.0)
+    assert schedule.take(5.0) == (A, 2.0)
+    schedule.done(A, 60.0)
+    assert schedule.take(59.0) is None
+    assert len(schedule) == 1
+
+
+def test_a_dropped_target_does_not_come_back() -> None:
+    """Dropped while due or while polled: it is not polled again."""
+    schedule = Schedule()
+    schedule.put(A, 0.0)
+    schedule.drop(A)
+    assert not schedule.has_due(1.0)
+    schedule.put(B, 0.0)
+    schedule.take(1.0)
+    schedule.drop(B)
+    schedule.done(B, 1.0)
+    assert schedule.take(9.0) is None
+    assert B not in schedule
+
+
+def test_done_with_no_due_time_ends_a_target() -> None:
+    """None as due time: never again, unless it was wished for meanwhile."""
+    schedule = Schedule()
+    schedule.put(A, 0.0)
+    schedule.take(0.0)
+    schedule.done(A, None)
+    assert len(schedule) == 0
+    schedule.put(A, 0.0)
+    schedule.take(0.0)
+    schedule.put(A, 7.0)
+    schedule.done(A, None)
+    assert schedule.next_due() == 7.0
+
+
+def test_progress_comes_before_details_but_does_not_starve_them() -> None:
+    """While both wait, three of four polls are progress."""
+    schedule = Schedule()
+    for number in range(6):
+        schedule.put(Target("batch", "d", str(number)), 1.0)
+        schedule.put(Target("detail", "d", str(number)), 0.0)
+    taken = [found[0].kind for found in (schedule.take(2.0) for _ in range(12)) if found]
+    assert taken[:8] == ["batch", "batch", "batch", "detail"] * 2
+    assert len(taken) == 12
+
+
+def test_lag_is_that_of_the_most_overdue_target() -> None:
+    """Lateness counts from the due time, also for a target that is being polled."""
+    schedule = Schedule()
+    assert schedule.lag(100.0) == 0.0
+    schedule.put(A, 10.0)
+    schedule.put(DETAIL, 12.0)
+    assert schedule.lag(5.0) == 0.0
+    assert schedule.lag(25.0) == 15.0
+    schedule.take(25.0)
+    assert schedule.lag(30.0) == 20.0
+    schedule.done(A, 100.0)
+    assert schedule.lag(30.0) == 18.0
+
+
+def test_punctual_polls_do_not_drift() -> None:
+    """A poll within a tick of its due time counts its interval from there."""
+    due = 0.0
+    for _ in range(1000):
+        due = next_due(due, due + 0.9, 15.0)
+    assert due == 15_000.0
+
+
+def test_a_late_poll_moves_its_phase() -> None:
+    """Polls that pile up do not pile up again at the next round."""
+    assert next_due(0.0, 100.0, 15.0) == 114.0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["put", "take", "done", "drop"]), st.integers(0, 5), st.integers(0, 20))))
+def test_every_target_is_in_one_place_only(steps: list[tuple[str, int, int]]) -> None:
+    """Whatever the order of calls: a target that was put and not dropped is due or taken, once."""
+    schedule = Schedule()
+    alive: set[Target] = set()
+    taken: set[Target] = set()
+    for step, number, at in steps:
+        target = Target("batch", "d", str(number))
+        if step == "put":
+            schedule.put(target, float(at))
+            alive.add(target)
+        elif step == "drop":
+            schedule.drop(target)
+            alive.discard(target)
+            taken.discard(target)
+        elif step == "done":
+            schedule.done(target, float(at))
+            taken.discard(target)
+        else:
+            found = schedule.take(float(at))
+            if found:
+                assert found[0] not in taken
+                assert found[1] <= at
+                taken.add(found[0])
+        assert len(schedule) == len(alive)

@@ -1,0 +1,295 @@
+"""From answers to objects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.dify import DocumentDetail
+from exporter.dify.wire import IndexingStatus
+from exporter.tracking import STATUSES, Batch, Document, Progress, ServerStatus, Store, Target, TargetStatus
+from exporter.tracking.reading import FINISHED
+from tests.tracking.rig import DATASET, CountingObserver, Listening, item
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+
+
+def new_store(listening: Listening) -> Store:
+    """A store whose unknown values are counted in its listener's observer."""
+    observer = CountingObserver()
+    store = Store("main", "http://x/v1", listener=listening, unknown=lambda f: observer.unknown_value("main", f))
+    store.observer = observer  # type: ignore[attr-defined]
+    return store
+
+
+def recorded(case: str) -> Any:
+    """The JSON of a recording."""
+    return json.loads((RECORDINGS / f"{case}.json").read_text())["json"]
+
+
+def detail(case: str) -> DocumentDetail:
+    """A recorded detail."""
+    return msgspec.convert(recorded(case), DocumentDetail)
+
+
+@pytest.fixture
+def listening() -> Listening:
+    """Nothing known yet."""
+    return Listening()
+
+
+@pytest.fixture
+def store(listening: Listening) -> Store:
+    """An empty store."""
+    return new_store(listening)
+
+
+def test_a_batch_is_the_sum_of_its_documents(store: Store, listening: Listening) -> None:
+    """Counts by status and segments are summed; every document is an object of its own."""
+    applied = store.apply_batch(
+        DATASET, "b", msgspec.convert(recorded("indexing-status--batch3-midway"), IndexingStatus).data
+    )
+    batch = store.batch(DATASET, "b")
+    assert batch is not None
+    assert dict(zip(STATUSES, batch.counts, strict=True)) == dict.fromkeys(STATUSES, 0) | {"parsing": 2, "splitting": 1}
+    assert (batch.segments, batch.completed_segments) == (30, 0)
+    assert (applied.moved, applied.settled, len(applied.details)) == (True, False, 3)
+    assert len(listening.of(Document)) == 3
+
+
+def test_the_same_answer_changes_nothing(store: Store, listening: Listening) -> None:
+    """An answer that says the same, in any order, moves nothing and tells the listener nothing."""
+    store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
+    before = len(listening.calls)
+    applied = store.apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
+    assert applied == (False, False, ())
+    assert len(listening.calls) == before
+
+
+def test_one_answer_is_told_in_one_call(store: Store, listening: Listening) -> None:
+    """Nobody can see half of an answer."""
+    before = len(listening.calls)
+    store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
+    assert len(listening.calls) == before + 1
+
+
+def test_segments_that_no_document_tells_have_no_sum(store: Store) -> None:
+    """Null stays unknown; it is not 0."""
+    store.apply_batch(DATASET, "b", [item("1", "waiting", None, None)])
+    batch = store.batch(DATASET, "b")
+    assert batch == Batch("main", DATASET, "b", ("1",), (1, 0, 0, 0, 0, 0, 0, 0, 0), None, None)
+
+
+def test_a_document_that_leaves_its_batch_is_gone(store: Store, listening: Listening) -> None:
+    """Deleted upstream: no object any more; the sums follow."""
+    store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5), item("2", "waiting")])
+    applied = store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5)])
+    assert applied == (True, True, ())
+    assert [found.document_id for found in listening.of(Document)] == ["1"]
+
+
+def test_a_document_that_moves_to_another_batch_appears_once(store: Store, listening: Listening) -> None:
+    """A re-upload moves it: the new batch has it, the old batch's sums lose it at the same time."""
+    store.apply_batch(DATASET, "old", [item("1", "completed", 5, 5), item("2", "completed", 3, 3)])
+    store.apply_batch(DATASET, "new", [item("1", "waiting", 5, 5)])
+    assert sorted((d.document_id, d.batch) for d in listening.of(Document)) == [("1", "new"), ("2", "old")]
+    assert sorted((b.batch, b.documents, b.segments) for b in listening.of(Batch)) == [
+        ("new", ("1",), 5),
+        ("old", ("2",), 3),
+    ]
+    store.apply_batch(DATASET, "old", [item("2", "completed", 3, 3)])
+    store.forget_batch(DATASET, "old")
+    assert [(d.document_id, d.batch) for d in listening.of(Document)] == [("1", "new")]
+
+
+def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listening: Listening) -> None:
+    """After a 404 nothing of the batch is left, but for a document that the config names itself."""
+    store.add_targets([Target("document", DATASET, "2")])
+    store.apply_batch(DATASET, "b", [item("1", "waiting"), item("2", "waiting")])
+    store.forget_batch(DATASET, "b")
+    store.forget_batch(DATASET, "b")
+    assert [(d.document_id, d.batch) for d in listening.of(Document)] == [("2", "")]
+    assert listening.of(Batch) == []
+
+
+def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
+    """The batch tells the progress, the detail everything else."""
+    store.apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
+    store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
+    document = store.document(DATASET, "1")
+    assert document is not None
+    assert document.progress == Progress("indexing", completed_segments=3, total_segments=9)
+    assert document.detail is not None
+    assert (document.detail.name, document.detail.segment_count) == ("small.txt", 20)
+
+
+def test_a_detail_alone_tells_the_progress(store: Store, listening: Listening) -> None:
+    """A document without a known batch: status and end from the detail."""
+    applied = store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
+    assert applied == (True, True, ())
+    assert listening.of(Document)[0].progress == Progress("completed", completed_at=1795282543)
+    store.forget_document(DATASET, "1")
+    store.forget_document(DATASET, "1")
+    assert listening.of(Document) == []
+
+
+def test_a_document_that_its_batch_names_is_not_forgotten_for_its_detail(store: Store) -> None:
+    """Servers before 1.5.1 answer 404 for every detail."""
+    store.apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
+    store.forget_document(DATASET, "1")
+    assert store.document(DATASET, "1") is not None
+
+
+def test_a_paused_document_without_batch_is_paused(store: Store) -> None:
+    """The detail's indexing_status never says paused; its display status does."""
+    store.apply_detail(DATASET, detail("document--paused--without"), document_id="1")
+    document = store.document(DATASET, "1")
+    assert document is not None
+    assert document.progress.status == "paused"
+
+
+def test_a_detail_without_status_makes_no_document(store: Store) -> None:
+    """Nothing is known of such a document, so nothing is said."""
+    assert store.apply_detail(DATASET, DocumentDetail("1"), document_id="1") == (False, False, ())
+    assert store.document(DATASET, "1") is None
+
+
+@pytest.mark.parametrize(
+    ("case", "separator", "mode"),
+    [("document--completed--without", "\n", "automatic"), ("document--custom--all", "\n", "custom")],
+)
+def test_the_rule_is_read_under_both_names(store: Store, case: str, separator: str, mode: str) -> None:
+    """``delimiter`` of real servers and ``separator`` of the official page are the same thing."""
+    store.apply_detail(DATASET, detail(case), document_id="1")
+    document = store.document(DATASET, "1")
+    assert document is not None
+    assert document.detail is not None
+    assert document.detail.rule is not None
+    assert (document.detail.rule.separator, document.detail.rule.mode) == (separator, mode)
+    assert document.detail.rule.max_tokens is not None
+
+
+@pytest.mark.parametrize("rule", [None, {}, {"mode": None, "rules": None}])
+def test_an_empty_rule_is_no_rule(store: Store, rule: Any) -> None:
+    """``{}`` and null occur."""
+    answer = {"id": "1", "indexing_status": "waiting", "document_process_rule": rule, "dataset_process_rule": {}}
+    store.apply_detail(DATASET, msgspec.convert(answer, DocumentDetail), document_id="1")
+    document = store.document(DATASET, "1")
+    assert document is not None
+    assert document.detail is not None
+    assert document.detail.rule is None
+
+
+def test_the_overlap_of_the_official_page_is_that_of_subchunks(store: Store) -> None:
+    """The chunk's overlap where there is one, else the subchunk's."""
+    rules = {
+        "segmentation": {"separator": "#", "max_tokens": 900},
+        "parent_mode": "paragraph",
+        "subchunk_segmentation": {"separator": "\n", "max_tokens": 200, "chunk_overlap": 7},
+    }
+    answer = {
+        "id": "1",
+        "indexing_status": "waiting",
+        "document_process_rule": {"mode": "hierarchical", "rules": rules},
+    }
+    store.apply_detail(DATASET, msgspec.convert(answer, DocumentDetail), document_id="1")
+    document = store.document(DATASET, "1")
+    assert document is not None
+    assert document.detail is not None
+    rule = document.detail.rule
+    assert rule is not None
+    assert (rule.parent_mode, rule.max_tokens, rule.overlap_tokens, rule.subchunk_max_tokens) == (
+        "paragraph",
+        900,
+        7,
+        200,
+    )
+
+
+def test_unknown_words_are_unknown_and_counted(store: Store) -> None:
+    """A status of a later version sets ``unknown``."""
+    store.apply_batch(DATASET, "b", [item("1", "dreaming")])
+    store.apply_detail(DATASET, DocumentDetail("1", display_status="odd", indexing_status="odd"), document_id="1")
+    store.apply_detail(DATASET, DocumentDetail("2", display_status="odd", indexing_status="odd"), document_id="2")
+    for document_id in "12":
+        document = store.document(DATASET, document_id)
+        assert document is not None
+        assert document.progress.status == "unknown"
+        assert document.detail is not None
+        assert document.detail.display_status == "unknown"
+    assert store.observer.unknown == {"indexing_status": 2, "display_status": 2}  # type: ignore[attr-defined]
+
+
+def test_targets_are_seen_before_their_first_poll(store: Store, listening: Listening) -> None:
+    """A target that never answers has series that say so."""
+    target = Target("batch", DATASET, "b")
+    store.add_targets([target, target])
+    assert listening.of(TargetStatus) == [TargetStatus("main", "batch", DATASET, "b")]
+    store.set_target(target, success=True, now=5.0, interval=15.0)
+    store.set_target(target, success=False, now=9.0, interval=30.0)
+    assert listening.of(TargetStatus) == [TargetStatus("main", "batch", DATASET, "b", False, 5.0, 30.0)]
+
+
+def test_a_poll_that_could_not_be_made_marks_its_target(store: Store) -> None:
+    """The last success stands; the target counts as not read."""
+    target = Target("batch", DATASET, "b")
+    store.add_targets([target])
+    store.set_target(target, success=True, now=5.0, interval=15.0)
+    store.mark_unread([target, target, Target("batch", DATASET, "other")])
+    assert store.target(target) == TargetStatus("main", "batch", DATASET, "b", False, 5.0, 15.0)
+
+
+def test_the_server_keeps_what_an_answer_does_not_tell(store: Store) -> None:
+    """A failure without a version keeps the version; an answer that says nothing of the key keeps ``up``."""
+    store.set_server(up=True, version="1.12.1")
+    store.set_server(up=None, version="")
+    assert store.status == ServerStatus("main", "http://x/v1", "1.12.1", True)
+    store.set_server(up=False, version="")
+    assert store.status.up is False
+
+
+statuses = st.sampled_from([*STATUSES[:-1], "dreaming"])
+answers = st.lists(
+    st.builds(item, st.sampled_from("123456"), statuses, st.none() | st.integers(0, 9), st.none() | st.integers(0, 9)),
+    max_size=6,
+    unique_by=lambda found: found.id,
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.none() | answers), max_size=12))
+def test_any_sequence_of_answers_leaves_consistent_objects(steps: list[tuple[str, list[Any] | None]]) -> None:
+    """Each document exists once and belongs to the batch that had it last; the listener's picture is the store's."""
+    listening = Listening()
+    store = new_store(listening)
+    owner: dict[str, str] = {}
+    for batch, answer in steps:
+        owner = {document: name for document, name in owner.items() if name != batch}
+        if answer is None:
+            store.forget_batch(DATASET, batch)
+            assert store.batch(DATASET, batch) is None
+        else:
+            owner |= {found.id: batch for found in answer}
+            applied = store.apply_batch(DATASET, batch, answer)
+            assert applied.settled == all(found.indexing_status in FINISHED for found in answer)
+    assert {d.document_id: d.batch for d in listening.of(Document)} == owner
+    assert set(store.documents) == set(listening.of(Document))
+    for found in listening.of(Batch):
+        members = sorted(document for document, name in owner.items() if name == found.batch)
+        assert (found.documents, sum(found.counts)) == (tuple(members), len(members))
+
+
+@given(answers.flatmap(lambda found: st.tuples(st.just(found), st.permutations(found))))
+def test_the_order_of_an_answer_does_not_matter(pair: tuple[list[Any], list[Any]]) -> None:
+    """``data`` is in no particular order: any order gives the same batch."""
+    batches = []
+    for answer in pair:
+        store = new_store(Listening())
+        store.apply_batch(DATASET, "b", answer)
+        batches.append(store.batch(DATASET, "b"))
+    assert batches[0] == batches[1]
