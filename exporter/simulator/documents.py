@@ -1,0 +1,124 @@
+"""Documents and knowledge bases as the embedded server keeps them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from exporter.simulator.lives import Row, Traits, row_at
+
+if TYPE_CHECKING:
+    from exporter.simulator.lives import Run
+    from exporter.simulator.scenario import DatasetPlan, DocumentPlan, Life
+    from exporter.simulator.tasks import IndexingTask
+
+NAMESPACE = uuid.UUID("9a1c4b52-2f0e-4f7e-9d0a-7c1f2f6f5a10")
+UNFINISHED = frozenset({"parsing", "cleaning", "splitting", "indexing"})
+
+
+def document_id(dataset_id: str, batch: str, number: int, plan: DocumentPlan) -> str:
+    """The id of the ``number``-th document of a batch: always the same for the same plan."""
+    return plan.id or stable_id("document", f"{dataset_id}/{batch}/{number}/{plan.name}")
+
+
+def stable_id(kind: str, of: str = "") -> str:
+    """A UUID that is always the same for the same thing."""
+    return str(uuid.uuid5(NAMESPACE, f"{kind}/{of}"))
+
+
+class DatasetState:
+    """A knowledge base: its plan and what is in it now. A batch without documents does not exist."""
+
+    __slots__ = ("batches", "created", "documents", "plan", "positions")
+
+    def __init__(self, plan: DatasetPlan, created: float) -> None:
+        self.plan = plan
+        self.created = created
+        self.documents: dict[str, Document] = {}
+        self.batches: dict[str, list[Document]] = {}
+        self.positions = 0
+
+
+class Document:
+    """A document. ``row`` and ``run`` together say what it does; ``held``: it is paused."""
+
+    __slots__ = (
+        "archived",
+        "batch",
+        "created",
+        "created_from",
+        "dataset",
+        "disabled_at",
+        "goes_on",
+        "gone",
+        "held",
+        "id",
+        "life",
+        "name",
+        "plan",
+        "position",
+        "row",
+        "run",
+        "task",
+        "traits",
+    )
+
+    def __init__(self, identifier: str, dataset: DatasetState, plan: DocumentPlan, created: float) -> None:
+        dataset.positions += 1
+        self.id = identifier
+        self.dataset = dataset
+        self.plan = plan
+        self.life: Life = plan
+        self.batch = ""
+        self.name = plan.name
+        self.position = dataset.positions
+        self.created = created
+        self.created_from = plan.created_from
+        self.row = Row(updated=created)
+        self.run: Run | None = None
+        self.task: IndexingTask | None = None
+        self.held = False
+        self.goes_on = False
+        self.gone = False
+        self.archived = False
+        self.disabled_at: float | None = None
+        self.traits = Traits(
+            economy=dataset.plan.technique != "high_quality",
+            hierarchical=plan.rule.mode == "hierarchical",
+            pipeline=dataset.plan.pipeline,
+        )
+
+    def row_now(self, now: float) -> Row:
+        """Its row at ``now``."""
+        if self.run is not None and now >= self.run.over:
+            self.fold(now)
+        return row_at(self.row, self.run, now)
+
+    def fold(self, now: float) -> None:
+        """Write into the row what the run has brought by ``now``, and leave the run."""
+        self.row = row_at(self.row, self.run, now)
+        self.run = None
+
+    def enter_batch(self, batch: str) -> None:
+        """Become part of a batch."""
+        self.batch = batch
+        self.dataset.batches.setdefault(batch, []).append(self)
+
+    def leave_batch(self) -> None:
+        """Leave the batch, which disappears with its last document."""
+        rest = self.dataset.batches[self.batch]
+        rest.remove(self)
+        if not rest:
+            del self.dataset.batches[self.batch]
+
+    def display_status(self, row: Row) -> str | None:
+        """What the detail and the list call its state. A paused document that still waits is ``queuing``."""
+        if row.status == "waiting":
+            return "queuing"
+        if row.status in UNFINISHED:
+            return "paused" if self.held else "indexing"
+        if row.status == "error":
+            return "error"
+        if self.archived:
+            return "archived"
+        return "available" if self.disabled_at is None else "disabled"

@@ -1,0 +1,218 @@
+"""The state of a document at an instant: a pure function of its row and of the run that it is in.
+
+A *row* is what the database holds: the outcome of everything that is over. A *run* is one attempt, its instants fixed
+when the worker takes it up. ``row_at`` says what the row looks like at a time; asking changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+if TYPE_CHECKING:
+    from exporter.simulator.scenario import Life
+
+GROWTH_AFTER_PAUSE = 3.0
+"""Seconds for which the segments of a document that was paused while splitting still grow."""
+
+
+class Row(Struct, gc=False):
+    """What the database holds of a document's indexing. Times are Unix seconds with fractions."""
+
+    status: str = "waiting"
+    started: float | None = None
+    parsed: float | None = None
+    split: float | None = None
+    completed_at: float | None = None
+    paused_at: float | None = None
+    stopped: float | None = None
+    error: str | None = None
+    completed: int = 0
+    total: int = 0
+    outdated: int = 0
+    tokens: int | None = None
+    latency: float | None = None
+    characters: int | None = None
+    updated: float = 0.0
+
+
+class Run(Struct, frozen=True, gc=False):
+    """One attempt: when it reaches what. ``inf`` for never.
+
+    ``started``: of its task; ``turn``: of this document. It parses to ``parsed``, splits to ``split`` and indexes from
+    ``indexing`` to ``done``. ``frozen``: when it stops short of that, with ``error`` or in silence; ``growth``: when
+    its segments stop growing.
+    """
+
+    started: float
+    turn: float
+    parsed: float
+    split: float
+    indexing: float
+    done: float
+    life: Life
+    jumps: int
+    finishing: int
+    pipeline: bool = False
+    economy: bool = False
+    already: int = 0
+    frozen: float = inf
+    growth: float = inf
+    error: str | None = None
+
+    @property
+    def free(self) -> float:
+        """When the worker turns to the next document."""
+        return min(self.done, self.frozen)
+
+    @property
+    def over(self) -> float:
+        """From when on nothing changes any more."""
+        return self.done if self.frozen == inf else max(self.frozen, self.growth)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a dataset and a document's form make of every run."""
+
+    economy: bool = True
+    hierarchical: bool = False
+    pipeline: bool = False
+
+
+def begin(life: Life, started: float, turn: float, traits: Traits) -> Run:
+    """The run of a document whose task starts at ``started`` and whose own turn comes at ``turn``."""
+    parsed = turn + life.parse
+    split = parsed + life.split
+    run = Run(
+        started=started,
+        turn=turn,
+        parsed=parsed,
+        split=split,
+        indexing=split,
+        done=split + life.index,
+        life=life,
+        jumps=1 if traits.economy else max(1, min(life.jumps, 10)),
+        finishing=0 if traits.economy and traits.hierarchical else max(0, life.segments - life.missing),
+        pipeline=traits.pipeline,
+        economy=traits.economy,
+    )
+    return _strike(run, turn)
+
+
+def _strike(run: Run, turn: float) -> Run:
+    """Let the fate of its life stop a run."""
+    life = run.life
+    if life.fate == "completes":
+        return run
+    since, until = {
+        "parsing": (turn, run.parsed),
+        "splitting": (run.parsed, run.split),
+        "indexing": (run.split, run.done),
+    }[life.phase]
+    instant = since + life.after * (until - since)
+    return replace(run, frozen=instant, growth=instant, error=life.error if life.fate == "fails" else None)
+
+
+def left_behind(run: Run) -> Run:
+    """The run of a document whose task ended before its turn came: in parsing for ever."""
+    return replace(run, turn=inf, parsed=inf, split=inf, indexing=inf, done=inf, frozen=inf, growth=inf, error=None)
+
+
+def interrupted(run: Run, instant: float) -> Run:
+    """The run when it is paused at ``instant``: before its turn, the worker notices when it comes to it."""
+    instant = max(instant, run.turn)
+    return replace(run, frozen=instant, growth=min(instant + GROWTH_AFTER_PAUSE, run.growth), error=None)
+
+
+def resumed(row: Row, life: Life, turn: float, traits: Traits) -> Run:
+    """The run of a document that was paused and goes on at ``turn``, in the phase in which it was left."""
+    if row.status not in ("splitting", "indexing") or traits.pipeline:
+        return begin(life, turn, turn, traits)
+    started = turn if row.started is None else row.started
+    fresh = begin(life, started, turn, traits)
+    if row.status == "splitting":
+        shift = fresh.parsed - turn
+        return replace(
+            fresh, parsed=turn, split=fresh.split - shift, indexing=fresh.split - shift, done=fresh.done - shift
+        )
+    share = 1.0 - row.completed / fresh.finishing if fresh.finishing else 1.0
+    return replace(
+        fresh,
+        parsed=turn if row.parsed is None else row.parsed,
+        split=turn if row.split is None else row.split,
+        indexing=turn,
+        done=turn + share * life.index,
+        jumps=max(1, round(share * fresh.jumps)),
+        already=row.completed,
+    )
+
+
+def row_at(row: Row, run: Run | None, now: float) -> Row:
+    """The row at ``now``. The row handed in stays as it is."""
+    if run is None or now < run.started:
+        return row
+    result = copy.copy(row)
+    instant = min(now, run.frozen)
+    if run.pipeline:
+        if instant >= run.done:
+            result.completed = run.finishing
+            result.total = run.life.segments
+            _complete(result, run)
+    else:
+        _proceed(result, run, now, instant)
+    if run.error is not None and now >= run.frozen:
+        result.status = "error"
+        result.error = run.error
+        result.updated = max(result.updated, run.frozen)
+        if not run.pipeline:
+            result.stopped = run.frozen
+    return result
+
+
+def _proceed(result: Row, run: Run, now: float, instant: float) -> None:
+    """Bring a row to where a run is at ``instant``; only its growth may look further, to ``now``."""
+    life = run.life
+    result.started = run.started
+    result.completed = run.already
+    result.total = 0
+    if instant < run.parsed:
+        result.status = "parsing"
+        return
+    result.parsed = run.parsed
+    result.outdated = 0
+    if instant < run.split:
+        result.status = "splitting"
+        result.total = _share(life.segments, min(now, run.growth) - run.parsed, run.split - run.parsed)
+        return
+    result.split = run.split
+    result.total = life.segments
+    result.characters = life.characters
+    result.updated = max(result.updated, run.split)
+    if instant < run.done:
+        result.status = "indexing"
+        jump = _share(run.jumps, instant - run.indexing, run.done - run.indexing)
+        result.completed = run.already + (run.finishing - run.already) * jump // run.jumps
+        return
+    result.completed = run.finishing
+    _complete(result, run)
+
+
+def _complete(result: Row, run: Run) -> None:
+    """Write what completion writes. It clears the error and never ``stopped``."""
+    result.status = "completed"
+    result.completed_at = run.done
+    result.error = None
+    result.latency = run.done - run.indexing
+    result.characters = run.life.characters
+    result.tokens = 0 if run.economy else run.life.tokens
+
+
+def _share(whole: int, passed: float, span: float) -> int:
+    """How much of ``whole`` has come when ``passed`` of ``span`` seconds are over."""
+    return whole if passed >= span else int(whole * (passed / span))

@@ -1,0 +1,202 @@
+"""What happens in an embedded Dify, as plain data: knowledge bases, batches, documents and what becomes of them.
+
+All spans are seconds on the world's clock. ``at`` counts from the start of what the thing is part of.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import yaml
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Phase = Literal["parsing", "splitting", "indexing"]
+Fate = Literal["completes", "fails", "dies", "hangs"]
+Deed = Literal[
+    "pause",
+    "resume",
+    "retry",
+    "reupload",
+    "update",
+    "fall_back",
+    "come_back",
+    "disable",
+    "enable",
+    "archive",
+    "unarchive",
+    "delete",
+]
+FaultKind = Literal[
+    "status",
+    "json",
+    "html",
+    "empty",
+    "redirect",
+    "delay",
+    "drip",
+    "cut",
+    "truncated",
+    "huge",
+    "gzip_bomb",
+    "length",
+    "plugin_down",
+    "postgres_down",
+    "redis_down",
+]
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be read. The message names the file and the path of the wrong value."""
+
+
+class Life(Struct, frozen=True, forbid_unknown_fields=True):
+    """One attempt at indexing a document.
+
+    ``parse``, ``split``, ``index``: seconds in each phase, once it is this document's turn. ``jumps``: steps in which
+    completed segments arrive with high-quality indexing. ``missing``: segments that never complete although the
+    document does. ``fate`` strikes ``after`` that share of ``phase``: ``fails`` with ``error``, ``dies`` (the worker is
+    killed and comes back without the task) or ``hangs`` (the worker is held for ever).
+    """
+
+    segments: int = 20
+    characters: int = 9_140
+    tokens: int = 2_000
+    parse: float = 0.2
+    split: float = 1.0
+    index: float = 2.0
+    jumps: int = 10
+    missing: int = 0
+    fate: Fate = "completes"
+    phase: Phase = "indexing"
+    after: float = 0.5
+    error: str = "Failed to load document (PDFium: Data format error)."
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a document is cut. Automatic rules write ``delimiter`` where the others write ``separator``."""
+
+    mode: Literal["automatic", "custom", "hierarchical"] = "automatic"
+    separator: str = "\n"
+    max_tokens: int = 500
+    chunk_overlap: int = 50
+    parent_mode: Literal["paragraph", "full-doc"] = "paragraph"
+    subchunk_max_tokens: int = 200
+
+
+class DocumentPlan(Life, frozen=True, forbid_unknown_fields=True):
+    """A document and its first attempt. Without an ``id`` it gets one that follows from dataset, batch and name."""
+
+    name: str = "document.txt"
+    id: str = ""
+    rule: Rule = Rule()
+    language: str | None = "English"
+    created_from: str = "api"
+    source: Literal["upload_file", "notion_import", "website_crawl"] = "upload_file"
+    hits: int = 0
+    metadata: dict[str, str] = {}
+
+
+class Action(Struct, frozen=True, forbid_unknown_fields=True):
+    """Something done to a document of a batch, or to all of them when ``document`` (an id or a name) is "".
+
+    ``life``: of the attempt that ``retry``, ``reupload`` and ``update`` begin; without it the last one again, this
+    time without a mishap. ``lost``: its message never reaches a worker. ``batch``: the batch to act on, where a plan
+    does not imply it. ``into``: the new batch of a re-upload. ``name``: the new name that an update gives.
+    """
+
+    do: Deed
+    document: str = ""
+    at: float = 0.0
+    batch: str = ""
+    into: str = ""
+    name: str = ""
+    life: Life | None = None
+    lost: bool = False
+
+
+class BatchPlan(Struct, frozen=True, forbid_unknown_fields=True):
+    """One upload, one worker task. ``queue``: seconds until its message reaches the workers; ``lost``: it never does.
+
+    ``repeat``: every so many seconds the batch begins its life anew under the same ids (a real server would give new
+    ones), which keeps a demo lively and its memory bounded.
+    """
+
+    id: str = ""
+    at: float = 0.0
+    queue: float = 0.5
+    lost: bool = False
+    repeat: float | None = None
+    documents: tuple[DocumentPlan, ...] = (DocumentPlan(),)
+    actions: tuple[Action, ...] = ()
+
+
+class DatasetPlan(Struct, frozen=True, forbid_unknown_fields=True):
+    """A knowledge base. ``pipeline``: its documents only wait, then are completed or failed. ``api``: access is on."""
+
+    id: str
+    name: str = "kb"
+    technique: Literal["high_quality", "economy"] | None = "economy"
+    embedding_model: str | None = None
+    embedding_model_provider: str | None = None
+    pipeline: bool = False
+    api: bool = True
+    batches: tuple[BatchPlan, ...] = ()
+
+
+class Fault(Struct, frozen=True, forbid_unknown_fields=True):
+    """Something wrong with the answers.
+
+    ``kind`` is one of
+
+    - ``status``: ``status`` with ``body`` and ``headers``; ``json``: ``body`` as JSON with ``status`` (200 when 0)
+    - ``html``: a page with ``status``; ``empty``: 200 and nothing; ``redirect``: 302 to ``location``
+    - ``delay``: ``seconds`` late; ``drip``: a byte each ``seconds``
+    - ``cut``: the connection ends ``where``; ``truncated``: half of the JSON, with a length that fits
+    - ``huge``: ``size`` bytes, streamed; ``gzip_bomb``: ``size`` bytes, compressed; ``length``: ``size`` announced
+    - ``plugin_down``, ``postgres_down``, ``redis_down``: what an outage of that part does
+
+    ``endpoint``: indexing-status, document, documents, segments, datasets, dataset, welcome or * for all; ``id``: only
+    answers about that dataset, batch or document. ``times``: so many answers, then no more. ``begins``, ``ends``:
+    seconds from the start of the world between which it holds.
+    """
+
+    kind: FaultKind
+    endpoint: str = "*"
+    id: str = ""
+    status: int = 0
+    body: str = ""
+    headers: dict[str, str] = {}
+    location: str = "http://redirected.invalid/"
+    seconds: float = 1.0
+    where: Literal["before", "headers", "body"] = "before"
+    size: int = 0
+    times: int | None = None
+    begins: float = 0.0
+    ends: float | None = None
+
+
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole server. ``workers``: tasks that run at a time, None without limit, 0 when the worker is down.
+
+    ``zone_offset``: hours that the API process's zone is east of UTC; its times are that much too small.
+    """
+
+    name: str = "demo"
+    key: str = "dataset-simulatordemo"
+    version: str = "1.12.1"
+    workers: int | None = 1
+    zone_offset: float = 0.0
+    datasets: tuple[DatasetPlan, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Read a scenario from a YAML (or JSON) file. Raises ``ScenarioError``, ``OSError``."""
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Scenario)
+    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: {error}") from error

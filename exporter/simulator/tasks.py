@@ -1,0 +1,53 @@
+"""A worker's task: the documents of one message, one after another."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from exporter.simulator.lives import begin, left_behind, resumed
+
+if TYPE_CHECKING:
+    from exporter.simulator.documents import Document
+
+
+class IndexingTask:
+    """All documents of a batch, or the one that is retried, updated or resumed."""
+
+    def __init__(self, documents: tuple[Document, ...]) -> None:
+        self.documents = documents
+        self.withdrawn = False
+
+    def start(self, instant: float) -> float:
+        """Fix the instants of every document's run; return when the worker is free again.
+
+        Those that are paused by now are skipped: their message is used up. A worker that dies or hangs leaves the rest
+        in parsing; only one that dies is free again.
+        """
+        turn = instant
+        stranded = False
+        for document in self._waiting():
+            document.fold(instant)
+            if document.goes_on:
+                run = resumed(document.row, document.life, turn, document.traits)
+            else:
+                run = begin(document.life, instant, turn, document.traits)
+            document.goes_on = False
+            document.run = left_behind(run) if stranded else run
+            if not stranded:
+                turn = run.free
+                stranded = run.frozen != inf and run.error is None
+                if document.life.fate == "hangs":
+                    turn = inf
+        return turn
+
+    def interrupt(self, document: Document) -> None:
+        """Leave the documents after this one in parsing: pausing it ends the whole task."""
+        found = False
+        for other in self.documents:
+            if other.task is self and other.run is not None and found:
+                other.run = left_behind(other.run)
+            found = found or other is document
+
+    def _waiting(self) -> list[Document]:
+        return [each for each in self.documents if each.task is self and not each.gone and not each.held]

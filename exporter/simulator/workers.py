@@ -1,0 +1,84 @@
+"""Time and labour: an agenda of what happens when, and workers that take one task at a time."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from itertools import count
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Agenda:
+    """What is going to happen, in order. Things due at the same instant happen in the order of their entry."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = count()
+
+    def enter(self, instant: float, happen: Callable[[float], None]) -> None:
+        """Let ``happen(instant)`` be called once the time has come; never, when it is infinite."""
+        if instant != inf:
+            heapq.heappush(self._entries, (instant, next(self._order), happen))
+
+    def run(self, now: float) -> None:
+        """Let everything happen that is due, each at its own instant."""
+        while self._entries and self._entries[0][0] <= now:
+            instant, _, happen = heapq.heappop(self._entries)
+            happen(instant)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class Task(Protocol):
+    """Work for one worker."""
+
+    def start(self, instant: float) -> float:
+        """Take it up at ``instant``; return when the worker is free again."""
+        ...
+
+
+class Workers:
+    """Workers and the queue before them. ``size`` None: as many as it takes."""
+
+    def __init__(self, agenda: Agenda, size: int | None) -> None:
+        self._agenda = agenda
+        self._free: float = inf if size is None else size
+        self._queue: deque[Task] = deque()
+        self._ends: dict[Task, float] = {}
+
+    def submit(self, task: Task, instant: float) -> None:
+        """Hand in a task: it starts now or when a worker is free."""
+        self._queue.append(task)
+        self._next(instant)
+
+    def end(self, task: Task, instant: float) -> None:
+        """Let a task that runs end at ``instant``, earlier or later than foreseen."""
+        if task in self._ends:
+            self._ends[task] = instant
+            self._agenda.enter(instant, lambda now: self._release(task, now))
+
+    def withdraw(self, task: Task, instant: float) -> None:
+        """Take a task out of the queue, or off its worker."""
+        if task in self._ends:
+            self._ends[task] = instant
+            self._release(task, instant)
+        elif task in self._queue:
+            self._queue.remove(task)
+
+    def _next(self, instant: float) -> None:
+        while self._queue and self._free >= 1:
+            task = self._queue.popleft()
+            self._free -= 1
+            self._ends[task] = inf
+            self.end(task, task.start(instant))
+
+    def _release(self, task: Task, instant: float) -> None:
+        if self._ends.get(task) == instant:
+            del self._ends[task]
+            self._free += 1
+            self._next(instant)
