@@ -11,10 +11,13 @@ DifyError
 │   └── RateLimited       rate_limited   429, or the 403 that only its message tells from the others
 ├── NotFound              not_found      404; ``gone``: said by Dify itself of this very thing
 ├── ServerFailed          server         5xx, redirects, and every other status
+│   └── BadRequest        server         400 that Dify itself gives, after it accepted the key
 └── BadAnswer
     ├── DecodeFailed      decode         not JSON: HTML, cut, empty
     ├── SchemaMismatch    schema         JSON of another shape
     └── TooLarge          too_large      more than the client is willing to hold
+
+``Stopped`` stands apart: nothing went wrong, the program ends.
 """
 
 from __future__ import annotations
@@ -85,13 +88,16 @@ class RateLimited(Refused):
 
 
 class NotFound(DifyError):
-    """404. ``gone`` when Dify itself says so of the thing asked for; else a proxy, a wrong URL or a missing route."""
+    """404. ``gone`` when Dify itself says so of the thing asked for; else a proxy, a wrong URL or a missing route.
+
+    ``status`` is 405 where an old Dify has the route, but not for GET.
+    """
 
     reason = "not_found"
     accepted = None
 
-    def __init__(self, message: str, *, gone: bool = False) -> None:
-        super().__init__(message, status=404)
+    def __init__(self, message: str, *, gone: bool = False, status: int = 404) -> None:
+        super().__init__(message, status=status)
         self.gone = gone
 
 
@@ -99,6 +105,12 @@ class ServerFailed(DifyError):
     """5xx, a redirect, or a status that the API does not have."""
 
     reason = "server"
+
+
+class BadRequest(ServerFailed):
+    """400 with one of Dify's codes (``invalid_param``, ``provider_not_initialize``), after it accepted the key."""
+
+    accepted = True
 
 
 class BadAnswer(DifyError):
@@ -121,3 +133,7 @@ class TooLarge(BadAnswer):
     """Larger than the cap."""
 
     reason = "too_large"
+
+
+class Stopped(Exception):
+    """The program is ending; the request was not sent."""

@@ -1,13 +1,16 @@
 """The answers of the knowledge API, as far as the exporter reads them. Fields not named here are skipped unread.
 
-Null and missing are the same. Numbers may be ints or floats: the OpenAPI page and real servers differ.
+Null and missing are the same. Numbers may be ints or floats: the OpenAPI page and real servers differ. Integers that
+do not fit into 64 bits are refused: neither a float nor a database could hold all of them.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
 
-Number = int | float
+from msgspec import Meta, Struct
+
+Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float
 
 
 class IndexingItem(Struct, frozen=True, gc=False):
@@ -83,3 +86,16 @@ class DocumentDetail(Struct, frozen=True, gc=False):
     archived: bool | None = None
     dataset_process_rule: ProcessRule | None = None
     document_process_rule: ProcessRule | None = None
+
+
+class Welcome(Struct, frozen=True, gc=False):
+    """The answer of ``/v1/``, which needs no key."""
+
+    server_version: str
+
+
+class Refusal(Struct, frozen=True, gc=False):
+    """The body of Dify's error answers."""
+
+    code: str | None = None
+    message: str | None = None

@@ -1,0 +1,31 @@
+"""How fast requests may go out to one server."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.clock import Clock
+
+
+class Budget:
+    """A token bucket that holds one token: requests go out evenly, never two closer than ``1 / requests_per_second``.
+
+    A larger bucket would let more than ``requests_per_second`` out in its first second. Shared by all workers of a
+    server.
+    """
+
+    def __init__(self, requests_per_second: float, clock: Clock) -> None:
+        self._spacing = 1.0 / requests_per_second
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next = clock.monotonic()
+
+    def reserve(self) -> float:
+        """Take the next free slot and return the seconds to wait for it, 0 when it is now."""
+        with self._lock:
+            now = self._clock.monotonic()
+            slot = max(now, self._next)
+            self._next = slot + self._spacing
+            return slot - now
