@@ -49,7 +49,7 @@ class Poller:
         """``after_poll`` is called after each poll, in the polling thread: rendering waits there."""
         self.name = name
         self.store = store
-        self.client = client
+        self._client = client
         self.schedule = Schedule()
         self._polling = polling
         self._observer = observer
@@ -79,6 +79,10 @@ class Poller:
     def unpolled(self) -> int:
         """How many targets have not been polled yet."""
         return len(self._unpolled)
+
+    def close_connections(self) -> None:
+        """A burst is over: leave the server's few connections to others."""
+        self._client.close_connections()
 
     def problem(self, target: Target) -> str:
         """Why ``target`` is not read, for a person; "" when nothing is known against it."""
@@ -161,12 +165,12 @@ class Poller:
         dataset_id = target.dataset_id
         applied = None
         if target.kind == "batch":
-            status = self.client.indexing_status(dataset_id, target.id, known=known)
+            status = self._client.indexing_status(dataset_id, target.id, known=known)
             if status.value is not None:
                 applied = self.store.apply_batch(dataset_id, target.id, status.value)
             self._digests[target] = status.digest
         else:
-            detail = self.client.document(dataset_id, target.id, known=known)
+            detail = self._client.document(dataset_id, target.id, known=known)
             if detail.value is not None:
                 applied = self.store.apply_detail(dataset_id, detail.value, document_id=target.id)
             self._digests[target] = detail.digest
@@ -235,7 +239,7 @@ class Poller:
 
     def _server_says(self, *, accepted: bool | None, trouble: str | None) -> None:
         """Note what the last request said of the server as a whole; a line in the log when that changes."""
-        self.store.set_server(up=accepted, version=self.client.version)
+        self.store.set_server(up=accepted, version=self._client.version)
         if accepted is None or trouble == self._trouble:
             return
         self._trouble = trouble

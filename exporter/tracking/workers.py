@@ -67,4 +67,4 @@ class Workers:
                 last = not self._active
                 self._condition.notify_all()
             if last:
-                self._poller.client.close_connections()
+                self._poller.close_connections()

@@ -1,0 +1,168 @@
+"""The whole exporter: wires the parts, starts them, stops them."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from exporter import __version__
+from exporter.clock import SystemClock
+from exporter.dify import Client
+from exporter.metrics import Exposition, OwnMetrics
+from exporter.tracking import TICK, Job, Loop, Poller, Store, Workers, configured_targets
+from exporter.web import WebServer, create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from exporter.clock import Clock
+    from exporter.config import Config, Server
+    from exporter.tracking import ServerSchedule
+
+SEAL_AFTER = 0.1
+"""Seconds that a change may wait for others before it is rendered. A scrape never waits: it renders what is left."""
+
+STUCK_AFTER = 30.0
+"""Seconds without a turn of the loop after which the exporter calls itself unhealthy."""
+
+STOP_TIMEOUT = 8.0
+"""Seconds for running polls and answers to end when the exporter stops; less than the 10 s of most supervisors."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Served(NamedTuple):
+    """A server with all that works for it."""
+
+    server: Server
+    client: Client
+    poller: Poller
+    workers: Workers
+
+
+class App:
+    """The exporter for one configuration. ``run`` serves, ``poll_once`` does one round."""
+
+    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+        self.config = config
+        self._clock = clock or SystemClock()
+        self.own = OwnMetrics()
+        self.own.reloaded(self._clock.time(), success=True)
+        self.exposition = Exposition(
+            own=self.own, document_name=config.labels.document_name, monotonic=self._clock.monotonic
+        )
+        self.served = [self._serve(server) for server in config.servers]
+        self.own.schedules = self._schedules
+        self._loop = Loop([Job("poll", int(TICK), self._tick)], self._clock)
+        self._warm = False
+
+    def run(self, stop: threading.Event, *, on_listening: Callable[[int], None] = lambda _: None) -> None:
+        """Poll and serve until ``stop`` is set. ``on_listening`` gets the port. ListenError when it can't listen."""
+        web = WebServer(
+            create_app(
+                self.exposition,
+                telemetry_path=self.config.web.telemetry_path,
+                version=__version__,
+                healthy=self.what_is_stuck,
+                ready=self.what_is_awaited,
+                facts=self._facts,
+            ),
+            self.config.web.listen_address,
+        )
+        web.start()
+        try:
+            on_listening(web.port)
+            self._start_polling()
+            self._loop.run(stop)
+        finally:
+            self._stop_polling()
+            web.stop()
+
+    def poll_once(self, stop: threading.Event) -> bool:
+        """Poll every target and detail once. True when every target answered."""
+        self._start_polling()
+        try:
+            while not stop.is_set() and any(self._is_busy(served) for served in self.served):
+                self._tick()
+                stop.wait(0.02)
+        finally:
+            self._stop_polling()
+        return all(target.success for served in self.served for target in served.poller.store.targets)
+
+    def what_is_stuck(self) -> str | None:
+        """None while the loop turns, else what is wrong."""
+        seconds = self._loop.seconds_since_turn()
+        if seconds <= STUCK_AFTER:
+            return None
+        return f"the polling loop has not turned for {seconds:.0f} s: restart the exporter and report its log"
+
+    def what_is_awaited(self) -> str | None:
+        """None once every target was polled, else how far the first cycle is."""
+        waiting = sum(served.poller.unpolled for served in self.served)
+        if not waiting:
+            return None
+        return f"not ready: {self._targets() - waiting} of {self._targets()} targets polled"
+
+    def _serve(self, server: Server) -> Served:
+        self.own.prepare(server.name)
+        stop = threading.Event()
+        client = Client(
+            server, observer=self.own, clock=self._clock, user_agent=f"dify-exporter/{__version__}", stop=stop
+        )
+        store = Store(
+            server.name,
+            server.url,
+            listener=self.exposition,
+            unknown=lambda field: self.own.unknown_value(server.name, field),
+        )
+        poller = Poller(
+            server.name,
+            client,
+            store,
+            self.config.polling,
+            observer=self.own,
+            clock=self._clock,
+            after_poll=lambda: self.exposition.seal(SEAL_AFTER),
+        )
+        return Served(server, client, poller, Workers(poller, server.concurrency, stop))
+
+    def _start_polling(self) -> None:
+        for served in self.served:
+            served.poller.watch(configured_targets(served.server))
+            served.workers.start()
+            served.workers.wake()
+
+    def _stop_polling(self) -> None:
+        """Begin no new polls; running ones end or are cut."""
+        for served in self.served:
+            served.workers.stop()
+        deadline = self._clock.monotonic() + STOP_TIMEOUT / 2
+        for served in self.served:
+            if not served.workers.join(max(deadline - self._clock.monotonic(), 0.0)):
+                _log.warning("a poll did not end in time and is cut", server=served.server.name)
+            served.client.close_connections()
+
+    def _tick(self) -> None:
+        for served in self.served:
+            if served.poller.has_due():
+                served.workers.wake()
+        self.exposition.seal(SEAL_AFTER)
+        if not self._warm and self.what_is_awaited() is None:
+            self._warm = True
+            _log.info("first cycle done", series=self.exposition.series())
+            gc.freeze()
+
+    def _is_busy(self, served: Served) -> bool:
+        return served.poller.has_due() or served.workers.active > 0
+
+    def _schedules(self) -> list[ServerSchedule]:
+        return [served.poller.snapshot() for served in self.served]
+
+    def _facts(self) -> Mapping[str, object]:
+        return {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series()}
+
+    def _targets(self) -> int:
+        return sum(sum(schedule.targets.values()) for schedule in self._schedules())

@@ -1,0 +1,263 @@
+"""The command line. Every option is also an environment variable ``DIFY_EXPORTER_…``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import structlog
+
+from exporter import __version__
+from exporter.app import App
+from exporter.checking import check_servers
+from exporter.clock import SystemClock
+from exporter.config import Config, ConfigError, Polling, from_environment, load, override
+from exporter.logs import FORMATS, LEVELS, set_up_logging
+from exporter.metrics import Format
+from exporter.web import ListenError, parse_listen_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from exporter.simulator import Scenario, SimulatorServer
+
+_log = structlog.get_logger(__name__)
+
+_DEMO_POLLING = Polling(
+    interval=2.0, max_interval=5.0, settled_interval=10.0, max_settled_interval=20.0, detail_interval=30.0
+)
+
+
+def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that may come from the environment too."""
+    flag = names[0]
+    variable = "DIFY_EXPORTER_" + flag.lstrip("-").replace(".", "_").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+
+
+_config_file = _option(
+    "--config.file",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What to watch, in YAML. config.example.yaml has every key.",
+)
+_listen_address = _option(
+    "--web.listen-address",
+    "listen_address",
+    metavar="HOST:PORT",
+    help="Where to serve metrics; overrides the config.",
+)
+_telemetry_path = _option(
+    "--web.telemetry-path", "telemetry_path", metavar="PATH", help="Path of the metrics; overrides the config."
+)
+_log_level = _option("--log.level", "log_level", type=click.Choice(LEVELS), help="Overrides the config.")
+_log_format = _option("--log.format", "log_format", type=click.Choice(FORMATS), help="Overrides the config.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="dify-exporter")
+def main() -> None:
+    """Prometheus exporter for the knowledge bases of Dify: indexing progress, failures and stalls."""
+
+
+@main.command()
+@_config_file
+@_listen_address
+@_telemetry_path
+@_log_level
+@_log_format
+def run(config_file: Path | None, **overrides: str | None) -> None:
+    """Poll what the config names and serve /metrics until SIGTERM or Ctrl-C."""
+    config = _configure(config_file, overrides)
+    with _stop_signal() as stop:
+        _serve(App(config), stop)
+
+
+@main.command()
+@_config_file
+@click.option("--offline", is_flag=True, help="Look at the file only; ask no server.")
+def check(config_file: Path | None, *, offline: bool) -> None:
+    """Check the config, then its servers: version, key, and each configured id. Exit 1 when anything is wrong."""
+    config = _read_config(config_file, {})
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}")
+    click.echo(f"{config_file or 'environment'}: the configuration is valid")
+    if not offline and not check_servers(config, click.echo):
+        sys.exit(1)
+
+
+@main.command()
+@_config_file
+@_log_level
+@_log_format
+def once(config_file: Path | None, **overrides: str | None) -> None:
+    """Poll everything once and print the metrics. Exit 1 when a target failed."""
+    config = _configure(config_file, {"log_level": "warning", **_given(overrides)})
+    app = App(config)
+    with _stop_signal() as stop:
+        complete = app.poll_once(stop)
+    for chunk in app.exposition.page(Format.TEXT).plain_chunks():
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+    if not complete:
+        sys.exit(1)
+
+
+@main.command()
+@_option(
+    "--web.listen-address",
+    "listen_address",
+    default="127.0.0.1:9439",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to serve metrics.",
+)
+@_log_level
+@_log_format
+def demo(listen_address: str, **overrides: str | None) -> None:
+    """Show indexing on an embedded Dify: lives, failures and a stall within a minute. Needs nothing else."""
+    from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
+
+    scenario = simulator.demo_scenario()
+    with _stop_signal() as stop, _simulated(scenario, "127.0.0.1:0") as dify:
+        server = replace(simulator.simulated_server(scenario, dify.url), requests_per_second=50.0)
+        config = Config(servers=(server,), polling=_DEMO_POLLING)
+        config = _overridden(config, {"listen_address": listen_address, **_given(overrides)})
+        _set_up(config)
+        _serve(App(config), stop, greeting=_demo_greeting(dify.url))
+
+
+@main.command()
+@_option("--listen", default="127.0.0.1:5001", show_default=True, metavar="HOST:PORT", help="Where to serve the API.")
+@_option(
+    "--scenario",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Lives of documents, in YAML; the demo's without it.",
+)
+def simulate(listen: str, scenario: Path | None) -> None:
+    """Serve the knowledge API of an embedded Dify alone."""
+    from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
+
+    try:
+        plan = simulator.load_scenario(scenario) if scenario else simulator.demo_scenario()
+    except simulator.ScenarioError as error:
+        _fail(str(error))
+    with _stop_signal() as stop, _simulated(plan, listen) as dify:
+        click.echo(f"an embedded Dify answers at {dify.url} to the key {plan.key}; Ctrl-C stops it")
+        for dataset in simulator.watched(plan):
+            click.echo(f"  dataset {dataset.id}: batches {', '.join(dataset.batches)}")
+        stop.wait()
+
+
+def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | None = None) -> None:
+    def on_listening(port: int) -> None:
+        _log.info("listening", address=app.config.web.listen_address, port=port, path=app.config.web.telemetry_path)
+        if greeting:
+            click.echo(greeting(port), err=True)
+
+    _log.info("starting", version=__version__, servers=len(app.config.servers))
+    try:
+        app.run(stop, on_listening=on_listening)
+    except ListenError as error:
+        _fail(str(error))
+    _log.info("stopped")
+
+
+@contextmanager
+def _simulated(scenario: Scenario, listen: str) -> Iterator[SimulatorServer]:
+    """An embedded Dify that answers while the context lasts."""
+    from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
+
+    try:
+        address = parse_listen_address(listen)
+        dify = simulator.SimulatorServer(
+            simulator.Api(simulator.World(scenario, SystemClock())), address.host or "127.0.0.1", address.port
+        )
+        with dify:
+            yield dify
+    except (ListenError, OSError) as error:
+        _fail(f"cannot serve the embedded Dify on {listen}: {error}")
+
+
+def _demo_greeting(url: str) -> Callable[[int], str]:
+    return lambda port: (
+        f"\n  An embedded Dify is indexing documents at {url}, and this exporter watches it.\n\n"
+        f"    http://127.0.0.1:{port}/          what this is\n"
+        f"    http://127.0.0.1:{port}/metrics   what Prometheus scrapes\n\n"
+        f"    curl -s http://127.0.0.1:{port}/metrics | grep dify_batch_segments\n\n"
+        "  Ctrl-C stops it.\n"
+    )
+
+
+def _configure(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
+    config = _read_config(config_file, overrides)
+    _set_up(config)
+    for warning in config.warnings:
+        _log.warning("config", problem=str(warning))
+    return config
+
+
+def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
+    try:
+        config = load(config_file, os.environ) if config_file else from_environment(os.environ)
+    except ConfigError as error:
+        _fail(str(error))
+    return _overridden(config, overrides)
+
+
+def _overridden(config: Config, overrides: dict[str, str | None]) -> Config:
+    """The config with what the command line says instead."""
+    sections = {
+        "listen_address": "web.listen_address",
+        "telemetry_path": "web.telemetry_path",
+        "log_level": "log.level",
+        "log_format": "log.format",
+    }
+    try:
+        return override(config, {sections[name]: value for name, value in _given(overrides).items()})
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _given(overrides: dict[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in overrides.items() if value is not None}
+
+
+def _set_up(config: Config) -> None:
+    """The process in UTC: the ``schedule`` library counts in local time and would trip over daylight saving."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    set_up_logging(config.log.level, config.log.format)
+
+
+def _fail(message: str) -> Any:
+    click.echo(f"dify-exporter: {message}" if "\n" not in message else message, err=True)
+    sys.exit(1)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
