@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
@@ -11,14 +11,11 @@ from starlette.responses import Response, StreamingResponse
 from exporter.metrics import accepts_gzip, negotiate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from starlette.requests import Request
 
     from exporter.metrics import Format
-
-PIECE: Final = 128 * 1024
-"""Bytes that are handed to the socket at once. A slow client holds about two pieces, not the page."""
 
 
 class Page(Protocol):
@@ -34,12 +31,12 @@ class Page(Protocol):
         """Bytes of all ``plain_chunks``."""
         ...
 
-    def gzip_chunks(self) -> Iterable[bytes]:
+    def gzip_chunks(self) -> Iterator[bytes]:
         """Give the page as one gzip member. Cheap: the bytes are ready."""
         ...
 
-    def plain_chunks(self) -> Iterable[bytes]:
-        """Give the page as text. Inflates while it goes."""
+    def plain_chunks(self) -> Iterator[bytes]:
+        """Give the page as text, inflated while it goes. A slow client holds a chunk or two, not the page."""
         ...
 
 
@@ -86,36 +83,17 @@ def _header(request: Request, name: str) -> str:
     return ", ".join(request.headers.getlist(name))
 
 
-async def _ready(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+async def _ready(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Chunks that cost nothing to get."""
-    for piece in pieces(chunks):
-        yield piece
+    for chunk in chunks:
+        yield chunk
 
 
-async def _inflated(chunks: Iterable[bytes], turn: asyncio.Lock) -> AsyncIterator[bytes]:
+async def _inflated(chunks: Iterator[bytes], turn: asyncio.Lock) -> AsyncIterator[bytes]:
     """Chunks that cost CPU: made in a worker thread, each when the client has taken the one before."""
-    rest = pieces(chunks)
     while True:
         async with turn:
-            piece = await run_in_threadpool(next, rest, b"")
-        if not piece:
+            chunk = await run_in_threadpool(next, chunks, None)
+        if chunk is None:
             return
-        yield piece
-
-
-def pieces(chunks: Iterable[bytes], size: int = PIECE) -> Iterator[bytes]:
-    """The same bytes in pieces of ``size`` and a shorter last one; none is empty."""
-    waiting: list[bytes] = []
-    length = 0
-    for chunk in chunks:
-        waiting.append(chunk)
-        length += len(chunk)
-        if length >= size:
-            joined = memoryview(b"".join(waiting))
-            whole = length - length % size
-            for start in range(0, whole, size):
-                yield bytes(joined[start : start + size])
-            waiting = [bytes(joined[whole:])]
-            length -= whole
-    if length:
-        yield b"".join(waiting)
+        yield chunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+_log = logging.getLogger(__name__)
+
 KEEP_ALIVE: Final = 75
 """Seconds that an idle connection is kept: longer than the usual scrape interval of up to a minute."""
 
 STOP_TIMEOUT: Final = 4.0
 """Seconds that ``stop`` takes at most, unless told otherwise."""
 
-_START_TIMEOUT: Final = 10.0
 _CUT_MARGIN: Final = 1.0
 """Seconds of the stop that are kept for what comes after the running answers: uvicorn looks every 0.1 s."""
 
@@ -66,23 +68,25 @@ class WebServer:
         """Raise ListenError when the address is not one. Nothing is opened yet."""
         self._app = app
         self._address = parse_listen_address(listen_address)
-        self._sockets: list[socket.socket] = []
+        self._port = self._address.port
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Bind in the calling thread (ListenError when that fails), then serve; returns when requests are taken."""
-        self._sockets = open_sockets(self._address)
+        sockets = open_sockets(self._address)
+        self._port = sockets[0].getsockname()[1]
         self._server = _Server(_config(self._app))
-        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="web", daemon=True)
+        self._thread = threading.Thread(target=_run, args=(self._server, sockets), name="web", daemon=True)
         self._thread.start()
-        if not self._server.ready.wait(_START_TIMEOUT):
-            raise RuntimeError("the web server did not start; its log tells why")
+        self._server.ready.wait()
+        if not self._server.started:
+            raise RuntimeError("the web server did not start; the log tells why")
 
     @property
     def port(self) -> int:
         """The port that is listened on, also when the address left the choice to the machine."""
-        return int(self._sockets[0].getsockname()[1]) if self._sockets else self._address.port
+        return self._port
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> bool:
         """Take no new requests, let the running answers finish, cut what is left; idle connections close at once.
@@ -95,6 +99,17 @@ class WebServer:
         self._server.should_exit = True
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+
+def _run(server: _Server, sockets: list[socket.socket]) -> None:
+    try:
+        server.run(sockets)
+    except Exception:  # noqa: BLE001 - last words of a thread
+        _log.exception("the web server failed")
+    finally:
+        for each in sockets:
+            each.close()
+        server.ready.set()
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:

@@ -1,0 +1,161 @@
+"""A page source of known content and the real server on a free port."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.web import WebServer, create_app
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from exporter.metrics import Format
+    from exporter.web import PageSource
+
+TEXT = b"".join(b'dify_up{server="main-%d"} 1\n' % number for number in range(40_000))
+
+
+@dataclass(frozen=True)
+class FakePage:
+    """A page over fixed bytes, given in chunks of uneven sizes."""
+
+    text: bytes
+
+    @property
+    def gzip_length(self) -> int:
+        """Of the gzip form."""
+        return len(self._zipped())
+
+    @property
+    def plain_length(self) -> int:
+        """Of the text."""
+        return len(self.text)
+
+    def gzip_chunks(self) -> Iterator[bytes]:
+        """Of the gzip form."""
+        return _uneven(self._zipped(), 1_000)
+
+    def plain_chunks(self) -> Iterator[bytes]:
+        """Of the text."""
+        return _uneven(self.text, 50_000)
+
+    def _zipped(self) -> bytes:
+        return gzip.compress(self.text, compresslevel=1, mtime=0)
+
+
+def _uneven(data: bytes, size: int) -> Iterator[bytes]:
+    yield data[:10]
+    for start in range(10, len(data), size):
+        yield data[start : start + size]
+
+
+@dataclass
+class FakeSource:
+    """Gives pages and remembers what was asked. ``gate``: a page is made only when it is open."""
+
+    text: bytes = TEXT
+    formats: list[Format] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+    most_at_once: int = 0
+    error: Exception | None = None
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+    _inside: int = 0
+
+    def __post_init__(self) -> None:
+        """Open the gate."""
+        self.gate.set()
+
+    def page(self, fmt: Format, /) -> FakePage:
+        """A page of ``text``."""
+        self._inside += 1
+        self.most_at_once = max(self.most_at_once, self._inside)
+        try:
+            self.formats.append(fmt)
+            self.threads.add(threading.current_thread().name)
+            self.entered.set()
+            assert self.gate.wait(10)
+            if self.error:
+                raise self.error
+            return FakePage(self.text)
+        finally:
+            self._inside -= 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it came over the wire; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Client:
+    """Asks a server over loopback."""
+
+    server: WebServer
+
+    def ask(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
+        """One request on a connection of its own; ``accept_encoding`` is Accept-Encoding."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)) as connection:
+            connection.putrequest(method, path, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name.replace("_", "-"), value)
+            connection.endheaders()
+            response = connection.getresponse()
+            received = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, received, response.read())
+
+
+Serve = Callable[..., WebServer]
+Site = Callable[..., Client]
+
+
+@pytest.fixture
+def source() -> Iterator[FakeSource]:
+    """A source of one page. Its gate is opened at the end, so that nothing waits for it."""
+    source = FakeSource()
+    yield source
+    source.gate.set()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts an app on an address, by default a free port of loopback; stopped at the end."""
+    servers: list[WebServer] = []
+
+    def start(app: ASGIApp, address: str = "127.0.0.1:0") -> WebServer:
+        server = WebServer(app, address)
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    stopped = [server.stop() for server in servers]
+    assert all(stopped)
+
+
+@pytest.fixture
+def site(source: FakeSource, serve: Serve) -> Site:
+    """Starts the exporter's app on a free port, around ``source`` and with settings changed as told."""
+
+    def start(pages: PageSource = source, **changes: Any) -> Client:
+        settings: dict[str, Any] = {
+            "telemetry_path": "/metrics",
+            "version": "1.2.3",
+            "healthy": lambda: None,
+            "ready": lambda: None,
+        }
+        return Client(serve(create_app(pages, **(settings | changes))))
+
+    return start

@@ -1,0 +1,122 @@
+"""Listen addresses."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import pytest
+
+from exporter.web import ListenAddress, ListenError, parse_listen_address
+from exporter.web.address import open_sockets
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("0.0.0.0:9439", "0.0.0.0", 9439),  # noqa: S104 - read, not bound
+        (":9439", "", 9439),
+        ("localhost:0", "localhost", 0),
+        ("[::1]:9439", "::1", 9439),
+        ("[fe80::1%eth0]:65535", "fe80::1%eth0", 65_535),
+    ],
+)
+def test_forms(text: str, host: str, port: int) -> None:
+    """The forms that Prometheus' own programs take are read, and written back as they were."""
+    address = parse_listen_address(text)
+
+    assert ListenAddress(host, port) == address
+    assert text == str(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "9439", "host", "host:", "::1:9439", "[::1]", "[]:1", "a b:1", ":65536", ":-1", ":x", "http://h:1", ":1\n"],
+)
+def test_other_forms(text: str) -> None:
+    """Everything else is refused with the forms that would do."""
+    with pytest.raises(ListenError, match=r"write host:port, \[IPv6 address\]:port or :port$"):
+        parse_listen_address(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.EADDRINUSE, "x"), "address already in use; stop the program"),
+        (PermissionError(errno.EACCES, "x"), "permission denied; ports below 1024"),
+        (OSError(errno.EADDRNOTAVAIL, "x"), "this machine has no such address"),
+        (OSError(errno.EAFNOSUPPORT, "x"), "this machine does not speak that address family"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+    ],
+)
+def test_reasons(monkeypatch: pytest.MonkeyPatch, error: OSError, remedy: str) -> None:
+    """What the system says becomes one line with a remedy."""
+
+    def refuse(*_args: object, **_options: object) -> socket.socket:
+        raise error
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+
+    with pytest.raises(ListenError, match=rf"^cannot listen on 127\.0\.0\.1:80: {remedy}[^\n]*$"):
+        open_sockets(ListenAddress("127.0.0.1", 80))
+
+
+def test_address_of_another_machine() -> None:
+    """An address that is not this machine's is refused."""
+    with pytest.raises(ListenError, match="no such address"):
+        open_sockets(ListenAddress("192.0.2.1", 0))
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64, "x" * 300 + ".invalid"])
+def test_unknown_host(host: str) -> None:
+    """A name that stands for nothing is refused."""
+    with pytest.raises(ListenError, match="no such host"):
+        open_sockets(ListenAddress(host, 0))
+
+
+def _named(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+    """Let every name stand for ``hosts``."""
+
+    def resolve(_host: str, port: int, **_options: object) -> list[tuple[object, ...]]:
+        return [
+            (socket.AF_INET6, 1, 6, "", (host, port, 0, 0)) if ":" in host else (socket.AF_INET, 1, 6, "", (host, port))
+            for host in hosts
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+def test_name_of_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name's addresses are all listened on, with one port; those that this machine lacks are passed over."""
+    _named(monkeypatch, "192.0.2.1", "127.0.0.1", "127.0.0.1", "127.0.0.2")
+
+    sockets = open_sockets(ListenAddress("name", 0))
+
+    names = [each.getsockname() for each in sockets]
+    for each in sockets:
+        each.close()
+    assert ["127.0.0.1", "127.0.0.2"] == [host for host, _ in names]
+    assert 1 == len({port for _, port in names})
+
+
+def test_name_of_a_taken_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When one of a name's addresses is taken, none is listened on."""
+    _named(monkeypatch, "127.0.0.1", "127.0.0.2")
+    with socket.create_server(("127.0.0.2", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(ListenError, match="already in use"):
+            open_sockets(ListenAddress("name", port))
+
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_all_addresses_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without IPv6, no host means all of IPv4."""
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+
+    sockets = open_sockets(ListenAddress("", 0))
+
+    assert ["0.0.0.0"] == [each.getsockname()[0] for each in sockets]  # noqa: S104 - on a free port, for an instant
+    for each in sockets:
+        each.close()

@@ -1,0 +1,150 @@
+"""The pages beside the metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.web import create_app
+
+if TYPE_CHECKING:
+    from tests.web.conftest import FakeSource, Site
+
+
+def test_healthy(site: Site) -> None:
+    """A turning loop is 200 and says so in plain text."""
+    answer = site().ask("/-/healthy")
+
+    assert 200 == answer.status
+    assert b"dify-exporter is healthy.\n" == answer.body
+    assert "text/plain; charset=utf-8" == answer.headers["content-type"]
+
+
+def test_unhealthy(site: Site) -> None:
+    """A loop that stands still is 503 and says what is wrong; readiness is another matter."""
+    ask = site(healthy=lambda: "the schedule has not turned for 61 s").ask
+
+    answer = ask("/-/healthy")
+
+    assert 503 == answer.status
+    assert b"the schedule has not turned for 61 s\n" == answer.body
+    assert 200 == ask("/-/ready").status
+
+
+def test_ready_follows_the_check(site: Site) -> None:
+    """Readiness is asked anew each time: 503 with the reason until the first cycle is done, then 200."""
+    waiting: list[str] = ["not ready: 12 of 40 targets polled"]
+    ask = site(ready=lambda: waiting[0] if waiting else None).ask
+
+    before = ask("/-/ready")
+    waiting.clear()
+    after = ask("/-/ready")
+
+    assert (503, b"not ready: 12 of 40 targets polled\n") == (before.status, before.body)
+    assert (200, b"dify-exporter is ready.\n") == (after.status, after.body)
+
+
+def test_landing_page(site: Site) -> None:
+    """The landing page has the version, links that hold behind a prefix, the verdicts and the facts."""
+    ask = site(
+        telemetry_path="/probe/metrics",
+        ready=lambda: "not ready: 1 of 2 targets polled",
+        facts=lambda: {"Servers": 2, "Targets": 40},
+    ).ask
+
+    answer = ask("/")
+    page = answer.body.decode()
+
+    assert 200 == answer.status
+    assert "text/html; charset=utf-8" == answer.headers["content-type"]
+    assert "dify-exporter <small>1.2.3</small>" in page
+    assert '<dt><a href="./probe/metrics">Metrics</a></dt><dd>/probe/metrics</dd>' in page
+    assert '<dt><a href="./-/healthy">Healthy</a></dt><dd><span class="good">yes</span></dd>' in page
+    assert '<a href="./-/ready">Ready</a></dt><dd><span class="bad">not ready: 1 of 2 targets polled</span>' in page
+    assert "<dt>Servers</dt><dd>2</dd>\n<dt>Targets</dt><dd>40</dd>" in page
+
+
+def test_landing_page_loads_nothing(site: Site) -> None:
+    """The browser is told to load nothing, run nothing and guess no types, and the page asks for nothing."""
+    answer = site().ask("/")
+
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "script-src" not in answer.headers["content-security-policy"]
+    assert "nosniff" == answer.headers["x-content-type-options"]
+    assert b"src=" not in answer.body
+    assert b"http" not in answer.body
+    assert b"url(" not in answer.body
+
+
+def test_landing_page_escapes(site: Site) -> None:
+    """Markup in what the page shows stays text."""
+    evil = "<script>alert('x')</script>"
+    ask = site(version=evil, healthy=lambda: evil, facts=lambda: {evil: evil}).ask
+
+    page = ask("/").body
+
+    assert b"<script" not in page
+    assert 4 == page.count(b"&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;")
+
+
+def test_head(site: Site) -> None:
+    """HEAD gives the headers of GET and no body, on every page."""
+    ask = site().ask
+
+    for path in ("/", "/-/healthy", "/-/ready"):
+        get, head = ask(path), ask(path, method="HEAD")
+        assert (200, b"") == (head.status, head.body)
+        assert get.headers | {"date": ""} == head.headers | {"date": ""}
+
+
+def test_unknown_path(site: Site) -> None:
+    """A path that is not there is 404 in plain text, not a redirect."""
+    ask = site().ask
+
+    for path in ("/metricsx", "/metrics/", "/-/", "/-/reload", "//", "/%00", "/../etc/passwd"):
+        answer = ask(path)
+        assert (path, 404, b"Not Found\n") == (path, answer.status, answer.body)
+        assert "text/plain; charset=utf-8" == answer.headers["content-type"]
+        assert "nosniff" == answer.headers["x-content-type-options"]
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
+def test_wrong_method(site: Site, source: FakeSource, path: str) -> None:
+    """Another method than GET and HEAD is 405 with Allow and makes no page."""
+    ask = site().ask
+
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
+        answer = ask(path, method=method)
+        assert (405, b"Method Not Allowed\n") == (answer.status, answer.body)
+        assert "GET, HEAD" == answer.headers["allow"]
+    assert [] == source.formats
+
+
+def test_telemetry_path_in_place_of_the_landing_page(site: Site, source: FakeSource) -> None:
+    """With the telemetry path "/" the metrics are there and the landing page is nowhere."""
+    answer = site(telemetry_path="/").ask("/")
+
+    assert source.text == answer.body
+
+
+@pytest.mark.parametrize("path", ["", "metrics", "/-/healthy", "/-/ready", "/{x}", "/a b", "/metrics?x", "/ü", "/a\n"])
+def test_telemetry_path_that_is_none(source: FakeSource, path: str) -> None:
+    """A telemetry path that is no plain path, or that of another page, is refused when the app is made."""
+    with pytest.raises(ValueError, match="telemetry path"):
+        create_app(source, telemetry_path=path, version="", healthy=lambda: None, ready=lambda: None)
+
+
+def test_failing_check(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """An exception is 500 without its text, which goes to the log only."""
+
+    def broken() -> str | None:
+        raise OSError("secret detail")
+
+    client = site(healthy=broken)
+
+    answer = client.ask("/-/healthy")
+    client.server.stop()  # the line is written after the answer
+
+    assert (500, b"Internal Server Error: the log tells more.\n") == (answer.status, answer.body)
+    assert "secret detail" in caplog.text

@@ -1,0 +1,188 @@
+"""What a scrape gets."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.metrics import Format
+    from tests.web.conftest import FakeSource, Site
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+
+
+def test_plain(site: Site, source: FakeSource) -> None:
+    """Without Accept-Encoding the text comes as it is, with its length and type."""
+    answer = site().ask("/metrics")
+
+    assert 200 == answer.status
+    assert source.text == answer.body
+    assert str(len(source.text)) == answer.headers["content-length"]
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "Accept, Accept-Encoding" == answer.headers["vary"]
+    assert "nosniff" == answer.headers["x-content-type-options"]
+    assert "content-encoding" not in answer.headers
+    assert "transfer-encoding" not in answer.headers
+
+
+def test_gzip(site: Site, source: FakeSource) -> None:
+    """With gzip accepted the same text comes as one gzip member, and says so."""
+    answer = site().ask("/metrics", accept_encoding="gzip")
+
+    assert source.text == gzip.decompress(answer.body)
+    assert str(len(answer.body)) == answer.headers["content-length"]
+    assert "gzip" == answer.headers["content-encoding"]
+    assert "Accept, Accept-Encoding" == answer.headers["vary"]
+
+
+def test_format_by_accept(site: Site, source: FakeSource) -> None:
+    """The Accept header chooses the format; the page is made in it and the Content-Type names it."""
+    ask = site().ask
+
+    answers = [ask("/metrics", accept=OPENMETRICS), ask("/metrics", accept="text/plain")]
+
+    assert [fmt.content_type for fmt in source.formats] == [answer.headers["content-type"] for answer in answers]
+    assert answers[0].headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert answers[1].headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_head(site: Site, encoding: str) -> None:
+    """HEAD gives the headers of GET, the length too, and no body."""
+    ask = site().ask
+
+    get = ask("/metrics", accept_encoding=encoding)
+    head = ask("/metrics", method="HEAD", accept_encoding=encoding)
+
+    assert (200, b"") == (head.status, head.body)
+    assert get.headers | {"date": ""} == head.headers | {"date": ""}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_empty_page(site: Site, source: FakeSource, encoding: str) -> None:
+    """A page without a line is a complete answer."""
+    source.text = b""
+
+    answer = site().ask("/metrics", accept_encoding=encoding)
+
+    assert 200 == answer.status
+    assert str(len(answer.body)) == answer.headers["content-length"]
+
+
+def test_page_made_beside_the_event_loop(site: Site, source: FakeSource) -> None:
+    """While a page is being made, the server answers other requests."""
+    source.gate.clear()
+    ask = site().ask
+
+    with ThreadPoolExecutor() as pool:
+        scrape = pool.submit(ask, "/metrics")
+        assert source.entered.wait(10)
+        healthy = ask("/-/healthy")
+        source.gate.set()
+
+        assert 200 == healthy.status
+        assert source.text == scrape.result().body
+    assert "web" not in source.threads
+
+
+def test_failing_page(site: Site, source: FakeSource, caplog: pytest.LogCaptureFixture) -> None:
+    """A page that cannot be made is 500 and a log line; the next scrape starts afresh."""
+    client = site()
+    source.error = RuntimeError("no page")
+
+    failed = client.ask("/metrics")
+    source.error = None
+    after = client.ask("/metrics")
+    client.server.stop()  # the line is written after the answer
+
+    assert (500, 200) == (failed.status, after.status)
+    assert 1 == caplog.text.count("RuntimeError: no page")
+
+
+def test_many_scrapes_at_once(site: Site, source: FakeSource) -> None:
+    """200 scrapes at the same time are all answered in full, while pages are made one at a time."""
+    ask = site().ask
+    start = threading.Barrier(200)
+    encodings = ["gzip", "identity"] * 100
+
+    def scrape(encoding: str) -> bytes:
+        start.wait()
+        body = ask("/metrics", accept_encoding=encoding).body
+        return gzip.decompress(body) if encoding == "gzip" else body
+
+    with ThreadPoolExecutor(200) as pool:
+        bodies = list(pool.map(scrape, encodings))
+
+    assert [source.text] * 200 == bodies
+    assert 1 == source.most_at_once
+
+
+class _LongSource:
+    """Its pages are long and made while they are sent. Counts the chunks made."""
+
+    chunk = b"x" * 65_536
+    count = 1_600
+
+    def __init__(self) -> None:
+        self.plain_length = len(self.chunk) * self.count
+        self.gzip_length = 0
+        self.made = 0
+
+    def page(self, _fmt: Format, /) -> _LongSource:
+        """Itself: one page is enough."""
+        return self
+
+    def gzip_chunks(self) -> Iterator[bytes]:
+        """Not asked for."""
+        raise NotImplementedError
+
+    def plain_chunks(self) -> Iterator[bytes]:
+        """``count`` chunks."""
+        for _ in range(self.count):
+            self.made += 1
+            yield self.chunk
+
+
+def _begin_scrape(port: int) -> socket.socket:
+    """A client that asks for the page and has read the first byte of the answer."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"H" == client.recv(1)
+    return client
+
+
+def test_slow_client_makes_no_work(site: Site) -> None:
+    """Chunks are made as fast as the client takes them, and no thread waits for it: others are served meanwhile."""
+    source = _LongSource()
+    client = site(source)
+
+    with ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(_begin_scrape(client.server.port))
+        healthy = client.ask("/-/healthy")
+        threads = threading.active_count()
+
+    assert 200 == healthy.status
+    assert source.made < 50 * source.count / 4
+    assert threads < 20
+
+
+def test_client_that_leaves(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """A page whose client is gone is given up at once, without a word in the log."""
+    source = _LongSource()
+    client = site(source)
+
+    _begin_scrape(client.server.port).close()
+    client.server.stop()  # waits for what is being sent
+
+    assert source.made < source.count
+    assert "" == caplog.text

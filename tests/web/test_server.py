@@ -1,0 +1,222 @@
+"""Starting, stopping and surviving clients."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import logging
+import socket
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from exporter.web import ListenError, WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+    from tests.web.conftest import FakeSource, Serve, Site
+
+hello = PlainTextResponse("hello")
+
+
+def _send(port: int, request: bytes) -> bytes:
+    """What comes back for raw bytes until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(request)
+        return b"".join(iter(lambda: client.recv(65_536), b""))
+
+
+def test_port_in_use(serve: Serve) -> None:
+    """A taken port is one clear error in the calling thread, and no thread is left behind."""
+    port = serve(hello).port
+    threads = threading.active_count()
+    second = WebServer(hello, f"127.0.0.1:{port}")
+
+    with pytest.raises(
+        ListenError, match=rf"^cannot listen on 127\.0\.0\.1:{port}: address already in use; "
+    ) as caught:
+        second.start()
+
+    assert "\n" not in str(caught.value)
+    assert threads == threading.active_count()
+    assert second.stop()
+
+
+def test_bad_address() -> None:
+    """An address that is none is refused before anything is opened."""
+    with pytest.raises(ListenError, match="write host:port"):
+        WebServer(hello, "9439")
+
+
+def test_port_before_and_after_start(serve: Serve) -> None:
+    """Before the start the port is that of the address, afterwards the real one."""
+    assert 9439 == WebServer(hello, ":9439").port
+    assert serve(hello).port > 0
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts"),
+    [
+        ("127.0.0.1:0", ["127.0.0.1"]),
+        ("0.0.0.0:0", ["127.0.0.1"]),
+        (":0", ["127.0.0.1", "::1"]),
+        ("[::]:0", ["127.0.0.1", "::1"]),
+        ("[::1]:0", ["::1"]),
+        ("localhost:0", ["localhost"]),
+    ],
+)
+def test_address_forms(serve: Serve, address: str, hosts: list[str]) -> None:
+    """Every form of address answers where it should."""
+    port = serve(hello, address).port
+
+    for host in hosts:
+        with closing(http.client.HTTPConnection(host, port, timeout=10)) as connection:
+            connection.request("GET", "/")
+            assert b"hello" == connection.getresponse().read()
+
+
+def test_stop_closes(serve: Serve) -> None:
+    """After the stop nothing listens any more and the thread has ended; idle connections do not delay it."""
+    server = serve(hello)
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as idle:
+        idle.request("GET", "/")
+        idle.getresponse().read()
+        half = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        half.sendall(b"GET / HT")
+        began = time.monotonic()
+
+        assert server.stop()
+
+        assert time.monotonic() - began < 2
+        assert b"" == half.recv(1)
+        half.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    assert "web" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_stop_twice_and_before_start() -> None:
+    """Stopping is always allowed."""
+    server = WebServer(hello, "127.0.0.1:0")
+
+    assert server.stop()
+    server.start()
+    assert server.stop()
+    assert server.stop()
+
+
+def test_stop_lets_answers_finish(site: Site, source: FakeSource) -> None:
+    """An answer that is being made when the stop comes is sent in full."""
+    source.gate.clear()
+    client = site()
+    bodies: list[bytes] = []
+    scrape = threading.Thread(target=lambda: bodies.append(client.ask("/metrics").body))
+    scrape.start()
+    assert source.entered.wait(10)
+
+    stop = threading.Thread(target=client.server.stop)
+    stop.start()
+    _wait_until_refused(client.server.port)
+    source.gate.set()
+    stop.join(10)
+    scrape.join(10)
+
+    assert [source.text] == bodies
+
+
+def _wait_until_refused(port: int) -> None:
+    """Wait until nothing listens there."""
+    for _ in range(1_000):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        except ConnectionRefusedError:
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("still listening")
+
+
+async def _stream(_request: Request) -> StreamingResponse:
+    """Sends as long as the client takes it."""
+    return StreamingResponse(_endless())
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    while True:
+        yield b"x" * 65_536
+        await asyncio.sleep(0)
+
+
+def test_stop_cuts_clients_that_do_not_read(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """An answer that does not end is cut: the stop takes no longer than told and leaves no connection."""
+    server = serve(Starlette(routes=[Route("/", _stream)]))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"H" == client.recv(1)
+        began = time.monotonic()
+
+        assert server.stop(1.5)
+
+        assert time.monotonic() - began < 1.5
+        rest = b"".join(iter(lambda: client.recv(1 << 20), b""))
+    assert not rest.endswith(b"0\r\n\r\n")
+    assert "" == caplog.text
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nX: " + b"x" * 65_536 + b"\r\n\r\n"],
+    ids=["no HTTP", "TLS", "head of 64 KiB"],
+)
+def test_garbage(serve: Serve, request_: bytes) -> None:
+    """What is no request, or has a head beyond the limit, gets 400 and no harm is done."""
+    port = serve(hello).port
+
+    assert _send(port, request_).startswith(b"HTTP/1.1 400 ")
+    assert _send(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(b"hello")
+
+
+def test_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Start, a request and stop write no line, and the answer does not name the server's software."""
+    caplog.set_level(logging.DEBUG)
+    server = serve(hello)
+
+    answer = _send(server.port, b"GET /?key=secret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    server.stop()
+
+    assert b"uvicorn" not in answer.lower()
+    assert [] == [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
+def test_environment_is_not_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment variables of uvicorn mean nothing here."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "many")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+
+    assert serve(hello).port > 0
+
+
+def test_start_that_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that cannot start says so in the calling thread, logs why and frees the port."""
+
+    async def startup(*_args: object) -> None:
+        raise OSError("no more file descriptors")
+
+    monkeypatch.setattr(uvicorn.Server, "startup", startup)
+    server = WebServer(hello, "127.0.0.1:0")
+
+    with pytest.raises(RuntimeError, match="did not start"):
+        server.start()
+
+    assert "no more file descriptors" in caplog.text
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=10)
