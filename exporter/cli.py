@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import structlog
@@ -161,7 +161,8 @@ def simulate(listen: str, scenario: Path | None) -> None:
 
 def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | None = None) -> None:
     def on_listening(port: int) -> None:
-        _log.info("listening", address=app.config.web.listen_address, port=port, path=app.config.web.telemetry_path)
+        host = parse_listen_address(app.config.web.listen_address).host
+        _log.info("listening", address=f"{host}:{port}", path=app.config.web.telemetry_path)
         if greeting:
             click.echo(greeting(port), err=True)
 
@@ -240,7 +241,7 @@ def _set_up(config: Config) -> None:
     set_up_logging(config.log.level, config.log.format)
 
 
-def _fail(message: str) -> Any:
+def _fail(message: str) -> NoReturn:
     click.echo(f"dify-exporter: {message}" if "\n" not in message else message, err=True)
     sys.exit(1)
 

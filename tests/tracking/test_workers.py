@@ -1,0 +1,127 @@
+"""The threads that poll."""
+
+from __future__ import annotations
+
+import threading
+
+from exporter.clock import SystemClock
+from exporter.config import Polling
+from exporter.dify import Stopped
+from exporter.tracking import Poller, Store, Target, Workers
+from tests.tracking.rig import DATASET, CountingObserver, FakeClient, Listening, item
+
+PATIENCE = 10.0
+"""Seconds after which a test gives up waiting for a thread; never reached when all is well."""
+
+
+class GatedClient(FakeClient):
+    """Answers only when let; counts how many requests are under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.arrived = threading.Semaphore(0)
+        self.under_way = 0
+        self.peak = 0
+        self.burst_over = threading.Event()
+        self._lock = threading.Lock()
+        self.before_answer = self._wait
+
+    def _wait(self, _key: str) -> None:
+        with self._lock:
+            self.under_way += 1
+            self.peak = max(self.peak, self.under_way)
+        self.arrived.release()
+        assert self.gate.wait(PATIENCE)
+        with self._lock:
+            self.under_way -= 1
+
+    def close_connections(self) -> None:
+        """Note the end of a burst."""
+        super().close_connections()
+        self.burst_over.set()
+
+
+def pool(client: FakeClient, *, targets: int, size: int) -> tuple[Workers, Poller, threading.Event]:
+    """Threads on a poller with so many unfinished batches, all due."""
+    store = Store("main", "http://x/v1", listener=Listening(), unknown=lambda _: None)
+    poller = Poller("main", client, store, Polling(), observer=CountingObserver(), clock=SystemClock())
+    for number in range(targets):
+        client.batches[str(number)] = [item(str(number), "completed", 1, 1)]
+    poller.watch(Target("batch", DATASET, str(number)) for number in range(targets))
+    stop = threading.Event()
+    workers = Workers(poller, size, stop)
+    workers.start()
+    return workers, poller, stop
+
+
+def test_one_call_uses_every_thread_and_no_more() -> None:
+    """One wake-up spreads to as many threads as there is work for, up to the pool's size."""
+    client = GatedClient()
+    workers, poller, _ = pool(client, targets=9, size=3)
+    workers.wake()
+    for _ in range(3):
+        assert client.arrived.acquire(timeout=PATIENCE)
+    assert workers.active >= 3
+    client.gate.set()
+    assert client.burst_over.wait(PATIENCE)
+    assert (client.peak, poller.unpolled) == (3, 0)
+    workers.stop()
+    assert workers.join(PATIENCE)
+
+
+def test_connections_are_closed_when_the_burst_ends() -> None:
+    """Dify's server keeps ten connections in all: idle ones are given back."""
+    client = GatedClient()
+    client.gate.set()
+    workers, _, _ = pool(client, targets=1, size=2)
+    workers.wake()
+    assert client.burst_over.wait(PATIENCE)
+    workers.stop()
+    assert workers.join(PATIENCE)
+
+
+def test_a_hung_server_delays_nobody_else() -> None:
+    """Each server has threads of its own: while one hangs, the other is polled to the end."""
+    hung, alive = GatedClient(), GatedClient()
+    alive.gate.set()
+    slow, slow_poller, _ = pool(hung, targets=5, size=2)
+    fast, fast_poller, _ = pool(alive, targets=50, size=2)
+    slow.wake()
+    assert hung.arrived.acquire(timeout=PATIENCE)
+    fast.wake()
+    assert alive.burst_over.wait(PATIENCE)
+    assert (fast_poller.unpolled, slow_poller.unpolled) == (0, 5)
+    slow.stop()
+    assert not slow.join(0.0)
+    hung.gate.set()
+    assert slow.join(PATIENCE)
+    fast.stop()
+    assert fast.join(PATIENCE)
+
+
+def test_no_poll_begins_after_the_stop() -> None:
+    """Running polls end, queued ones are not begun."""
+    client = GatedClient()
+    workers, poller, _ = pool(client, targets=20, size=1)
+    workers.wake()
+    assert client.arrived.acquire(timeout=PATIENCE)
+    workers.stop()
+    client.gate.set()
+    assert workers.join(PATIENCE)
+    assert len(client.asked) == 1
+    workers.wake()
+    assert poller.has_due()
+
+
+def test_a_client_that_stops_ends_its_thread_quietly() -> None:
+    """``Stopped`` is no failure."""
+    client = GatedClient()
+    client.gate.set()
+    workers, poller, _ = pool(client, targets=1, size=1)
+    client.batches["0"] = Stopped()
+    workers.wake()
+    assert client.burst_over.wait(PATIENCE)
+    assert poller.has_due()
+    workers.stop()
+    assert workers.join(PATIENCE)
