@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.config import values
 from exporter.config.durations import format_duration
 from exporter.config.model import Config, Dataset, Labels, Log, Polling, Server, Web
-from exporter.config.schema import BOOLEANS, NUMBERS, TEXT, Given, Key, ListOf, Section, Value
+from exporter.config.schema import ANY, BOOLEANS, NUMBERS, Given, Key, ListOf, Section, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,11 +17,11 @@ _YEAR: Final = 31_536_000
 
 def _duration(low: float, high: float = _YEAR) -> Value:
     name = f"duration, {format_duration(low)} to {format_duration(high)}"
-    return Value(name, values.duration(low, high), TEXT | NUMBERS, format_duration)
+    return Value(name, values.duration(low, high), ANY, format_duration)
 
 
 def _choice(*words: str) -> Value:
-    return Value(" or ".join(f"`{word}`" for word in words), values.choice_of(*words))
+    return Value(" or ".join(f"`{word}`" for word in words), values.choice_of(*words), ANY)
 
 
 _BOOLEAN = Value("true or false", values.boolean, BOOLEANS, lambda value: str(value).lower())
@@ -39,7 +39,7 @@ _DATASET = Section(
     keys=(
         Key(
             "id",
-            Value("UUID", values.uuid_of("the knowledge base's URL in Dify: …/datasets/<id>/documents")),
+            Value("UUID", values.uuid_of("the knowledge base's URL, …/datasets/<id>"), ANY),
             "Id of the knowledge base, as in its URL in Dify: `…/datasets/<id>/documents`.",
             required=True,
         ),
@@ -50,7 +50,7 @@ _DATASET = Section(
         ),
         Key(
             "documents",
-            ListOf(Value("UUID", values.uuid_of("the document's URL in Dify: …/datasets/<dataset id>/documents/<id>"))),
+            ListOf(Value("UUID", values.uuid_of("the document's URL, …/documents/<id>"), ANY)),
             "Ids of documents whose batch is not known, as in their URL in Dify.",
         ),
     ),
@@ -85,7 +85,7 @@ _SERVER = Section(
         ),
         Key(
             "url",
-            Value("URL", values.server_url, echo=False),
+            Value("URL", values.server_url, ANY, echo=False),
             "Base URL of the API, with its `/v1`: `https://api.dify.ai/v1` or `http://api:5001/v1` (compose).",
             required=True,
         ),
@@ -174,12 +174,12 @@ ROOT: Final = Section(
                 keys=(
                     Key(
                         "listen_address",
-                        Value("host:port", values.listen_address),
+                        Value("host:port", values.listen_address, ANY),
                         "Where to listen: `0.0.0.0:9439`, `:9439` (every interface), `[::1]:9439`.",
                     ),
                     Key(
                         "telemetry_path",
-                        Value("path of a URL", values.telemetry_path),
+                        Value("path of a URL", values.telemetry_path, ANY),
                         "Where the metrics are. Not `/`, nor below `/-/` or `/api/`.",
                     ),
                 ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,7 +63,7 @@ def _read(root: tree.Node, reader: Reader) -> Config:
     with contextlib.suppress(Overflow):
         config = reader.read(root, ROOT)
     if reader.problems:
-        raise ConfigError(reader.problems)
+        raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
     result: Config = replace(config, warnings=tuple(reader.warnings))
     return result
 
@@ -102,7 +103,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
     """
     names = [name for name in ("DIFY_API_KEY", "DIFY_BASE_URL") if environ.get(name)]
     if names:
-        message = f"{' and '.join(names)} alone name no batch or document to watch; {_WRITE_A_FILE}"
+        message = f"{' and '.join(names)} name no batch or document to watch; {_WRITE_A_FILE}"
     else:
         message = f"there is no configuration; {_WRITE_A_FILE}"
     raise ConfigError([Problem("environment", None, "", message)])

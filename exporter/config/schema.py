@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 TEXT = frozenset({"text"})
 NUMBERS = frozenset({"integer", "number"})
 BOOLEANS = frozenset({"boolean"})
+ANY = TEXT | NUMBERS | BOOLEANS | {"date"}
+"""For text that nothing but text can be right for: its own message says more than that of the wrong kind."""
 
 
 @dataclass(frozen=True, slots=True)

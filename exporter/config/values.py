@@ -54,7 +54,7 @@ def server_url(text: str) -> str:
         raise Invalid("is not a URL: write it like https://api.dify.ai/v1")
     if "@" in parts.netloc:
         raise Invalid("holds a user name or password: remove them; the key goes into api_key or api_key_file")
-    if not _known_host(host):
+    if not (_is_ipv6(host) if "[" in parts.netloc else _known_host(host)):
         raise Invalid("has a host that is neither a name nor an address: write it like https://api.dify.ai/v1")
     if "?" in text or "#" in text:
         raise Invalid("has a query or a fragment: end it with /v1")
@@ -65,8 +65,6 @@ def server_url(text: str) -> str:
 
 
 def _known_host(host: str) -> bool:
-    if ":" in host:
-        return _is_ipv6(host)
     try:
         ascii_host = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
@@ -136,7 +134,7 @@ def _content(file: Path, limit: int) -> bytes:
         if len(content) <= limit:
             return content
         raise Invalid(f"names a file of more than {limit // 1024} KiB: it must be another one")
-    raise Invalid(f"{why}; a relative path starts at the folder of the configuration file")
+    raise Invalid(f"{why}; a relative path starts at the folder of this file")
 
 
 def uuid_of(where: str) -> Callable[[str], str]:
@@ -153,7 +151,7 @@ def uuid_of(where: str) -> Callable[[str], str]:
 def batch(text: str) -> str:
     """The id of a batch. It becomes one segment of a URL."""
     if not text or text in {".", ".."} or "/" in text or text != text.strip() or _CONTROL.search(text):
-        raise Invalid("is not a batch id; copy it from the answer of the upload, such as '20261121173517669864'")
+        raise Invalid("is not a batch id; copy it from the answer of the upload")
     if len(text) > _MAX_BATCH:
         raise Invalid(f"is longer than {_MAX_BATCH} characters")
     return text

@@ -35,7 +35,7 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
             return value or default
         if value is None:
             raise Invalid(
-                f"needs the environment variable {name}, which is not set: set it, or write ${{{name}:-default}}"
+                f"needs the environment variable {name}, which is not set: set it or write ${{{name}:-default}}"
             )
         return value
 

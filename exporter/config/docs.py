@@ -1,0 +1,80 @@
+"""Writes docs/configuration.md from the table of keys: ``python -m exporter.config.docs`` in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from exporter.config.keys import ROOT
+from exporter.config.schema import Key, ListOf, Section, default_of
+
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
+
+_INTRODUCTION = """\
+<!-- Written by python -m exporter.config.docs; change exporter/config/keys.py instead. -->
+# Configuration
+
+`dify-exporter run --config.file config.yaml` reads one YAML file. [config.example.yaml](../config.example.yaml) has
+every key and is a good start; `dify-exporter check --offline --config.file config.yaml` examines a file without asking
+a server.
+
+A file that is wrong is refused as a whole, with all of its problems at once:
+
+```
+config.yaml:4: servers[0].api_key: needs the environment variable KEY, which is not set: set it or write ${KEY:-default}
+config.yaml:6: servers[0].datasets[0].id: '5017' is not a UUID; copy it from the knowledge base's URL, …/datasets/<id>
+config.yaml:7: polling: unknown key 'intervall'; did you mean 'interval'?
+```
+
+- **Variables.** `${NAME}` in a value stands for the environment variable, `${NAME:-default}` for a default where it
+  is not set or empty, `$${` for a literal `${`. They are put in after the YAML is read, so a value is never taken for
+  YAML; a number or a duration may be a variable too. Inside `[]` and `{}`, put them in quotes.
+- **Durations** are whole numbers with units, largest first: `500ms`, `15s`, `1h30m`, `2d`. A number alone is refused.
+- **Paths** that are relative start at the folder of the configuration file.
+- **Keys** of the API are never shown: not in messages, logs, metrics or pages.
+- Anchors and aliases work; merge keys (`<<`), tags (`!…`) and several documents in one file do not. At most 16 MiB.
+"""
+
+
+def render() -> str:
+    """The page."""
+    return "\n".join([_INTRODUCTION, *_sections(ROOT, "", "The file")])
+
+
+def _sections(section: Section, path: str, title: str) -> list[str]:
+    lines = [f"## {title}", "", "| key | value | default | meaning |", "|---|---|---|---|"]
+    lines += [_row(section, key) for key in section.keys]
+    lines.append("")
+    for key in section.keys:
+        item = key.kind.item if isinstance(key.kind, ListOf) else key.kind
+        if isinstance(item, Section):
+            inner = f"{path}{key.name}{'[]' if isinstance(key.kind, ListOf) else ''}"
+            lines += _sections(item, f"{inner}.", f"`{inner}`")
+    return lines
+
+
+def _row(section: Section, key: Key) -> str:
+    return f"| `{key.name}` | {_kind(key)} | {_default(section, key)} | {key.description} |"
+
+
+def _kind(key: Key) -> str:
+    if isinstance(key.kind, Section):
+        return "section"
+    if not isinstance(key.kind, ListOf):
+        return key.kind.name
+    return "list of sections" if isinstance(key.kind.item, Section) else f"list of {key.kind.item.name}"
+
+
+def _default(section: Section, key: Key) -> str:
+    if key.required:
+        return "**required**"
+    if isinstance(key.kind, Section):
+        return ""
+    default = default_of(section.model, key.name)
+    if default is None or isinstance(key.kind, ListOf):
+        return "none"
+    return f"`{key.kind.render(default)}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")

@@ -1,0 +1,85 @@
+"""The table of keys against the model, the example and the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.config import load
+from exporter.config.docs import PAGE, render
+from exporter.config.keys import ROOT
+from exporter.config.schema import ListOf, Section, default_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
+KEY = "dataset-0123456789"
+
+
+def _sections(section: Section) -> Iterator[Section]:
+    yield section
+    for key in section.keys:
+        item = key.kind.item if isinstance(key.kind, ListOf) else key.kind
+        if isinstance(item, Section):
+            yield from _sections(item)
+
+
+def test_every_field_of_the_model_is_a_key() -> None:
+    """What the program can use can be configured; the warnings are an outcome."""
+    for section in _sections(ROOT):
+        fields = [field.name for field in dataclasses.fields(section.model) if field.name != "warnings"]
+        assert sorted(fields) == sorted(key.name for key in section.keys)
+
+
+def test_what_has_no_default_is_required() -> None:
+    """The table demands exactly the fields that the model cannot do without."""
+    needed = {
+        (section.model.__name__, field.name)
+        for section in _sections(ROOT)
+        for field in dataclasses.fields(section.model)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    required = {
+        (section.model.__name__, key.name) for section in _sections(ROOT) for key in section.keys if key.required
+    }
+    assert needed | {("Config", "servers")} == required
+
+
+def test_the_example_loads_and_holds_the_defaults() -> None:
+    """The example works with nothing but a key, warns of nothing, and shows the defaults as they are."""
+    config = load(EXAMPLE, {"DIFY_API_KEY": KEY})
+    assert config.warnings == ()
+    for section in (part for part in _sections(ROOT) if not part.identity and part is not ROOT):
+        name = section.model.__name__.lower()
+        assert section.model() == getattr(config, name)
+    [server] = config.servers
+    for name in ("requests_per_second", "concurrency", "timeout"):
+        assert default_of(type(server), name) == getattr(server, name)
+
+
+def test_the_example_has_every_key() -> None:
+    """Each key is there, switched on or (``#key:``) off."""
+    written = set(re.findall(r"^[ -]*#?([a-z_]+):", EXAMPLE.read_text(), re.MULTILINE))
+    assert {key.name for section in _sections(ROOT) for key in section.keys} == written
+
+
+def test_the_switched_off_keys_of_the_example_work(tmp_path: Path) -> None:
+    """With the marks removed, and the files there, the example loads as well."""
+    text = EXAMPLE.read_text()
+    text = re.sub(r"^( *)api_key:.*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^( *)#([a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
+    (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / "dify-api-key").write_text(KEY + "\n")
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    [server] = load(tmp_path / "config.yaml", {}).servers
+    assert tmp_path / "dify-api-key" == server.api_key_file
+    assert tmp_path / "ca.pem" == server.ca_file
+    assert server.api_key is None
+
+
+def test_the_page_is_up_to_date() -> None:
+    """docs/configuration.md is what the table says; ``python -m exporter.config.docs`` writes it."""
+    assert render() == PAGE.read_text()

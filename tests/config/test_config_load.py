@@ -1,0 +1,220 @@
+"""From a file to a configuration, and what a file is refused for."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.config import (
+    Config,
+    ConfigError,
+    Dataset,
+    Labels,
+    Log,
+    Polling,
+    Secret,
+    Server,
+    Web,
+    from_environment,
+    load,
+    override,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    LoadText = Callable[..., Config]
+
+DATASET = "501756ed-cffa-44bb-b992-713f60113872"
+OTHER = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
+KEY = "dataset-0123456789"
+SERVER = f"""\
+servers:
+  - name: main
+    url: https://api.dify.ai/v1
+    api_key: {KEY}
+    datasets:
+      - id: {DATASET}
+        batches: ["1"]
+"""
+
+
+def test_everything_arrives(load_text: LoadText, tmp_path: Path) -> None:
+    """Each key ends in its field, in the unit of the field."""
+    (tmp_path / "key").write_text(f" {KEY}\n")
+    (tmp_path / "ca.pem").write_text("text\n-----BEGIN CERTIFICATE-----\n")
+    config = load_text(
+        f"""\
+servers:
+  - name: one
+    url: https://dify.example/v1/
+    api_key_file: key
+    ca_file: ca.pem
+    requests_per_second: 0.5
+    concurrency: 4
+    timeout: 2s
+    datasets:
+      - id: {DATASET.upper()}
+        batches: ["1", b]
+        documents: [{OTHER}]
+      - {{id: {OTHER}, batches: ["1"]}}
+  - {{name: two, url: http://api:5001/v1, api_key: "${{KEY}}", datasets: [{{id: {DATASET}, documents: [{OTHER}]}}]}}
+polling: {{interval: 1s, max_interval: 2s, settled_interval: 3s, max_settled_interval: 4s, detail_interval: 5s}}
+labels: {{document_name: no}}
+web: {{listen_address: ":1", telemetry_path: /m}}
+log: {{level: debug, format: json}}
+""",
+        KEY=KEY,
+    )
+    expected = Config(
+        servers=(
+            Server(
+                "one",
+                "https://dify.example/v1",
+                api_key_file=tmp_path / "key",
+                ca_file=tmp_path / "ca.pem",
+                requests_per_second=0.5,
+                concurrency=4,
+                timeout=2.0,
+                datasets=(Dataset(DATASET, ("1", "b"), (OTHER,)), Dataset(OTHER, ("1",))),
+            ),
+            Server("two", "http://api:5001/v1", Secret(KEY), datasets=(Dataset(DATASET, (), (OTHER,)),)),
+        ),
+        polling=Polling(1.0, 2.0, 3.0, 4.0, 5.0),
+        labels=Labels(document_name=False),
+        web=Web(":1", "/m"),
+        log=Log("debug", "json"),
+    )
+    assert expected == config
+    assert config.warnings == ()
+
+
+def test_absent_and_empty_sections_have_the_defaults(load_text: LoadText) -> None:
+    """A section whose keys are all commented out is as good as none."""
+    assert load_text(SERVER) == load_text(SERVER + "polling:\nlabels: {}\nweb: ~\n")
+
+
+def test_variables_may_be_numbers_durations_and_booleans(load_text: LoadText) -> None:
+    """What YAML hands over as text because of a reference is read by its kind."""
+    config = load_text(
+        SERVER.replace("    datasets", "    concurrency: ${N}\n    timeout: ${T:-3s}\n    datasets")
+        + "labels: {document_name: '${B}'}\n",
+        N="7",
+        B="false",
+    )
+    assert (7, 3.0) == (config.servers[0].concurrency, config.servers[0].timeout)
+    assert config.labels == Labels(document_name=False)
+
+
+def test_a_variable_brings_no_yaml(load_text: LoadText) -> None:
+    """Variables are put in after parsing: a value that looks like YAML is text."""
+    config = load_text(SERVER.replace("name: main", "name: ${NAME}"), NAME='a: [b, "c"] # ${X}')
+    assert config.servers[0].name == 'a: [b, "c"] # ${X}'
+
+
+def test_aliases_work(load_text: LoadText) -> None:
+    """What is the same for two servers can be written once."""
+    text = SERVER.replace("    datasets:", "    datasets: &all") + (
+        f"  - name: second\n    url: http://api:5001/v1\n    api_key: {KEY}\n    datasets: *all\n"
+    )
+    first, second = load_text(text).servers
+    assert first.datasets == second.datasets
+
+
+def test_a_byte_order_mark_is_skipped(load_text: LoadText) -> None:
+    """Editors on Windows write one."""
+    assert load_text(SERVER) == load_text(b"\xef\xbb\xbf" + SERVER.replace("\n", "\r\n").encode())
+
+
+def test_what_watches_nothing_is_warned_of(load_text: LoadText) -> None:
+    """Allowed, with the place and the remedy: somebody may be in the middle of writing it."""
+    config = load_text(f"""\
+servers:
+  - name: main
+    url: http://api:5001/v1
+    api_key: {KEY}
+    datasets:
+      - id: {DATASET}
+        batches:
+  - {{name: two, url: https://api.dify.ai/v1, api_key: {KEY}}}
+""")
+    assert [(6, "servers[0].datasets[0]"), (8, "servers[1]")] == [
+        (warning.line, warning.path) for warning in config.warnings
+    ]
+    assert all("names nothing to watch" in warning.message for warning in config.warnings)
+
+
+def test_authorities_without_tls_are_warned_of(load_text: LoadText, tmp_path: Path) -> None:
+    """A ca_file beside an http URL protects nothing."""
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    text = SERVER.replace("https://api.dify.ai/v1", "http://api:5001/v1\n    ca_file: ca.pem")
+    [warning] = load_text(text).warnings
+    assert str(warning).endswith("config.yaml:4: servers[0].ca_file: has no effect: the url is http, not https")
+
+
+def test_warnings_are_no_difference(load_text: LoadText) -> None:
+    """A reload that changes nothing but warnings is no change."""
+    plain = load_text(SERVER)
+    noisy = load_text(SERVER + f"      - {{id: {OTHER}}}\n")
+    assert noisy.warnings
+    assert dataclasses.replace(noisy, servers=plain.servers) == plain
+
+
+def test_the_environment_alone_names_no_target() -> None:
+    """Without a file there is nothing to watch: the message says so, how to write one, and shows no key."""
+    with pytest.raises(ConfigError) as caught:
+        from_environment({"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "https://api.dify.ai/v1"})
+    assert "DIFY_API_KEY and DIFY_BASE_URL name no batch or document to watch" in str(caught.value)
+    assert "api_key: ${DIFY_API_KEY}" in str(caught.value)
+    assert KEY not in str(caught.value)
+    with pytest.raises(ConfigError, match="there is no configuration; write a file"):
+        from_environment({})
+
+
+def test_the_file_that_the_message_proposes_loads(tmp_path: Path) -> None:
+    """What a person copies from the message works."""
+    with pytest.raises(ConfigError) as caught:
+        from_environment({})
+    lines = str(caught.value).splitlines()[1:-1]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    assert load(tmp_path / "config.yaml", {"DIFY_API_KEY": KEY}).warnings == ()
+
+
+def test_the_command_line_overrides_the_file(load_text: LoadText) -> None:
+    """Values of options go through the same checks; the rest stays."""
+    config = load_text(SERVER)
+    changed = override(config, {"web.listen_address": ":1", "log.level": "debug"})
+    assert (Web(":1"), Log("debug")) == (changed.web, changed.log)
+    assert config.servers == changed.servers
+
+
+def test_wrong_options_are_named_all_at_once(load_text: LoadText) -> None:
+    """By the option's name, as it was typed."""
+    with pytest.raises(ConfigError) as caught:
+        override(load_text(SERVER), {"web.telemetry_path": "/", "log.level": "loud"})
+    assert [
+        "command line: --web.telemetry-path: '/' is not a path of a page: write it like /metrics",
+        "command line: --log.level: 'loud' must be one of debug, info, warning, error",
+    ] == str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize("name", ["web.nope", "nope.level", "servers.name", "polling"])
+def test_an_option_without_a_key_is_a_mistake_of_the_program(load_text: LoadText, name: str) -> None:
+    """It does not pass as a mistake of the user."""
+    with pytest.raises((KeyError, ValueError)) as caught:
+        override(load_text(SERVER), {name: "x"})
+    assert not isinstance(caught.value, ConfigError)
+
+
+def test_ten_thousand_batches_load_fast(load_text: LoadText) -> None:
+    """0.3 s of CPU at most; 0.05 s is usual."""
+    text = SERVER + "".join(f'          - "20261121{number:012d}"\n' for number in range(10_000))
+    text = text.replace('["1"]\n', "\n")
+    start = time.process_time()
+    config = load_text(text)
+    assert len(config.servers[0].datasets[0].batches) == 10_000
+    assert time.process_time() - start < 0.3

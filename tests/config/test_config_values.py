@@ -1,0 +1,289 @@
+"""Single values: what is accepted, what is refused, and with which words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import format_duration, parse_api_key, parse_duration, parse_listen_address, values
+from exporter.config.problems import Invalid, show
+from exporter.config.variables import expand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UUID = "501756ed-cffa-44bb-b992-713f60113872"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("15s", 15.0),
+        ("1h30m", 5400.0),
+        ("500ms", 0.5),
+        ("2d", 172_800.0),
+        ("1w", 604_800.0),
+        ("1y", 31_536_000.0),
+        ("1m1ms", 60.001),
+        ("0s", 0.0),
+        ("90m", 5400.0),
+    ],
+)
+def test_durations_are_read_as_prometheus_writes_them(text: str, seconds: float) -> None:
+    """Units from ms to y, largest first, give seconds."""
+    assert seconds == parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["15", "0", "1.5", "-3"])
+def test_a_number_is_no_duration(text: str) -> None:
+    """Without a unit nobody knows what is meant; the message says what to write."""
+    with pytest.raises(ValueError, match="has no unit: write 15s"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "15 s", "1.5h", "m", "s15", "1s1h", "1s1s", "-1s", "15sec", "٣s", "9" * 5000 + "s"]
+)
+def test_other_text_is_no_duration(text: str) -> None:
+    """Fractions, signs, wrong order, repeated units and foreign digits are refused."""
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+@given(st.integers(min_value=0, max_value=10**14))
+def test_a_formatted_duration_reads_back(milliseconds: int) -> None:
+    """format_duration and parse_duration are inverse to the millisecond."""
+    assert milliseconds == round(parse_duration(format_duration(milliseconds / 1000)) * 1000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0s"), (0.5, "500ms"), (15, "15s"), (5400, "1h30m"), (21_600, "6h"), (86_400, "1d")]
+)
+def test_durations_are_written_short(seconds: float, text: str) -> None:
+    """No unit with a zero in front of it."""
+    assert text == format_duration(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("${A}", "one"),
+        ("x${A}y${B}z", "xoneytwoz"),
+        ("${C:-three}", "three"),
+        ("${A:-three}", "one"),
+        ("${EMPTY:-three}", "three"),
+        ("${EMPTY}", ""),
+        ("${C:-}", ""),
+        ("$${A}", "${A}"),
+        ("$A $ $$", "$A $ $$"),
+        ("${NESTED}", "${A}"),
+    ],
+)
+def test_variables_are_put_in_once(text: str, expected: str) -> None:
+    """References, defaults and the escape; what a variable holds is not expanded again."""
+    assert expected == expand(text, {"A": "one", "B": "two", "EMPTY": "", "NESTED": "${A}"})
+
+
+def test_an_unset_variable_is_named_with_the_remedy() -> None:
+    """The message has the variable's name and how to give a default."""
+    with pytest.raises(Invalid, match=r"environment variable NOPE, .* write \$\{NOPE:-default\}"):
+        expand("a${NOPE}", {})
+
+
+@pytest.mark.parametrize("text", ["${", "${A", "${A-b}", "${}", "${1}", "${A B}", "${A:=b}"])
+def test_a_broken_reference_is_refused(text: str) -> None:
+    """A typo in a reference is not passed on as text."""
+    with pytest.raises(Invalid, match=r"write \$\$\{ for a literal"):
+        expand(text, {"A": "one"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://api.dify.ai/v1", "https://api.dify.ai/v1"),
+        ("http://api:5001/v1//", "http://api:5001/v1"),
+        ("HTTP://[::1]:5001/v1", "http://[::1]:5001/v1"),
+        ("https://example.com/team/dify/v1/", "https://example.com/team/dify/v1"),
+        ("https://bücher.example/v1", "https://bücher.example/v1"),
+        ("http://docker_api:80/v1", "http://docker_api:80/v1"),
+    ],
+)
+def test_urls_of_an_api(text: str, expected: str) -> None:
+    """Any host and path prefix; the slash at the end goes."""
+    assert expected == values.server_url(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("api.dify.ai/v1", "is not a URL"),
+        ("ftp://api.dify.ai/v1", "is not a URL"),
+        ("https:///v1", "is not a URL"),
+        ("https://[::1/v1", "is not a URL"),
+        ("https://host:port/v1", "is not a URL"),
+        ("https://host:99999/v1", "is not a URL"),
+        ("", "is not a URL"),
+        ("https://user:secret@host/v1", "user name or password"),
+        ("https://host/v1?x=1", "query or a fragment"),
+        ("https://host/v1#x", "query or a fragment"),
+        ("https://api.dify.ai", "must end in /v1"),
+        ("https://api.dify.ai/v10", "must end in /v1"),
+        ("https://api.dify.ai/xv1", "must end in /v1"),
+        ("https://a b/v1", "white space"),
+        ("https://host/\nv1", "white space"),
+        ("https://a..b/v1", "neither a name nor an address"),
+        ("https://*.b/v1", "neither a name nor an address"),
+        ("https://[v1.x]/v1", "neither a name nor an address"),
+        ("https://bü..b/v1", "neither a name nor an address"),
+    ],
+)
+def test_urls_that_cannot_be_an_api(text: str, message: str) -> None:
+    """Each mistake has its own words, none shows the URL: it may hold a password."""
+    with pytest.raises(Invalid, match=message) as caught:
+        values.server_url(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_key_is_stripped() -> None:
+    """White space around a key, as editors leave it, is not part of it."""
+    assert parse_api_key(" dataset-abc\r\n").reveal() == "dataset-abc"
+
+
+@pytest.mark.parametrize(
+    "text", ["dataset-a bc", "dataset-a\nbc", "dataset-a\x00bc", "dataset-äbc", "dataset-你bc", "dataset-a\x7fbc"]
+)
+def test_a_key_that_no_header_can_hold_is_refused_unseen(text: str) -> None:
+    """HTTP clients quote such a value in their errors; the refusal does not."""
+    with pytest.raises(ValueError, match="is no API key") as caught:
+        parse_api_key(text)
+    assert "bc" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_key_is_refused(text: str) -> None:
+    """An unset secret is found at the start, not at the first 401."""
+    with pytest.raises(ValueError, match="is empty"):
+        parse_api_key(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.1.2.3:9439", ("10.1.2.3", 9439)),
+        (":9439", ("", 9439)),
+        ("[::1]:9439", ("::1", 9439)),
+        ("localhost:0", ("localhost", 0)),
+    ],
+)
+def test_listen_addresses(text: str, expected: tuple[str, int]) -> None:
+    """Host and port; IPv6 in brackets; no host is every interface."""
+    assert expected == parse_listen_address(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "9439", "localhost", "::1:9439", "host:port", "h:1:2", "host:65536", "[x]:1", "a b:1", "[]:1", "[::1"]
+)
+def test_what_is_no_listen_address(text: str) -> None:
+    """A missing port, a port out of range, IPv6 without brackets."""
+    with pytest.raises(ValueError, match=r"is not an address|has a "):
+        parse_listen_address(text)
+
+
+@pytest.mark.parametrize("text", ["/metrics", "/-metrics", "/apis", "/a/b-c_d.e", "/metrics/api"])
+def test_paths_of_the_metrics_page(text: str) -> None:
+    """Any page that is not one of the others."""
+    assert text == values.telemetry_path(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/", "metrics", "/-/x", "/-", "/api", "/api/v1", "/a b", "/{x}", "//x", "/x/", "/../x", "/x?y"]
+)
+def test_paths_that_are_taken_or_none(text: str) -> None:
+    """The landing page, /-/ and /api/ are others'; braces would be a pattern."""
+    with pytest.raises(Invalid, match=r"is taken|is not a path of a page"):
+        values.telemetry_path(text)
+
+
+@pytest.mark.parametrize("text", ["20261121173517669864", "a", "x" * 255, "批次 1", "a.b"])
+def test_batch_ids(text: str) -> None:
+    """Text that fits into one segment of a URL."""
+    assert text == values.batch(text)
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a\nb", " a", "a ", "x" * 256])
+def test_what_is_no_batch_id(text: str) -> None:
+    """Nothing that would reach another page of the API."""
+    with pytest.raises(Invalid):
+        values.batch(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", " main", "main\n", "a\tb", "x" * 129])
+def test_what_is_no_name(text: str) -> None:
+    """Names are short, visible and without surprises in a label."""
+    with pytest.raises(Invalid):
+        values.name(text)
+
+
+def test_ids_are_lower_case() -> None:
+    """The API answers ids in lower case; those of the file have to equal them."""
+    assert values.uuid_of("there")(UUID.upper()) == UUID
+
+
+@pytest.mark.parametrize("text", ["", "x", UUID[:-1], UUID + "0", UUID.replace("-", ""), f"{{{UUID}}}", UUID + "\n"])
+def test_what_is_no_uuid(text: str) -> None:
+    """Dify answers such ids with a 404 in HTML; the message says where to find the right one."""
+    with pytest.raises(Invalid, match="is not a UUID; copy it from there"):
+        values.uuid_of("there")(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (values.whole_number(1, 64), "64", 64),
+        (values.number(0.001, 10_000), "0.5", 0.5),
+        (values.number(0.001, 10_000), "5", 5.0),
+        (values.duration(1, 60), "1m", 60.0),
+        (values.boolean, "Yes", True),
+        (values.boolean, "off", False),
+        (values.choice_of("a", "b"), "b", "b"),
+    ],
+)
+def test_values_in_range(parse: Callable[[str], Any], text: str, value: Any) -> None:
+    """Bounds belong to the range."""
+    assert value == parse(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "message"),
+    [
+        (values.whole_number(1, 64), "0", "from 1 to 64"),
+        (values.whole_number(1, 64), "65", "from 1 to 64"),
+        (values.whole_number(1, 64), "010", "from 1 to 64"),
+        (values.whole_number(1, 64), "0x10", "from 1 to 64"),
+        (values.whole_number(1, 64), "1.0", "from 1 to 64"),
+        (values.whole_number(1, 64), "9" * 5000, "from 1 to 64"),
+        (values.number(0.001, 10_000), "0", "from 0.001 to 10000"),
+        (values.number(0.001, 10_000), ".inf", "from 0.001 to 10000"),
+        (values.number(0.001, 10_000), ".nan", "from 0.001 to 10000"),
+        (values.number(0.001, 10_000), "-5", "from 0.001 to 10000"),
+        (values.duration(1, 60), "999ms", "from 1s to 1m"),
+        (values.duration(1, 60), "61s", "from 1s to 1m"),
+        (values.boolean, "maybe", "true or false"),
+        (values.choice_of("a", "b"), "A", "one of a, b"),
+    ],
+)
+def test_values_out_of_range(parse: Callable[[str], Any], text: str, message: str) -> None:
+    """The message has the whole range."""
+    with pytest.raises(Invalid, match=message):
+        parse(text)
+
+
+def test_values_are_shown_escaped_cut_and_masked() -> None:
+    """What a message quotes is one line, short, and no key."""
+    assert show("a\nb") == r"'a\nb'"
+    assert len(show("x" * 1000)) < 70
+    assert show("Dataset-abc") == "'…'"
