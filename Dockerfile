@@ -24,6 +24,7 @@ LABEL org.opencontainers.image.title="dify-exporter" \
 # Nothing is written outside volumes (the bytecode was compiled above), so the root file system can be read-only.
 # The schedule computes with local time: only in UTC does it never stand still.
 ENV PATH="/opt/dify-exporter/bin:${PATH}" \
+    DIFY_EXPORTER_REVISION="${REVISION}" \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TZ=UTC

@@ -1,0 +1,270 @@
+"""What is shipped: the wheel, the container image, the licence and the changelog."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.requirements import Requirement
+from starlette.responses import PlainTextResponse
+
+import exporter
+from exporter.web import WebServer, create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.metrics import Format
+    from exporter.web import Page
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+STRANGER = 65_532
+"""The user of the container image."""
+
+
+def _run(*command: str | Path, user: int | None = None, **environment: str) -> str:
+    """Standard output of a command that must succeed, in "/" and with nothing in the environment but what is given."""
+    done = subprocess.run(
+        command, cwd="/", env=environment, user=user, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def public_directory() -> Iterator[Path]:
+    """A temporary directory that every user may look into, unlike pytest's."""
+    path = Path(tempfile.mkdtemp(prefix="dify-exporter-"))
+    path.chmod(0o755)
+    yield path
+    _set_writable(path, writable=True)
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def wheel(public_directory: Path) -> Path:
+    """The wheel, built from this tree with the tools that are installed."""
+    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", public_directory, ROOT)
+    (built,) = public_directory.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(public_directory: Path, wheel: Path) -> Path:
+    """A read-only environment with the wheel and the distributions that it declares, and nothing else."""
+    environment = public_directory / "environment"
+    _run(_public_python(), "-m", "venv", "--without-pip", environment)
+    python = environment / "bin" / "python"
+    _run(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", "--quiet", wheel)
+    packages = environment / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
+    for needed in _dependencies():
+        _copy(needed, packages)
+    _set_writable(environment, writable=False)
+    return environment
+
+
+def _public_python() -> str:
+    """The interpreter of this version that other users may run too, if there is one."""
+    name = "python{}.{}".format(*sys.version_info)
+    for candidate in (os.path.realpath(sys.executable), f"/usr/local/bin/{name}", f"/usr/bin/{name}"):
+        path = Path(candidate)
+        if path.exists() and all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents)):
+            return candidate
+    return sys.executable
+
+
+def _dependencies() -> list[Distribution]:
+    """The distributions that the project needs to run, those of its dependencies included."""
+    found: dict[str, Distribution] = {}
+    waiting = list(PROJECT["dependencies"])
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        if requirement.name not in found and (not requirement.marker or requirement.marker.evaluate({"extra": ""})):
+            found[requirement.name] = distribution(requirement.name)
+            waiting += found[requirement.name].requires or []
+    return list(found.values())
+
+
+def _copy(needed: Distribution, packages: Path) -> None:
+    for file in needed.files or []:
+        if ".." not in file.parts:
+            target = packages / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = Path(str(needed.locate_file(file)))
+            if source.exists():
+                shutil.copyfile(source, target)
+
+
+def _set_writable(tree: Path, *, writable: bool) -> None:
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            path.chmod(mode | stat.S_IWUSR if writable else mode & ~0o222)
+
+
+def test_wheel_holds_the_package_alone(wheel: Path) -> None:
+    """The wheel has every module of the package with its typing mark and licence, and nothing beside them."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    info = f"dify_exporter-{exporter.__version__}.dist-info"
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "exporter").rglob("*.py")}
+
+    assert modules <= names
+    assert {"exporter/py.typed", f"{info}/licenses/LICENSE", f"{info}/entry_points.txt"} <= names
+    assert {"exporter", info} == {name.split("/")[0] for name in names}
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def test_wheel_metadata(wheel: Path) -> None:
+    """The wheel tells its version, licence and the least Python it runs on."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode()
+
+    for line in (f"Version: {exporter.__version__}", "License-Expression: Apache-2.0", "Requires-Python: >=3.11"):
+        assert line in metadata.splitlines()
+
+
+def test_installed_program(installed: Path) -> None:
+    """With nothing but its declared dependencies, in a read-only tree, the program runs and knows its version."""
+    assert exporter.__version__ in _run(installed / "bin" / "dify-exporter", "--version")
+    assert exporter.__version__ in _run(installed / "bin" / "python", "-m", "exporter", "--version")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_installed_program_as_the_user_of_the_image(installed: Path) -> None:
+    """A user without a name, a home or anything to write to can run it."""
+    if _public_python() == sys.executable:
+        pytest.skip("no interpreter of this version is open to other users")
+
+    assert exporter.__version__ in _run(installed / "bin" / "dify-exporter", "--version", user=STRANGER)
+    assert "Usage: dify-exporter run" in _run(installed / "bin" / "dify-exporter", "run", "--help", user=STRANGER)
+
+
+def test_changelog_has_the_version() -> None:
+    """The newest section of the changelog is the version that the package says, and versions go down."""
+    sections = re.findall(r"^## \[(\d+)\.(\d+)\.(\d+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    versions = [tuple(map(int, section)) for section in sections]
+
+    assert exporter.__version__ == ".".join(map(str, versions[0]))
+    assert sorted(set(versions), reverse=True) == versions
+
+
+def test_licence() -> None:
+    """LICENSE is the Apache License 2.0 to its end, and pyproject.toml says the same."""
+    text = (ROOT / "LICENSE").read_text()
+
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert "Apache-2.0" == PROJECT["license"]
+
+
+def _instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions, each on one line, in order."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    joined = "\n".join(lines).replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines()) if word]
+
+
+def _only(instruction: str) -> str:
+    (found,) = (rest for word, rest in _instructions() if word == instruction)
+    return found
+
+
+def test_hadolint() -> None:
+    """The linter has nothing to say about the Dockerfile."""
+    assert "" == _run(Path(sys.executable).parent / "hadolint", ROOT / "Dockerfile")
+
+
+def test_image_is_not_root() -> None:
+    """The image's user is a number other than 0, so that Kubernetes' runAsNonRoot can be checked."""
+    assert f"{STRANGER}:{STRANGER}" == _only("USER")
+
+
+def test_image_starts_the_program() -> None:
+    """The image runs the entry point of the package with a command and an option that exist."""
+    from exporter.cli import main
+
+    (program,) = json.loads(_only("ENTRYPOINT"))
+    command, option = json.loads(_only("CMD"))
+
+    assert program in PROJECT["scripts"]
+    assert option.partition("=")[0] in {name for each in main.commands[command].params for name in each.opts}
+
+
+def test_image_stages_have_one_base() -> None:
+    """Both stages start from the same image, else the environment of the first would not run in the second."""
+    bases = [rest.split()[0] for word, rest in _instructions() if word == "FROM"]
+
+    assert 2 == len(bases)
+    assert 1 == len(set(bases))
+
+
+def test_image_context() -> None:
+    """What the Dockerfile copies from the tree exists and is let through by .dockerignore, which lets nothing else."""
+    copied = {
+        source
+        for word, rest in _instructions()
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+
+    assert "*" in ignore
+    assert copied == {line.removeprefix("!") for line in ignore if line.startswith("!")}
+    assert [] == [source for source in copied if not (ROOT / source).exists()]
+
+
+@pytest.mark.parametrize(("wrong", "code"), [(None, 0), ("stuck", 1)], ids=["healthy", "unhealthy"])
+def test_health_check(wrong: str | None, code: int) -> None:
+    """The image's health check is 0 for a healthy exporter and 1 for one that is not, whatever proxy is set."""
+    app = create_app(_NoPages(), telemetry_path="/metrics", version="", healthy=lambda: wrong, ready=lambda: None)
+    server = WebServer(app, "127.0.0.1:0")
+    server.start()
+    try:
+        assert code == _health_check(server.port)
+    finally:
+        server.stop()
+
+
+def test_health_check_of_what_does_not_answer() -> None:
+    """Without a server, and with one that has no such page, the health check fails."""
+    server = WebServer(PlainTextResponse("", 404), "127.0.0.1:0")
+    server.start()
+    not_found = _health_check(server.port)
+    server.stop()
+
+    assert (1, 1) == (not_found, _health_check(server.port))
+
+
+class _NoPages:
+    def page(self, _fmt: Format, /) -> Page:
+        raise NotImplementedError
+
+
+def _health_check(port: int) -> int:
+    """Its exit code, asking ``port`` in place of the default one."""
+    python, option, script = json.loads(_only("HEALTHCHECK").partition(" CMD ")[2])
+    assert "python" == python
+    assert "9439" in script
+    done = subprocess.run(
+        [sys.executable, option, script.replace("9439", str(port))],
+        env={"http_proxy": "http://127.0.0.1:9"},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode
