@@ -3,6 +3,19 @@
 from exporter.metrics.catalog import CATALOG, Family, catalog
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.formats import Format, accepts_gzip, negotiate
+from exporter.metrics.own import OWN, OwnFamily, OwnMetrics
 from exporter.metrics.page import Page
 
-__all__ = ["CATALOG", "Exposition", "Family", "Format", "Page", "accepts_gzip", "catalog", "negotiate"]
+__all__ = [
+    "CATALOG",
+    "OWN",
+    "Exposition",
+    "Family",
+    "Format",
+    "OwnFamily",
+    "OwnMetrics",
+    "Page",
+    "accepts_gzip",
+    "catalog",
+    "negotiate",
+]

@@ -28,8 +28,9 @@ LabelValues = tuple[str, ...]
 Samples = Sequence[tuple[LabelValues, Number]]
 Read = Callable[[Any], Any]
 MetricType = Literal["gauge", "counter", "histogram"]
+TrackedType = type[Tracked]
 
-IDENTITY: dict[type[Tracked], tuple[str, ...]] = {
+IDENTITY: dict[TrackedType, tuple[str, ...]] = {
     ServerStatus: ("server",),
     TargetStatus: ("server", "kind", "dataset_id", "target"),
     Batch: ("server", "dataset_id", "batch"),
@@ -54,7 +55,7 @@ class Family:
     name: str
     type: MetricType = "gauge"
     help: str
-    of: type[Tracked]
+    of: TrackedType
     part: Read
     read: Read
     labels: tuple[str, ...] = ()

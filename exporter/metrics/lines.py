@@ -18,10 +18,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _EXACT = 1 << 53
 
 
+def encodable(value: str) -> str:
+    """``value`` with U+FFFD in the place of lone surrogates, which UTF-8 cannot hold."""
+    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+
+
 def escape(value: str) -> str:
-    """``value`` as it stands between the quotes of a label. A lone surrogate, which UTF-8 cannot hold, is U+FFFD."""
-    if not value.isascii():
-        value = _SURROGATE.sub("\ufffd", value)
+    """``value`` as it stands between the quotes of a label."""
+    value = encodable(value)
     if "\\" in value:
         value = value.replace("\\", "\\\\")
     if '"' in value:

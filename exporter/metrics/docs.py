@@ -1,0 +1,98 @@
+"""``python -m exporter.metrics.docs`` writes docs/metrics.md and the tables in README.md from the catalogs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.metrics.catalog import CATALOG, IDENTITY, Family
+from exporter.metrics.own import OWN, OwnFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BEGIN = "<!-- metrics:begin -->"
+END = "<!-- metrics:end -->"
+
+_OWN_PREFIX = "dify_exporter_"
+
+_INTRODUCTION = """\
+# Metrics
+
+Generated from the catalog by `make docs`.
+
+- A value that is null or missing in Dify's answers has no series.
+- Times are Unix seconds, those of Dify exactly as its API gives them.
+- A state has one series per known status: 1 for the current one, 0 for the others. A status that is not known is
+  `unknown`.
+- What is known of a document or batch that is gone is gone from the next scrape on.
+"""
+
+_DOMAIN = "Servers, batches and documents"
+_SELF = "The exporter itself"
+
+
+def sections() -> dict[str, list[Family | OwnFamily]]:
+    """All families under the titles of the documentation."""
+    about_dify = [family for family in CATALOG if not family.name.startswith(_OWN_PREFIX)]
+    about_targets = [family for family in CATALOG if family.name.startswith(_OWN_PREFIX)]
+    return {_DOMAIN: [*about_dify], _SELF: [*about_targets, *OWN]}
+
+
+def page() -> str:
+    """The text of docs/metrics.md."""
+    parts = [_INTRODUCTION]
+    parts += [f"## {title}\n\n{table(families)}" for title, families in sections().items()]
+    return "\n".join(parts)
+
+
+def readme(text: str) -> str:
+    """The README ``text`` with the tables anew between the marks. ValueError without the marks."""
+    before, mark, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise ValueError(f"README.md has no place for the metrics: {BEGIN} … {END}")
+    parts = [f"### {title}\n\n{table(families)}" for title, families in sections().items()]
+    tables = "\n".join(parts)
+    return f"{before}{BEGIN}\n{tables}{END}{after}"
+
+
+def table(families: Iterable[Family | OwnFamily]) -> str:
+    """A table in Markdown."""
+    rows = ["| name | type | labels | meaning |", "|---|---|---|---|"]
+    for family in families:
+        labels = ", ".join(f"`{label}`" for label in all_labels(family)) or "none"
+        rows.append(f"| `{family.name}` | {family.type} | {labels} | {family.help} |")
+    return "\n".join(rows) + "\n"
+
+
+def all_labels(family: Family | OwnFamily) -> tuple[str, ...]:
+    """The labels of every series of ``family``, in the order of its lines."""
+    return IDENTITY[family.of] + family.labels if isinstance(family, Family) else family.labels
+
+
+def write(root: Path) -> list[Path]:
+    """Write the generated parts below ``root``; the README only when there is one. Returns what was written."""
+    target = root / "docs" / "metrics.md"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(page(), encoding="utf-8")
+    written = [target]
+    front = root / "README.md"
+    if front.exists():
+        front.write_text(readme(front.read_text(encoding="utf-8")), encoding="utf-8")
+        written.append(front)
+    return written
+
+
+def main(root: Path) -> None:
+    """Write, and say what; ends the program with a message when the README has no marks."""
+    try:
+        written = write(root)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    for path in written:
+        print(path)  # noqa: T201 - a command says what it did
+
+
+if __name__ == "__main__":
+    main(Path.cwd())

@@ -1,0 +1,275 @@
+"""The exporter's own metrics: what it did and how that went. Kept by prometheus-client in a registry of its own."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
+from exporter import __version__
+from exporter.dify.errors import DifyError
+from exporter.metrics.formats import Format
+from exporter.metrics.lines import encodable
+from exporter.tracking.model import KINDS, TARGET_STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from exporter.metrics.catalog import MetricType
+    from exporter.tracking.model import Kind, ServerSchedule
+
+_END = b"# EOF\n"
+_REVISION = "DIFY_EXPORTER_REVISION"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnFamily:
+    """A metric family about the exporter itself."""
+
+    name: str
+    type: MetricType = "gauge"
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+def _row(name: str, kind: MetricType, text: str, *labels: str) -> OwnFamily:
+    return OwnFamily(name=name, type=kind, help=text, labels=labels)
+
+
+OWN = (
+    _row(
+        "dify_exporter_build_info",
+        "gauge",
+        "Version and revision of the exporter and the Python that runs it.",
+        "version",
+        "revision",
+        "python_version",
+    ),
+    _row("dify_exporter_polls_total", "counter", "Polls that ended, well or not.", "server", "kind"),
+    _row("dify_exporter_poll_failures_total", "counter", "Polls that failed.", "server", "kind", "reason"),
+    _row(
+        "dify_exporter_requests_total",
+        "counter",
+        "Requests to the server by HTTP status, or by reason when there was no answer.",
+        "server",
+        "endpoint",
+        "code",
+    ),
+    _row(
+        "dify_exporter_request_duration_seconds",
+        "histogram",
+        "Seconds from sending a request to the end of its answer.",
+        "server",
+        "endpoint",
+    ),
+    _row(
+        "dify_exporter_throttled_seconds_total",
+        "counter",
+        "Seconds that requests waited for the budget of requests per second.",
+        "server",
+    ),
+    _row("dify_exporter_schedule_lag_seconds", "gauge", "How late the most overdue poll is, in seconds.", "server"),
+    _row("dify_exporter_targets", "gauge", "Targets by how their polls go.", "server", "kind", "state"),
+    _row(
+        "dify_exporter_unknown_values_total",
+        "counter",
+        "Statuses in answers that the exporter does not know, by field.",
+        "server",
+        "field",
+    ),
+    _row(
+        "dify_exporter_config_last_reload_successful", "gauge", "Whether the last load of the configuration succeeded."
+    ),
+    _row(
+        "dify_exporter_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "When the configuration was last loaded with success, Unix seconds.",
+    ),
+    _row("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
+    _row("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
+    _row("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds."),
+    _row("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds."),
+    _row("process_open_fds", "gauge", "Number of open file descriptors."),
+    _row("process_max_fds", "gauge", "Maximum number of open file descriptors."),
+    _row(
+        "python_info",
+        "gauge",
+        "Python platform information",
+        "implementation",
+        "major",
+        "minor",
+        "patchlevel",
+        "version",
+    ),
+)
+"""Every family that ``OwnMetrics`` gives, ``process_`` and ``python_`` as prometheus-client defines them on Linux."""
+
+_ROWS = {row.name: row for row in OWN}
+
+
+def _reasons(error: type[DifyError]) -> Iterator[str]:
+    kinds = error.__subclasses__()
+    if not kinds:
+        yield error.reason
+    for kind in kinds:
+        yield from _reasons(kind)
+
+
+REASONS = tuple(dict.fromkeys(_reasons(DifyError)))
+"""Every reason that the error tree has for a failed poll."""
+
+_DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_UNKNOWN_FIELDS = ("indexing_status", "display_status")
+
+
+class _Counted:
+    """A counter that remembers its children: asking the library for one is ten times as dear as a look-up."""
+
+    def __init__(self, name: str, registry: CollectorRegistry) -> None:
+        row = _ROWS[name]
+        self._counter = Counter(row.name, row.help, row.labels, registry=registry)
+        self._children: dict[tuple[str, ...], Counter] = {}
+
+    def add(self, *labels: str, amount: float = 1.0) -> None:
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._counter.labels(*map(encodable, labels))
+        child.inc(amount)
+
+
+class OwnMetrics(Collector):
+    """Counts what polls and requests do (a ``PollObserver`` and a ``RequestObserver``) and renders it.
+
+    ``schedules``: to be set once there are any; asked at each scrape for lag and targets.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        """``environ`` may hold the revision of the build, ``DIFY_EXPORTER_REVISION``."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.schedules: Callable[[], Iterable[ServerSchedule]] | None = None
+        self._registry = registry = CollectorRegistry()
+        self._build = (__version__, encodable(environ.get(_REVISION, "")), platform.python_version())
+        self._reloaded: bool | None = None
+        self._reload_success: float | None = None
+        self._polls = _Counted("dify_exporter_polls_total", registry)
+        self._failures = _Counted("dify_exporter_poll_failures_total", registry)
+        self._requests = _Counted("dify_exporter_requests_total", registry)
+        self._throttled = _Counted("dify_exporter_throttled_seconds_total", registry)
+        self._unknown = _Counted("dify_exporter_unknown_values_total", registry)
+        durations = _ROWS["dify_exporter_request_duration_seconds"]
+        self._durations = Histogram(
+            durations.name, durations.help, durations.labels, registry=registry, buckets=_DURATIONS
+        )
+        self._durations_children: dict[tuple[str, str], Histogram] = {}
+        registry.register(_Now(self._now))
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+
+    def prepare(self, server: str) -> None:
+        """Start the counters of a server at 0, so that ``rate`` and ``increase`` see the first event."""
+        for kind in KINDS:
+            self._polls.add(server, kind, amount=0)
+            for reason in REASONS:
+                self._failures.add(server, kind, reason, amount=0)
+        for field in _UNKNOWN_FIELDS:
+            self._unknown.add(server, field, amount=0)
+        self._throttled.add(server, amount=0)
+
+    def polled(self, server: str, kind: Kind) -> None:
+        """A poll has ended, well or not."""
+        self._polls.add(server, kind)
+
+    def poll_failed(self, server: str, kind: Kind, reason: str) -> None:
+        """It failed; ``reason`` is that of the error tree."""
+        self._failures.add(server, kind, reason)
+
+    def unknown_value(self, server: str, field: str) -> None:
+        """A status was none of the known ones."""
+        self._unknown.add(server, field)
+
+    def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
+        """A request has ended; ``code`` is the HTTP status, or the reason when there was no answer."""
+        self._requests.add(server, endpoint, code)
+        key = (server, endpoint)
+        child = self._durations_children.get(key)
+        if child is None:
+            child = self._durations_children[key] = self._durations.labels(*map(encodable, key))
+        child.observe(seconds)
+
+    def throttled(self, server: str, seconds: float) -> None:
+        """A request waited ``seconds`` for the budget."""
+        self._throttled.add(server, amount=seconds)
+
+    def reloaded(self, now: float, *, success: bool) -> None:
+        """The configuration was loaded (also the first time), or refused, at ``now`` (Unix seconds)."""
+        self._reloaded = success
+        if success:
+            self._reload_success = now
+
+    def collect(self) -> Iterator[Metric]:
+        """The families that have samples, for prometheus-client."""
+        return (metric for metric in self._registry.collect() if metric.samples)
+
+    def render(self, fmt: Format) -> bytes:
+        """The lines in ``fmt``, without the end mark of OpenMetrics."""
+        if fmt is Format.OPENMETRICS:
+            return generate_openmetrics(self).removesuffix(_END)  # type: ignore[no-any-return, no-untyped-call]
+        return generate_latest(self)
+
+    def _now(self) -> Iterator[Metric]:
+        """What is so at the instant of a scrape, and not counted."""
+        yield _gauge("dify_exporter_build_info", [(self._build, 1)])
+        if self._reloaded is not None:
+            yield _gauge("dify_exporter_config_last_reload_successful", [((), self._reloaded)])
+        if self._reload_success is not None:
+            name = "dify_exporter_config_last_reload_success_timestamp_seconds"
+            yield _gauge(name, [((), self._reload_success)])
+        if self.schedules is None:
+            return
+        schedules = list(self.schedules())
+        yield _gauge("dify_exporter_schedule_lag_seconds", [((s.server,), s.lag) for s in schedules])
+        yield _gauge("dify_exporter_targets", [sample for schedule in schedules for sample in _targets(schedule)])
+
+
+class _Now(Collector):
+    """A collector that asks at each scrape."""
+
+    def __init__(self, ask: Callable[[], Iterator[Metric]]) -> None:
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        return self._ask()
+
+    def describe(self) -> list[Metric]:
+        # Without it the registry would collect once to learn the names.
+        return []
+
+
+def _targets(schedule: ServerSchedule) -> list[tuple[tuple[str, ...], int]]:
+    """The targets of a server by kind and state, also those that there are none of."""
+    counts: Mapping[Any, int] = schedule.targets
+    return [((schedule.server, kind, state), counts.get((kind, state), 0)) for kind in KINDS for state in TARGET_STATES]
+
+
+def _gauge(name: str, samples: Iterable[tuple[tuple[str, ...], float]]) -> GaugeMetricFamily:
+    row = _ROWS[name]
+    family = GaugeMetricFamily(row.name, row.help, labels=row.labels)
+    for labels, value in samples:
+        family.add_metric([encodable(label) for label in labels], value)
+    return family

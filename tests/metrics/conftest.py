@@ -1,0 +1,92 @@
+"""What the tests of the metrics share: a full document, a page's text, promtool."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.metrics import Exposition, Format
+from exporter.tracking.model import Detail, Document, ProcessRule, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class FixedOwn:
+    """Own metrics that never change."""
+
+    lines = b"# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"
+
+    def render(self, fmt: Format) -> bytes:
+        """The same in both formats."""
+        assert isinstance(fmt, Format)
+        return self.lines
+
+
+@pytest.fixture
+def exposition() -> Exposition:
+    """An empty exposition whose own metrics are one fixed line."""
+    return Exposition(own=FixedOwn())
+
+
+@pytest.fixture
+def document() -> Document:
+    """A document of which everything is known."""
+    return Document(
+        server="main",
+        dataset_id="ds",
+        document_id="doc",
+        batch="b1",
+        progress=Progress(
+            status="indexing",
+            processing_started_at=11,
+            parsing_completed_at=12,
+            cleaning_completed_at=13.5,
+            splitting_completed_at=14,
+            completed_at=15,
+            paused_at=16,
+            stopped_at=17,
+            completed_segments=3,
+            total_segments=10,
+        ),
+        detail=Detail(
+            name='a "b"\\c\nd',
+            data_source_type="upload_file",
+            doc_form="text_model",
+            doc_language="English",
+            created_from="api",
+            display_status="indexing",
+            created_at=1,
+            updated_at=2,
+            disabled_at=3,
+            tokens=4,
+            word_count=5,
+            hit_count=6,
+            segment_count=7,
+            average_segment_length=8.25,
+            indexing_latency=9.5,
+            enabled=True,
+            archived=False,
+            rule=ProcessRule("custom", "\n\n", "paragraph", 500, 50, 200),
+        ),
+    )
+
+
+@pytest.fixture
+def promtool() -> Callable[[bytes], tuple[int, str]]:
+    """A function that gives a page to ``promtool check metrics``: exit code and what it had to say."""
+    program = shutil.which("promtool")
+    if program is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("promtool is missing")
+        pytest.skip("promtool is missing")
+
+    def check(page: bytes) -> tuple[int, str]:
+        done = subprocess.run([program, "check", "metrics"], input=page, capture_output=True, check=False, timeout=30)
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    return check

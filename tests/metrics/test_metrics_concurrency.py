@@ -1,0 +1,68 @@
+"""Polls and scrapes at the same time."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from exporter.metrics import Exposition, Format
+
+if TYPE_CHECKING:
+    from exporter.tracking.model import Document
+
+
+def test_a_scrape_never_sees_half_an_answer(exposition: Exposition, document: Document) -> None:
+    """Documents that change together are seen together, although they sit in different blocks and polls seal them."""
+    documents = [replace(document, document_id=str(n)) for n in range(300)]
+    exposition.changed([(None, one) for one in documents])
+    stop = threading.Event()
+    rounds = 0
+
+    def poll() -> None:
+        nonlocal rounds, documents
+        while not stop.is_set():
+            rounds += 1
+            after = [replace(one, progress=replace(one.progress, completed_segments=rounds)) for one in documents]
+            exposition.changed(list(zip(documents, after, strict=True)))
+            documents = after
+            exposition.seal(older_than=0.0)
+
+    polling = threading.Thread(target=poll)
+    polling.start()
+    seen = []
+    try:
+        for _ in range(30):
+            page = b"".join(exposition.page(Format.TEXT).plain_chunks()).decode()
+            seen.append(re.findall(r"^dify_document_segments_completed{.*} (\d+)$", page, re.MULTILINE))
+    finally:
+        stop.set()
+        polling.join()
+
+    assert [(300, 1)] * 30 == [(len(values), len(set(values))) for values in seen]
+    assert sorted(seen, key=lambda values: int(values[0])) == seen
+    assert rounds > 1
+
+
+def test_a_poll_does_not_wait_for_a_scrape(exposition: Exposition, document: Document) -> None:
+    """While a scrape holds the pieces, changes are taken and sealing is left to it."""
+    with exposition._pieces_lock:
+        exposition.changed([(None, document)])
+        exposition.seal(older_than=0.0)
+        assert [0] * 4 == [sealed.series for sealed in exposition._sealed]
+
+    assert exposition.series() > 0
+
+
+def test_sealing_makes_way_for_a_scrape(exposition: Exposition, document: Document) -> None:
+    """A poll that seals stops at the next block when a scrape waits, for the scrape has to seal everything anyway."""
+    exposition.changed([(None, document)])
+    exposition._scrapes_waiting = 1
+    exposition.seal(older_than=0.0)
+    assert [0] * 4 == [sealed.series for sealed in exposition._sealed]
+
+    exposition._scrapes_waiting = 0
+    exposition.seal(older_than=0.0)
+    assert any(sealed.series for sealed in exposition._sealed)

@@ -1,0 +1,83 @@
+"""Joining checksums and deflated pieces."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.metrics.crc import combine, operator
+from exporter.metrics.deflate import Deflater, row
+from exporter.metrics.page import CHUNK, Page
+
+
+@given(st.binary(max_size=5000), st.binary(max_size=5000))
+def test_combined_crc_is_that_of_the_whole(first: bytes, second: bytes) -> None:
+    """Two checksums and a length give the checksum of both texts in a row."""
+    combined = combine(zlib.crc32(first), zlib.crc32(second), operator(len(second)))
+
+    assert zlib.crc32(first + second) == combined
+
+
+def test_crc_of_lengths_beyond_four_gibibytes() -> None:
+    """Lengths are not cut: the operator of a + b bytes is that of a and b, also above 2^32."""
+    length = (1 << 33) + 5
+
+    assert combine(operator(1 << 33), 0, operator(5)) == operator(length)
+
+
+@given(st.lists(st.text(max_size=300)), st.integers(0, 9))
+def test_pieces_stand_alone(texts: list[str], repeat: int) -> None:
+    """A piece inflates without those made before it, whatever the order, and with nothing left over."""
+    deflater = Deflater()
+    raws = [(text * (1 + repeat)).encode(errors="replace") for text in texts]
+    pieces = [deflater.piece(raw) for raw in raws]
+
+    assert list(reversed(raws)) == [zlib.decompress(piece.data + b"\x03\x00", wbits=-15) for piece in reversed(pieces)]
+
+
+@given(st.lists(st.binary(max_size=400), min_size=1), st.data())
+def test_page_is_one_gzip_member(texts: list[bytes], data: st.DataObject) -> None:
+    """Joined pieces, in any order and any groups, are one gzip member: also for a reader that stops after it."""
+    deflater = Deflater()
+    order = data.draw(st.permutations(texts))
+    cut = data.draw(st.integers(0, len(order)))
+    runs = [row(deflater.piece(text) for text in part) for part in (order[:cut], order[cut:])]
+    page = Page(*[run for run in runs if run is not None])
+    stream = b"".join(page.gzip_chunks())
+    text = b"".join(order)
+    reader = zlib.decompressobj(wbits=31)
+
+    assert text == gzip.decompress(stream)
+    assert text == b"".join(reader.decompress(stream[i : i + 7]) for i in range(0, len(stream), 7))
+    assert (True, b"") == (reader.eof, reader.unused_data)
+    assert text == b"".join(page.plain_chunks())
+    assert (len(stream), len(text)) == (page.gzip_length, page.plain_length)
+
+
+def test_a_large_page_comes_in_chunks() -> None:
+    """Chunks have at least the agreed size, except the last: neither a flood of small ones nor the whole at once."""
+    deflater = Deflater()
+    run = row(deflater.piece(bytes([n]) * 50_000) for n in range(20))
+    assert run is not None
+    page = Page(*[run] * 150)
+    plain, packed = list(page.plain_chunks()), list(page.gzip_chunks())
+
+    assert all(CHUNK <= len(chunk) < 3 * CHUNK for chunk in plain[:-1] + packed[:-1])
+    assert len(plain) > 10
+    assert len(packed) > 1
+    assert (page.plain_length, page.gzip_length) == (sum(map(len, plain)), sum(map(len, packed)))
+
+
+def test_nothing_is_no_run() -> None:
+    """A row of nothing is None, so that its family is left out of the page."""
+    assert row([None, None]) is None
+
+
+def test_an_empty_page_is_a_valid_stream() -> None:
+    """A page without any line is an empty text."""
+    page = Page()
+
+    assert (b"", []) == (gzip.decompress(b"".join(page.gzip_chunks())), list(page.plain_chunks()))

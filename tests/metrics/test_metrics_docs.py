@@ -1,0 +1,57 @@
+"""The generated documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter.metrics import CATALOG, OWN, docs
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_is_up_to_date() -> None:
+    """docs/metrics.md is what the catalogs say: after a change of a row, `make docs`."""
+    assert docs.page() == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
+def test_every_family_is_documented_once() -> None:
+    """Each name has one row in one of the tables."""
+    rows = [line for line in docs.page().splitlines() if line.startswith("| `")]
+
+    assert len(CATALOG) + len(OWN) == len(rows)
+    assert sorted([family.name for family in CATALOG] + [family.name for family in OWN]) == sorted(
+        row.split("`")[1] for row in rows
+    )
+
+
+def test_readme_is_written_between_its_marks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what is between the marks is replaced; writing again changes nothing."""
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Title\n{docs.BEGIN}\nold\n{docs.END}\nEnd\n", encoding="utf-8")
+    docs.main(tmp_path)
+    once = readme.read_text(encoding="utf-8")
+    docs.main(tmp_path)
+
+    assert once == readme.read_text(encoding="utf-8")
+    assert once.startswith(f"# Title\n{docs.BEGIN}\n### Servers")
+    assert once.endswith(f"|\n{docs.END}\nEnd\n")
+    assert "old" not in once.splitlines()
+    assert docs.page() == (tmp_path / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert 2 * [str(tmp_path / "docs" / "metrics.md"), str(readme)] == capsys.readouterr().out.split()
+
+
+def test_a_readme_without_marks_is_left_alone(tmp_path: Path) -> None:
+    """A README that has no place for the tables is not written to, and the command says so."""
+    readme = tmp_path / "README.md"
+    readme.write_text("# Title\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"README\.md has no place for the metrics"):
+        docs.main(tmp_path)
+
+    assert "# Title\n" == readme.read_text(encoding="utf-8")
+
+
+def test_no_readme_is_no_trouble(tmp_path: Path) -> None:
+    """Without a README the page alone is written."""
+    assert [tmp_path / "docs" / "metrics.md"] == docs.write(tmp_path)

@@ -1,0 +1,372 @@
+"""The page against a plain rendering of the same objects, through any sequence of answers."""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from exporter.clock import ManualClock
+from exporter.metrics import CATALOG, Exposition, Format, blocks, catalog
+from exporter.metrics import exposition as exposition_module
+from exporter.metrics.catalog import IDENTITY
+from exporter.metrics.deflate import Deflater
+from exporter.tracking.model import (
+    DISPLAY_STATUSES,
+    STATUSES,
+    Batch,
+    Detail,
+    Document,
+    ProcessRule,
+    Progress,
+    ServerStatus,
+    TargetStatus,
+    Tracked,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from exporter.metrics.deflate import Piece
+    from exporter.tracking.model import Change
+
+Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class NoOwn:
+    """No metrics of the exporter's own."""
+
+    def render(self, fmt: Format) -> bytes:
+        """Nothing, in any format."""
+        assert isinstance(fmt, Format)
+        return b""
+
+
+def text_of(exposition: Exposition, fmt: Format = Format.TEXT) -> str:
+    """The page, by way of gzip; the plain one has to be the same."""
+    page = exposition.page(fmt)
+    packed, plain = b"".join(page.gzip_chunks()), b"".join(page.plain_chunks())
+    assert (len(packed), len(plain)) == (page.gzip_length, page.plain_length)
+    assert plain == gzip.decompress(packed)
+    return plain.decode()
+
+
+def read_back(text: str, fmt: Format) -> Values:
+    """The values of a page by series, as prometheus-client reads them; each series once."""
+    families = read_openmetrics(text) if fmt is Format.OPENMETRICS else read_text(text)  # type: ignore[no-untyped-call]
+    samples = [sample for family in families for sample in family.samples]
+    values = {(sample.name, frozenset(sample.labels.items())): float(sample.value) for sample in samples}
+    assert len(samples) == len(values)
+    return values
+
+
+def valid(value: str) -> str:
+    """``value`` with U+FFFD for what UTF-8 cannot hold."""
+    return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in value)
+
+
+def expected_values(objects: Iterable[Tracked]) -> Values:
+    """What the catalog says of the objects, without any of the machinery."""
+    values: Values = {}
+    for obj in objects:
+        identity = {name: getattr(obj, name) for name in IDENTITY[type(obj)]}
+        for family in CATALOG:
+            if isinstance(obj, family.of):
+                for extra, value in family.samples(obj):
+                    labels = identity | dict(zip(family.labels, extra, strict=True))
+                    values[family.name, frozenset((k, valid(v)) for k, v in labels.items())] = float(value)
+    return values
+
+
+text = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(
+    [
+        '"',
+        "\\",
+        "\n",
+        '\\n"',
+        'a"} 1\nb{c="',
+        "\r\n",
+        "\x00",
+        "\u2028",
+        "\x85",
+        "🦆 名前",
+        "\ud800",
+        "# EOF\n",
+        " ,=}{ ",
+    ]
+)
+numbers = st.none() | st.integers(0, 2**53) | st.floats(-1e12, 1e12) | st.just(1795282993)
+flags = st.none() | st.booleans()
+ids = st.sampled_from(["a", "b", 'c"\\\n', "d\ud800"])
+progresses = st.builds(Progress, st.sampled_from(STATUSES), *[numbers] * 9, has_error=st.booleans())
+rules = st.none() | st.builds(ProcessRule, text, text, text, numbers, numbers, numbers)
+details = st.none() | st.builds(
+    Detail,
+    *[text] * 5,
+    st.none() | st.sampled_from([*DISPLAY_STATUSES, "never heard of"]),
+    *[numbers] * 9,
+    flags,
+    flags,
+    st.booleans(),
+    rules,
+)
+documents = st.builds(Document, ids, ids, ids, text, progresses, details)
+batches = st.builds(
+    Batch, ids, ids, ids, st.just(()), st.tuples(*[st.integers(0, 99)] * len(STATUSES)), numbers, numbers
+)
+targets = st.builds(
+    TargetStatus, ids, st.sampled_from(["batch", "document"]), ids, ids, flags, st.none() | st.floats(0, 2e9), numbers
+)
+servers = st.builds(ServerStatus, ids, text, text, flags)
+objects = documents | batches | targets | servers
+answers = st.lists(st.lists(st.tuples(objects, st.booleans()), max_size=6), max_size=8)
+
+
+def key_of(obj: Tracked) -> tuple[Any, ...]:
+    """What tells an object from all others."""
+    return (type(obj), *[getattr(obj, name) for name in IDENTITY[type(obj)]])
+
+
+def take(known: dict[tuple[Any, ...], Tracked], answer: Sequence[tuple[Tracked, bool]]) -> list[Change]:
+    """Turn drawn objects into changes of what is known: added, changed, removed."""
+    changes: list[Change] = []
+    for obj, keep in answer:
+        old = known.pop(key_of(obj), None)
+        if keep:
+            known[key_of(obj)] = obj
+            changes.append((old, obj))
+        elif old is not None:
+            changes.append((old, None))
+    return changes
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of two objects in groups of two, so that a few objects fill many."""
+    monkeypatch.setattr(blocks, "SLOTS", 2)
+    monkeypatch.setattr(exposition_module, "_GROUP", 2)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(deadline=None)
+@given(answers, st.sampled_from(Format), st.data())
+def test_parsers_read_back_what_went_in(
+    drawn: list[list[tuple[Tracked, bool]]], fmt: Format, data: st.DataObject
+) -> None:
+    """After any answers, sealed in between or not, prometheus-client reads exactly the values of the known objects."""
+    exposition = Exposition(own=NoOwn())
+    known: dict[tuple[Any, ...], Tracked] = {}
+    for answer in drawn:
+        exposition.changed(take(known, answer))
+        step = data.draw(st.sampled_from(["go on", "seal", "scrape"]))
+        if step == "seal":
+            exposition.seal(older_than=0.0)
+        elif step == "scrape":
+            assert expected_values(known.values()) == read_back(text_of(exposition, fmt), fmt)
+    page = text_of(exposition, fmt)
+
+    assert expected_values(known.values()) == read_back(page, fmt)
+    assert exposition.series() == sum(not line.startswith("#") for line in page.split("\n")[:-1])
+
+
+def test_every_family_of_a_full_document(exposition: Exposition, document: Document) -> None:
+    """The lines of a document, to the letter: ints as ints, floats as they are, flags 1 and 0, state sets in full."""
+    exposition.changed([(None, document)])
+    seen = [line for line in text_of(exposition).splitlines() if not line.startswith("#")]
+    head = 'server="main",dataset_id="ds",document_id="doc"'
+    states = {status: int(status == "indexing") for status in STATUSES}
+    display = {status: int(status == "indexing") for status in DISPLAY_STATUSES}
+    info = (
+        r'batch="b1",name="a \"b\"\\c\nd",data_source_type="upload_file",'
+        'doc_form="text_model",doc_language="English",created_from="api"'
+    )
+    plain = """error 0|segments 10|segments_completed 3|processing_started_timestamp_seconds 11
+        parsing_completed_timestamp_seconds 12|cleaning_completed_timestamp_seconds 13.5
+        splitting_completed_timestamp_seconds 14|completed_timestamp_seconds 15|paused_timestamp_seconds 16
+        stopped_timestamp_seconds 17|created_timestamp_seconds 1|updated_timestamp_seconds 2
+        disabled_timestamp_seconds 3|tokens 4|characters 5|hits 6|stored_segments 7|average_segment_length 8.25
+        indexing_duration_seconds 9.5|enabled 1|archived 0|chunk_max_tokens 500|chunk_overlap_tokens 50
+        subchunk_max_tokens 200"""
+    expected = [
+        f"dify_document_info{{{head},{info}}} 1",
+        *[f'dify_document_indexing_status{{{head},status="{s}"}} {v}' for s, v in states.items()],
+        *[f'dify_document_display_status{{{head},status="{s}"}} {v}' for s, v in display.items()],
+        rf'dify_document_process_rule_info{{{head},mode="custom",separator="\n\n",parent_mode="paragraph"}} 1',
+        *[
+            f"dify_document_{name}{{{head}}} {value}"
+            for name, value in (entry.split() for entry in plain.replace("\n", "|").split("|"))
+        ],
+        "own_up 1",
+    ]
+
+    assert sorted(expected) == sorted(seen)
+
+
+def test_both_formats_have_the_same_domain_lines(exposition: Exposition, document: Document) -> None:
+    """OpenMetrics differs from text in its end mark alone, as long as no counter comes from an object."""
+    exposition.changed([(None, document)])
+
+    assert text_of(exposition, Format.TEXT) + "# EOF\n" == text_of(exposition, Format.OPENMETRICS)
+
+
+def test_families_without_samples_are_left_out(exposition: Exposition) -> None:
+    """A family appears with its first series and disappears with its last one: no header without a line."""
+    up = ServerStatus("main", "http://dify/v1", up=True)
+    exposition.changed([(None, up)])
+    assert "dify_up" in text_of(exposition)
+    assert "dify_batch" not in text_of(exposition)
+
+    exposition.changed([(up, replace(up, up=None))])
+    assert "dify_up" not in text_of(exposition)
+
+
+def test_a_gone_object_has_no_series(exposition: Exposition, document: Document) -> None:
+    """The scrape after an object has gone has none of its series, and the block that held it is forgotten."""
+    exposition.changed([(None, document)])
+    text_of(exposition)
+    exposition.changed([(document, None)])
+
+    assert FixedLines == text_of(exposition)
+    assert 0 == exposition.series()
+    assert [{}] * 4 == [sealed.shelf._blocks for sealed in exposition._sealed]
+    assert [{}] * 4 == [sealed._groups for sealed in exposition._sealed]
+
+
+FixedLines = "# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"
+
+
+def test_what_comes_and_goes_unseen_leaves_nothing(exposition: Exposition, document: Document) -> None:
+    """An object that is gone before it was ever rendered, and one that goes twice, are no trouble."""
+    exposition.changed([(None, document), (document, None), (document, None), (None, None)])
+
+    assert FixedLines == text_of(exposition)
+
+
+def test_a_document_that_moves_appears_once(exposition: Exposition, document: Document) -> None:
+    """A document in another batch is the same document: one info series, with the new batch."""
+    exposition.changed([(None, document)])
+    exposition.changed([(document, replace(document, batch="b2"))])
+    infos = [line for line in text_of(exposition).splitlines() if line.startswith("dify_document_info{")]
+
+    assert [True] == ['batch="b2"' in line for line in infos]
+
+
+def test_names_can_be_switched_off(document: Document) -> None:
+    """Without ``document_name`` the label is there and empty, and the name is nowhere on the page."""
+    exposition = Exposition(own=NoOwn(), document_name=False)
+    exposition.changed([(None, document)])
+
+    assert 'batch="b1",name="",data_source_type="upload_file"' in text_of(exposition)
+    assert catalog(document_name=False) != CATALOG
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
+def test_no_series_for_what_is_no_number(exposition: Exposition, document: Document, value: float) -> None:
+    """NaN, infinities and numbers beyond all floats have no series, and harm no other."""
+    detail = replace(document.detail or Detail(), tokens=value)
+    exposition.changed([(None, replace(document, detail=detail))])
+    page = text_of(exposition)
+
+    assert "dify_document_tokens" not in page
+    assert "dify_document_hits" in page
+
+
+def test_large_integers_are_read_back(exposition: Exposition, document: Document) -> None:
+    """Integers that a float cannot hold are given as the float they are read as."""
+    exposition.changed([(None, replace(document, detail=Detail(tokens=2**60 + 1)))])
+
+    assert 'document_id="doc"} 1.152921504606847e+18' in text_of(exposition)
+
+
+class CountingDeflater(Deflater):
+    """A deflater that tells how many pieces it made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+
+    def piece(self, text: bytes) -> Piece:
+        """Count it."""
+        self.made += 1
+        return super().piece(text)
+
+
+def test_a_change_renders_only_what_differs(exposition: Exposition, document: Document) -> None:
+    """One new value makes one piece; none are made for the same values, or for a page that was there before."""
+    exposition.changed([(None, document)])
+    text_of(exposition)
+    deflater = exposition._deflater = CountingDeflater()
+    moved = replace(document, progress=replace(document.progress, completed_segments=4))
+
+    text_of(exposition)
+    exposition.changed([(document, replace(document))])
+    text_of(exposition)
+    assert 0 == deflater.made
+
+    exposition.changed([(document, moved)])
+    text_of(exposition)
+    assert 1 == deflater.made
+
+    exposition.changed([(moved, replace(moved, detail=None))])
+    assert "dify_document_tokens" not in text_of(exposition)
+    assert 2 == deflater.made
+
+
+def test_slots_are_used_again(exposition: Exposition, document: Document) -> None:
+    """As many objects as have gone find room without a new block."""
+    shelf = exposition._shelves[Document]
+    many = [replace(document, document_id=str(n)) for n in range(2 * blocks.SLOTS)]
+    exposition.changed([(None, one) for one in many])
+    exposition.changed([(one, None) for one in many[::2]])
+    exposition.changed([(None, replace(one, document_id=f"new {one.document_id}")) for one in many[::2]])
+    page = text_of(exposition)
+
+    assert 2 == len(shelf._blocks)
+    assert len(many) == page.count("\ndify_document_info{")
+
+
+def test_sealing_waits_for_more(document: Document) -> None:
+    """Blocks are rendered once they are dirty for the given time, not at each change."""
+    clock = ManualClock()
+    exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
+    sealed = next(sealed for sealed in exposition._sealed if sealed.shelf is exposition._shelves[Document])
+    exposition.changed([(None, document)])
+    clock.advance(0.0625)
+    exposition.seal(older_than=0.125)
+    assert 0 == sealed.series
+
+    clock.advance(0.0625)
+    exposition.seal(older_than=0.125)
+    assert sealed.series > 0
+
+    seen = sealed.series
+    assert seen == exposition.series()
+
+
+def test_promtool_finds_nothing_to_say(
+    exposition: Exposition, document: Document, promtool: Callable[[bytes], tuple[int, str]]
+) -> None:
+    """Names, types, help texts and odd label values hold what Prometheus' linter asks for."""
+    odd = replace(document, document_id="\r \u2028 \x85 \x01 🦆 \ud800", batch='"\\\n')
+    exposition.changed(
+        [
+            (None, document),
+            (None, odd),
+            (None, Batch("main", "ds", "b1", ("doc",), tuple(range(len(STATUSES))), 10, 3)),
+            (None, TargetStatus("main", "batch", "ds", "b1", success=True, last_success=1.5, interval=15.0)),
+            (None, ServerStatus("main", "http://dify/v1", "1.12.1", up=True)),
+        ]
+    )
+    page = text_of(exposition)
+
+    assert Counter({family.name for family in CATALOG}) == Counter(
+        line.split()[2] for line in page.splitlines() if line.startswith("# TYPE dify")
+    )
+    assert (0, "") == promtool(page.encode())

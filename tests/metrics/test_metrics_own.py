@@ -1,0 +1,179 @@
+"""The exporter's own metrics."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from exporter import __version__
+from exporter.metrics import OWN, Exposition, Format, OwnMetrics
+from exporter.tracking.model import ServerSchedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.tracking.model import PollObserver
+
+REASONS = (
+    "timeout",
+    "connect",
+    "tls",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "rate_limited",
+    "server",
+    "decode",
+    "schema",
+    "too_large",
+)
+
+
+def samples(own: OwnMetrics, fmt: Format = Format.TEXT) -> dict[str, dict[tuple[str, ...], float]]:
+    """The values by name and label values, in the order of the label names of the catalog."""
+    text = own.render(fmt).decode()
+    families = read_text(text) if fmt is Format.TEXT else read_openmetrics(text + "# EOF\n")  # type: ignore[no-untyped-call]
+    labels = {row.name: row.labels for row in OWN}
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in families:
+        for sample in family.samples:
+            order = labels.get(sample.name, tuple(sorted(sample.labels)))
+            found.setdefault(sample.name, {})[tuple(sample.labels[name] for name in order)] = sample.value
+    return found
+
+
+@pytest.fixture
+def own() -> OwnMetrics:
+    """The metrics of an exporter of which everything has happened once."""
+    own = OwnMetrics({"DIFY_EXPORTER_REVISION": "abc123"})
+    own.schedules = lambda: [ServerSchedule("main", 1.5, {("batch", "active"): 7})]
+    own.prepare("main")
+    own.polled("main", "batch")
+    own.poll_failed("main", "batch", "timeout")
+    own.requested("main", "indexing-status", "200", 0.03)
+    own.throttled("main", 0.25)
+    own.unknown_value("main", "indexing_status")
+    own.reloaded(1795282470.5, success=True)
+    return own
+
+
+@pytest.mark.parametrize("fmt", Format)
+def test_registry_and_table_agree(own: OwnMetrics, fmt: Format) -> None:
+    """What is rendered is what the table says: names, types, help texts and labels, in both formats."""
+    text = own.render(fmt).decode()
+    families = read_text(text) if fmt is Format.TEXT else read_openmetrics(text + "# EOF\n")  # type: ignore[no-untyped-call]
+    seen = {
+        (
+            family.name + ("_total" if family.type == "counter" else ""),
+            family.type,
+            family.documentation,
+            frozenset(family.samples[0].labels) - {"le"},
+        )
+        for family in families
+    }
+
+    assert {(row.name, row.type, row.help, frozenset(row.labels)) for row in OWN} == seen
+
+
+def test_counts(own: OwnMetrics) -> None:
+    """Each observation counts once, where it belongs."""
+    own.polled("main", "batch")
+    own.requested("main", "indexing-status", "200", 4.0)
+    own.requested("main", "indexing-status", "timeout", 10.0)
+    seen = samples(own)
+
+    assert 2 == seen["dify_exporter_polls_total"]["main", "batch"]
+    assert 1 == seen["dify_exporter_poll_failures_total"]["main", "batch", "timeout"]
+    assert 2 == seen["dify_exporter_requests_total"]["main", "indexing-status", "200"]
+    assert 1 == seen["dify_exporter_requests_total"]["main", "indexing-status", "timeout"]
+    assert 3 == seen["dify_exporter_request_duration_seconds_count"]["indexing-status", "main"]
+    assert 0.25 == seen["dify_exporter_throttled_seconds_total"]["main",]
+    assert 1 == seen["dify_exporter_unknown_values_total"]["main", "indexing_status"]
+
+
+def test_counters_start_at_zero() -> None:
+    """The counters of a known server are there before the first event, so that its increase is seen."""
+    own = OwnMetrics({})
+    assert "dify_exporter_polls_total" not in samples(own)
+
+    own.prepare("main")
+    seen = samples(own)
+    kinds = ("batch", "document")
+    assert {("main", kind): 0.0 for kind in kinds} == seen["dify_exporter_polls_total"]
+    assert {("main", k, r): 0.0 for k in kinds for r in REASONS} == seen["dify_exporter_poll_failures_total"]
+    assert {("main",): 0.0} == seen["dify_exporter_throttled_seconds_total"]
+
+
+def test_schedule(own: OwnMetrics) -> None:
+    """Lag and targets are those of the instant of the scrape; every kind and state has a series."""
+    seen = samples(own)
+
+    assert {("main",): 1.5} == seen["dify_exporter_schedule_lag_seconds"]
+    assert 8 == len(seen["dify_exporter_targets"])
+    assert {("main", "batch", "active"): 7.0} == {k: v for k, v in seen["dify_exporter_targets"].items() if v}
+
+    own.schedules = list
+    assert "dify_exporter_schedule_lag_seconds" not in samples(own)
+
+
+def test_reload() -> None:
+    """Before the first load nothing is said; a refused one keeps the time of the last success."""
+    own = OwnMetrics({})
+    flag, when = (f"dify_exporter_config_last_reload_{word}" for word in ("successful", "success_timestamp_seconds"))
+    assert not {flag, when} & samples(own).keys()
+
+    own.reloaded(5.0, success=False)
+    assert ({(): 0.0}, None) == (samples(own)[flag], samples(own).get(when))
+
+    own.reloaded(7.0, success=True)
+    own.reloaded(9.0, success=False)
+    assert ({(): 0.0}, {(): 7.0}) == (samples(own)[flag], samples(own)[when])
+
+
+@pytest.mark.parametrize(("environ", "revision"), [({"DIFY_EXPORTER_REVISION": "abc123"}, "abc123"), ({}, "")])
+def test_build_info(environ: dict[str, str], revision: str) -> None:
+    """The build says its version, revision and Python."""
+    seen = samples(OwnMetrics(environ))["dify_exporter_build_info"]
+
+    assert {(__version__, revision, platform.python_version()): 1.0} == seen
+
+
+@pytest.mark.parametrize("fmt", Format)
+def test_no_created_series(own: OwnMetrics, fmt: Format) -> None:
+    """Counters and histograms come without ``_created``."""
+    assert b"_created" not in own.render(fmt)
+
+
+@pytest.mark.parametrize("fmt", Format)
+def test_label_values_that_utf8_cannot_hold(fmt: Format) -> None:
+    """A lone surrogate in a name does not make the page unreadable."""
+    own = OwnMetrics({"DIFY_EXPORTER_REVISION": "\udcff"})
+    own.schedules = lambda: [ServerSchedule("\ud800", 0.0, {})]
+    own.prepare("\ud800")
+    own.requested("\ud800", "x", "200", 1.0)
+
+    assert {("\ufffd",): 0.0} == samples(own, fmt)["dify_exporter_schedule_lag_seconds"]
+    assert {("\ufffd",): 0.0} == samples(own, fmt)["dify_exporter_throttled_seconds_total"]
+
+
+def test_it_observes_polls(own: OwnMetrics) -> None:
+    """It can be given to whoever wants an observer of polls."""
+    observer: PollObserver = own
+    observer.polled("main", "document")
+
+    assert 1 == samples(own)["dify_exporter_polls_total"]["main", "document"]
+
+
+def test_promtool_finds_nothing_to_say(own: OwnMetrics, promtool: Callable[[bytes], tuple[int, str]]) -> None:
+    """The page with the own metrics alone passes Prometheus' linter, and ends as OpenMetrics asks for."""
+    exposition = Exposition(own=own)
+    text, openmetrics = (b"".join(exposition.page(fmt).plain_chunks()) for fmt in Format)
+
+    assert (0, "") == promtool(text)
+    assert openmetrics.endswith(b"\n# EOF\n")
+    assert 1 == openmetrics.count(b"# EOF")
+    assert openmetrics.count(b"# TYPE") == len(list(read_openmetrics(openmetrics.decode())))  # type: ignore[no-untyped-call]
