@@ -28,14 +28,18 @@ DOCUMENT = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
 
 
 def http_answer(status: int = 200, body: bytes | str | object = b"", headers: dict[str, str] | None = None) -> bytes:
-    """An answer as bytes. A body that is neither bytes nor text is sent as JSON; Content-Length unless headers say otherwise."""
+    """An answer as bytes. A body that is neither bytes nor text is sent as JSON.
+
+    With Content-Length, unless the headers say otherwise.
+    """
     if not isinstance(body, bytes | str):
         body = json.dumps(body)
     content = body if isinstance(body, bytes) else body.encode()
-    lines = {"Content-Type": "application/json", "X-Version": "1.12.1"}
-    if "Transfer-Encoding" not in (headers or {}):
-        lines["Content-Length"] = str(len(content))
-    lines |= headers or {}
+    given = {name.lower(): value for name, value in (headers or {}).items()}
+    lines = {"content-type": "application/json", "x-version": "1.12.1"}
+    if "transfer-encoding" not in given:
+        lines["content-length"] = str(len(content))
+    lines |= given
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
@@ -90,6 +94,16 @@ def always(data: bytes) -> Callable[[Peer], None]:
     def script(peer: Peer) -> None:
         while peer.request() is not None:
             peer.send(data)
+
+    return script
+
+
+def once(data: bytes) -> Callable[[Peer], None]:
+    """A script that answers one request with ``data`` and closes the connection."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(data)
 
     return script
 
@@ -208,10 +222,11 @@ def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient
 
     def make(url: str | None = None, /, **settings: Any) -> Client:
         target = url or f"http://{request.getfixturevalue('upstream').address}/v1"
-        own = {name: settings.pop(name) for name in ("clock", "stop") if name in settings}
-        options = {"api_key": Secret(KEY), "timeout": 5.0, "requests_per_second": 1e6} | settings
+        own: dict[str, Any] = {"clock": SystemClock()}
+        own |= {name: settings.pop(name) for name in ("clock", "stop") if name in settings}
+        options: dict[str, Any] = {"api_key": Secret(KEY), "timeout": 5.0, "requests_per_second": 1e6} | settings
         server = Server(name="main", url=target, **options)
-        client = Client(server, observer=notes, user_agent="dify-exporter/test", **({"clock": SystemClock()} | own))
+        client = Client(server, observer=notes, user_agent="dify-exporter/test", **own)
         clients.append(client)
         return client
 

@@ -1,0 +1,78 @@
+"""The request budget."""
+
+from __future__ import annotations
+
+import threading
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.clock import ManualClock
+from exporter.dify import Budget
+
+
+@given(
+    rate=st.floats(min_value=0.1, max_value=500),
+    gaps=st.lists(st.floats(min_value=0, max_value=3), min_size=1, max_size=60),
+)
+def test_no_two_requests_are_closer_than_the_rate_allows(rate: float, gaps: list[float]) -> None:
+    """Whatever the pauses between callers are, slots lie 1/rate apart and none lies before its caller."""
+    clock = ManualClock()
+    budget = Budget(rate, clock)
+    slots = []
+    for gap in gaps:
+        clock.advance(gap)
+        wait = budget.reserve()
+        assert wait >= 0
+        slots.append(clock.monotonic() + wait)
+    assert all(later - earlier >= 1 / rate - 1e-9 for earlier, later in pairwise(slots))
+
+
+@given(rate=st.integers(min_value=1, max_value=200), count=st.integers(min_value=1, max_value=400))
+def test_a_second_never_holds_more_than_the_rate(rate: int, count: int) -> None:
+    """Also at the start and after a pause: at most ``rate`` requests go out in any one second."""
+    clock = ManualClock()
+    budget = Budget(rate, clock)
+    clock.advance(1000)
+    slots = [clock.monotonic() + budget.reserve() for _ in range(count)]
+    busiest = max(sum(start <= slot < start + 1 - 1e-9 for slot in slots) for start in slots)
+    assert busiest <= rate
+
+
+def test_a_waiting_caller_loses_nothing() -> None:
+    """Callers that always want to send get the whole rate."""
+    clock = ManualClock()
+    budget = Budget(5, clock)
+    for _ in range(50):
+        clock.advance(budget.reserve())
+    assert pytest.approx(49 / 5) == clock.monotonic()
+
+
+def test_an_idle_budget_lets_the_next_request_go_at_once() -> None:
+    """After a pause longer than the spacing there is nothing to wait for."""
+    clock = ManualClock()
+    budget = Budget(2, clock)
+    assert 0 == budget.reserve()
+    clock.advance(0.5)
+    assert 0 == budget.reserve()
+    assert pytest.approx(0.5) == budget.reserve()
+
+
+def test_threads_never_get_the_same_slot() -> None:
+    """Reservations of many threads at once are all different."""
+    budget = Budget(1000, ManualClock())
+    slots: list[float] = []
+    start = threading.Barrier(8)
+
+    def work() -> None:
+        start.wait()
+        slots.extend(budget.reserve() for _ in range(200))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pytest.approx([number / 1000 for number in range(1600)]) == sorted(slots)

@@ -1,0 +1,146 @@
+"""Where the key comes from."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.clock import ManualClock
+from exporter.config.model import Secret, Server
+from exporter.dify import Unauthorized
+from exporter.dify.credentials import Credentials
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "http://127.0.0.1/v1"
+
+
+def from_file(file: Path, clock: ManualClock | None = None) -> Credentials:
+    """The key of a server that reads it from ``file``."""
+    return Credentials(Server(name="main", url=URL, api_key_file=file), clock or ManualClock())
+
+
+def test_white_space_around_a_key_is_not_part_of_it(tmp_path: Path) -> None:
+    """Editors and shells end files with a newline; the header must not have it."""
+    file = tmp_path / "key"
+    file.write_text("\n dataset-abc \r\n")
+    assert Secret("dataset-abc") == from_file(file).key()
+    given = Credentials(Server(name="main", url=URL, api_key=Secret(" dataset-abc\n")), ManualClock())
+    assert Secret("dataset-abc") == given.key()
+
+
+def test_a_changed_file_is_read_again_within_a_second(tmp_path: Path) -> None:
+    """A new key is used as soon as the file was looked at, which happens once a second at most."""
+    file, clock = tmp_path / "key", ManualClock()
+    file.write_text("old")
+    credentials = from_file(file, clock)
+    assert Secret("old") == credentials.key()
+    file.write_text("newer")
+    clock.advance(0.9)
+    assert Secret("old") == credentials.key()
+    clock.advance(0.1)
+    assert Secret("newer") == credentials.key()
+
+
+def test_a_swapped_symlink_is_noticed(tmp_path: Path) -> None:
+    """Kubernetes changes a secret by swapping a link; size and time may be the same, the inode is not."""
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"key-{name}")
+        os.utime(tmp_path / name, (1_795_000_000, 1_795_000_000))
+    file, clock = tmp_path / "key", ManualClock()
+    file.symlink_to("one")
+    credentials = from_file(file, clock)
+    assert Secret("key-one") == credentials.key()
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").replace(file)
+    clock.advance(1)
+    assert Secret("key-two") == credentials.key()
+
+
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
+    """Same time, size and inode: the content is taken to be the same."""
+    file, clock = tmp_path / "key", ManualClock()
+    file.write_text("aaa")
+    os.utime(file, (1_795_000_000, 1_795_000_000))
+    credentials = from_file(file, clock)
+    assert Secret("aaa") == credentials.key()
+    file.write_text("bbb")
+    os.utime(file, (1_795_000_000, 1_795_000_000))
+    clock.advance(5)
+    assert Secret("aaa") == credentials.key()
+
+
+@pytest.mark.parametrize("loss", ["gone", "empty", "directory"])
+def test_the_last_good_key_stays_when_the_file_is_lost(tmp_path: Path, loss: str) -> None:
+    """A file that is gone, empty or replaced by a directory for a moment stops no poll; a new one is taken up."""
+    file, clock = tmp_path / "key", ManualClock()
+    file.write_text("good")
+    credentials = from_file(file, clock)
+    assert Secret("good") == credentials.key()
+    file.unlink()
+    if loss == "empty":
+        file.write_text(" \n")
+    elif loss == "directory":
+        file.mkdir()
+    clock.advance(1)
+    assert Secret("good") == credentials.key()
+    if loss == "directory":
+        file.rmdir()
+    file.write_text("better")
+    clock.advance(1)
+    assert Secret("better") == credentials.key()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file"), ("", "is empty"), ("directory", "is not a file")], ids=str
+)
+def test_a_first_read_that_fails_is_unauthorized_and_heals(tmp_path: Path, content: str | None, said: str) -> None:
+    """Without any key yet, the error names the file and the reason; the file is looked at again."""
+    file, clock = tmp_path / "key", ManualClock()
+    if content == "directory":
+        file.mkdir()
+    elif content is not None:
+        file.write_text(content)
+    credentials = from_file(file, clock)
+    for _ in range(2):
+        with pytest.raises(Unauthorized, match=f"no API key: .*{said}") as caught:
+            credentials.key()
+    assert caught.value.status is None
+    if file.is_dir():
+        file.rmdir()
+    file.write_text("dataset-abc")
+    clock.advance(1)
+    assert Secret("dataset-abc") == credentials.key()
+
+
+def test_a_pipe_is_refused_without_opening_it(tmp_path: Path) -> None:
+    """Opening a pipe nobody writes to would block the worker for ever."""
+    file = tmp_path / "key"
+    os.mkfifo(file)
+    with pytest.raises(Unauthorized, match="is not a file"):
+        from_file(file).key()
+
+
+@pytest.mark.parametrize("bad", ["se\ncret", "se\0cret", "se cret", "sécret", "se\x7fcret", "s€cret", "secret" * 1000])
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(tmp_path: Path, bad: str) -> None:
+    """Libraries raise errors that quote such a header; it is refused before they see it, with a remedy."""
+    file, clock = tmp_path / "key", ManualClock()
+    file.write_text(bad, encoding="utf-8")
+    credentials = from_file(file, clock)
+    given = Credentials(Server(name="main", url=URL, api_key=Secret(bad)), ManualClock())
+    for source in (credentials, given):
+        with pytest.raises(Unauthorized, match="characters that a key cannot have") as caught:
+            source.key()
+        assert "cret" not in str(caught.value).replace("/", "")
+    file.write_text("dataset-abc")
+    clock.advance(1)
+    assert Secret("dataset-abc") == credentials.key()
+
+
+def test_a_server_without_any_key_is_unauthorized() -> None:
+    """The message names both settings."""
+    with pytest.raises(Unauthorized, match="set api_key or api_key_file"):
+        Credentials(Server(name="main", url=URL), ManualClock()).key()

@@ -1,0 +1,277 @@
+"""Bodies of answers: JSON of all kinds, sizes, packing and cutting."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.dify import (
+    BadAnswer,
+    ConnectFailed,
+    DecodeFailed,
+    DifyError,
+    DocumentDetail,
+    SchemaMismatch,
+    TooLarge,
+)
+from exporter.dify.body import LARGEST
+from exporter.dify.client import _document, _indexing_status
+from exporter.dify.refusal import Reply, undecodable
+from tests.dify.conftest import (
+    BATCH,
+    DATASET,
+    DOCUMENT,
+    KEY,
+    MakeClient,
+    Notes,
+    Peer,
+    Upstream,
+    always,
+    http_answer,
+    once,
+)
+
+ITEM = {"id": "a", "indexing_status": "waiting"}
+
+
+def item(field: str, text: str) -> bytes:
+    """An indexing-status of one document, with one field written as ``text``."""
+    return f'{{"data": [{{"id": "a", "indexing_status": "waiting", "{field}": {text}}}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        (b"", DecodeFailed, "the answer is empty"),
+        (b" \n", DecodeFailed, "the answer is empty"),
+        (b"<!DOCTYPE html><title>Dify</title>", DecodeFailed, "HTML instead of JSON"),
+        (b'{"data": [', DecodeFailed, "no JSON: Input data was truncated"),
+        (b"void", DecodeFailed, "no JSON"),
+        (b'\xef\xbb\xbf{"data": []}', DecodeFailed, "no JSON"),
+        (b'{"data": []}{}', DecodeFailed, "trailing characters"),
+        (b'{"x": ' + b"[" * 100_000 + b'"data": []}', DecodeFailed, "nested too deeply"),
+        (item("error", '"\xff"').replace(b"\xc3\xbf", b"\xff"), DecodeFailed, "not UTF-8"),
+        (item("error", r'"\ud800"'), DecodeFailed, "no JSON"),
+        (item("completed_segments", "NaN"), DecodeFailed, "no JSON"),
+        (item("completed_segments", "-Infinity"), DecodeFailed, "no JSON"),
+        (
+            item("completed_segments", "1e400"),
+            SchemaMismatch,
+            r"out of range - at `\$\.data\[0\]\.completed_segments`",
+        ),
+        (
+            item("completed_segments", "9223372036854775808"),
+            SchemaMismatch,
+            r"at `\$\.data\[0\]\.completed_segments`",
+        ),
+        (item("completed_segments", "-9223372036854775809"), SchemaMismatch, "Expected `int`"),
+        (item("completed_segments", "9" * 400), SchemaMismatch, "Expected `int`"),
+        (item("completed_segments", "9" * 5000), SchemaMismatch, "out of range"),
+        (item("completed_segments", '"3"'), SchemaMismatch, "got `str`"),
+        (item("completed_segments", "true"), SchemaMismatch, "got `bool`"),
+        (item("completed_at", "{}"), SchemaMismatch, "got `object`"),
+        (item("error", "5"), SchemaMismatch, "got `int`"),
+        (b'{"data": null}', SchemaMismatch, r"Expected `array`, got `null` - at `\$\.data`"),
+        (b'{"data": {}}', SchemaMismatch, r"at `\$\.data`"),
+        (b'{"data": [null]}', SchemaMismatch, "Expected `object`, got `null`"),
+        (b'{"data": [{"id": "a"}]}', SchemaMismatch, "missing required field `indexing_status`"),
+        (b"{}", SchemaMismatch, "missing required field `data`"),
+        (b"[]", SchemaMismatch, "Expected `object`, got `array`"),
+        (b"null", SchemaMismatch, "got `null`"),
+    ],
+)
+def test_a_200_that_is_not_what_the_api_promises_is_an_error(  # noqa: PLR0917 - the columns of a table
+    body: bytes, kind: type[BadAnswer], said: str, upstream: Upstream, connect: MakeClient, notes: Notes
+) -> None:
+    """Nothing that a server can put into a body crashes the client: it is no JSON, or JSON of another shape."""
+    upstream.play(always(http_answer(200, body)))
+    with pytest.raises(kind, match=said) as caught:
+        connect().indexing_status(DATASET, BATCH)
+    assert 200 == caught.value.status
+    assert [("main", "indexing_status", "200")] == notes.requests
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_decode_or_raise_of_the_tree(body: bytes) -> None:
+    """The errors of the decoder are those that the client knows, and each gets its leaf."""
+    for decoder in (_indexing_status, _document):
+        leaf: DifyError = DecodeFailed("")
+        try:
+            decoder.decode(body)
+        except (ValueError, RecursionError) as error:
+            leaf = undecodable("document", Reply(200, {}, body), error, None)
+        assert isinstance(leaf, DecodeFailed | SchemaMismatch)
+
+
+@pytest.mark.parametrize(("headers", "frontend"), [({"X-Version": "1.12.1"}, False), ({}, True)])
+def test_html_without_a_version_points_to_the_url(headers: dict[str, str], frontend: bool) -> None:
+    """The web frontend answers 200 with HTML; Dify's API would have said its version."""
+    error = undecodable("document", Reply(200, headers, b"<html>"), ValueError(), None)
+    assert frontend == ("does url end in /v1?" in str(error))
+
+
+def test_floats_ints_nulls_absent_and_unknown_fields_are_accepted(upstream: Upstream, connect: MakeClient) -> None:
+    """Official page and real servers differ in these; both are read, and ids that occur twice are passed on."""
+    items = [
+        ITEM | {"completed_at": 1795282998, "completed_segments": 3},
+        ITEM | {"completed_at": 1795282998.25, "completed_segments": 3.0, "total_segments": None, "new": {"x": [1]}},
+        ITEM | {"indexing_status": "some word of tomorrow", "error": "\u0000 \U0001f600"},
+    ]
+    upstream.play(always(http_answer(200, {"data": items})))
+    value = connect().indexing_status(DATASET, BATCH).value
+    assert value is not None
+    assert [1795282998, 1795282998.25, None] == [each.completed_at for each in value]
+    assert [3, 3.0, None] == [each.completed_segments for each in value]
+    assert ["\u0000 \U0001f600"] == [each.error for each in value if each.error]
+
+
+def test_both_names_of_the_separator_are_read(upstream: Upstream, connect: MakeClient) -> None:
+    """The page says ``separator``, automatic rules of real servers ``delimiter``; an empty rule occurs."""
+    rule = {"mode": "custom", "rules": {"segmentation": {"separator": "##", "delimiter": "\n", "max_tokens": 5}}}
+    upstream.play(always(http_answer(200, {"id": "a", "dataset_process_rule": rule, "document_process_rule": {}})))
+    value = connect().document(DATASET, DOCUMENT).value
+    assert isinstance(value, DocumentDetail)
+    assert value.dataset_process_rule is not None
+    assert value.dataset_process_rule.rules is not None
+    segmentation = value.dataset_process_rule.rules.segmentation
+    assert segmentation is not None
+    assert ("##", "\n", 5) == (segmentation.separator, segmentation.delimiter, segmentation.max_tokens)
+
+
+BODY = json.dumps({"data": [ITEM | {"error": "é" * 3000}]}).encode()
+PACKED = gzip.compress(BODY)
+
+
+def chunked(body: bytes) -> bytes:
+    """The body in three chunks."""
+    third = len(body) // 3
+    pieces = (body[:third], body[third : 2 * third], body[2 * third :])
+    return b"".join(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (BODY, {"Content-Encoding": "identity"}),
+        (PACKED, {"Content-Encoding": "gzip"}),
+        (gzip.compress(BODY[:100]) + gzip.compress(BODY[100:]), {"Content-Encoding": "x-gzip"}),
+        (chunked(BODY), {"Transfer-Encoding": "chunked"}),
+        (chunked(PACKED), {"Transfer-Encoding": "chunked", "Content-Encoding": "GZIP"}),
+    ],
+)
+def test_a_body_may_be_packed_and_chunked(
+    body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient
+) -> None:
+    """Proxies pack and chunk; the value is the same and the connection can be used again."""
+    upstream.play(always(http_answer(200, body, headers)))
+    client = connect()
+    for _ in range(2):
+        value = client.indexing_status(DATASET, BATCH).value
+        assert value is not None
+        assert "é" * 3000 == value[0].error
+    assert 1 == upstream.connections
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "kind", "code"),
+    [
+        (BODY[:-5], {"Content-Length": str(len(BODY))}, ConnectFailed, "connect"),
+        (chunked(BODY)[:-10], {"Transfer-Encoding": "chunked"}, ConnectFailed, "connect"),
+        (b"zz\r\n", {"Transfer-Encoding": "chunked"}, ConnectFailed, "connect"),
+        (PACKED[:-12], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (PACKED[:40] + b"????" + PACKED[44:], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (PACKED + b"tail", {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (BODY, {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (b"", {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (BODY, {"Content-Encoding": "gzip, gzip"}, DecodeFailed, "200"),
+        (BODY, {"Content-Encoding": "br"}, DecodeFailed, "200"),
+        (BODY, {"Content-Length": "5, 7"}, ConnectFailed, "connect"),
+    ],
+)
+def test_a_cut_body_is_connect_and_a_damaged_one_decode(  # noqa: PLR0917 - the columns of a table
+    body: bytes,
+    headers: dict[str, str],
+    kind: type[DifyError],
+    code: str,
+    upstream: Upstream,
+    connect: MakeClient,
+    notes: Notes,
+) -> None:
+    """HTTP's framing tells that an answer was cut on its way; a whole body that cannot be unpacked is the server's."""
+    upstream.play(once(http_answer(200, body, headers)))
+    with pytest.raises(kind):
+        connect().indexing_status(DATASET, BATCH)
+    assert [("main", "indexing_status", code)] == notes.requests
+
+
+def test_a_content_length_above_the_cap_is_refused_at_once(upstream: Upstream, connect: MakeClient) -> None:
+    """Not a byte of such a body is waited for."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(http_answer(200, b"", {"Content-Length": "9" * 30}))
+        peer.silence()
+
+    upstream.play(script)
+    with pytest.raises(TooLarge, match="indexing_status: the answer is larger than 16384 KiB"):
+        connect(timeout=60.0).indexing_status(DATASET, BATCH)
+
+
+def bomb() -> bytes:
+    """One byte above the cap, when unpacked."""
+    return gzip.compress(b" " * (LARGEST + 1))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (bomb(), {"Content-Encoding": "gzip"}),
+        (chunked(b" " * (LARGEST + 1)), {"Transfer-Encoding": "chunked"}),
+    ],
+    ids=["gzip", "chunked"],
+)
+def test_a_body_above_the_cap_is_too_large(
+    body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient, notes: Notes
+) -> None:
+    """The cap counts unpacked bytes, also where no length was announced; the connection is not used again."""
+    upstream.play(once(http_answer(200, body, headers)), always(http_answer(200, {"data": []})))
+    client = connect()
+    with pytest.raises(TooLarge):
+        client.indexing_status(DATASET, BATCH)
+    assert [] == client.indexing_status(DATASET, BATCH).value
+    assert [("main", "indexing_status", "200")] * 2 == notes.requests
+    assert 2 == upstream.connections
+
+
+def test_a_body_of_exactly_the_cap_is_read(upstream: Upstream, connect: MakeClient) -> None:
+    """The cap itself is still allowed."""
+    body = b'{"data": []}'
+    upstream.play(
+        always(http_answer(200, gzip.compress(body + b" " * (LARGEST - len(body))), {"Content-Encoding": "gzip"}))
+    )
+    assert [] == connect().indexing_status(DATASET, BATCH).value
+
+
+def test_errors_of_random_damage_stay_in_the_tree(upstream: Upstream, connect: MakeClient) -> None:
+    """An answer with bytes changed anywhere, headers included, is read or raises a DifyError without the key."""
+    rng = random.Random(7)  # noqa: S311 - reproducible damage
+    whole = http_answer(
+        200, PACKED, {"Content-Encoding": "gzip", "Connection": "close", "Set-Cookie": f"x-token={KEY}"}
+    )
+    client = connect(timeout=0.3)
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 6)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        upstream.play(once(bytes(damaged)))
+        said = ""
+        try:
+            client.indexing_status(DATASET, BATCH)
+        except DifyError as error:
+            said = str(error)
+        assert KEY not in said

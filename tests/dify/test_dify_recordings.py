@@ -1,0 +1,129 @@
+"""Answers of a real server, replayed: what the client makes of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from exporter.dify import (
+    BadRequest,
+    DifyError,
+    Forbidden,
+    NotFound,
+    ServerFailed,
+    Unauthorized,
+)
+from tests.dify.conftest import BATCH, DATASET, DOCUMENT, KEY, MakeClient, Upstream, always, http_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.dify import Answer, Client
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+LEFT_OUT = {
+    "err--indexing-status--head",  # the client sends GET only
+    "err--indexing-status--options",
+}
+
+
+def recordings(*patterns: str) -> list[Any]:
+    """The cases whose file names match."""
+    files = sorted(file for pattern in patterns for file in RECORDINGS.glob(f"{pattern}.json"))
+    assert files
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return [pytest.param(record, id=record["case"]) for record in records if record["case"] not in LEFT_OUT]
+
+
+def replay(upstream: Upstream, record: Any) -> None:
+    """Send the recorded answer, with the key in the cookie, as the real server does."""
+    headers = {name: value.replace("dataset-REDACTED", KEY) for name, value in record["headers"].items()}
+    body = json.dumps(record["json"], ensure_ascii=False) if "json" in record else record["text"]
+    upstream.play(always(http_answer(record["status"], body, headers)))
+
+
+def ask(client: Client, path: str) -> Callable[..., Answer[Any]]:
+    """The method for the endpoint that was recorded."""
+    if path.endswith("/indexing-status"):
+        return lambda: client.indexing_status(DATASET, BATCH)
+    return lambda: client.document(DATASET, DOCUMENT)
+
+
+def holds(value: Any, recorded: Any) -> None:
+    """Each field that the client read is what was recorded, null where it is absent."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            holds(inner, recorded.get(name))
+    elif isinstance(value, list):
+        assert len(recorded) == len(value)
+        for inner, outer in zip(value, recorded, strict=True):
+            holds(inner, outer)
+    elif recorded == {}:
+        assert value is None
+    else:
+        assert recorded == value
+
+
+def is_good(record: Any) -> bool:
+    """Whether the recorded status is 200."""
+    status: int = record.values[0]["status"]
+    return status == 200
+
+
+INDEXING = recordings("indexing-status--*", "outage--*indexing-status*", "err--indexing-status--*")
+DETAIL = recordings("document--*")
+FAILURES = recordings("err--*", "outage--*", "indexing-status--*", "document--*")
+
+
+@pytest.mark.parametrize("record", [record for record in INDEXING if is_good(record)])
+def test_a_recorded_status_is_read_whole(record: Any, upstream: Upstream, connect: MakeClient) -> None:
+    """Every item and every field of every recorded indexing-status comes out as it went in."""
+    replay(upstream, record)
+    client = connect()
+    value = client.indexing_status(DATASET, BATCH).value
+    assert value is not None
+    holds(msgspec.to_builtins(value), record["json"]["data"])
+    assert record["headers"]["x-version"] == client.version
+
+
+@pytest.mark.parametrize("record", [record for record in DETAIL if is_good(record)])
+def test_a_recorded_detail_is_read_whole(record: Any, upstream: Upstream, connect: MakeClient) -> None:
+    """Every field that the client reads of every recorded detail comes out as it went in."""
+    replay(upstream, record)
+    value = connect().document(DATASET, DOCUMENT).value
+    assert value is not None
+    holds(msgspec.to_builtins(value), record["json"])
+
+
+def expectation(record: Any) -> tuple[type[DifyError], bool]:
+    """The error class, and whether Dify itself says that the thing is gone."""
+    code = record.get("json", {}).get("code")
+    match record["status"]:
+        case 400:
+            return BadRequest, False
+        case 401:
+            return Unauthorized, False
+        case 403:
+            return Forbidden, False
+        case 404 | 405:
+            return NotFound, code == "not_found"
+        case _:
+            return ServerFailed, False
+
+
+@pytest.mark.parametrize("record", [record for record in FAILURES if not is_good(record)])
+def test_a_recorded_failure_becomes_its_error(record: Any, upstream: Upstream, connect: MakeClient) -> None:
+    """Each recorded refusal has its class, status, Dify's own words, and nowhere the key."""
+    replay(upstream, record)
+    kind, gone = expectation(record)
+    with pytest.raises(DifyError) as caught:
+        ask(connect(), record["path"])()
+    assert kind is type(caught.value)
+    assert record["status"] == caught.value.status
+    assert gone == getattr(caught.value, "gone", False)
+    assert record.get("json", {}).get("message", "").strip() in str(caught.value)
+    assert KEY not in str(caught.value)

@@ -1,0 +1,194 @@
+"""Status codes, their bodies and Retry-After."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.clock import ManualClock
+from exporter.config.model import Secret
+from exporter.dify import (
+    BadRequest,
+    DifyError,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    ServerFailed,
+    Unauthorized,
+)
+from exporter.dify.refusal import Reply, excerpt, refused, retry_after
+from tests.dify.conftest import BATCH, DATASET, KEY, MakeClient, Notes, Upstream, always, http_answer, once
+
+LIMIT = "Sorry, you have reached the knowledge base request rate limit of your subscription."
+HTML = "<!DOCTYPE html><html><body>Bad gateway</body></html>"
+NOW = ManualClock().time()
+
+
+def refusal(code: str, message: str, status: int) -> dict[str, object]:
+    """The body of an error of Dify."""
+    return {"code": code, "message": message, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "reason", "accepted"),
+    [
+        (400, refusal("invalid_param", "plugin daemon", 400), BadRequest, "server", True),
+        (400, HTML, ServerFailed, "server", False),
+        (401, refusal("unauthorized", "Access token is invalid", 401), Unauthorized, "unauthorized", False),
+        (401, HTML, Unauthorized, "unauthorized", False),
+        (403, refusal("forbidden", "No permission.", 403), Forbidden, "forbidden", True),
+        (403, refusal("forbidden", LIMIT, 403), RateLimited, "rate_limited", None),
+        (404, refusal("not_found", "Documents not found.", 404), NotFound, "not_found", None),
+        (405, refusal("method_not_allowed", "…", 405), NotFound, "not_found", None),
+        (408, "", ServerFailed, "server", False),
+        (418, "[]", ServerFailed, "server", False),
+        (429, refusal("too_many_requests", "slow down", 429), RateLimited, "rate_limited", None),
+        (500, refusal("unknown", "Internal Server Error", 500), ServerFailed, "server", False),
+        (502, HTML, ServerFailed, "server", False),
+        (503, b"\xff\xfe", ServerFailed, "server", False),
+        (520, "[" * 100_000, ServerFailed, "server", False),
+        (204, "", ServerFailed, "server", False),
+        (206, {"data": []}, ServerFailed, "server", False),
+    ],
+)
+def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
+    status: int,
+    body: object,
+    kind: type[DifyError],
+    reason: str,
+    accepted: bool | None,
+    upstream: Upstream,
+    connect: MakeClient,
+    notes: Notes,
+) -> None:
+    """A status other than 200 raises its leaf, whatever the body is; the observer gets the status."""
+    headers = {"Content-Length": "0"} if status == 204 else {}
+    upstream.play(always(http_answer(status, body, headers)))
+    with pytest.raises(DifyError) as caught:
+        connect().indexing_status(DATASET, BATCH)
+    assert kind is type(caught.value)
+    assert (reason, accepted, status) == (caught.value.reason, caught.value.accepted, caught.value.status)
+    assert f"indexing_status: {status}" in str(caught.value)
+    assert [("main", "indexing_status", str(status))] == notes.requests
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "gone", "said"),
+    [
+        ({"X-Version": "1.12.1"}, refusal("not_found", "Dataset not found.", 404), True, "Dataset not found."),
+        ({}, refusal("not_found", "Document not found.", 404), True, "Document not found."),
+        ({"X-Version": "0.9.0"}, HTML, False, r"malformed.*this version of Dify \(0\.9\.0\)"),
+        ({}, HTML, False, r"web frontend.*does url end in /v1\?"),
+        ({}, {"message": "no Route matched with those values"}, False, "no Route matched.*does url end in /v1"),
+    ],
+)
+def test_a_404_tells_gone_from_misdirected(headers: dict[str, str], body: object, gone: bool, said: str) -> None:
+    """Only Dify's own not_found means that the thing is gone; the others name where to look."""
+    reply = Reply(404, headers, body.encode() if isinstance(body, str) else json.dumps(body).encode())
+    error = refused("document", reply, None, NOW)
+    assert isinstance(error, NotFound)
+    assert gone == error.gone
+    with pytest.raises(NotFound, match=said):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("https://dify.example.org/signin", "a redirect to dify.example.org; set url to the final address"),
+        ("/signin", "a redirect; set url to the final address"),
+        ("http://[broken", "a redirect; set url"),
+        (f"https://{KEY.lower()}.example.org/", "a redirect to"),
+        (f"https://user:{KEY}@there/", "a redirect to there;"),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(
+    status: int, location: str, said: str, upstream: Upstream, connect: MakeClient
+) -> None:
+    """The key must not go to where a redirect points; the error names the host and the remedy."""
+    upstream.play(always(http_answer(status, b"", {"Location": location})))
+    with pytest.raises(ServerFailed) as caught:
+        connect().indexing_status(DATASET, BATCH)
+    assert said in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert 1 == len(upstream.heard)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("7", 7.0),
+        (" 120 ", 120.0),
+        ("0", 0.0),
+        ("86400", 3600.0),
+        ("9" * 5000, 3600.0),
+        ("Sat, 21 Nov 2026 17:35:10 GMT", 40.0),
+        ("Sat, 21 Nov 2026 17:35:10 -0000", 40.0),
+        ("Sat, 21 Nov 2026 17:00:00 GMT", 0.0),
+        ("Sat, 21 Nov 9999 17:00:00 GMT", 3600.0),
+        ("soon", None),
+        ("-3", None),
+        ("1.5", None),
+        ("", None),
+        ("٣", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_or_nothing(value: str | None, seconds: float | None) -> None:
+    """Rubbish counts as absent, a date in the past as 0, and nobody can put the exporter to sleep for over an hour."""
+    assert seconds == retry_after(value, NOW)
+
+
+@given(st.text())
+def test_no_retry_after_breaks_the_client(value: str) -> None:
+    """Whatever the header holds, the result is None or within the hour."""
+    seconds = retry_after(value, NOW)
+    assert seconds is None or 0 <= seconds <= 3600
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_retry_after_reaches_the_caller(status: int, upstream: Upstream, connect: MakeClient) -> None:
+    """The seconds are in the error for each status that may carry them."""
+    upstream.play(always(http_answer(status, {}, {"Retry-After": "17"})))
+    with pytest.raises(DifyError) as caught:
+        connect().indexing_status(DATASET, BATCH)
+    assert caught.value.retry_after == 17.0
+
+
+@given(st.text(max_size=3000), st.text(max_size=300))
+def test_an_excerpt_is_one_short_printable_line_without_the_key(before: str, after: str) -> None:
+    """Whatever a server says, what is passed on is short, printable, on one line, and does not hold the key."""
+    said = excerpt(before + KEY + after, Secret(KEY))
+    assert len(said) <= 200
+    assert said.isprintable()
+    assert KEY not in said
+
+
+def test_the_words_of_a_server_never_show_the_key(upstream: Upstream, connect: MakeClient) -> None:
+    """A proxy that quotes the request in its error, or repeats the key in its version, leaks nothing."""
+    body = {"code": KEY, "message": f"x{'y' * 190}{KEY}: header\nAuthorization: Bearer {KEY}"}
+    for status in (400, 403, 404, 405, 429, 500):
+        upstream.play(always(http_answer(status, body, {"X-Version": KEY, "Connection": "close"})))
+        with pytest.raises(DifyError) as caught:
+            connect().indexing_status(DATASET, BATCH)
+        assert "K3y" not in str(caught.value)
+        assert "yyy" in str(caught.value)
+
+
+def test_an_error_page_of_any_size_keeps_its_status(upstream: Upstream, connect: MakeClient) -> None:
+    """A huge, packed or cut body of an error is left unread: the status says what matters."""
+    client = connect()
+    for answer in (
+        http_answer(502, b"<" * 10_000_000),
+        http_answer(502, b"no gzip", {"Content-Encoding": "gzip"}),
+        http_answer(502, b"cut", {"Content-Length": "100", "Connection": "close"}),
+    ):
+        upstream.play(once(answer))
+        with pytest.raises(ServerFailed) as caught:
+            client.indexing_status(DATASET, BATCH)
+        assert caught.value.status == 502
+        client.close_connections()
