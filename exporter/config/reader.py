@@ -59,7 +59,7 @@ class Reader:
                 return self._value(node, kind, place, seen)
             case ListOf():
                 return self._list(node, kind, place)
-            case Section():
+            case _:
                 return self._section(node, kind, place, seen)
 
     def _refuse(self, line: int, place: Place, message: str) -> None:

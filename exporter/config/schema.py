@@ -89,8 +89,6 @@ class Section:
 
 
 def default_of(model: type[Any], name: str) -> Any:
-    """The default of a field; None when it has none."""
+    """The default of a field; None when it has none of its own, as sections do."""
     field = next(field for field in dataclasses.fields(model) if field.name == name)
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
     return None if field.default is dataclasses.MISSING else field.default

@@ -73,7 +73,7 @@ def parse(text: str) -> Node | None:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         failure = Malformed(line, _explain(error, text.split("\n")[line - 1 : line]))
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, OverflowError):
         failure = Malformed(None, "is not valid YAML")
     # Outside of the handlers: PyYAML's errors quote the line they stumble on, and no traceback may show it.
     raise failure
@@ -110,7 +110,7 @@ class _Composer:
 
     def run(self) -> Node | None:
         documents = 0
-        while (event := self._loader.get_event()) is not None:
+        while not isinstance(event := self._loader.get_event(), yaml.StreamEndEvent):
             match event:
                 case yaml.ScalarEvent():
                     self._add(event, Scalar(_line(event), self._kind(event), event.value))
@@ -124,8 +124,6 @@ class _Composer:
                     documents += 1
                     if documents > 1:
                         raise Malformed(_line(event), "a second YAML document starts here: remove the ---")
-                case yaml.StreamEndEvent():
-                    break
         return self._root
 
     def _enter(self, event: yaml.CollectionStartEvent) -> None:

@@ -158,6 +158,12 @@ def test_each_mistake_has_its_message(refuse: Refuse, text: str | bytes, message
     assert any(message in line for line in refuse(text)), refuse(text)
 
 
+def test_what_only_the_slow_parser_trips_over(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML's own parser raises plain errors for some input; they are refusals too."""
+    monkeypatch.setattr(tree, "_Loader", yaml.SafeLoader)
+    assert ["config.yaml: is not valid YAML"] == refuse('a: "\\UFFFFFFFF"\n')
+
+
 def test_the_text_of_a_tag_of_yaml_itself_is_text(refuse: Refuse) -> None:
     """!!str says what quotes say."""
     problems = refuse(f"{SERVER}      - {{id: {DATASET}, batches: [!!str 1, 2]}}\n")
@@ -206,6 +212,7 @@ def test_a_wrong_key_is_not_shown(refuse: Refuse, key: str) -> None:
     [
         f"{HEAD}    api_key: *{KEY}\n",
         f"{HEAD}    api_key: !{KEY} x\n",
+        f"{HEAD}    api_key: !{KEY}! x\n",
         f"{HEAD}    api_key: a: {KEY}\n",
         f"{HEAD}    api_key: '{KEY}\n",
         f"{HEAD}    api_key_file: {KEY}\n",
