@@ -259,7 +259,7 @@ def segment(document: Document, row: Row, number: int, status: str, zone: float)
     """The ``number``-th segment of a document, counted from 1. Its text is made up."""
     content = f"Segment {number}."
     since = seconds(document.created, zone)
-    completed = status == "completed"
+    completed = status in ("completed", "re_segment")
     return {
         "id": stable_id("segment", f"{document.id}/{number}"),
         "position": number,
@@ -273,19 +273,33 @@ def segment(document: Document, row: Row, number: int, status: str, zone: float)
         "index_node_id": stable_id("node", f"{document.id}/{number}"),
         "index_node_hash": "0" * 64,
         "hit_count": 0,
-        "enabled": completed,
-        "disabled_at": None,
+        "enabled": completed and not document.archived,
+        "disabled_at": seconds(row.updated, zone) if document.archived else None,
         "disabled_by": None,
         "status": status,
         "created_by": ACCOUNT,
         "created_at": since,
         "updated_at": since,
         "updated_by": None,
-        "indexing_at": (seconds(row.split, zone) or since) if completed else None,
+        "indexing_at": None if status == "waiting" else seconds(row.split, zone) or since,
         "completed_at": (seconds(row.completed_at, zone) or since) if completed else None,
         "error": None,
         "stopped_at": None,
-        "child_chunks": [],
+        "child_chunks": [_child(document, number, content, since)] if document.traits.hierarchical else [],
         "attachments": [],
         "summary": None,
+    }
+
+
+def _child(document: Document, number: int, content: str, since: int | None) -> dict[str, Any]:
+    """The only child chunk of a segment."""
+    return {
+        "id": stable_id("child", f"{document.id}/{number}"),
+        "segment_id": stable_id("segment", f"{document.id}/{number}"),
+        "content": content,
+        "position": 1,
+        "word_count": len(content),
+        "type": "automatic",
+        "created_at": since,
+        "updated_at": since,
     }

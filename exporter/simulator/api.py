@@ -184,7 +184,8 @@ class Api:
         document = self._find(ids)
         page, limit = _number(query, "page", 1, strict=False), _number(query, "limit", _PAGE, strict=False)
         row = document.row_now(now)
-        counts = {"re_segment": row.outdated, "completed": row.completed, "waiting": row.total - row.completed}
+        rest = "indexing" if row.status == "completed" else "waiting"
+        counts = {"re_segment": row.outdated, "completed": row.completed, rest: row.total - row.completed}
         wanted = query.get("status")
         chosen = [(name, count) for name, count in counts.items() if wanted is None or name in wanted]
         total = sum(count for _, count in chosen)

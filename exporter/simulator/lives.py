@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 GROWTH_AFTER_PAUSE = 3.0
 """Seconds for which the segments of a document that was paused while splitting still grow."""
 
+SETTLING = 0.5
+"""Seconds (a tenth of indexing at most) between the last segment's completion and the document's."""
+
 
 class Row(Struct, gc=False):
     """What the database holds of a document's indexing. Times are Unix seconds with fractions."""
@@ -132,10 +135,9 @@ def interrupted(run: Run, instant: float) -> Run:
 
 def resumed(row: Row, life: Life, turn: float, traits: Traits) -> Run:
     """The run of a document that was paused and goes on at ``turn``, in the phase in which it was left."""
+    fresh = begin(life, turn if row.started is None else row.started, turn, traits)
     if row.status not in ("splitting", "indexing") or traits.pipeline:
-        return begin(life, turn, turn, traits)
-    started = turn if row.started is None else row.started
-    fresh = begin(life, started, turn, traits)
+        return fresh
     if row.status == "splitting":
         shift = fresh.parsed - turn
         return replace(
@@ -196,7 +198,8 @@ def _proceed(result: Row, run: Run, now: float, instant: float) -> None:
     result.updated = max(result.updated, run.split)
     if instant < run.done:
         result.status = "indexing"
-        jump = _share(run.jumps, instant - run.indexing, run.done - run.indexing)
+        span = run.done - run.indexing
+        jump = _share(run.jumps, instant - run.indexing, span - min(SETTLING, span / 10))
         result.completed = run.already + (run.finishing - run.already) * jump // run.jumps
         return
     result.completed = run.finishing

@@ -1,0 +1,84 @@
+"""What the simulator's tests share: a server whose clock is turned by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from exporter.clock import ManualClock
+from exporter.simulator import Action, Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, World, document_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DATASET = "501756ed-cffa-44bb-b992-713f60113872"
+BATCH = "20261121173517669864"
+KEY = "dataset-secret"
+
+
+class Stage:
+    """A scenario being played, asked as a client would."""
+
+    def __init__(self, scenario: Scenario, **options: Any) -> None:
+        self.clock = ManualClock()
+        self.world = World(scenario, self.clock)
+        self.api = Api(self.world, **options)
+
+    def get(self, path: str, query: str = "", *, status: int = 200) -> Any:
+        """The decoded answer below the dataset's path."""
+        response = self.api.handle("GET", f"/v1/datasets/{DATASET}{path}", query, {"authorization": f"Bearer {KEY}"})
+        assert status == response.status, response.body
+        return msgspec.json.decode(response.body)
+
+    def after(self, seconds: float) -> Stage:
+        """Let time pass."""
+        self.clock.advance(seconds)
+        return self
+
+    def items(self, batch: str = BATCH) -> list[Any]:
+        """The documents in indexing-status, in the order of the plan."""
+        data = self.get(f"/documents/{batch}/indexing-status")["data"]
+        order = list(self.world.datasets[DATASET].documents)
+        return sorted(data, key=lambda item: order.index(item["id"]))
+
+    def item(self, batch: str = BATCH) -> Any:
+        """The only document of the batch."""
+        (found,) = self.items(batch)
+        return found
+
+    def detail(self, document: str, metadata: str = "without") -> Any:
+        """A document's detail."""
+        return self.get(f"/documents/{document}", f"metadata={metadata}")
+
+    def act(self, do: Any, document: str = "", **more: Any) -> None:
+        """Do something to a document of the batch now."""
+        self.world.act(DATASET, Action(do=do, document=document, batch=more.pop("batch", BATCH), **more))
+
+
+@pytest.fixture(scope="session")
+def play() -> Callable[..., Stage]:
+    """Play one batch: of the documents given, with the fields of ``BatchPlan``, ``DatasetPlan`` and ``Scenario``."""
+
+    def build(*documents: DocumentPlan, **fields: Any) -> Stage:
+        def those(kind: type) -> dict[str, Any]:
+            return {name: fields.pop(name) for name in kind.__struct_fields__ if name in fields}  # type: ignore[attr-defined]
+
+        plan = BatchPlan(id=BATCH, documents=documents or (DocumentPlan(),), **{"queue": 0.0, **those(BatchPlan)})
+        dataset = DatasetPlan(id=DATASET, batches=(plan,), **those(DatasetPlan))
+        return Stage(Scenario(key=KEY, datasets=(dataset,), **those(Scenario)), **fields)
+
+    return build
+
+
+@pytest.fixture
+def stage() -> Callable[..., Stage]:
+    """Play a whole scenario."""
+    return Stage
+
+
+@pytest.fixture
+def first_id() -> str:
+    """The id of a batch's first document, when it has the default name."""
+    return document_id(DATASET, BATCH, 0, DocumentPlan())

@@ -1,0 +1,199 @@
+"""How a document lives: the order of its phases, what each brings, and what stops it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.simulator import DocumentPlan, Life
+from exporter.simulator.lives import Row, Traits, begin, row_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.simulator.scenario import Fate, Phase
+
+ORDER = ["waiting", "parsing", "splitting", "indexing", "completed", "error"]
+LIVES = st.builds(
+    Life,
+    segments=st.integers(0, 5000),
+    parse=st.floats(0, 100),
+    split=st.floats(0, 100),
+    index=st.floats(0, 1000),
+    jumps=st.integers(0, 30),
+    missing=st.integers(0, 3),
+    fate=st.sampled_from(["completes", "fails", "dies", "hangs"]),
+    phase=st.sampled_from(["parsing", "splitting", "indexing"]),
+    after=st.floats(0, 1),
+)
+TRAITS = st.builds(Traits, economy=st.booleans(), hierarchical=st.booleans(), pipeline=st.booleans())
+INSTANTS = st.lists(st.floats(0, 2000), min_size=1, max_size=40)
+
+
+@given(LIVES, TRAITS, INSTANTS, st.floats(0, 50))
+def test_a_run_only_moves_forward(life: Life, traits: Traits, instants: list[float], wait: float) -> None:
+    """Status, counts and times never move back, completed never exceeds total, and the times are in order."""
+    row, run = Row(), begin(life, 10.0, 10.0 + wait, traits)
+    seen = [row_at(row, run, instant) for instant in sorted(instants)]
+    for before, after in pairwise(seen):
+        assert ORDER.index(before.status) <= ORDER.index(after.status)
+        assert before.completed <= after.completed
+        assert before.total <= after.total
+    for each in seen:
+        assert 0 <= each.completed <= each.total <= life.segments
+        times = [
+            time
+            for time in (each.started, each.parsed, each.split, each.completed_at, each.stopped)
+            if time is not None
+        ]
+        assert sorted(times) == times
+    assert Row() == row
+
+
+@given(LIVES, TRAITS, st.floats(0, 2000))
+def test_completed_segments_move_in_ten_jumps_at_most(life: Life, traits: Traits, step: float) -> None:
+    """However closely one looks, completed segments take at most ten values above 0; one with economy indexing."""
+    run = begin(life, 0.0, 0.0, traits)
+    span = run.done - run.indexing
+    fine = [run.indexing + span * part / 997 for part in range(998)]
+    values = {row_at(Row(), run, instant).completed for instant in [*fine, step, run.done, run.done + 1]} - {0}
+    assert len(values) <= (1 if traits.economy else 10)
+
+
+def test_high_quality_indexing_moves_in_exactly_ten_jumps(play: Callable[..., Any]) -> None:
+    """100 segments come in ten steps of ten, the last with completion."""
+    stage = play(DocumentPlan(segments=100, parse=1, split=1, index=10), technique="high_quality")
+    seen = [stage.after(0.5).item()["completed_segments"] for _ in range(26)]
+    assert [0, *range(10, 101, 10)] == sorted(set(seen))
+    assert sorted(seen) == seen
+
+
+def test_phases_and_times_of_an_economy_document(play: Callable[..., Any]) -> None:
+    """Total grows while splitting, completed stays 0 to the end; cleaning and splitting end at the same instant."""
+    stage = play(DocumentPlan(segments=100, parse=2, split=10, index=10))
+    start = int(stage.world.start)
+    parsing = stage.after(1).item()
+    assert ("parsing", start, None, 0) == (
+        parsing["indexing_status"],
+        parsing["processing_started_at"],
+        parsing["parsing_completed_at"],
+        parsing["total_segments"],
+    )
+    splitting = stage.after(6).item()
+    assert ("splitting", start + 2, None, 0, 50) == (
+        splitting["indexing_status"],
+        splitting["parsing_completed_at"],
+        splitting["splitting_completed_at"],
+        splitting["completed_segments"],
+        splitting["total_segments"],
+    )
+    indexing = stage.after(14.4).item()
+    assert ("indexing", start + 12, start + 12, 0, 100, None) == (
+        indexing["indexing_status"],
+        indexing["cleaning_completed_at"],
+        indexing["splitting_completed_at"],
+        indexing["completed_segments"],
+        indexing["total_segments"],
+        indexing["completed_at"],
+    )
+    done = stage.after(1.5).item()
+    assert ("completed", start + 22, 100, 100) == (
+        done["indexing_status"],
+        done["completed_at"],
+        done["completed_segments"],
+        done["total_segments"],
+    )
+
+
+@pytest.mark.parametrize("phase", ["parsing", "splitting", "indexing"])
+@pytest.mark.parametrize("fate", ["dies", "hangs"])
+def test_a_dead_document_stays_as_it_is_without_an_error(play: Callable[..., Any], phase: Phase, fate: Fate) -> None:
+    """Death and hang freeze a document in its phase: no error, no stop, no further segment."""
+    plan = DocumentPlan(parse=10, split=10, index=10, fate=fate, phase=phase)
+    stage = play(plan, technique="high_quality")
+    then = stage.after(ORDER.index(phase) * 10 - 5).item()
+    assert phase == then["indexing_status"]
+    assert (None, None) == (then["error"], then["stopped_at"])
+    assert then == stage.after(1_000_000).item()
+
+
+@pytest.mark.parametrize("phase", ["parsing", "splitting", "indexing"])
+def test_a_failure_stops_a_document_with_its_error(play: Callable[..., Any], phase: Phase) -> None:
+    """A failed document has the text of the error and the time at which it stopped."""
+    stage = play(DocumentPlan(parse=10, split=10, index=10, fate="fails", phase=phase, error="quota"))
+    failed = stage.after(100).item()
+    stopped = int(stage.world.start) + ORDER.index(phase) * 10 - 5
+    assert ("error", "quota", stopped, None) == (
+        failed["indexing_status"],
+        failed["error"],
+        failed["stopped_at"],
+        failed["completed_at"],
+    )
+
+
+def test_documents_of_a_batch_run_one_after_another(play: Callable[..., Any]) -> None:
+    """All parse with the same start from the beginning; only one at a time gets further."""
+    stage = play(*(DocumentPlan(name=f"{number}", parse=1, split=1, index=2) for number in range(3)))
+    assert ["parsing"] * 3 == [item["indexing_status"] for item in stage.items()]
+    for _ in range(24):
+        items = stage.after(0.5).items()
+        assert {int(stage.world.start)} == {item["processing_started_at"] for item in items}
+        assert sum(item["indexing_status"] in ("splitting", "indexing") for item in items) <= 1
+    assert ["completed"] * 3 == [item["indexing_status"] for item in stage.items()]
+
+
+def test_a_failure_does_not_stop_the_documents_after_it(play: Callable[..., Any]) -> None:
+    """The worker goes on with the next document after a failed one, but not after its own death."""
+    failed = play(DocumentPlan(name="1", fate="fails"), DocumentPlan(name="2"))
+    assert ["error", "completed"] == [item["indexing_status"] for item in failed.after(60).items()]
+    died = play(DocumentPlan(name="1", fate="dies"), DocumentPlan(name="2"))
+    assert ["indexing", "parsing"] == [item["indexing_status"] for item in died.after(60).items()]
+
+
+@pytest.mark.parametrize(
+    ("plan", "technique", "counts"),
+    [
+        (DocumentPlan(segments=0), "economy", (0, 0)),
+        (DocumentPlan(segments=60, missing=2), "high_quality", (58, 60)),
+        (DocumentPlan(segments=7), "high_quality", (7, 7)),
+    ],
+)
+def test_counts_at_completion(
+    play: Callable[..., Any], plan: DocumentPlan, technique: str, counts: tuple[int, int]
+) -> None:
+    """A blank text ends at 0/0, a document with segments that never complete below its total."""
+    done = play(plan, technique=technique).after(60).item()
+    assert ("completed", *counts) == (done["indexing_status"], done["completed_segments"], done["total_segments"])
+
+
+def test_pipeline_documents_only_wait(play: Callable[..., Any]) -> None:
+    """In a pipeline dataset a document waits through its run, then is completed or failed; stage times stay null."""
+    stage = play(DocumentPlan(name="1"), DocumentPlan(name="2", fate="fails", error="model"), pipeline=True)
+    assert ["waiting", "waiting"] == [item["indexing_status"] for item in stage.after(3.0).items()]
+    done, failed = stage.after(10).items()
+    assert ("completed", 20, 20) == (done["indexing_status"], done["completed_segments"], done["total_segments"])
+    assert ("error", "model") == (failed["indexing_status"], failed["error"])
+    for item in (done, failed):
+        for field in ("processing_started_at", "parsing_completed_at", "splitting_completed_at", "stopped_at"):
+            assert item[field] is None, field
+
+
+def test_times_are_too_small_by_the_zone(play: Callable[..., Any]) -> None:
+    """A server in UTC+8 gives times 28 800 s too small; differences stay right."""
+    east, utc = play(zone_offset=8.0).after(60).item(), play().after(60).item()
+    for field in ("processing_started_at", "completed_at"):
+        assert 28_800 == utc[field] - east[field]
+
+
+def test_a_run_left_behind_is_never_over() -> None:
+    """What is only begun on paper has no end: its times are infinite and it parses for ever."""
+    from exporter.simulator.lives import left_behind
+
+    run = left_behind(begin(Life(), 0.0, 0.0, Traits()))
+    assert (inf, inf) == (run.over, run.free)
+    assert "parsing" == row_at(Row(), run, 1e12).status
