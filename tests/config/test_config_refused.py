@@ -212,7 +212,7 @@ def test_a_wrong_key_is_not_shown(refuse: Refuse, key: str) -> None:
     [
         f"{HEAD}    api_key: *{KEY}\n",
         f"{HEAD}    api_key: !{KEY} x\n",
-        f"{HEAD}    api_key: !{KEY}! x\n",
+        f"{HEAD}    api_key: !{KEY}!x y\n",
         f"{HEAD}    api_key: a: {KEY}\n",
         f"{HEAD}    api_key: '{KEY}\n",
         f"{HEAD}    api_key_file: {KEY}\n",
