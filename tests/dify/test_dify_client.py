@@ -1,0 +1,430 @@
+"""What the client sends and keeps, its connections, its budget and its end."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.clock import ManualClock, SystemClock
+from exporter.config.model import Secret
+from exporter.dify import (
+    ConnectFailed,
+    DifyError,
+    SchemaMismatch,
+    Stopped,
+    Unauthorized,
+)
+from tests.dify.conftest import (
+    BATCH,
+    DATASET,
+    DOCUMENT,
+    KEY,
+    MakeClient,
+    Notes,
+    Peer,
+    Upstream,
+    always,
+    http_answer,
+    once,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exporter.dify import Client
+
+EMPTY = http_answer(200, {"data": []})
+
+
+def ask(client: Client) -> None:
+    """One request."""
+    client.indexing_status(DATASET, BATCH)
+
+
+def test_a_request_has_the_official_path_and_few_headers(upstream: Upstream, connect: MakeClient) -> None:
+    """Path, query, key and names as the API has them, and nothing that nobody asked for."""
+    upstream.play(always(http_answer(200, {"id": "a", "data": []})))
+    client = connect()
+    client.indexing_status(DATASET, BATCH)
+    client.document(DATASET, DOCUMENT)
+    first, second = (head.split("\r\n") for head in upstream.heard)
+    assert f"GET /v1/datasets/{DATASET}/documents/{BATCH}/indexing-status HTTP/1.1" == first[0]
+    assert f"GET /v1/datasets/{DATASET}/documents/{DOCUMENT}?metadata=without HTTP/1.1" == second[0]
+    expected = {
+        f"Host: {upstream.address}",
+        "Accept: application/json",
+        "Accept-Encoding: gzip",
+        "User-Agent: dify-exporter/test",
+        f"Authorization: Bearer {KEY}",
+        "",
+    }
+    assert expected == set(first[1:])
+
+
+def test_ids_cannot_leave_their_place_in_the_path(upstream: Upstream, connect: MakeClient) -> None:
+    """Slashes, question marks and spaces of an id are quoted."""
+    upstream.play(always(EMPTY))
+    connect(f"http://{upstream.address}/v1/").indexing_status("a/../b", "c?d e#é")
+    line = upstream.heard[0].split("\r\n")[0]
+    assert "GET /v1/datasets/a%2F..%2Fb/documents/c%3Fd%20e%23%C3%A9/indexing-status HTTP/1.1" == line
+
+
+def test_an_answer_that_is_known_is_not_decoded(upstream: Upstream, connect: MakeClient) -> None:
+    """The digest is of the body; the same bytes give None, others are decoded."""
+    body = b'{"data": [ ]}'
+    upstream.play(always(http_answer(200, body)))
+    client = connect()
+    first = client.indexing_status(DATASET, BATCH)
+    assert ([], hashlib.blake2b(body, digest_size=16).digest()) == (first.value, first.digest)
+    again = client.indexing_status(DATASET, BATCH, known=first.digest)
+    assert (None, first.digest) == (again.value, again.digest)
+    assert [] == client.indexing_status(DATASET, BATCH, known=b"other").value
+
+
+def test_the_welcome_needs_and_sends_no_key(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """The version can be asked for before there is a good key."""
+    upstream.play(always(http_answer(200, {"welcome": "Dify OpenAPI", "server_version": "1.12.1"})))
+    assert "1.12.1" == connect(api_key=Secret("bad key")).welcome()
+    assert upstream.heard[0].startswith("GET /v1/ HTTP/1.1\r\n")
+    assert "Authorization" not in upstream.heard[0]
+    assert [("main", "welcome", "200")] == notes.requests
+
+
+def test_a_welcome_of_something_else_is_an_error(upstream: Upstream, connect: MakeClient) -> None:
+    """Another program's JSON is no Dify."""
+    upstream.play(always(http_answer(200, {"hello": "world"})))
+    with pytest.raises(SchemaMismatch):
+        connect().welcome()
+
+
+def test_the_version_is_the_last_one_seen(upstream: Upstream, connect: MakeClient) -> None:
+    """Also refusals tell it; an answer without it, or with rubbish in it, changes nothing."""
+    client = connect()
+    assert "" == client.version
+    for version, expected in [("1.12.1", "1.12.1"), ("1.13.0-rc.1", "1.13.0-rc.1"), ("a b\x80", "1.13.0-rc.1")]:
+        upstream.play(once(http_answer(401, {}, {"X-Version": version, "Connection": "close"})))
+        with pytest.raises(Unauthorized):
+            ask(client)
+        assert expected == client.version
+
+
+def test_cookies_are_never_kept(upstream: Upstream, connect: MakeClient) -> None:
+    """The server sends the key back in a cookie; it is neither stored nor sent."""
+    upstream.play(always(http_answer(200, {"data": []}, {"Set-Cookie": f"x-token={KEY}; HttpOnly; Path=/"})))
+    client = connect()
+    ask(client)
+    ask(client)
+    assert "cookie" not in "".join(upstream.heard).lower()
+    session = client._channel.session
+    assert session is not None
+    assert [] == list(session.cookies)
+
+
+def test_netrc_does_not_replace_the_key(
+    upstream: Upstream, connect: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests would send the password of .netrc in place of the key."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    upstream.play(always(EMPTY))
+    ask(connect())
+    assert f"Authorization: Bearer {KEY}\r\n" in upstream.heard[0]
+
+
+def test_user_and_password_of_the_url_are_not_shown(upstream: Upstream, connect: MakeClient) -> None:
+    """An URL may hold a password; errors name host and port only, and the key is what is sent."""
+    upstream.play(always(EMPTY))
+    ask(connect(f"http://me:hidden@{upstream.address}/v1"))
+    assert f"Authorization: Bearer {KEY}\r\n" in upstream.heard[0]
+    upstream.play(Peer.reset)
+    with pytest.raises(ConnectFailed) as caught:
+        ask(connect(f"http://me:hidden@{upstream.address}/v1"))
+    assert str(caught.value).startswith(f"{upstream.address}: ")
+    assert "hidden" not in str(caught.value)
+
+
+def test_the_proxy_of_the_environment_is_used(
+    upstream: Upstream, connect: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """http_proxy is obeyed, no_proxy too; both are read when the client is made."""
+    upstream.play(always(EMPTY))
+    monkeypatch.setenv("http_proxy", f"http://{upstream.address}")
+    client = connect("http://dify.invalid:5001/v1")
+    monkeypatch.delenv("http_proxy")
+    ask(client)
+    assert upstream.heard[0].startswith(f"GET http://dify.invalid:5001/v1/datasets/{DATASET}/")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    ask(connect())
+    assert upstream.heard[1].startswith("GET /v1/")
+
+
+def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(
+    connect: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says that a proxy is in between and keeps its password."""
+    for variable, scheme in (("http_proxy", "http"), ("https_proxy", "https")):
+        monkeypatch.setenv(variable, "http://me:hidden@127.0.0.1:1")
+        with pytest.raises(ConnectFailed, match="through the proxy of the environment: Connection refused") as caught:
+            ask(connect(f"{scheme}://dify.invalid/v1"))
+        assert "hidden" not in str(caught.value)
+
+
+def test_a_proxy_of_a_kind_that_is_not_supported_is_an_error(
+    connect: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SOCKS needs a library that is not there; rubbish is no proxy."""
+    for proxy in ("socks5://127.0.0.1:1", "http://", "https://127.0.0.1:1"):
+        monkeypatch.setenv("http_proxy", proxy)
+        with pytest.raises(ConnectFailed):
+            ask(connect("http://dify.invalid/v1"))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("dify.example.org/v1", "url cannot be used"),
+        ("ftp://dify.example.org/v1", "url cannot be used"),
+        ("http:///v1", "url cannot be used"),
+        ("http://dify.invalid/v1", "no such host"),
+        (f"http://{'x' * 70}.invalid/v1", "dify|x"),
+        ("http://127.0.0.1:1/v1", "127.0.0.1:1: Connection refused"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_connect(url: str, said: str, connect: MakeClient, notes: Notes) -> None:
+    """Wrong URL, unknown name, closed port: one leaf, with a message that tells them apart."""
+    with pytest.raises(ConnectFailed, match=said):
+        ask(connect(url))
+    assert [("main", "indexing_status", "connect")] == notes.requests
+
+
+def close_at_request(peer: Peer) -> None:
+    """Answer one request, then close when the next one comes."""
+    peer.request()
+    peer.send(EMPTY)
+    peer.request()
+
+
+def reset_at_request(peer: Peer) -> None:
+    """The same, without good-bye."""
+    close_at_request(peer)
+    peer.reset()
+
+
+@pytest.mark.parametrize("script", [close_at_request, reset_at_request, once(EMPTY)])
+def test_a_connection_that_the_server_just_closed_is_replaced_once(
+    script: object, upstream: Upstream, connect: MakeClient, notes: Notes
+) -> None:
+    """A server closes idle connections; the request goes out again on a new one, and counts once."""
+    upstream.play(script, always(EMPTY))  # type: ignore[arg-type]
+    client = connect()
+    ask(client)
+    ask(client)
+    assert 2 == upstream.connections
+    assert [("main", "indexing_status", "200")] * 2 == notes.requests
+
+
+def test_a_second_closed_connection_is_an_error(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """One repeat, no more: the new connection that is closed without an answer is a failure."""
+    upstream.play(close_at_request, lambda peer: (peer.request(), None)[1])
+    client = connect()
+    ask(client)
+    with pytest.raises(ConnectFailed):
+        ask(client)
+    assert 2 == upstream.connections
+    assert ["200", "connect"] == [code for _, _, code in notes.requests]
+
+
+def test_a_new_connection_without_an_answer_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
+    """A server that cuts fresh connections is not asked twice."""
+    upstream.play(lambda peer: (peer.request(), None)[1])
+    with pytest.raises(ConnectFailed):
+        ask(connect())
+    assert 1 == upstream.connections
+
+
+def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
+    """Once a byte has come, the server has worked on the request."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(EMPTY)
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nX-Ver")
+        peer.reset()
+
+    upstream.play(script, always(EMPTY))
+    client = connect()
+    ask(client)
+    with pytest.raises(ConnectFailed):
+        ask(client)
+    assert 1 == upstream.connections
+
+
+def test_bytes_after_an_answer_spoil_only_their_connection(upstream: Upstream, connect: MakeClient) -> None:
+    """What a server sends unasked is not taken for the next answer."""
+    upstream.play(always(EMPTY + http_answer(500, {})), always(EMPTY))
+    client = connect()
+    ask(client)
+    ask(client)
+    assert 2 == len(upstream.heard)
+
+
+def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Upstream, connect: MakeClient) -> None:
+    """Three workers hold three connections; the end of the burst closes them at once, the next poll opens anew."""
+    upstream.play(always(EMPTY))
+    client = connect()
+    meet = threading.Barrier(3)
+
+    def work() -> None:
+        for _ in range(5):
+            meet.wait(5)
+            ask(client)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(work) for _ in range(3)]:
+            done.result()
+        assert 3 == upstream.connections
+        client.close_connections()
+        for _ in range(3):
+            assert upstream.closed.acquire(timeout=5)
+        pool.submit(ask, client).result()
+    assert 4 == upstream.connections
+
+
+def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connect: MakeClient) -> None:
+    """The request that is being answered ends well; its connection is closed afterwards."""
+    asked, go = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        asked.set()
+        go.wait(5)
+        peer.send(EMPTY)
+        peer.request()
+
+    upstream.play(script)
+    client = connect()
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(client.indexing_status, DATASET, BATCH)
+        assert asked.wait(5)
+        client.close_connections()
+        go.set()
+        assert [] == under_way.result().value
+        assert upstream.closed.acquire(timeout=5)
+
+
+def test_closing_at_any_moment_harms_no_request(upstream: Upstream, connect: MakeClient) -> None:
+    """Connections are closed again and again while two workers ask: all requests succeed."""
+    upstream.play(always(EMPTY))
+    client = connect()
+
+    def work() -> list[object]:
+        return [client.indexing_status(DATASET, BATCH).value for _ in range(100)]
+
+    with ThreadPoolExecutor(2) as pool:
+        workers = [pool.submit(work) for _ in range(2)]
+        while not all(worker.done() for worker in workers):
+            client.close_connections()
+    assert [[[]] * 100] * 2 == [worker.result() for worker in workers]
+
+
+def test_requests_wait_for_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """Two a second: the second request waits half a second, and the observer is told."""
+    upstream.play(always(EMPTY))
+    clock = ManualClock()
+    client = connect(clock=clock, requests_per_second=2)
+    for _ in range(3):
+        ask(client)
+    assert pytest.approx([0.5, 0.5]) == notes.waited
+    assert pytest.approx(1.0) == clock.monotonic()
+    assert pytest.approx([0, 0, 0]) == notes.seconds
+
+
+def test_a_repeat_is_paid_for_by_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """A request on a connection that was closed has gone out: the next one has to wait like any other."""
+    upstream.play(close_at_request, always(EMPTY))
+    client = connect(clock=ManualClock(), requests_per_second=2)
+    ask(client)
+    ask(client)
+    assert pytest.approx([0.5, 0.5]) == notes.waited
+
+
+def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """A worker that waits for its slot leaves within moments of the stop, without sending."""
+    upstream.play(always(EMPTY))
+    stop, waiting = threading.Event(), threading.Event()
+
+    class Watched(SystemClock):
+        def wait(self, event: threading.Event, seconds: float) -> bool:
+            waiting.set()
+            return super().wait(event, seconds)
+
+    client = connect(clock=Watched(), stop=stop, requests_per_second=0.01)
+    ask(client)
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(ask, client)
+        assert waiting.wait(5)
+        stop.set()
+        with pytest.raises(Stopped):
+            worker.result(timeout=5)
+    assert 1 == len(upstream.heard)
+    assert 5 > notes.waited[0]
+
+
+def test_nothing_is_sent_after_the_stop(upstream: Upstream, connect: MakeClient) -> None:
+    """Also when the budget has a free slot. Stopped is no failure of the server."""
+    upstream.play(always(EMPTY))
+    client = connect()
+    client.stop.set()
+    with pytest.raises(Stopped) as caught:
+        ask(client)
+    assert not isinstance(caught.value, DifyError)
+    assert [] == upstream.heard
+
+
+def test_a_bad_key_sends_nothing(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """A key that no header can carry is refused before the library sees it."""
+    upstream.play(always(EMPTY))
+    bad = Secret(f"{KEY}\n{KEY}")
+    with pytest.raises(Unauthorized) as caught:
+        ask(connect(api_key=bad))
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert ([], []) == (upstream.heard, notes.requests)
+
+
+def test_a_new_key_in_the_file_is_sent(upstream: Upstream, connect: MakeClient, tmp_path: Path) -> None:
+    """The key is looked up for each request."""
+    upstream.play(always(EMPTY))
+    file, clock = tmp_path / "key", ManualClock()
+    file.write_text("first\n")
+    client = connect(api_key=None, api_key_file=file, clock=clock)
+    ask(client)
+    file.write_text("second\n")
+    clock.advance(1)
+    ask(client)
+    assert [True, True] == [key in head for key, head in zip(("first", "second"), upstream.heard, strict=True)]
+
+
+def test_the_key_is_in_no_traceback_and_no_log(
+    upstream: Upstream, connect: MakeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Errors carry neither the key nor the library's exceptions, which hold the request; debug logs are clean, too."""
+    caplog.set_level(logging.DEBUG)
+    client = connect(timeout=0.2)
+    scripts = [Peer.reset, Peer.silence, once(b"rubbish\r\n\r\n"), once(http_answer(401, {"message": KEY}))]
+    scripts.append(once(http_answer(200, b"<html>", {"Connection": "close"})))
+    for script in scripts:
+        upstream.play(script)
+        with pytest.raises(DifyError) as caught:
+            ask(client)
+        assert KEY not in "".join(traceback.format_exception(caught.value))
+        assert (None, None) == (caught.value.__cause__, caught.value.__context__)
+    assert KEY not in caplog.text
+    assert KEY not in repr(client)

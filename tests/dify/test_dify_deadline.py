@@ -1,0 +1,359 @@
+"""One deadline over everything, with real sockets, and TLS."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.dify import ConnectFailed, TimedOut, TLSFailed
+from exporter.dify.connection import Deadline
+from exporter.dify.session import environment
+from tests.dify.conftest import BATCH, DATASET, MakeClient, Notes, Peer, Upstream, always, http_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from exporter.dify import Client
+
+TIMEOUT = 0.3
+MARGIN = 0.5
+EMPTY = http_answer(200, {"data": []})
+CHUNKED = http_answer(200, b"", {"Transfer-Encoding": "chunked"})
+
+
+def slow_headers(peer: Peer) -> None:
+    """A header that never ends, byte by byte."""
+    peer.request()
+    peer.send(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    peer.drip(b"a" * 1000)
+
+
+def slow_lines(peer: Peer) -> None:
+    """A header line at a time."""
+    peer.request()
+    peer.send(b"HTTP/1.1 200 OK\r\n")
+    for number in range(90):
+        if peer.ending.wait(0.02):
+            return
+        peer.send(f"X-{number}: a\r\n".encode())
+
+
+def endless_continue(peer: Peer) -> None:
+    """Interim answers without end."""
+    peer.request()
+    for _ in range(200):
+        if peer.ending.wait(0.02):
+            return
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def slow_body(peer: Peer) -> None:
+    """A body that trickles in."""
+    peer.request()
+    peer.send(http_answer(200, b"", {"Content-Length": "1000"}))
+    peer.drip(b" " * 1000)
+
+
+def slow_error(peer: Peer) -> None:
+    """An error whose body trickles in."""
+    peer.request()
+    peer.send(http_answer(502, b"", {"Content-Length": "1000"}))
+    peer.drip(b" " * 1000)
+
+
+def slow_chunks(peer: Peer) -> None:
+    """One byte a chunk."""
+    peer.request()
+    peer.send(CHUNKED)
+    peer.drip(b"1\r\n \r\n" * 200)
+
+
+def endless_trailer(peer: Peer) -> None:
+    """A last chunk and trailers without end."""
+    peer.request()
+    peer.send(CHUNKED + b'c\r\n{"data": []}\r\n0\r\n')
+    peer.drip(b"X: a\r\n" * 200)
+
+
+SLOW: list[Callable[[Peer], None]] = [
+    Peer.silence,
+    slow_headers,
+    slow_lines,
+    endless_continue,
+    slow_body,
+    slow_chunks,
+    endless_trailer,
+]
+
+
+def ask(client: Client) -> object:
+    """One request."""
+    return client.indexing_status(DATASET, BATCH).value
+
+
+def assert_ends_in_time(client: Client, notes: Notes) -> None:
+    """A request ends at the deadline: not before, and not much later."""
+    started = time.monotonic()
+    with pytest.raises(TimedOut, match=r"no complete answer within 0\.3 s"):
+        ask(client)
+    assert TIMEOUT * 0.9 <= time.monotonic() - started <= TIMEOUT + MARGIN
+    assert ("main", "indexing_status", "timeout") == notes.requests[-1]
+
+
+@pytest.mark.parametrize("script", SLOW)
+def test_no_dripping_server_holds_a_worker(
+    script: Callable[[Peer], None], upstream: Upstream, connect: MakeClient, notes: Notes
+) -> None:
+    """However the bytes trickle in, the request ends at the deadline; the next one gets a new connection."""
+    upstream.play(script, always(EMPTY))
+    client = connect(timeout=TIMEOUT)
+    assert_ends_in_time(client, notes)
+    assert [] == ask(client)
+    assert 2 == upstream.connections
+
+
+def test_a_used_connection_has_a_deadline_too(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """The second request on a connection has its own whole time, not what the first one left; no repeat after it."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.ending.wait(TIMEOUT * 0.8)
+        peer.send(EMPTY)
+        slow_headers(peer)
+
+    upstream.play(script)
+    client = connect(timeout=TIMEOUT)
+    assert [] == ask(client)
+    assert_ends_in_time(client, notes)
+    assert 1 == upstream.connections
+
+
+def test_an_error_whose_body_drips_keeps_its_status(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """The deadline ends the reading; the status is known by then."""
+    upstream.play(slow_error)
+    started = time.monotonic()
+    with pytest.raises(Exception, match="indexing_status: 502"):
+        ask(connect(timeout=TIMEOUT))
+    assert TIMEOUT + MARGIN > time.monotonic() - started
+    assert [("main", "indexing_status", "502")] == notes.requests
+
+
+def test_connecting_is_within_the_deadline(connect: MakeClient, notes: Notes) -> None:
+    """A host that accepts no connection and refuses none: a listener whose queue is full."""
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        assert_ends_in_time(connect(f"http://127.0.0.1:{full.getsockname()[1]}/v1", timeout=TIMEOUT), notes)
+
+
+def test_a_dead_address_leaves_time_for_the_next(
+    upstream: Upstream, connect: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with two addresses, the first of which never answers, is still reached within the deadline."""
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        host, port = upstream.address.split(":")
+        known = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in (full.getsockname(), (host, int(port)))
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: known)
+        upstream.play(always(EMPTY))
+        assert [] == ask(connect("http://two.invalid/v1", timeout=1.0))
+
+
+@pytest.mark.parametrize("known", [[], [(99, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))]])
+def test_a_name_without_a_usable_address_is_connect(
+    known: list[object], connect: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No address, or only of families that this machine does not have."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: known)
+    with pytest.raises(ConnectFailed):
+        ask(connect("http://none.invalid/v1"))
+
+
+def test_a_proxy_that_drips_its_answer_to_connect_is_within_the_deadline(
+    upstream: Upstream, connect: MakeClient, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tunnel through a proxy is part of the request."""
+    upstream.play(slow_headers)
+    monkeypatch.setenv("https_proxy", f"http://{upstream.address}")
+    assert_ends_in_time(connect("https://dify.invalid/v1", timeout=TIMEOUT), notes)
+    assert upstream.heard[0].startswith("CONNECT dify.invalid:443 ")
+    assert "Authorization" not in upstream.heard[0]
+
+
+def test_what_is_left_of_a_deadline_never_grows_and_never_is_negative() -> None:
+    """A copy ends at the same instant; a connect time-out of 0 would mean not to wait at all, so it never is 0."""
+    past = Deadline(time.monotonic() - 5).clone()
+    assert (0.001, 0.0) == (past.connect_timeout, past.read_timeout)
+    ahead = Deadline(time.monotonic() + 5)
+    assert 5 >= ahead.connect_timeout >= ahead.clone().read_timeout > 4
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificate and key for 127.0.0.1 in one file; its own authority."""
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    openssl = shutil.which("openssl")
+    assert openssl, "these tests make a certificate with openssl"
+    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [openssl, "req", "-x509", *options, *names, "-keyout", str(file)]
+    certificate = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    file.write_text(file.read_text() + certificate)
+    return file
+
+
+@pytest.fixture
+def secure(certificate: Path) -> Iterator[Upstream]:
+    """A server with TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = Upstream(context)
+    yield server
+    server.stop()
+
+
+def test_ca_file_is_trusted_and_read_once(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
+    """A server of an own authority is reached; one connection serves all requests."""
+    secure.play(always(EMPTY))
+    client = connect(f"https://{secure.address}/v1", ca_file=certificate)
+    assert [[], []] == [ask(client), ask(client)]
+    assert 1 == secure.connections
+
+
+def test_an_unknown_authority_is_tls(secure: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """Certificates are verified unless ca_file says how; the message names the setting."""
+    secure.play(always(EMPTY))
+    with pytest.raises(TLSFailed, match=r"certificate not accepted: self-signed certificate.*ca_file"):
+        ask(connect(f"https://{secure.address}/v1"))
+    assert [("main", "indexing_status", "tls")] == notes.requests
+    assert [] == secure.heard
+
+
+def test_a_certificate_of_another_name_is_tls(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
+    """The name in the URL has to be in the certificate."""
+    secure.play(always(EMPTY))
+    port = secure.address.split(":")[1]
+    with pytest.raises(TLSFailed, match=r"certificate not accepted: Hostname mismatch"):
+        ask(connect(f"https://localhost:{port}/v1", ca_file=certificate))
+
+
+def test_ca_file_wins_over_the_environment(
+    secure: Upstream, certificate: Path, connect: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """REQUESTS_CA_BUNDLE is obeyed without ca_file, and loses against it."""
+    secure.play(always(EMPTY))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert [] == ask(connect(f"https://{secure.address}/v1"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    assert [] == ask(connect(f"https://{secure.address}/v1", ca_file=certificate))
+    assert str(tmp_path / "missing.pem") == environment("https://127.0.0.1/", None).authorities
+
+
+def test_authorities_may_be_a_directory_or_come_later(
+    secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
+) -> None:
+    """A missing or broken file is an error of kind tls that heals when the file is there."""
+    secure.play(always(EMPTY))
+    file = tmp_path / "ca.pem"
+    client = connect(f"https://{secure.address}/v1", ca_file=file)
+    with pytest.raises(TLSFailed, match=r"cannot read the certificate authorities in .*: No such file"):
+        ask(client)
+    file.write_text("rubbish")
+    with pytest.raises(TLSFailed, match="cannot read the certificate authorities"):
+        ask(client)
+    shutil.copy(certificate, file)
+    assert [] == ask(client)
+    with pytest.raises(TLSFailed, match="certificate not accepted"):
+        ask(connect(f"https://{secure.address}/v1", ca_file=tmp_path))
+
+
+def test_a_replaced_authority_is_noticed_after_a_failure(
+    secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
+) -> None:
+    """Authorities are loaded once, and again after TLS failed: a renewed file needs no restart."""
+    secure.play(always(EMPTY))
+    file = tmp_path / "ca.pem"
+    shutil.copy(environment("https://127.0.0.1/", None).authorities, file)
+    client = connect(f"https://{secure.address}/v1", ca_file=file)
+    with pytest.raises(TLSFailed):
+        ask(client)
+    shutil.copy(certificate, file)
+    assert [] == ask(client)
+
+
+def test_https_to_a_server_without_tls_is_tls(upstream: Upstream, connect: MakeClient) -> None:
+    """The message asks whether the server speaks https at all."""
+
+    def script(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        peer.silence()
+
+    upstream.play(script)
+    with pytest.raises(TLSFailed, match="does the server speak https"):
+        ask(connect(f"https://{upstream.address}/v1"))
+
+
+def test_a_connection_cut_in_the_handshake_is_connect(upstream: Upstream, connect: MakeClient) -> None:
+    """Nothing was said about certificates."""
+    upstream.play(lambda _: None)
+    with pytest.raises(ConnectFailed):
+        ask(connect(f"https://{upstream.address}/v1"))
+
+
+def drip_handshake(peer: Peer) -> None:
+    """The beginning of a TLS record, byte by byte."""
+    peer.drip(b"\x16\x03\x03\x40\x00\x02" + b"\0" * 1000)
+
+
+@pytest.mark.parametrize("script", [Peer.silence, drip_handshake])
+def test_the_handshake_is_within_the_deadline(
+    script: Callable[[Peer], None], upstream: Upstream, connect: MakeClient, notes: Notes
+) -> None:
+    """A server that drips its side of the handshake ends at the same deadline."""
+    upstream.play(script)
+    assert_ends_in_time(connect(f"https://{upstream.address}/v1", timeout=TIMEOUT), notes)
+
+
+@pytest.mark.parametrize("script", SLOW)
+def test_the_deadline_holds_over_tls(
+    script: Callable[[Peer], None], secure: Upstream, certificate: Path, connect: MakeClient, notes: Notes
+) -> None:
+    """Each way of dripping, over TLS."""
+    secure.play(script)
+    assert_ends_in_time(connect(f"https://{secure.address}/v1", ca_file=certificate, timeout=TIMEOUT), notes)
+
+
+def test_a_used_tls_connection_that_was_closed_is_replaced(
+    secure: Upstream, certificate: Path, connect: MakeClient
+) -> None:
+    """The repeat on a new connection works over TLS, with and without good-bye."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(EMPTY)
+        peer.request()
+
+    def cut(peer: Peer) -> None:
+        script(peer)
+        peer.reset()
+
+    secure.play(script, cut, always(EMPTY))
+    client = connect(f"https://{secure.address}/v1", ca_file=certificate)
+    assert [[], [], []] == [ask(client) for _ in range(3)]
+    assert 3 == secure.connections
