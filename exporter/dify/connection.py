@@ -4,7 +4,7 @@ The time-outs of urllib3 begin anew at each byte that arrives, so a server that 
 Here the socket's time-out is set, before each read, to what is left. Python's TLS handshake and sends keep to one
 time-out in all by themselves. Only the name look-up is outside of it: the system's resolver has limits of its own.
 
-Time is the machine's: sockets know no other.
+Time is the machine's: sockets know no other. Every request comes with a ``Deadline``, so no time-out here is None.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import io
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -63,19 +63,17 @@ class _DeadlineReader(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
         self._sock = sock
-        timeout = sock.gettimeout()
-        self._end = None if timeout is None else time.monotonic() + timeout
+        self._end = time.monotonic() + cast("float", sock.gettimeout())
         self.touched = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        if self._end is not None:
-            left = self._end - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("deadline exceeded")
-            self._sock.settimeout(left)
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("deadline exceeded")
+        self._sock.settimeout(left)
         count = self._raw.readinto(buffer)
         self.touched = self.touched or bool(count)
         return count
@@ -113,20 +111,19 @@ class _Connection(HTTPConnection):
     _served = False
 
     def _new_conn(self) -> socket.socket:
-        end = None if self.timeout is None else time.monotonic() + self.timeout
+        end = time.monotonic() + cast("float", self.timeout)
         try:
             sock = _connect(self._dns_host, self.port, end, self.socket_options or ())
         except (socket.gaierror, UnicodeError) as error:
             # UnicodeError: the name has a label that is empty or too long.
-            reason = error if isinstance(error, socket.gaierror) else socket.gaierror(socket.EAI_NONAME, "invalid name")
-            raise NameResolutionError(self.host, self, reason) from reason
+            known = error if isinstance(error, socket.gaierror) else socket.gaierror(socket.EAI_NONAME, "invalid name")
+            raise NameResolutionError(self.host, self, known) from known
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "connecting took too long") from error
         except OSError as error:
             raise NewConnectionError(self, "no connection") from error
-        if end is not None:
-            # What follows on this socket (TLS, a proxy's tunnel, sending) gets the rest.
-            sock.settimeout(max(end - time.monotonic(), _SHORTEST))
+        # What follows on this socket (TLS, a proxy's tunnel, sending) gets the rest.
+        sock.settimeout(max(end - time.monotonic(), _SHORTEST))
         return sock
 
     def connect(self) -> None:
@@ -168,7 +165,7 @@ POOLS = {"http": _Pool, "https": _TLSPool}
 """For ``PoolManager.pool_classes_by_scheme``."""
 
 
-def _connect(host: str, port: int, end: float | None, options: Iterable[Any]) -> socket.socket:
+def _connect(host: str, port: int, end: float, options: Iterable[Any]) -> socket.socket:
     """Try the addresses of a name in turn.
 
     Each gets an equal share of the time left, so that a dead one leaves some to the others.
@@ -181,9 +178,8 @@ def _connect(host: str, port: int, end: float | None, options: Iterable[Any]) ->
             sock = socket.socket(family, kind, protocol)
             for option in options:
                 sock.setsockopt(*option)
-            if end is not None:
-                share = (end - time.monotonic()) / (len(addresses) - tried)
-                sock.settimeout(max(share, _SHORTEST))
+            share = (end - time.monotonic()) / (len(addresses) - tried)
+            sock.settimeout(max(share, _SHORTEST))
             sock.connect(address)
         except OSError as error:
             if sock is not None:

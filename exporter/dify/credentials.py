@@ -33,23 +33,19 @@ class Credentials:
         self._clock = clock
         self._lock = threading.Lock()
         self._key: Secret | None = None
-        self._refusal: str | None = None
+        self._refusal: str | None = "no API key: set api_key or api_key_file"
         self._fingerprint: _Fingerprint | None = None
         self._looked: float | None = None
         if server.api_key is not None:
             self._take(server.api_key.reveal().strip(), "api_key")
-        elif self._file is None:
-            self._refusal = "no API key: set api_key or api_key_file"
 
     def key(self) -> Secret:
         """The key. Raises Unauthorized when there is none that could be sent."""
         with self._lock:
             if self._file is not None:
                 self._look(self._file)
-            if self._refusal is not None:
-                raise Unauthorized(self._refusal)
-            if self._key is None:
-                raise Unauthorized(f"no API key: {self._file} is empty")
+            if self._key is None or self._refusal is not None:
+                raise Unauthorized(self._refusal or "no API key")
             return self._key
 
     def _look(self, file: Path) -> None:

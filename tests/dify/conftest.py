@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -17,7 +20,6 @@ from exporter.config.model import Secret, Server
 from exporter.dify import Client
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -233,3 +235,27 @@ def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient
     yield make
     for client in clients:
         client.close_connections()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificate and key for 127.0.0.1 in one file; its own authority."""
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    openssl = shutil.which("openssl")
+    assert openssl, "these tests make a certificate with openssl"
+    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = [openssl, "req", "-x509", *options, *names, "-keyout", str(file)]
+    certificate = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    file.write_text(file.read_text() + certificate)
+    return file
+
+
+@pytest.fixture
+def secure(certificate: Path) -> Iterator[Upstream]:
+    """A server with TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = Upstream(context)
+    yield server
+    server.stop()

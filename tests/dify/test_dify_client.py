@@ -1,23 +1,20 @@
-"""What the client sends and keeps, its connections, its budget and its end."""
+"""What the client sends, keeps and shows."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.clock import ManualClock, SystemClock
+from exporter.clock import ManualClock
 from exporter.config.model import Secret
 from exporter.dify import (
     ConnectFailed,
     DifyError,
     SchemaMismatch,
-    Stopped,
     Unauthorized,
 )
 from tests.dify.conftest import (
@@ -202,191 +199,6 @@ def test_an_address_that_leads_nowhere_is_connect(url: str, said: str, connect: 
     with pytest.raises(ConnectFailed, match=said):
         ask(connect(url))
     assert [("main", "indexing_status", "connect")] == notes.requests
-
-
-def close_at_request(peer: Peer) -> None:
-    """Answer one request, then close when the next one comes."""
-    peer.request()
-    peer.send(EMPTY)
-    peer.request()
-
-
-def reset_at_request(peer: Peer) -> None:
-    """The same, without good-bye."""
-    close_at_request(peer)
-    peer.reset()
-
-
-@pytest.mark.parametrize("script", [close_at_request, reset_at_request, once(EMPTY)])
-def test_a_connection_that_the_server_just_closed_is_replaced_once(
-    script: object, upstream: Upstream, connect: MakeClient, notes: Notes
-) -> None:
-    """A server closes idle connections; the request goes out again on a new one, and counts once."""
-    upstream.play(script, always(EMPTY))  # type: ignore[arg-type]
-    client = connect()
-    ask(client)
-    ask(client)
-    assert 2 == upstream.connections
-    assert [("main", "indexing_status", "200")] * 2 == notes.requests
-
-
-def test_a_second_closed_connection_is_an_error(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """One repeat, no more: the new connection that is closed without an answer is a failure."""
-    upstream.play(close_at_request, lambda peer: (peer.request(), None)[1])
-    client = connect()
-    ask(client)
-    with pytest.raises(ConnectFailed):
-        ask(client)
-    assert 2 == upstream.connections
-    assert ["200", "connect"] == [code for _, _, code in notes.requests]
-
-
-def test_a_new_connection_without_an_answer_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
-    """A server that cuts fresh connections is not asked twice."""
-    upstream.play(lambda peer: (peer.request(), None)[1])
-    with pytest.raises(ConnectFailed):
-        ask(connect())
-    assert 1 == upstream.connections
-
-
-def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
-    """Once a byte has come, the server has worked on the request."""
-
-    def script(peer: Peer) -> None:
-        peer.request()
-        peer.send(EMPTY)
-        peer.request()
-        peer.send(b"HTTP/1.1 200 OK\r\nX-Ver")
-        peer.reset()
-
-    upstream.play(script, always(EMPTY))
-    client = connect()
-    ask(client)
-    with pytest.raises(ConnectFailed):
-        ask(client)
-    assert 1 == upstream.connections
-
-
-def test_bytes_after_an_answer_spoil_only_their_connection(upstream: Upstream, connect: MakeClient) -> None:
-    """What a server sends unasked is not taken for the next answer."""
-    upstream.play(always(EMPTY + http_answer(500, {})), always(EMPTY))
-    client = connect()
-    ask(client)
-    ask(client)
-    assert 2 == len(upstream.heard)
-
-
-def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Upstream, connect: MakeClient) -> None:
-    """Three workers hold three connections; the end of the burst closes them at once, the next poll opens anew."""
-    upstream.play(always(EMPTY))
-    client = connect()
-    meet = threading.Barrier(3)
-
-    def work() -> None:
-        for _ in range(5):
-            meet.wait(5)
-            ask(client)
-
-    with ThreadPoolExecutor(3) as pool:
-        for done in [pool.submit(work) for _ in range(3)]:
-            done.result()
-        assert 3 == upstream.connections
-        client.close_connections()
-        for _ in range(3):
-            assert upstream.closed.acquire(timeout=5)
-        pool.submit(ask, client).result()
-    assert 4 == upstream.connections
-
-
-def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connect: MakeClient) -> None:
-    """The request that is being answered ends well; its connection is closed afterwards."""
-    asked, go = threading.Event(), threading.Event()
-
-    def script(peer: Peer) -> None:
-        peer.request()
-        asked.set()
-        go.wait(5)
-        peer.send(EMPTY)
-        peer.request()
-
-    upstream.play(script)
-    client = connect()
-    with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(client.indexing_status, DATASET, BATCH)
-        assert asked.wait(5)
-        client.close_connections()
-        go.set()
-        assert [] == under_way.result().value
-        assert upstream.closed.acquire(timeout=5)
-
-
-def test_closing_at_any_moment_harms_no_request(upstream: Upstream, connect: MakeClient) -> None:
-    """Connections are closed again and again while two workers ask: all requests succeed."""
-    upstream.play(always(EMPTY))
-    client = connect()
-
-    def work() -> list[object]:
-        return [client.indexing_status(DATASET, BATCH).value for _ in range(100)]
-
-    with ThreadPoolExecutor(2) as pool:
-        workers = [pool.submit(work) for _ in range(2)]
-        while not all(worker.done() for worker in workers):
-            client.close_connections()
-    assert [[[]] * 100] * 2 == [worker.result() for worker in workers]
-
-
-def test_requests_wait_for_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """Two a second: the second request waits half a second, and the observer is told."""
-    upstream.play(always(EMPTY))
-    clock = ManualClock()
-    client = connect(clock=clock, requests_per_second=2)
-    for _ in range(3):
-        ask(client)
-    assert pytest.approx([0.5, 0.5]) == notes.waited
-    assert pytest.approx(1.0) == clock.monotonic()
-    assert pytest.approx([0, 0, 0]) == notes.seconds
-
-
-def test_a_repeat_is_paid_for_by_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """A request on a connection that was closed has gone out: the next one has to wait like any other."""
-    upstream.play(close_at_request, always(EMPTY))
-    client = connect(clock=ManualClock(), requests_per_second=2)
-    ask(client)
-    ask(client)
-    assert pytest.approx([0.5, 0.5]) == notes.waited
-
-
-def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """A worker that waits for its slot leaves within moments of the stop, without sending."""
-    upstream.play(always(EMPTY))
-    stop, waiting = threading.Event(), threading.Event()
-
-    class Watched(SystemClock):
-        def wait(self, event: threading.Event, seconds: float) -> bool:
-            waiting.set()
-            return super().wait(event, seconds)
-
-    client = connect(clock=Watched(), stop=stop, requests_per_second=0.01)
-    ask(client)
-    with ThreadPoolExecutor(1) as pool:
-        worker = pool.submit(ask, client)
-        assert waiting.wait(5)
-        stop.set()
-        with pytest.raises(Stopped):
-            worker.result(timeout=5)
-    assert 1 == len(upstream.heard)
-    assert 5 > notes.waited[0]
-
-
-def test_nothing_is_sent_after_the_stop(upstream: Upstream, connect: MakeClient) -> None:
-    """Also when the budget has a free slot. Stopped is no failure of the server."""
-    upstream.play(always(EMPTY))
-    client = connect()
-    client.stop.set()
-    with pytest.raises(Stopped) as caught:
-        ask(client)
-    assert not isinstance(caught.value, DifyError)
-    assert [] == upstream.heard
 
 
 def test_a_bad_key_sends_nothing(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:

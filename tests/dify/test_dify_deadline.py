@@ -1,23 +1,19 @@
-"""One deadline over everything, with real sockets, and TLS."""
+"""One deadline over everything, with real sockets."""
 
 from __future__ import annotations
 
-import shutil
 import socket
-import ssl
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.dify import ConnectFailed, TimedOut, TLSFailed
-from exporter.dify.connection import Deadline
-from exporter.dify.session import environment
+from exporter.dify import ConnectFailed, TimedOut
+from exporter.dify.connection import Deadline, _DeadlineReader
 from tests.dify.conftest import BATCH, DATASET, MakeClient, Notes, Peer, Upstream, always, http_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from exporter.dify import Client
@@ -204,118 +200,6 @@ def test_what_is_left_of_a_deadline_never_grows_and_never_is_negative() -> None:
     assert 5 >= ahead.connect_timeout >= ahead.clone().read_timeout > 4
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificate and key for 127.0.0.1 in one file; its own authority."""
-    file = tmp_path_factory.mktemp("tls") / "server.pem"
-    openssl = shutil.which("openssl")
-    assert openssl, "these tests make a certificate with openssl"
-    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = [openssl, "req", "-x509", *options, *names, "-keyout", str(file)]
-    certificate = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    file.write_text(file.read_text() + certificate)
-    return file
-
-
-@pytest.fixture
-def secure(certificate: Path) -> Iterator[Upstream]:
-    """A server with TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server = Upstream(context)
-    yield server
-    server.stop()
-
-
-def test_ca_file_is_trusted_and_read_once(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
-    """A server of an own authority is reached; one connection serves all requests."""
-    secure.play(always(EMPTY))
-    client = connect(f"https://{secure.address}/v1", ca_file=certificate)
-    assert [[], []] == [ask(client), ask(client)]
-    assert 1 == secure.connections
-
-
-def test_an_unknown_authority_is_tls(secure: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """Certificates are verified unless ca_file says how; the message names the setting."""
-    secure.play(always(EMPTY))
-    with pytest.raises(TLSFailed, match=r"certificate not accepted: self-signed certificate.*ca_file"):
-        ask(connect(f"https://{secure.address}/v1"))
-    assert [("main", "indexing_status", "tls")] == notes.requests
-    assert [] == secure.heard
-
-
-def test_a_certificate_of_another_name_is_tls(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
-    """The name in the URL has to be in the certificate."""
-    secure.play(always(EMPTY))
-    port = secure.address.split(":")[1]
-    with pytest.raises(TLSFailed, match=r"certificate not accepted: Hostname mismatch"):
-        ask(connect(f"https://localhost:{port}/v1", ca_file=certificate))
-
-
-def test_ca_file_wins_over_the_environment(
-    secure: Upstream, certificate: Path, connect: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """REQUESTS_CA_BUNDLE is obeyed without ca_file, and loses against it."""
-    secure.play(always(EMPTY))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    assert [] == ask(connect(f"https://{secure.address}/v1"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
-    assert [] == ask(connect(f"https://{secure.address}/v1", ca_file=certificate))
-    assert str(tmp_path / "missing.pem") == environment("https://127.0.0.1/", None).authorities
-
-
-def test_authorities_may_be_a_directory_or_come_later(
-    secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
-) -> None:
-    """A missing or broken file is an error of kind tls that heals when the file is there."""
-    secure.play(always(EMPTY))
-    file = tmp_path / "ca.pem"
-    client = connect(f"https://{secure.address}/v1", ca_file=file)
-    with pytest.raises(TLSFailed, match=r"cannot read the certificate authorities in .*: No such file"):
-        ask(client)
-    file.write_text("rubbish")
-    with pytest.raises(TLSFailed, match="cannot read the certificate authorities"):
-        ask(client)
-    shutil.copy(certificate, file)
-    assert [] == ask(client)
-    with pytest.raises(TLSFailed, match="certificate not accepted"):
-        ask(connect(f"https://{secure.address}/v1", ca_file=tmp_path))
-
-
-def test_a_replaced_authority_is_noticed_after_a_failure(
-    secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
-) -> None:
-    """Authorities are loaded once, and again after TLS failed: a renewed file needs no restart."""
-    secure.play(always(EMPTY))
-    file = tmp_path / "ca.pem"
-    shutil.copy(environment("https://127.0.0.1/", None).authorities, file)
-    client = connect(f"https://{secure.address}/v1", ca_file=file)
-    with pytest.raises(TLSFailed):
-        ask(client)
-    shutil.copy(certificate, file)
-    assert [] == ask(client)
-
-
-def test_https_to_a_server_without_tls_is_tls(upstream: Upstream, connect: MakeClient) -> None:
-    """The message asks whether the server speaks https at all."""
-
-    def script(peer: Peer) -> None:
-        peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        peer.silence()
-
-    upstream.play(script)
-    with pytest.raises(TLSFailed, match="does the server speak https"):
-        ask(connect(f"https://{upstream.address}/v1"))
-
-
-def test_a_connection_cut_in_the_handshake_is_connect(upstream: Upstream, connect: MakeClient) -> None:
-    """Nothing was said about certificates."""
-    upstream.play(lambda _: None)
-    with pytest.raises(ConnectFailed):
-        ask(connect(f"https://{upstream.address}/v1"))
-
-
 def drip_handshake(peer: Peer) -> None:
     """The beginning of a TLS record, byte by byte."""
     peer.drip(b"\x16\x03\x03\x40\x00\x02" + b"\0" * 1000)
@@ -339,21 +223,11 @@ def test_the_deadline_holds_over_tls(
     assert_ends_in_time(connect(f"https://{secure.address}/v1", ca_file=certificate, timeout=TIMEOUT), notes)
 
 
-def test_a_used_tls_connection_that_was_closed_is_replaced(
-    secure: Upstream, certificate: Path, connect: MakeClient
-) -> None:
-    """The repeat on a new connection works over TLS, with and without good-bye."""
-
-    def script(peer: Peer) -> None:
-        peer.request()
-        peer.send(EMPTY)
-        peer.request()
-
-    def cut(peer: Peer) -> None:
-        script(peer)
-        peer.reset()
-
-    secure.play(script, cut, always(EMPTY))
-    client = connect(f"https://{secure.address}/v1", ca_file=certificate)
-    assert [[], [], []] == [ask(client) for _ in range(3)]
-    assert 3 == secure.connections
+def test_no_byte_is_read_after_the_deadline() -> None:
+    """Also when bytes are ready: a server that always has some more would never be cut off."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"HTTP/1.1 200 OK")
+        ours.settimeout(1e-6)
+        with pytest.raises(TimeoutError), ours.makefile("rb", buffering=0) as raw:
+            _DeadlineReader(raw, ours).readinto(bytearray(9))

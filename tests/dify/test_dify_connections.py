@@ -1,0 +1,259 @@
+"""The client's connections, its waiting for the budget and its end."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from urllib3.connection import HTTPConnection
+
+from exporter.clock import ManualClock, SystemClock
+from exporter.dify import (
+    ConnectFailed,
+    DifyError,
+    Stopped,
+    TimedOut,
+)
+from exporter.dify.connection import StaleConnection, _Connection
+from exporter.dify.unreachable import unreachable
+from tests.dify.conftest import (
+    BATCH,
+    DATASET,
+    MakeClient,
+    Notes,
+    Peer,
+    Upstream,
+    always,
+    http_answer,
+    once,
+)
+
+if TYPE_CHECKING:
+    from exporter.dify import Client
+
+EMPTY = http_answer(200, {"data": []})
+
+
+def ask(client: Client) -> None:
+    """One request."""
+    client.indexing_status(DATASET, BATCH)
+
+
+def close_at_request(peer: Peer) -> None:
+    """Answer one request, then close when the next one comes."""
+    peer.request()
+    peer.send(EMPTY)
+    peer.request()
+
+
+def reset_at_request(peer: Peer) -> None:
+    """The same, without good-bye."""
+    close_at_request(peer)
+    peer.reset()
+
+
+@pytest.mark.parametrize("script", [close_at_request, reset_at_request, once(EMPTY)])
+def test_a_connection_that_the_server_just_closed_is_replaced_once(
+    script: object, upstream: Upstream, connect: MakeClient, notes: Notes
+) -> None:
+    """A server closes idle connections; the request goes out again on a new one, and counts once."""
+    upstream.play(script, always(EMPTY))  # type: ignore[arg-type]
+    client = connect()
+    ask(client)
+    ask(client)
+    assert 2 == upstream.connections
+    assert [("main", "indexing_status", "200")] * 2 == notes.requests
+
+
+def test_a_second_closed_connection_is_an_error(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """One repeat, no more: the new connection that is closed without an answer is a failure."""
+    upstream.play(close_at_request, lambda peer: (peer.request(), None)[1])
+    client = connect()
+    ask(client)
+    with pytest.raises(ConnectFailed):
+        ask(client)
+    assert 2 == upstream.connections
+    assert ["200", "connect"] == [code for _, _, code in notes.requests]
+
+
+def test_a_new_connection_without_an_answer_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
+    """A server that cuts fresh connections is not asked twice."""
+    upstream.play(lambda peer: (peer.request(), None)[1])
+    with pytest.raises(ConnectFailed):
+        ask(connect())
+    assert 1 == upstream.connections
+
+
+def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
+    """Once a byte has come, the server has worked on the request."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(EMPTY)
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nX-Ver")
+        peer.reset()
+
+    upstream.play(script, always(EMPTY))
+    client = connect()
+    ask(client)
+    with pytest.raises(ConnectFailed):
+        ask(client)
+    assert 1 == upstream.connections
+
+
+def test_bytes_after_an_answer_spoil_only_their_connection(upstream: Upstream, connect: MakeClient) -> None:
+    """What a server sends unasked is not taken for the next answer."""
+    upstream.play(always(EMPTY + http_answer(500, {})), always(EMPTY))
+    client = connect()
+    ask(client)
+    ask(client)
+    assert 2 == len(upstream.heard)
+
+
+def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Upstream, connect: MakeClient) -> None:
+    """Three workers hold three connections; the end of the burst closes them at once, the next poll opens anew."""
+    upstream.play(always(EMPTY))
+    client = connect()
+    meet = threading.Barrier(3)
+
+    def work() -> None:
+        for _ in range(5):
+            meet.wait(5)
+            ask(client)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(work) for _ in range(3)]:
+            done.result()
+        assert 3 == upstream.connections
+        client.close_connections()
+        for _ in range(3):
+            assert upstream.closed.acquire(timeout=5)
+        pool.submit(ask, client).result()
+    assert 4 == upstream.connections
+
+
+def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connect: MakeClient) -> None:
+    """The request that is being answered ends well; its connection is closed afterwards."""
+    asked, go = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        asked.set()
+        go.wait(5)
+        peer.send(EMPTY)
+        peer.request()
+
+    upstream.play(script)
+    client = connect()
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(client.indexing_status, DATASET, BATCH)
+        assert asked.wait(5)
+        client.close_connections()
+        go.set()
+        assert [] == under_way.result().value
+        assert upstream.closed.acquire(timeout=5)
+
+
+def test_closing_at_any_moment_harms_no_request(upstream: Upstream, connect: MakeClient) -> None:
+    """Connections are closed again and again while two workers ask: all requests succeed."""
+    upstream.play(always(EMPTY))
+    client = connect()
+
+    def work() -> list[object]:
+        return [client.indexing_status(DATASET, BATCH).value for _ in range(50)]
+
+    with ThreadPoolExecutor(2) as pool:
+        workers = [pool.submit(work) for _ in range(2)]
+        while not all(worker.done() for worker in workers):
+            client.close_connections()
+    assert [[[]] * 50] * 2 == [worker.result() for worker in workers]
+
+
+def test_requests_wait_for_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """Two a second: the second request waits half a second, and the observer is told."""
+    upstream.play(always(EMPTY))
+    clock = ManualClock()
+    client = connect(clock=clock, requests_per_second=2)
+    for _ in range(3):
+        ask(client)
+    assert pytest.approx([0.5, 0.5]) == notes.waited
+    assert pytest.approx(1.0) == clock.monotonic()
+    assert pytest.approx([0, 0, 0]) == notes.seconds
+
+
+def test_a_repeat_is_paid_for_by_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """A request on a connection that was closed has gone out: the next one has to wait like any other."""
+    upstream.play(close_at_request, always(EMPTY))
+    client = connect(clock=ManualClock(), requests_per_second=2)
+    ask(client)
+    ask(client)
+    assert pytest.approx([0.5, 0.5]) == notes.waited
+
+
+def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """A worker that waits for its slot leaves within moments of the stop, without sending."""
+    upstream.play(always(EMPTY))
+    stop, waiting = threading.Event(), threading.Event()
+
+    class Watched(SystemClock):
+        def wait(self, event: threading.Event, seconds: float) -> bool:
+            waiting.set()
+            return super().wait(event, seconds)
+
+    client = connect(clock=Watched(), stop=stop, requests_per_second=0.01)
+    ask(client)
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(ask, client)
+        assert waiting.wait(5)
+        stop.set()
+        with pytest.raises(Stopped):
+            worker.result(timeout=5)
+    assert 1 == len(upstream.heard)
+    assert 5 > notes.waited[0]
+
+
+def test_nothing_is_sent_after_the_stop(upstream: Upstream, connect: MakeClient) -> None:
+    """Also when the budget has a free slot. Stopped is no failure of the server."""
+    upstream.play(always(EMPTY))
+    client = connect()
+    client.stop.set()
+    with pytest.raises(Stopped) as caught:
+        ask(client)
+    assert not isinstance(caught.value, DifyError)
+    assert [] == upstream.heard
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
+    served: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSL may notice the server's good-bye when it writes; on a new connection that is a failure."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
+
+    monkeypatch.setattr(HTTPConnection, "request", broken)
+    connection = _Connection("127.0.0.1")
+    connection._served = served
+    with pytest.raises(StaleConnection if served else ssl.SSLEOFError):
+        connection.request("GET", "/")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), ConnectFailed, "dify:80: connection cut"),
+        (TimeoutError(110, "Connection timed out"), TimedOut, "dify:80: no complete answer within 10 s"),
+        (OSError(113, "No route to host"), ConnectFailed, "dify:80: No route to host"),
+        (UnicodeError("label too long"), ConnectFailed, r"dify:80: url cannot be used \(UnicodeError\)"),
+        (StaleConnection(), ConnectFailed, "dify:80: connection cut"),
+    ],
+)
+def test_exceptions_of_the_libraries_have_their_leaf(error: Exception, kind: type[DifyError], said: str) -> None:
+    """What cannot be provoked on loopback is told apart all the same."""
+    with pytest.raises(kind, match=said):
+        raise unreachable("dify:80", error, 10.0)

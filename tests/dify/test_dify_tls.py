@@ -1,0 +1,132 @@
+"""TLS: whom the client trusts."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.dify import ConnectFailed, TLSFailed
+from exporter.dify.session import environment
+from tests.dify.conftest import BATCH, DATASET, MakeClient, Notes, Peer, Upstream, always, http_answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exporter.dify import Client
+
+EMPTY = http_answer(200, {"data": []})
+
+
+def ask(client: Client) -> object:
+    """One request."""
+    return client.indexing_status(DATASET, BATCH).value
+
+
+def test_ca_file_is_trusted_and_read_once(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
+    """A server of an own authority is reached; one connection serves all requests."""
+    secure.play(always(EMPTY))
+    client = connect(f"https://{secure.address}/v1", ca_file=certificate)
+    assert [[], []] == [ask(client), ask(client)]
+    assert 1 == secure.connections
+
+
+def test_an_unknown_authority_is_tls(secure: Upstream, connect: MakeClient, notes: Notes) -> None:
+    """Certificates are verified unless ca_file says how; the message names the setting."""
+    secure.play(always(EMPTY))
+    with pytest.raises(TLSFailed, match=r"certificate not accepted: self-signed certificate.*ca_file"):
+        ask(connect(f"https://{secure.address}/v1"))
+    assert [("main", "indexing_status", "tls")] == notes.requests
+    assert [] == secure.heard
+
+
+def test_a_certificate_of_another_name_is_tls(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
+    """The name in the URL has to be in the certificate."""
+    secure.play(always(EMPTY))
+    port = secure.address.split(":")[1]
+    with pytest.raises(TLSFailed, match=r"certificate not accepted: Hostname mismatch"):
+        ask(connect(f"https://localhost:{port}/v1", ca_file=certificate))
+
+
+def test_ca_file_wins_over_the_environment(
+    secure: Upstream, certificate: Path, connect: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """REQUESTS_CA_BUNDLE is obeyed without ca_file, and loses against it."""
+    secure.play(always(EMPTY))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert [] == ask(connect(f"https://{secure.address}/v1"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    assert [] == ask(connect(f"https://{secure.address}/v1", ca_file=certificate))
+    assert str(tmp_path / "missing.pem") == environment("https://127.0.0.1/", None).authorities
+
+
+def test_authorities_may_be_a_directory_or_come_later(
+    secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
+) -> None:
+    """A missing or broken file is an error of kind tls that heals when the file is there."""
+    secure.play(always(EMPTY))
+    file = tmp_path / "ca.pem"
+    client = connect(f"https://{secure.address}/v1", ca_file=file)
+    with pytest.raises(TLSFailed, match=r"cannot read the certificate authorities in .*: No such file"):
+        ask(client)
+    file.write_text("rubbish")
+    with pytest.raises(TLSFailed, match="cannot read the certificate authorities"):
+        ask(client)
+    shutil.copy(certificate, file)
+    assert [] == ask(client)
+    with pytest.raises(TLSFailed, match="certificate not accepted"):
+        ask(connect(f"https://{secure.address}/v1", ca_file=tmp_path))
+
+
+def test_a_replaced_authority_is_noticed_after_a_failure(
+    secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
+) -> None:
+    """Authorities are loaded once, and again after TLS failed: a renewed file needs no restart."""
+    secure.play(always(EMPTY))
+    file = tmp_path / "ca.pem"
+    shutil.copy(environment("https://127.0.0.1/", None).authorities, file)
+    client = connect(f"https://{secure.address}/v1", ca_file=file)
+    with pytest.raises(TLSFailed):
+        ask(client)
+    shutil.copy(certificate, file)
+    assert [] == ask(client)
+
+
+def test_https_to_a_server_without_tls_is_tls(upstream: Upstream, connect: MakeClient) -> None:
+    """The message asks whether the server speaks https at all."""
+
+    def script(peer: Peer) -> None:
+        peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        peer.silence()
+
+    upstream.play(script)
+    with pytest.raises(TLSFailed, match="does the server speak https"):
+        ask(connect(f"https://{upstream.address}/v1"))
+
+
+def test_a_connection_cut_in_the_handshake_is_connect(upstream: Upstream, connect: MakeClient) -> None:
+    """Nothing was said about certificates."""
+    upstream.play(lambda _: None)
+    with pytest.raises(ConnectFailed):
+        ask(connect(f"https://{upstream.address}/v1"))
+
+
+def test_a_used_tls_connection_that_was_closed_is_replaced(
+    secure: Upstream, certificate: Path, connect: MakeClient
+) -> None:
+    """The repeat on a new connection works over TLS, with and without good-bye."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(EMPTY)
+        peer.request()
+
+    def cut(peer: Peer) -> None:
+        script(peer)
+        peer.reset()
+
+    secure.play(script, cut, always(EMPTY))
+    client = connect(f"https://{secure.address}/v1", ca_file=certificate)
+    assert [[], [], []] == [ask(client) for _ in range(3)]
+    assert 3 == secure.connections
