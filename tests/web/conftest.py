@@ -59,12 +59,16 @@ def _uneven(data: bytes, size: int) -> Iterator[bytes]:
 
 @dataclass
 class FakeSource:
-    """Gives pages and remembers what was asked. ``gate``: a page is made only when it is open."""
+    """Gives pages and remembers what was asked.
+
+    ``gate``: a page is made only when it is open. ``linger``: seconds that one takes.
+    """
 
     text: bytes = TEXT
     formats: list[Format] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
     most_at_once: int = 0
+    linger: float = 0.0
     error: Exception | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
@@ -83,6 +87,7 @@ class FakeSource:
             self.threads.add(threading.current_thread().name)
             self.entered.set()
             assert self.gate.wait(10)
+            threading.Event().wait(self.linger)
             if self.error:
                 raise self.error
             return FakePage(self.text)
