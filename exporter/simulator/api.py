@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from exporter.simulator import answers, faults
+from exporter.simulator import answers, faults, segments
 from exporter.simulator.faults import HTML, JSON, Faults, Response
 
 if TYPE_CHECKING:
@@ -184,13 +184,11 @@ class Api:
         document = self._find(ids)
         page, limit = _number(query, "page", 1, strict=False), _number(query, "limit", _PAGE, strict=False)
         row = document.row_now(now)
-        rest = "indexing" if row.status == "completed" else "waiting"
-        counts = {"re_segment": row.outdated, "completed": row.completed, rest: row.total - row.completed}
         wanted = query.get("status")
-        chosen = [(name, count) for name, count in counts.items() if wanted is None or name in wanted]
+        chosen = [(name, count) for name, count in segments.by_status(row).items() if wanted is None or name in wanted]
         total = sum(count for _, count in chosen)
         data = [
-            answers.segment(document, row, number + 1, _nth(chosen, number), self._zone)
+            segments.segment(document, row, number + 1, _nth(chosen, number), self._zone)
             for number in _page(range(total), page, limit)
         ]
         return _listing(data, total, page, limit) | {"doc_form": answers.form(document)}
