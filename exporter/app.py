@@ -117,6 +117,7 @@ class App:
             server.url,
             listener=self.exposition,
             unknown=lambda field: self.own.unknown_value(server.name, field),
+            clock=self._clock,
         )
         poller = Poller(
             server.name,

@@ -79,8 +79,30 @@ class Detail(Struct, frozen=True, gc=False):
     rule: ProcessRule | None = None
 
 
+class Attempt(Struct, frozen=True, gc=False):
+    """One run of indexing. ``ended``: how the attempt before it ended, or stood at first sight: its times are stale.
+
+    ``counted``: the document is at rest at that very end, which has been counted. ``first``: seen from its beginning.
+    """
+
+    ended: Progress | None = None
+    counted: bool = False
+    first: bool = False
+
+
+class Milestone(Struct, frozen=True, gc=False):
+    """How much of a batch was done at a monotonic second: segments completed, documents finished."""
+
+    monotonic: float
+    segments: Number
+    documents: int
+
+
 class Document(Struct, frozen=True, gc=False):
-    """A document. ``batch`` is "" when not known."""
+    """A document. ``batch`` is "" when not known.
+
+    ``last_progress`` (Unix seconds) and ``moved`` (monotonic seconds): when it last moved.
+    """
 
     server: str
     dataset_id: str
@@ -88,10 +110,18 @@ class Document(Struct, frozen=True, gc=False):
     batch: str
     progress: Progress
     detail: Detail | None = None
+    last_progress: float = 0.0
+    moved: float = 0.0
+    stalled: bool = False
+    attempt: Attempt = Attempt()
 
 
 class Batch(Struct, frozen=True, gc=False):
-    """A batch and the sums over its documents. ``counts`` goes by ``STATUSES``."""
+    """A batch and the sums over its documents. ``counts`` goes by ``STATUSES``.
+
+    ``last_progress`` (Unix seconds) and ``moved`` (monotonic seconds): when anything of it last moved. ``eta``: Unix
+    seconds, None when there is no pace.
+    """
 
     server: str
     dataset_id: str
@@ -100,6 +130,11 @@ class Batch(Struct, frozen=True, gc=False):
     counts: tuple[int, ...]
     segments: Number | None = None
     completed_segments: Number | None = None
+    last_progress: float = 0.0
+    moved: float = 0.0
+    stalled: bool = False
+    eta: float | None = None
+    trail: tuple[Milestone, ...] = ()
 
 
 class TargetStatus(Struct, frozen=True, gc=False):
@@ -114,6 +149,23 @@ class TargetStatus(Struct, frozen=True, gc=False):
     interval: float | None = None
 
 
+class Distribution(Struct, frozen=True, gc=False):
+    """Observations by bucket (not cumulative; the last one is +Inf) and their sum."""
+
+    counts: tuple[int, ...]
+    total: float = 0.0
+
+
+class Activity(Struct, frozen=True, gc=False):
+    """What was seen to happen in a knowledge base, counted. ``finished`` by status and reason, ``phases`` by phase."""
+
+    server: str
+    dataset_id: str
+    finished: tuple[tuple[tuple[str, str], int], ...] = ()
+    restarted: int = 0
+    phases: tuple[tuple[str, Distribution], ...] = ()
+
+
 class ServerStatus(Struct, frozen=True, gc=False):
     """A server. ``up``: the last request was answered with accepted credentials; None before the first one."""
 
@@ -123,7 +175,7 @@ class ServerStatus(Struct, frozen=True, gc=False):
     up: bool | None = None
 
 
-Tracked = Document | Batch | TargetStatus | ServerStatus
+Tracked = Document | Batch | Activity | TargetStatus | ServerStatus
 """Whatever has series."""
 
 Change = tuple[Tracked | None, Tracked | None]
@@ -139,11 +191,15 @@ class Listener(Protocol):
 
 
 class ServerSchedule(Struct, frozen=True, gc=False):
-    """A server's schedule at one instant: how late the most overdue poll is (seconds), targets by kind and state."""
+    """A server's schedule at one instant: how late the most overdue poll is (seconds), targets by kind and state.
+
+    ``clock_offset``: seconds by which the API's times are ahead of the exporter's clock; None when not known.
+    """
 
     server: str
     lag: float
     targets: dict[tuple[Kind, TargetState], int]
+    clock_offset: float | None = None
 
 
 class PollObserver(Protocol):

@@ -14,8 +14,8 @@ import structlog
 from exporter.dify import DifyError, NotFound, Stopped
 from exporter.tracking.breaker import Breaker
 from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone
-from exporter.tracking.model import STATUSES, ServerSchedule
-from exporter.tracking.reading import FINISHED
+from exporter.tracking.journal import Journal
+from exporter.tracking.model import ServerSchedule
 from exporter.tracking.schedule import Schedule, next_due
 from exporter.tracking.targets import Target
 
@@ -63,6 +63,7 @@ class Poller:
         self._unpolled: set[Target] = set()
         self._problems: dict[Target, str] = {}
         self._trouble: str | None = None
+        self._journal = Journal(name, store)
 
     def watch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` from now on."""
@@ -115,7 +116,8 @@ class Poller:
                 if target.kind != "detail":
                     key = (target.metric_kind, pace.state)
                     targets[key] = targets.get(key, 0) + 1
-        return ServerSchedule(self.name, self.schedule.lag(self._clock.monotonic()), targets)
+        lag = self.schedule.lag(self._clock.monotonic())
+        return ServerSchedule(self.name, lag, targets, self.store.offset.seconds)
 
     def _poll(self, target: Target, due: float) -> None:
         """Ask for one target, whatever comes of it, and put it back into the schedule."""
@@ -159,38 +161,38 @@ class Poller:
                 self._paces[target] = pace
         self.schedule.done(target, due)
 
-    def _ask(self, target: Target) -> Applied | None:
-        """Ask the server and hand the answer to the store. None: the same answer as last time, byte for byte."""
+    def _ask(self, target: Target) -> Applied:
+        """Ask the server and hand the answer to the store; one that is the last again, byte for byte, is not read."""
         known = self._digests.get(target)
         dataset_id = target.dataset_id
-        applied = None
         if target.kind == "batch":
             status = self._client.indexing_status(dataset_id, target.id, known=known)
-            if status.value is not None:
-                applied = self.store.apply_batch(dataset_id, target.id, status.value)
+            if status.value is None:
+                return self.store.confirm_batch(dataset_id, target.id)
+            applied = self.store.apply_batch(dataset_id, target.id, status.value)
             self._digests[target] = status.digest
         else:
             detail = self._client.document(dataset_id, target.id, known=known)
-            if detail.value is not None:
-                applied = self.store.apply_detail(dataset_id, detail.value, document_id=target.id)
+            if detail.value is None:
+                return self.store.confirm_document(dataset_id, target.id)
+            applied = self.store.apply_detail(dataset_id, detail.value, document_id=target.id)
             self._digests[target] = detail.digest
         return applied
 
-    def _answered(self, target: Target, pace: Cadence, applied: Applied | None) -> Cadence | None:
+    def _answered(self, target: Target, pace: Cadence, applied: Applied) -> Cadence | None:
         """Note an answer. The pace from now on, None: no further poll."""
         self._breaker.answered(target)
         self._problems.pop(target, None)
         self._server_says(accepted=True, trouble=None)
         if pace.state in ("failing", "gone"):
             _log.info("target answers again", failures=pace.failures, **self._words(target))
-        moved, settled = (applied.moved, applied.settled) if applied else (False, self._is_settled(target))
-        if applied:
-            now = self._clock.monotonic()
-            for dataset_id, document_id in applied.details:
-                self.schedule.put(Target("detail", dataset_id, document_id), now)
+        self._journal.tell(applied)
+        now = self._clock.monotonic()
+        for dataset_id, document_id in applied.details:
+            self.schedule.put(Target("detail", dataset_id, document_id), now)
         if target.kind == "detail":
-            return None if settled else Cadence(self._polling.detail_interval)
-        pace = after_answer(pace, self._polling, moved=moved, settled=settled)
+            return None if applied.settled else Cadence(self._polling.detail_interval)
+        pace = after_answer(pace, self._polling, moved=applied.moved, settled=applied.settled)
         self.store.set_target(target, success=True, now=self._clock.time(), interval=pace.interval)
         return pace
 
@@ -227,15 +229,6 @@ class Poller:
             self.store.forget_batch(target.dataset_id, target.id)
         elif target.kind == "document":
             self.store.forget_document(target.dataset_id, target.id)
-
-    def _is_settled(self, target: Target) -> bool:
-        if target.kind == "batch":
-            batch = self.store.batch(target.dataset_id, target.id)
-            return batch is not None and all(
-                not count or status in FINISHED for status, count in zip(STATUSES, batch.counts, strict=True)
-            )
-        document = self.store.document(target.dataset_id, target.id)
-        return document is None or document.progress.status in FINISHED
 
     def _server_says(self, *, accepted: bool | None, trouble: str | None) -> None:
         """Note what the last request said of the server as a whole; a line in the log when that changes."""

@@ -10,17 +10,34 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from exporter.tracking.activity import count_finished, count_restarted, no_activity
 from exporter.tracking.model import Document, ServerStatus, TargetStatus
+from exporter.tracking.offset import ClockOffset
+from exporter.tracking.progress import Finished, Now, Restarted, Stall, advance, gather, judge, same
 from exporter.tracking.reading import FINISHED, progress_of_detail, read_detail, read_item, sum_batch
+from exporter.tracking.reasons import PATTERNS, classify
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from exporter.clock import Clock
     from exporter.dify import DocumentDetail, IndexingItem
-    from exporter.tracking.model import Batch, Change, Listener, ProcessRule, Progress
+    from exporter.tracking.model import Activity, Batch, Change, Listener, ProcessRule
+    from exporter.tracking.progress import Event
+    from exporter.tracking.reasons import Pattern
 
 DocumentKey = tuple[str, str]
+
+DEFAULT_STALL = Stall()
+
+
+class Failure(NamedTuple):
+    """A document whose indexing has just failed. ``text``: as the API tells it; it may hold paths and prompts."""
+
+    document: Document
+    reason: str
+    text: str
 
 
 class Applied(NamedTuple):
@@ -29,14 +46,31 @@ class Applied(NamedTuple):
     moved: bool
     settled: bool
     details: tuple[DocumentKey, ...] = ()
+    events: tuple[Event, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
 
 class Store:
     """The objects of one server. Thread-safe; the listener is called under the lock: it sees changes in order."""
 
-    def __init__(self, server: str, url: str, *, listener: Listener, unknown: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        server: str,
+        url: str,
+        *,
+        listener: Listener,
+        unknown: Callable[[str], None],
+        clock: Clock,
+        stall: Stall = DEFAULT_STALL,
+        patterns: Sequence[Pattern] = PATTERNS,
+    ) -> None:
         """``unknown`` is called with the field's name for every value that is none of the known ones."""
         self._server = server
+        self.clock = clock
+        self._stall = stall
+        self._patterns = patterns
+        self.offset = ClockOffset()
+        self._activities: dict[str, Activity] = {}
         self._listener = listener
         self._unknown = unknown
         self._lock = threading.Lock()
@@ -81,6 +115,7 @@ class Store:
         with self._lock:
             changes: list[Change] = []
             for target in targets:
+                self._activity(target.dataset_id, changes)
                 if target not in self._targets:
                     status = TargetStatus(self._server, target.metric_kind, target.dataset_id, target.id)
                     self._targets[target] = status
@@ -121,71 +156,133 @@ class Store:
 
     def apply_batch(self, dataset_id: str, batch: str, items: list[IndexingItem]) -> Applied:
         """Take an answer of indexing-status."""
+        now = self._now()
         with self._lock:
             changes: list[Change] = []
             old = self._batches.get((dataset_id, batch))
-            left = set(old.documents) if old else set()
+            members = frozenset(old.documents) if old else frozenset()
+            left = set(members)
+            since = self._last_read(Target("batch", dataset_id, batch))
             losers: set[str] = set()
             details: list[DocumentKey] = []
             documents: dict[str, Document] = {}
+            events: list[Event] = []
             moved = old is None
             for item in items:
-                progress = read_item(item, self._unknown)
                 key = (dataset_id, item.id)
                 before = self._documents.get(key)
+                new = Document(
+                    self._server,
+                    dataset_id,
+                    item.id,
+                    batch,
+                    read_item(item, self._unknown),
+                    before.detail if before else None,
+                    stalled=before.stalled if before else False,
+                )
+                documents[item.id], happened = advance(before, new, now)
+                events += happened
+                if before is None or item.id not in members:
+                    moved = True
+                elif not same(before.progress, new.progress):
+                    moved = True
+                    if since is not None:
+                        self.offset.observe(before.progress, new.progress, since=since, now=now.wall)
                 left.discard(item.id)
-                if before is not None and before.batch == batch and before.progress == progress:
-                    documents[item.id] = before
-                    continue
-                moved = True
-                if before is None:
-                    after = Document(self._server, dataset_id, item.id, batch, progress)
-                else:
-                    after = replace(before, batch=batch, progress=progress)
-                    if before.batch not in (batch, ""):
-                        losers.add(before.batch)
-                if before is None or before.progress.status != progress.status:
+                if before is not None and before.batch not in (batch, ""):
+                    losers.add(before.batch)
+                if before is None or before.progress.status != new.progress.status:
                     details.append(key)
-                self._documents[key] = documents[item.id] = after
-                changes.append((before, after))
             for document_id in left:
                 moved = True
                 self._release(dataset_id, document_id, batch, changes)
+            summed, verdicts = gather(
+                old,
+                sum_batch(self._server, dataset_id, batch, documents.values()),
+                list(documents.values()),
+                moved=moved,
+                now=now,
+                stall=self._stall,
+            )
+            self._batches[dataset_id, batch] = summed
+            if summed != old:
+                changes.append((old, summed))
+            for document in documents.values():
+                judged, _ = judge(document, summed, now=now, stall=self._stall)
+                self._keep(judged, changes)
             for loser in losers:
                 self._resum(dataset_id, loser, changes)
-            new = sum_batch(self._server, dataset_id, batch, documents.values())
-            if new != old:
-                self._batches[dataset_id, batch] = new
-                changes.append((old, new))
+            failures = self._count(dataset_id, events, {item.id: item.error for item in items}, changes)
             if changes:
                 self._listener.changed(changes)
         settled = all(document.progress.status in FINISHED for document in documents.values())
-        return Applied(moved, settled, tuple(dict.fromkeys(details)))
+        return Applied(moved, settled, tuple(dict.fromkeys(details)), (*events, *verdicts), failures)
+
+    def confirm_batch(self, dataset_id: str, batch: str) -> Applied:
+        """Take an answer that is the last one again, byte for byte: nothing moved, which is what a stall is made of."""
+        now = self._now()
+        with self._lock:
+            old = self._batches.get((dataset_id, batch))
+            if old is None:
+                return Applied(moved=False, settled=True)
+            documents = [
+                found
+                for document_id in old.documents
+                if (found := self._documents.get((dataset_id, document_id))) and found.batch == batch
+            ]
+            new, verdicts = gather(old, old, documents, moved=False, now=now, stall=self._stall)
+            if new != old:
+                changes: list[Change] = [(old, new)]
+                self._batches[dataset_id, batch] = new
+                for document in documents:
+                    self._keep(judge(document, new, now=now, stall=self._stall)[0], changes)
+                self._listener.changed(changes)
+        settled = all(found.progress.status in FINISHED for found in documents)
+        return Applied(moved=False, settled=settled, events=verdicts)
 
     def apply_detail(self, dataset_id: str, answer: DocumentDetail, *, document_id: str) -> Applied:
         """Take the detail of a document. Its progress counts only while no batch tells more."""
+        now = self._now()
         detail = read_detail(answer, self._unknown)
         with self._lock:
-            key = (dataset_id, document_id)
-            before = self._documents.get(key)
+            before = self._documents.get((dataset_id, document_id))
             if detail.rule is not None:
                 detail = replace(detail, rule=self._rules.setdefault(detail.rule, detail.rule))
-            progress: Progress | None
+            changes: list[Change] = []
             if before is not None and before.batch:
-                progress = before.progress
-            else:
-                progress = progress_of_detail(answer, self._unknown) or (before.progress if before else None)
+                self._keep(replace(before, detail=detail), changes)
+                if changes:
+                    self._listener.changed(changes)
+                return Applied(moved=False, settled=before.progress.status in FINISHED)
+            progress = progress_of_detail(answer, self._unknown) or (before.progress if before else None)
             if progress is None:
                 return Applied(moved=False, settled=False)
+            stalled = before.stalled if before else False
+            new = Document(self._server, dataset_id, document_id, "", progress, detail, stalled=stalled)
+            advanced, events = advance(before, new, now)
+            judged, verdicts = judge(advanced, None, now=now, stall=self._stall)
+            self._keep(judged, changes)
+            failures = self._count(dataset_id, events, {document_id: answer.error}, changes)
+            if changes:
+                self._listener.changed(changes)
+        moved = before is None or not same(before.progress, progress)
+        return Applied(moved, progress.status in FINISHED, (), (*events, *verdicts), failures)
+
+    def confirm_document(self, dataset_id: str, document_id: str) -> Applied:
+        """Take a detail that is the last one again, byte for byte."""
+        now = self._now()
+        with self._lock:
+            before = self._documents.get((dataset_id, document_id))
             if before is None:
-                after = Document(self._server, dataset_id, document_id, "", progress, detail)
-            else:
-                after = replace(before, progress=progress, detail=detail)
-            if after != before:
-                self._documents[key] = after
-                self._listener.changed([(before, after)])
-            moved = before is None or before.progress != progress
-        return Applied(moved, progress.status in FINISHED)
+                return Applied(moved=False, settled=True)
+            events: tuple[Event, ...] = ()
+            if not before.batch:
+                changes: list[Change] = []
+                judged, events = judge(before, None, now=now, stall=self._stall)
+                self._keep(judged, changes)
+                if changes:
+                    self._listener.changed(changes)
+        return Applied(moved=False, settled=before.progress.status in FINISHED, events=events)
 
     def forget_batch(self, dataset_id: str, batch: str) -> None:
         """The batch is gone, and with it every document that nothing else holds."""
@@ -219,6 +316,51 @@ class Store:
             del self._documents[key]
             changes.append((document, None))
 
+    def _now(self) -> Now:
+        return Now(self.clock.time(), self.clock.monotonic())
+
+    def _last_read(self, target: Target) -> float | None:
+        """When ``target`` was read last; None when its last poll failed."""
+        status = self._targets.get(target)
+        return status.last_success if status and status.success else None
+
+    def _activity(self, dataset_id: str, changes: list[Change]) -> Activity:
+        """What is counted of a knowledge base, from its first target on."""
+        activity = self._activities.get(dataset_id)
+        if activity is None:
+            activity = self._activities[dataset_id] = no_activity(self._server, dataset_id)
+            changes.append((None, activity))
+        return activity
+
+    def _keep(self, document: Document, changes: list[Change]) -> None:
+        """Put ``document`` in the place of what was known of it."""
+        key = (document.dataset_id, document.document_id)
+        before = self._documents.get(key)
+        if document != before:
+            self._documents[key] = document
+            changes.append((before, document))
+
+    def _count(
+        self, dataset_id: str, events: Iterable[Event], errors: Mapping[str, str | None], changes: list[Change]
+    ) -> tuple[Failure, ...]:
+        """Count what happened. Gives the documents that failed, with what the API says of them."""
+        old = activity = self._activity(dataset_id, changes)
+        failures = []
+        for event in events:
+            if isinstance(event, Finished):
+                status, reason = event.document.progress.status, ""
+                if status == "error":
+                    text = errors.get(event.document.document_id) or ""
+                    reason = classify(text, self._patterns)
+                    failures.append(Failure(event.document, reason, text))
+                activity = count_finished(activity, status, reason, event.phases)
+            elif isinstance(event, Restarted):
+                activity = count_restarted(activity)
+        if activity is not old:
+            self._activities[dataset_id] = activity
+            changes.append((old, activity))
+        return tuple(failures)
+
     def _pinned(self, dataset_id: str, document_id: str) -> bool:
         return Target("document", dataset_id, document_id) in self._targets
 
@@ -228,8 +370,8 @@ class Store:
         if old is None:
             return
         members = (self._documents.get((dataset_id, document_id)) for document_id in old.documents)
-        new = sum_batch(
-            self._server, dataset_id, batch, [member for member in members if member and member.batch == batch]
-        )
+        held = [member for member in members if member and member.batch == batch]
+        summed = sum_batch(self._server, dataset_id, batch, held)
+        new, _ = gather(old, summed, held, moved=True, now=self._now(), stall=self._stall)
         self._batches[dataset_id, batch] = new
         changes.append((old, new))

@@ -124,6 +124,7 @@ class Rig:
             "http://127.0.0.1:5001/v1",
             listener=self.listening,
             unknown=lambda field: self.observer.unknown_value("main", field),
+            clock=self.clock,
         )
         self.poller = Poller(
             "main",

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail
 from exporter.dify.wire import IndexingStatus
 from exporter.tracking import STATUSES, Batch, Document, Progress, ServerStatus, Store, Target, TargetStatus
@@ -23,7 +24,13 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 def new_store(listening: Listening) -> Store:
     """A store whose unknown values are counted in its listener's observer."""
     observer = CountingObserver()
-    store = Store("main", "http://x/v1", listener=listening, unknown=lambda f: observer.unknown_value("main", f))
+    store = Store(
+        "main",
+        "http://x/v1",
+        listener=listening,
+        unknown=lambda f: observer.unknown_value("main", f),
+        clock=ManualClock(),
+    )
     store.observer = observer  # type: ignore[attr-defined]
     return store
 

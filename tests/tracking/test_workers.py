@@ -44,7 +44,7 @@ class GatedClient(FakeClient):
 
 def pool(client: FakeClient, *, targets: int, size: int) -> tuple[Workers, Poller, threading.Event]:
     """Threads on a poller with so many unfinished batches, all due."""
-    store = Store("main", "http://x/v1", listener=Listening(), unknown=lambda _: None)
+    store = Store("main", "http://x/v1", listener=Listening(), unknown=lambda _: None, clock=SystemClock())
     poller = Poller("main", client, store, Polling(), observer=CountingObserver(), clock=SystemClock())
     for number in range(targets):
         client.batches[str(number)] = [item(str(number), "completed", 1, 1)]

@@ -1,0 +1,54 @@
+"""What is counted of a knowledge base: ends, restarts, and how long the phases took."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from exporter.tracking.model import Activity, Distribution
+from exporter.tracking.reasons import REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PHASES = ("queued", "parsing", "splitting", "indexing", "total")
+
+PHASE_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0)
+"""Upper bounds of the buckets, seconds: from a note to a book behind a slow embedding model."""
+
+_OUTCOMES = (("completed", ""), *(("error", reason) for reason in REASONS))
+_EMPTY = Distribution((0,) * (len(PHASE_BOUNDS) + 1))
+
+
+def no_activity(server: str, dataset_id: str) -> Activity:
+    """Everything at 0, so that the first event is an increase."""
+    return Activity(
+        server,
+        dataset_id,
+        tuple((outcome, 0) for outcome in _OUTCOMES),
+        0,
+        tuple((phase, _EMPTY) for phase in PHASES),
+    )
+
+
+def count_finished(activity: Activity, status: str, reason: str, phases: Iterable[tuple[str, float]] = ()) -> Activity:
+    """One more document has ended; ``phases`` in seconds."""
+    finished = dict(activity.finished)
+    finished[status, reason] = finished.get((status, reason), 0) + 1
+    spent = dict(activity.phases)
+    for phase, seconds in phases:
+        spent[phase] = _observe(spent.get(phase, _EMPTY), seconds)
+    return replace(activity, finished=tuple(finished.items()), phases=tuple(spent.items()))
+
+
+def count_restarted(activity: Activity) -> Activity:
+    """One more document has started again."""
+    return replace(activity, restarted=activity.restarted + 1)
+
+
+def _observe(distribution: Distribution, seconds: float) -> Distribution:
+    bucket = bisect_left(PHASE_BOUNDS, seconds)
+    counts = tuple(count + (position == bucket) for position, count in enumerate(distribution.counts))
+    return Distribution(counts, distribution.total + seconds)

@@ -1,0 +1,75 @@
+"""What happens to documents, told in the log: one line an event, never one a poll."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from exporter.tracking.model import Batch
+from exporter.tracking.progress import Finished, Restarted, Resumed, Stalled
+
+if TYPE_CHECKING:
+    from exporter.tracking.model import Document
+    from exporter.tracking.progress import Event
+    from exporter.tracking.store import Applied, Store
+
+_log = structlog.get_logger(__name__)
+
+
+class Journal:
+    """Tells of one server."""
+
+    def __init__(self, server: str, store: Store) -> None:
+        self._server = server
+        self._store = store
+        self._zone_told: float | None = None
+
+    def tell(self, applied: Applied) -> None:
+        """Write down what an answer brought."""
+        for event in applied.events:
+            self._tell_event(event)
+        for failure in applied.failures:
+            words = self._words(failure.document)
+            _log.warning("document failed", reason=failure.reason, **words)
+            # It may hold paths and prompts: for those who asked for all there is.
+            _log.debug("document failed: what the server says of it", error=failure.text, **words)
+        self._tell_zone()
+
+    def _tell_event(self, event: Event) -> None:
+        match event:
+            case Stalled(subject, since):
+                _log.warning(
+                    "indexing has stalled: look at Dify's worker and its queue",
+                    seconds_without_progress=round(self._store.clock.time() - since),
+                    **self._words(subject),
+                )
+            case Resumed(subject):
+                _log.info("indexing goes on", **self._words(subject))
+            case Restarted(document):
+                _log.info("document is indexed again", **self._words(document))
+            case Finished(document, _) if document.progress.status == "completed":
+                _log.debug("document is completed", **self._words(document))
+
+    def _tell_zone(self) -> None:
+        """A zone mistake, once: it makes every age that is taken against the API's times wrong by hours."""
+        hours = self._store.offset.zone_hours
+        if hours != self._zone_told:
+            self._zone_told = hours
+            if hours is not None:
+                _log.warning(
+                    "the server's times are off by a time zone: set TZ=UTC in the container of Dify's API",
+                    server=self._server,
+                    hours=hours,
+                )
+
+    def _words(self, subject: Batch | Document) -> dict[str, object]:
+        words: dict[str, object] = {"server": self._server, "dataset_id": subject.dataset_id, "batch": subject.batch}
+        if isinstance(subject, Batch):
+            words["documents"] = len(subject.documents)
+            words["unfinished"] = sum(subject.counts[:6]) + subject.counts[-1]
+        else:
+            words["document_id"] = subject.document_id
+            if subject.detail:
+                words["name"] = subject.detail.name
+        return words

@@ -1,0 +1,185 @@
+"""What an answer means: the object before and the answer give the object after, and what has happened.
+
+Pure: the same inputs give the same objects and events. The rules are those of ``docs/metrics.md``.
+
+- *Progress* is any change in the status, the phase times or the segments of a document, or in the set of documents.
+- A batch is *stalled* when documents of it are unfinished and not paused, and nothing moved for ``Stall.after``; for
+  ``Stall.queued_after`` while all of these still wait. One worker runs the documents of a batch one after another, so a
+  document is judged by its batch, and by itself only where the batch is not known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from exporter.tracking.model import Attempt, Batch, Document
+from exporter.tracking.pace import foresee
+from exporter.tracking.reading import FINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.tracking.model import Number, Progress
+
+AT_REST = FINISHED | {"paused"}
+"""The statuses in which nothing is expected to move."""
+
+
+class Now(NamedTuple):
+    """An instant: Unix seconds to show, monotonic seconds to measure with."""
+
+    wall: float
+    monotonic: float
+
+
+class Stall(NamedTuple):
+    """Seconds without progress after which indexing counts as stalled."""
+
+    after: float = 900.0
+    queued_after: float = 1800.0
+
+
+class Finished(NamedTuple):
+    """An attempt has ended. ``phases``: seconds spent in each, as far as the API's times are of this attempt."""
+
+    document: Document
+    phases: tuple[tuple[str, float], ...]
+
+
+class Restarted(NamedTuple):
+    """A document has left completed or error and is worked on again."""
+
+    document: Document
+
+
+class Stalled(NamedTuple):
+    """Nothing moves any more. ``since``: Unix seconds of the last progress."""
+
+    subject: Batch | Document
+    since: float
+
+
+class Resumed(NamedTuple):
+    """What was stalled moves, or has come to an end."""
+
+    subject: Batch | Document
+
+
+Event = Finished | Restarted | Stalled | Resumed
+
+
+def advance(before: Document | None, new: Document, now: Now) -> tuple[Document, tuple[Event, ...]]:
+    """Take the progress of ``new``, a document as an answer just described it, over what was known ``before``."""
+    progress = new.progress
+    if before is None:
+        return replace(new, last_progress=now.wall, moved=now.monotonic, attempt=_first_sight(progress)), ()
+    if same(before.progress, progress):
+        return replace(new, last_progress=before.last_progress, moved=before.moved, attempt=before.attempt), ()
+    attempt = before.attempt
+    ends = progress.status in FINISHED and not (attempt.counted and _is_same_end(attempt.ended, progress))
+    restarts = attempt.counted and (ends or progress.status not in AT_REST)
+    phases = _phases(new, attempt) if ends and progress.status == "completed" else ()
+    if ends:
+        attempt = Attempt(progress, counted=True)
+    elif restarts:
+        attempt = Attempt(attempt.ended)
+    moved = replace(new, last_progress=now.wall, moved=now.monotonic, attempt=attempt)
+    events: list[Event] = []
+    if restarts:
+        events.append(Restarted(moved))
+    if ends:
+        events.append(Finished(moved, phases))
+    return moved, tuple(events)
+
+
+def same(before: Progress, after: Progress) -> bool:
+    """Whether nothing moved. A change of the error text alone is no progress."""
+    return before == after or replace(before, has_error=after.has_error) == after
+
+
+def gather(
+    before: Batch | None, new: Batch, documents: Sequence[Document], *, moved: bool, now: Now, stall: Stall
+) -> tuple[Batch, tuple[Event, ...]]:
+    """The batch after an answer: ``new`` holds its sums, ``documents`` its documents as they are now."""
+    if before is None or moved:
+        batch = replace(new, last_progress=now.wall, moved=now.monotonic)
+    else:
+        batch = replace(new, last_progress=before.last_progress, moved=before.moved)
+    active = [document.progress.status for document in documents if document.progress.status not in AT_REST]
+    stalled = _is_stalled(active, batch.moved, now, stall)
+    trail, eta = foresee(before, documents, now)
+    batch = replace(batch, stalled=stalled, trail=trail, eta=None if stalled else eta)
+    return batch, _verdict(before is not None and before.stalled, batch, batch.last_progress)
+
+
+def judge(document: Document, batch: Batch | None, *, now: Now, stall: Stall) -> tuple[Document, tuple[Event, ...]]:
+    """Say whether the document is stalled: as its batch is, where it has one, else by its own last progress."""
+    active = document.progress.status not in AT_REST
+    if batch is not None:
+        stalled = active and batch.stalled
+        return (document if stalled == document.stalled else replace(document, stalled=stalled)), ()
+    stalled = _is_stalled([document.progress.status] if active else [], document.moved, now, stall)
+    if stalled == document.stalled:
+        return document, ()
+    judged = replace(document, stalled=stalled)
+    return judged, _verdict(document.stalled, judged, judged.last_progress)
+
+
+def _verdict(before: bool, subject: Batch | Document, since: float) -> tuple[Event, ...]:  # noqa: FBT001 private
+    if subject.stalled == before:
+        return ()
+    return (Stalled(subject, since),) if subject.stalled else (Resumed(subject),)
+
+
+def _is_stalled(active: Sequence[str], moved: float, now: Now, stall: Stall) -> bool:
+    """``active``: the statuses of what is neither finished nor paused."""
+    if not active:
+        return False
+    limit = stall.queued_after if all(status == "waiting" for status in active) else stall.after
+    return now.monotonic - moved >= limit
+
+
+def _first_sight(progress: Progress) -> Attempt:
+    """The attempt that a document is in when it is seen for the first time. An end that nobody saw is not counted."""
+    if progress.status in FINISHED:
+        return Attempt(progress, counted=True)
+    if progress.completed_at is not None or progress.stopped_at is not None:
+        return Attempt(progress)
+    return Attempt(first=progress.status == "waiting" and progress.processing_started_at is None)
+
+
+def _is_same_end(ended: Progress | None, progress: Progress) -> bool:
+    """Whether both are the end of one attempt. If not, it was worked on again between two polls."""
+    return ended is not None and (
+        (ended.status, ended.processing_started_at, ended.completed_at, ended.stopped_at)
+        == (progress.status, progress.processing_started_at, progress.completed_at, progress.stopped_at)
+    )
+
+
+def _phases(document: Document, attempt: Attempt) -> tuple[tuple[str, float], ...]:
+    """Seconds by phase. A time that stood there before the attempt began is of an earlier one and tells nothing."""
+    progress, old = document.progress, attempt.ended
+
+    def fresh(name: str) -> Number | None:
+        value: Number | None = getattr(progress, name)
+        return None if old is not None and getattr(old, name) == value else value
+
+    started = fresh("processing_started_at")
+    parsed = fresh("parsing_completed_at")
+    split = fresh("splitting_completed_at")
+    completed = fresh("completed_at")
+    created = document.detail.created_at if attempt.first and document.detail else None
+    spans = (
+        ("queued", created, started),
+        ("parsing", started, parsed),
+        ("splitting", parsed, split),
+        ("indexing", split, completed),
+        ("total", started, completed),
+    )
+    return tuple(
+        (phase, float(end - start))
+        for phase, start, end in spans
+        if start is not None and end is not None and end >= start
+    )
