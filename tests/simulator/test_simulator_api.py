@@ -1,0 +1,170 @@
+"""Routes, versions and pages beyond what was recorded."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from exporter.dify.wire import DocumentDetail, IndexingStatus
+from exporter.simulator import Action, BatchPlan, DatasetPlan, DocumentPlan, Rule, Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DATASET = "501756ed-cffa-44bb-b992-713f60113872"
+UNKNOWN = "11111111-2222-4333-8444-555555555555"
+KEY = "dataset-secret"
+
+
+def crowd(stage: Callable[..., Any], count: int, version: str = "1.12.1", **options: Any) -> Any:
+    """A dataset of so many completed documents, and three that wait."""
+    batches = (
+        BatchPlan(id="1", documents=tuple(DocumentPlan(name=f"{n}", split=0, index=0) for n in range(count))),
+        BatchPlan(id="2", lost=True, documents=tuple(DocumentPlan(name=f"w{n}") for n in range(3))),
+    )
+    datasets = (DatasetPlan(id=DATASET, batches=batches),)
+    return stage(Scenario(key=KEY, version=version, workers=None, datasets=datasets), **options).after(3600)
+
+
+def test_welcome_needs_no_key(play: Callable[..., Any]) -> None:
+    """``/v1/`` tells the version to everybody."""
+    response = play(version="1.4.0").api.handle("GET", "/v1/")
+    assert {"welcome": "Dify OpenAPI", "api_version": "v1", "server_version": "1.4.0"} == json.loads(response.body)
+    assert ("1.4.0", None) == (response.header("X-Version"), response.header("set-cookie"))
+
+
+@pytest.mark.parametrize(("version", "status"), [("1.8.1", 401), ("1.9.0", 404), ("1.12.1", 404), ("1.13.0", 401)])
+def test_which_is_looked_up_first(play: Callable[..., Any], version: str, status: int) -> None:
+    """Wrong key and wrong dataset together: 404 from 1.9.0 to 1.12.1, else 401."""
+    headers = {"authorization": "Bearer dataset-wrong"}
+    answer = play(version=version).api.handle("GET", f"/v1/datasets/{UNKNOWN}/documents", "", headers)
+    assert status == answer.status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1",
+        "/v1/datasets/",
+        "/",
+        "/v1/datasets/no-uuid/documents",
+        f"/v1/datasets/{DATASET}/documents/",
+        f"/v1/datasets/{DATASET}/documents/1/indexing-status/",
+        f"/v1/datasets/{DATASET}/documents/1",
+    ],
+)
+def test_other_paths_are_html(play: Callable[..., Any], path: str) -> None:
+    """Trailing slashes, malformed ids and unknown routes get Flask's page, with a good key, too."""
+    response = play().api.handle("GET", path, "", {"authorization": f"Bearer {KEY}"})
+    assert (404, "text/html; charset=utf-8") == (response.status, response.header("content-type"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "more"), [(20, 20, True), (0, 20, False), (100, 100, True), (1000, 100, False)]
+)
+def test_pages_of_the_list(stage: Callable[..., Any], limit: int, size: int, *, more: bool) -> None:
+    """A limit of 0 acts as 20, above 100 the page is capped and ``has_more`` compares with what was asked."""
+    answer = crowd(stage, 117).get("/documents", f"limit={limit}")
+    assert (size, more, limit, 120) == (len(answer["data"]), answer["has_more"], answer["limit"], answer["total"])
+
+
+def test_a_page_that_is_exactly_full_says_more(stage: Callable[..., Any]) -> None:
+    """The last page claims another one when it is full; the next is empty."""
+    played = crowd(stage, 17)
+    assert played.get("/documents", "limit=20")["has_more"]
+    assert [] == played.get("/documents", "page=2&limit=20")["data"]
+
+
+def test_the_list_is_newest_first(stage: Callable[..., Any]) -> None:
+    """Positions fall."""
+    positions = [item["position"] for item in crowd(stage, 30).get("/documents", "limit=100")["data"]]
+    assert list(range(33, 0, -1)) == positions
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "total"),
+    [
+        ("1.12.1", "queuing", 3),
+        ("1.10.1", "QUEUING", 3),
+        ("1.12.1", "active", 10),
+        ("1.12.1", "waiting", 13),
+        ("1.10.0", "queuing", 13),
+    ],
+)
+def test_the_filter_of_the_list(stage: Callable[..., Any], version: str, status: str, total: int) -> None:
+    """Display statuses filter since 1.10.1; before, and for every other word, everything is returned."""
+    assert total == crowd(stage, 10, version).get("/documents", f"status={status}&limit=1")["total"]
+
+
+def test_an_old_list_can_be_asked_for(stage: Callable[..., Any]) -> None:
+    """``old_list`` switches the filter off (or on) whatever the version."""
+    assert 13 == crowd(stage, 10, old_list=True).get("/documents", "status=queuing")["total"]
+    assert 3 == crowd(stage, 10, "1.9.0", old_list=False).get("/documents", "status=queuing")["total"]
+
+
+def test_dataset_totals(stage: Callable[..., Any]) -> None:
+    """Available are documents that are completed, enabled and not archived."""
+    played = crowd(stage, 10)
+    for document, deed in (("0", "disable"), ("1", "archive")):
+        played.world.act(DATASET, Action(do=deed, batch="1", document=document))  # type: ignore[arg-type]
+    answer = played.get("")
+    assert (13, 8, 13) == (answer["total_documents"], answer["total_available_documents"], answer["document_count"])
+
+
+def test_segments_of_several_statuses(play: Callable[..., Any], first_id: str) -> None:
+    """``status`` can repeat; positions go on over the pages."""
+    stage = play(DocumentPlan(segments=50, missing=8), technique="high_quality").after(60)
+    path = f"/documents/{first_id}/segments"
+    assert 42 == stage.get(path, "status=completed&limit=1")["total"]
+    assert 50 == stage.get(path, "status=completed&status=indexing&limit=1")["total"]
+    assert [41, 42, 43] == [each["position"] for each in stage.get(path, "page=3&limit=20")["data"]][:3]
+
+
+def test_hierarchical_rules_name_their_parent_mode(play: Callable[..., Any], first_id: str) -> None:
+    """A hierarchical rule has a parent mode and the cut of its sub-chunks, with separators."""
+    stage = play(DocumentPlan(rule=Rule(mode="hierarchical", parent_mode="full-doc", subchunk_max_tokens=128)))
+    rule = stage.detail(first_id)["document_process_rule"]["rules"]
+    assert ("full-doc", 128, "\n") == (
+        rule["parent_mode"],
+        rule["subchunk_segmentation"]["max_tokens"],
+        rule["segmentation"]["separator"],
+    )
+
+
+def test_tokens_of_high_quality_documents(play: Callable[..., Any], first_id: str) -> None:
+    """Tokens are null until completion, then counted; with economy indexing they are 0."""
+    stage = play(DocumentPlan(tokens=1234), technique="high_quality")
+    assert None is stage.after(1).detail(first_id)["tokens"]
+    assert 1234 == stage.after(60).detail(first_id)["tokens"]
+
+
+def test_a_crawled_document_has_no_file(play: Callable[..., Any], first_id: str) -> None:
+    """Other sources than files describe a page."""
+    stage = play(DocumentPlan(source="website_crawl"))
+    assert "upload_file" not in stage.detail(first_id)["data_source_info"]
+    (listed,) = stage.get("/documents")["data"]
+    assert "url" in listed["data_source_info"]
+
+
+def test_the_exporter_reads_every_answer(play: Callable[..., Any], first_id: str) -> None:
+    """The wire structs of the client take what the simulator sends."""
+    stage = play(DocumentPlan(name='a "b" \\ c\nd 🚒', fate="fails")).after(60)
+    headers = {"authorization": f"Bearer {KEY}"}
+    base = f"/v1/datasets/{DATASET}/documents"
+    status = stage.api.handle("GET", f"{base}/20261121173517669864/indexing-status", "", headers).body
+    assert "error" == msgspec.json.decode(status, type=IndexingStatus).data[0].indexing_status
+    detail = stage.api.handle("GET", f"{base}/{first_id}", "metadata=without", headers).body
+    decoded = msgspec.json.decode(detail, type=DocumentDetail)
+    assert ("error", stage.detail(first_id)["name"]) == (decoded.display_status, decoded.name)
+
+
+def test_requests_are_counted_by_endpoint(play: Callable[..., Any]) -> None:
+    """Benchmarks and tests of politeness see how often each endpoint was asked."""
+    stage = play()
+    stage.item()
+    stage.item()
+    stage.get("/documents")
+    assert {"indexing-status": 2, "documents": 1} == dict(stage.api.requests)
