@@ -6,7 +6,7 @@ None stands for null or missing upstream and has no series.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -188,6 +188,29 @@ class Listener(Protocol):
     def changed(self, changes: Sequence[Change]) -> None:
         """Take all that one answer changed, at once. Called in the polling thread; must not raise."""
         ...
+
+
+class Memory(NamedTuple):
+    """What is known of a server from before a restart."""
+
+    documents: Sequence[Document] = ()
+    batches: Sequence[Batch] = ()
+    activities: Sequence[Activity] = ()
+
+
+class Recorder(Protocol):
+    """Who keeps what is known over a restart."""
+
+    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
+        """Take changes; with ``at_once`` they are safe before this returns. Must not raise."""
+        ...
+
+
+class NoRecorder:
+    """Keeps nothing."""
+
+    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
+        """Let it pass."""
 
 
 class ServerSchedule(Struct, frozen=True, gc=False):

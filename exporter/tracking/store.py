@@ -10,34 +10,27 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from exporter.tracking.activity import count_finished, count_restarted, no_activity
-from exporter.tracking.model import Document, ServerStatus, TargetStatus
+from exporter.tracking.fold import fold_batch, refold_batch
+from exporter.tracking.ledger import Failure, Ledger
+from exporter.tracking.model import STATUSES, Activity, Document, NoRecorder, ServerStatus, TargetStatus
 from exporter.tracking.offset import ClockOffset
-from exporter.tracking.progress import Finished, Now, Restarted, Stall, advance, gather, judge, same
+from exporter.tracking.progress import Now, Stall, advance, gather, judge, same
 from exporter.tracking.reading import FINISHED, progress_of_detail, read_detail, read_item, sum_batch
-from exporter.tracking.reasons import PATTERNS, classify
+from exporter.tracking.reasons import PATTERNS
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from exporter.clock import Clock
     from exporter.dify import DocumentDetail, IndexingItem
-    from exporter.tracking.model import Activity, Batch, Change, Listener, ProcessRule
+    from exporter.tracking.model import Batch, Change, Listener, Memory, ProcessRule, Recorder
     from exporter.tracking.progress import Event
     from exporter.tracking.reasons import Pattern
 
 DocumentKey = tuple[str, str]
 
 DEFAULT_STALL = Stall()
-
-
-class Failure(NamedTuple):
-    """A document whose indexing has just failed. ``text``: as the API tells it; it may hold paths and prompts."""
-
-    document: Document
-    reason: str
-    text: str
 
 
 class Applied(NamedTuple):
@@ -63,23 +56,41 @@ class Store:
         clock: Clock,
         stall: Stall = DEFAULT_STALL,
         patterns: Sequence[Pattern] = PATTERNS,
+        recorder: Recorder | None = None,
     ) -> None:
         """``unknown`` is called with the field's name for every value that is none of the known ones."""
         self._server = server
         self.clock = clock
         self._stall = stall
-        self._patterns = patterns
         self.offset = ClockOffset()
-        self._activities: dict[str, Activity] = {}
+        self._ledger = Ledger(server, patterns)
         self._listener = listener
+        self._recorder = recorder or NoRecorder()
         self._unknown = unknown
         self._lock = threading.Lock()
         self._status = ServerStatus(server, url)
         self._documents: dict[DocumentKey, Document] = {}
         self._batches: dict[tuple[str, str], Batch] = {}
+        self._past_documents: dict[DocumentKey, Document] = {}
+        self._past_batches: dict[tuple[str, str], Batch] = {}
         self._targets: dict[Target, TargetStatus] = {}
         self._rules: dict[ProcessRule, ProcessRule] = {}
         listener.changed([(None, self._status)])
+
+    def recall(self, memory: Memory) -> None:
+        """Go on from what was known before a restart. Nothing of it is shown before its target answers again."""
+        self._past_documents = {(found.dataset_id, found.document_id): found for found in memory.documents}
+        self._past_batches = {(found.dataset_id, found.batch): found for found in memory.batches}
+        self._ledger.recall(memory.activities)
+
+    def was_settled(self, target: Target) -> bool:
+        """Whether ``target`` was finished before the restart: it can wait until the others are read."""
+        past = self._past_batches.get((target.dataset_id, target.id)) if target.kind == "batch" else None
+        return (
+            past is not None
+            and not past.stalled
+            and all(not count or status in FINISHED for status, count in zip(STATUSES, past.counts, strict=True))
+        )
 
     def document(self, dataset_id: str, document_id: str) -> Document | None:
         """The document as it was last seen."""
@@ -115,12 +126,12 @@ class Store:
         with self._lock:
             changes: list[Change] = []
             for target in targets:
-                self._activity(target.dataset_id, changes)
+                self._ledger.open(target.dataset_id, changes)
                 if target not in self._targets:
                     status = TargetStatus(self._server, target.metric_kind, target.dataset_id, target.id)
                     self._targets[target] = status
                     changes.append((None, status))
-            self._listener.changed(changes)
+            self._tell(changes)
 
     def set_target(self, target: Target, *, success: bool, now: float, interval: float) -> None:
         """Note how a poll of ``target`` went. Targets without series are passed over."""
@@ -130,7 +141,7 @@ class Store:
                 return
             new = replace(old, success=success, last_success=now if success else old.last_success, interval=interval)
             self._targets[target] = new
-            self._listener.changed([(old, new)])
+            self._tell([(old, new)])
 
     def mark_unread(self, targets: Iterable[Target]) -> None:
         """Polls that were due could not be made: the last values stand, marked as not fresh."""
@@ -142,8 +153,7 @@ class Store:
                     new = replace(old, success=False)
                     self._targets[target] = new
                     changes.append((old, new))
-            if changes:
-                self._listener.changed(changes)
+            self._tell(changes)
 
     def set_server(self, *, up: bool | None, version: str) -> None:
         """Note what the last request said of the server. ``up`` None, ``version`` "": it said nothing."""
@@ -152,107 +162,75 @@ class Store:
             new = ServerStatus(self._server, old.url, version or old.version, old.up if up is None else up)
             if new != old:
                 self._status = new
-                self._listener.changed([(old, new)])
+                self._tell([(old, new)])
 
     def apply_batch(self, dataset_id: str, batch: str, items: list[IndexingItem]) -> Applied:
         """Take an answer of indexing-status."""
         now = self._now()
+        progress = {item.id: read_item(item, self._unknown) for item in items}
         with self._lock:
-            changes: list[Change] = []
+            unseen = [document_id for document_id in progress if (dataset_id, document_id) not in self._documents]
             old = self._batches.get((dataset_id, batch))
-            members = frozenset(old.documents) if old else frozenset()
-            left = set(members)
-            since = self._last_read(Target("batch", dataset_id, batch))
-            losers: set[str] = set()
-            details: list[DocumentKey] = []
-            documents: dict[str, Document] = {}
-            events: list[Event] = []
-            moved = old is None
-            for item in items:
-                key = (dataset_id, item.id)
-                before = self._documents.get(key)
-                new = Document(
-                    self._server,
-                    dataset_id,
-                    item.id,
-                    batch,
-                    read_item(item, self._unknown),
-                    before.detail if before else None,
-                    stalled=before.stalled if before else False,
-                )
-                documents[item.id], happened = advance(before, new, now)
-                events += happened
-                if before is None or item.id not in members:
-                    moved = True
-                elif not same(before.progress, new.progress):
-                    moved = True
-                    if since is not None:
-                        self.offset.observe(before.progress, new.progress, since=since, now=now.wall)
-                left.discard(item.id)
-                if before is not None and before.batch not in (batch, ""):
-                    losers.add(before.batch)
-                if before is None or before.progress.status != new.progress.status:
-                    details.append(key)
-            for document_id in left:
-                moved = True
-                self._release(dataset_id, document_id, batch, changes)
-            summed, verdicts = gather(
-                old,
-                sum_batch(self._server, dataset_id, batch, documents.values()),
-                list(documents.values()),
-                moved=moved,
+            folded = fold_batch(
+                (self._server, dataset_id, batch),
+                old or self._past_batches.pop((dataset_id, batch), None),
+                lambda document_id: self._known(dataset_id, document_id),
+                progress,
                 now=now,
                 stall=self._stall,
             )
-            self._batches[dataset_id, batch] = summed
-            if summed != old:
-                changes.append((old, summed))
-            for document in documents.values():
-                judged, _ = judge(document, summed, now=now, stall=self._stall)
-                self._keep(judged, changes)
-            for loser in losers:
+            changes: list[Change] = []
+            self._batches[dataset_id, batch] = folded.batch
+            if folded.batch != old:
+                changes.append((old, folded.batch))
+            for document_id in folded.left:
+                self._release(dataset_id, document_id, batch, changes)
+            for document in folded.documents:
+                self._keep(document, changes)
+            for loser in folded.taken:
                 self._resum(dataset_id, loser, changes)
-            failures = self._count(dataset_id, events, {item.id: item.error for item in items}, changes)
-            if changes:
-                self._listener.changed(changes)
-        settled = all(document.progress.status in FINISHED for document in documents.values())
-        return Applied(moved, settled, tuple(dict.fromkeys(details)), (*events, *verdicts), failures)
+            since = self._last_read(Target("batch", dataset_id, batch))
+            if since is not None:
+                for before, after in folded.moves:
+                    self.offset.observe(before, after, since=since, now=now.wall)
+            errors = {item.id: item.error for item in items}
+            failures = self._ledger.count(dataset_id, folded.events, errors, changes)
+            self._tell(changes)
+        settled = all(found.status in FINISHED for found in progress.values())
+        # A document from before a restart has its detail; while unfinished it is asked for again all the same.
+        again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
+        details = tuple((dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again)))
+        return Applied(folded.moved, settled, details, folded.events, failures)
 
     def confirm_batch(self, dataset_id: str, batch: str) -> Applied:
-        """Take an answer that is the last one again, byte for byte: nothing moved, which is what a stall is made of."""
-        now = self._now()
+        """Take an answer that is the last one again, byte for byte."""
         with self._lock:
             old = self._batches.get((dataset_id, batch))
             if old is None:
                 return Applied(moved=False, settled=True)
-            documents = [
-                found
-                for document_id in old.documents
-                if (found := self._documents.get((dataset_id, document_id))) and found.batch == batch
-            ]
-            new, verdicts = gather(old, old, documents, moved=False, now=now, stall=self._stall)
+            held = [self._documents[dataset_id, document_id] for document_id in old.documents]
+            new, documents, events = refold_batch(old, held, now=self._now(), stall=self._stall)
+            changes: list[Change] = []
             if new != old:
-                changes: list[Change] = [(old, new)]
                 self._batches[dataset_id, batch] = new
-                for document in documents:
-                    self._keep(judge(document, new, now=now, stall=self._stall)[0], changes)
-                self._listener.changed(changes)
-        settled = all(found.progress.status in FINISHED for found in documents)
-        return Applied(moved=False, settled=settled, events=verdicts)
+                changes.append((old, new))
+            for document in documents:
+                self._keep(document, changes)
+            self._tell(changes)
+        return Applied(moved=False, settled=all(found.progress.status in FINISHED for found in held), events=events)
 
     def apply_detail(self, dataset_id: str, answer: DocumentDetail, *, document_id: str) -> Applied:
         """Take the detail of a document. Its progress counts only while no batch tells more."""
         now = self._now()
         detail = read_detail(answer, self._unknown)
         with self._lock:
-            before = self._documents.get((dataset_id, document_id))
+            before = self._known(dataset_id, document_id)
             if detail.rule is not None:
                 detail = replace(detail, rule=self._rules.setdefault(detail.rule, detail.rule))
             changes: list[Change] = []
             if before is not None and before.batch:
                 self._keep(replace(before, detail=detail), changes)
-                if changes:
-                    self._listener.changed(changes)
+                self._tell(changes)
                 return Applied(moved=False, settled=before.progress.status in FINISHED)
             progress = progress_of_detail(answer, self._unknown) or (before.progress if before else None)
             if progress is None:
@@ -262,9 +240,8 @@ class Store:
             advanced, events = advance(before, new, now)
             judged, verdicts = judge(advanced, None, now=now, stall=self._stall)
             self._keep(judged, changes)
-            failures = self._count(dataset_id, events, {document_id: answer.error}, changes)
-            if changes:
-                self._listener.changed(changes)
+            failures = self._ledger.count(dataset_id, events, {document_id: answer.error}, changes)
+            self._tell(changes)
         moved = before is None or not same(before.progress, progress)
         return Applied(moved, progress.status in FINISHED, (), (*events, *verdicts), failures)
 
@@ -280,8 +257,7 @@ class Store:
                 changes: list[Change] = []
                 judged, events = judge(before, None, now=now, stall=self._stall)
                 self._keep(judged, changes)
-                if changes:
-                    self._listener.changed(changes)
+                self._tell(changes)
         return Applied(moved=False, settled=before.progress.status in FINISHED, events=events)
 
     def forget_batch(self, dataset_id: str, batch: str) -> None:
@@ -293,7 +269,7 @@ class Store:
             changes: list[Change] = [(old, None)]
             for document_id in old.documents:
                 self._release(dataset_id, document_id, batch, changes)
-            self._listener.changed(changes)
+            self._tell(changes)
 
     def forget_document(self, dataset_id: str, document_id: str) -> None:
         """The document is gone, unless a batch still names it."""
@@ -301,7 +277,7 @@ class Store:
             old = self._documents.get((dataset_id, document_id))
             if old is not None and not old.batch:
                 del self._documents[dataset_id, document_id]
-                self._listener.changed([(old, None)])
+                self._tell([(old, None)])
 
     def _release(self, dataset_id: str, document_id: str, batch: str, changes: list[Change]) -> None:
         """``batch`` holds the document no longer. It stays where another batch has taken it or the config names it."""
@@ -316,6 +292,17 @@ class Store:
             del self._documents[key]
             changes.append((document, None))
 
+    def _known(self, dataset_id: str, document_id: str) -> Document | None:
+        """The document as it was last seen, also before a restart."""
+        key = (dataset_id, document_id)
+        return self._documents.get(key) or self._past_documents.get(key)
+
+    def _tell(self, changes: list[Change]) -> None:
+        """Tell the recorder, then the listener. What was counted is on disk before anybody sees the counter."""
+        if changes:
+            self._recorder.note(changes, at_once=any(isinstance(new, Activity) for _, new in changes))
+            self._listener.changed(changes)
+
     def _now(self) -> Now:
         return Now(self.clock.time(), self.clock.monotonic())
 
@@ -324,42 +311,15 @@ class Store:
         status = self._targets.get(target)
         return status.last_success if status and status.success else None
 
-    def _activity(self, dataset_id: str, changes: list[Change]) -> Activity:
-        """What is counted of a knowledge base, from its first target on."""
-        activity = self._activities.get(dataset_id)
-        if activity is None:
-            activity = self._activities[dataset_id] = no_activity(self._server, dataset_id)
-            changes.append((None, activity))
-        return activity
-
     def _keep(self, document: Document, changes: list[Change]) -> None:
         """Put ``document`` in the place of what was known of it."""
         key = (document.dataset_id, document.document_id)
         before = self._documents.get(key)
+        if before is None:
+            self._past_documents.pop(key, None)
         if document != before:
             self._documents[key] = document
             changes.append((before, document))
-
-    def _count(
-        self, dataset_id: str, events: Iterable[Event], errors: Mapping[str, str | None], changes: list[Change]
-    ) -> tuple[Failure, ...]:
-        """Count what happened. Gives the documents that failed, with what the API says of them."""
-        old = activity = self._activity(dataset_id, changes)
-        failures = []
-        for event in events:
-            if isinstance(event, Finished):
-                status, reason = event.document.progress.status, ""
-                if status == "error":
-                    text = errors.get(event.document.document_id) or ""
-                    reason = classify(text, self._patterns)
-                    failures.append(Failure(event.document, reason, text))
-                activity = count_finished(activity, status, reason, event.phases)
-            elif isinstance(event, Restarted):
-                activity = count_restarted(activity)
-        if activity is not old:
-            self._activities[dataset_id] = activity
-            changes.append((old, activity))
-        return tuple(failures)
 
     def _pinned(self, dataset_id: str, document_id: str) -> bool:
         return Target("document", dataset_id, document_id) in self._targets

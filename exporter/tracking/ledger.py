@@ -1,0 +1,74 @@
+"""What is counted of the knowledge bases of one server, and the failures among it. Used under the store's lock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.tracking.activity import count_finished, count_restarted, no_activity
+from exporter.tracking.progress import Finished, Restarted
+from exporter.tracking.reasons import classify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from exporter.tracking.model import Activity, Change, Document
+    from exporter.tracking.progress import Event
+    from exporter.tracking.reasons import Pattern
+
+
+class Failure(NamedTuple):
+    """A document whose indexing has just failed. ``text``: as the API tells it; it may hold paths and prompts."""
+
+    document: Document
+    reason: str
+    text: str
+
+
+class Ledger:
+    """The counters. They go on from what was recalled."""
+
+    def __init__(self, server: str, patterns: Sequence[Pattern]) -> None:
+        self._server = server
+        self._patterns = patterns
+        self._open: dict[str, Activity] = {}
+        self._recalled: dict[str, Activity] = {}
+
+    def recall(self, activities: Iterable[Activity]) -> None:
+        """Go on from these, each as soon as its knowledge base is watched."""
+        self._recalled = {activity.dataset_id: activity for activity in activities}
+
+    def open(self, dataset_id: str, changes: list[Change]) -> Activity:
+        """The counters of a knowledge base, from its first target on."""
+        activity = self._open.get(dataset_id)
+        if activity is None:
+            activity = self._recalled.pop(dataset_id, None) or no_activity(self._server, dataset_id)
+            self._open[dataset_id] = activity
+            changes.append((None, activity))
+        return activity
+
+    def close(self, dataset_id: str, changes: list[Change]) -> None:
+        """The knowledge base is watched no longer."""
+        activity = self._open.pop(dataset_id, None)
+        if activity is not None:
+            changes.append((activity, None))
+
+    def count(
+        self, dataset_id: str, events: Iterable[Event], errors: Mapping[str, str | None], changes: list[Change]
+    ) -> tuple[Failure, ...]:
+        """Count what happened. ``errors``: by document id, what the API says. Gives the documents that failed."""
+        old = activity = self.open(dataset_id, changes)
+        failures = []
+        for event in events:
+            if isinstance(event, Finished):
+                status, reason = event.document.progress.status, ""
+                if status == "error":
+                    text = errors.get(event.document.document_id) or ""
+                    reason = classify(text, self._patterns)
+                    failures.append(Failure(event.document, reason, text))
+                activity = count_finished(activity, status, reason, event.phases)
+            elif isinstance(event, Restarted):
+                activity = count_restarted(activity)
+        if activity is not old:
+            self._open[dataset_id] = activity
+            changes.append((old, activity))
+        return tuple(failures)
