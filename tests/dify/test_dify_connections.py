@@ -87,6 +87,17 @@ def test_a_new_connection_without_an_answer_is_not_repeated(upstream: Upstream, 
     assert 1 == upstream.connections
 
 
+def test_a_connection_that_was_opened_again_counts_as_new(upstream: Upstream, connect: MakeClient) -> None:
+    """Where the idle connection was seen to be closed and a new one gets no answer, there is nothing to repeat."""
+    upstream.play(once(EMPTY), lambda peer: (peer.request(), None)[1])
+    client = connect()
+    ask(client)
+    assert upstream.closed.acquire(timeout=5)
+    with pytest.raises(ConnectFailed):
+        ask(client)
+    assert 2 == upstream.connections
+
+
 def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
     """Once a byte has come, the server has worked on the request."""
 

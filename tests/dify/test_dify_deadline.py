@@ -131,6 +131,22 @@ def test_a_used_connection_has_a_deadline_too(upstream: Upstream, connect: MakeC
     assert 1 == upstream.connections
 
 
+def test_a_late_byte_does_not_prolong_the_wait(upstream: Upstream, connect: MakeClient) -> None:
+    """Silence after a byte that came shortly before the deadline ends at the deadline, not a whole time-out later."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.ending.wait(0.8)
+        peer.send(b"H")
+        peer.silence()
+
+    upstream.play(script)
+    started = time.monotonic()
+    with pytest.raises(TimedOut):
+        ask(connect(timeout=1.0))
+    assert 1.0 + MARGIN > time.monotonic() - started
+
+
 def test_an_error_whose_body_drips_keeps_its_status(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
     """The deadline ends the reading; the status is known by then."""
     upstream.play(slow_error)

@@ -184,6 +184,7 @@ def test_a_body_may_be_packed_and_chunked(
         (chunked(BODY)[:-10], {"Transfer-Encoding": "chunked"}, ConnectFailed, "connect"),
         (b"zz\r\n", {"Transfer-Encoding": "chunked"}, ConnectFailed, "connect"),
         (PACKED[:-12], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (PACKED[:-8], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),  # whole JSON, no checksum
         (PACKED[:40] + b"????" + PACKED[44:], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
         (PACKED + b"tail", {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
         (BODY, {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
