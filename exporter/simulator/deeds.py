@@ -33,16 +33,19 @@ def _pause(world: World, document: Document, _action: Action, now: float) -> Non
     if run is None or task is None or now >= run.free or run.turn == inf:
         return
     document.run = interrupted(run, now)
+    document.fate_at = inf
     task.interrupt(document)
     world.cut_task(task, document.run.frozen)
 
 
 def _resume(world: World, document: Document, _action: Action, now: float) -> None:
-    """Let it go on, as a task of its own. Its siblings stay where they are."""
+    """Let it go on, as a task of its own. Its siblings stay where they are. A mishap strikes only once."""
     if not document.held:
         return
     document.fold(now)
     document.held = False
+    if document.fate_at <= now:
+        document.life = replace(document.life, fate="completes")
     document.row = replace(document.row, paused_at=None)
     if document.row.status in UNFINISHED or document.row.status == "waiting":
         document.goes_on = True

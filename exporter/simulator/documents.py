@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from math import inf
 from typing import TYPE_CHECKING
 
 from exporter.simulator.lives import Row, Traits, row_at
@@ -40,7 +41,10 @@ class DatasetState:
 
 
 class Document:
-    """A document. ``row`` and ``run`` together say what it does; ``held``: it is paused."""
+    """A document. ``row`` and ``run`` together say what it does; ``held``: it is paused.
+
+    ``goes_on``: its next run takes up where the last one was paused. ``fate_at``: when its life's mishap strikes.
+    """
 
     __slots__ = (
         "archived",
@@ -49,6 +53,7 @@ class Document:
         "created_from",
         "dataset",
         "disabled_at",
+        "fate_at",
         "goes_on",
         "gone",
         "held",
@@ -79,6 +84,7 @@ class Document:
         self.task: IndexingTask | None = None
         self.held = False
         self.goes_on = False
+        self.fate_at = inf
         self.gone = False
         self.archived = False
         self.disabled_at: float | None = None

@@ -90,9 +90,15 @@ class Traits:
 
 def begin(life: Life, started: float, turn: float, traits: Traits) -> Run:
     """The run of a document whose task starts at ``started`` and whose own turn comes at ``turn``."""
+    run = _foreseen(life, started, turn, traits)
+    return _strike(run, {"parsing": turn, "splitting": run.parsed, "indexing": run.split})
+
+
+def _foreseen(life: Life, started: float, turn: float, traits: Traits) -> Run:
+    """The run as it would be without a mishap."""
     parsed = turn + life.parse
     split = parsed + life.split
-    run = Run(
+    return Run(
         started=started,
         turn=turn,
         parsed=parsed,
@@ -105,20 +111,15 @@ def begin(life: Life, started: float, turn: float, traits: Traits) -> Run:
         pipeline=traits.pipeline,
         economy=traits.economy,
     )
-    return _strike(run, turn)
 
 
-def _strike(run: Run, turn: float) -> Run:
-    """Let the fate of its life stop a run."""
+def _strike(run: Run, since: dict[str, float]) -> Run:
+    """Let the fate of its life stop a run. ``since``: when the phases begin that are still ahead of it."""
     life = run.life
-    if life.fate == "completes":
+    if life.fate == "completes" or life.phase not in since:
         return run
-    since, until = {
-        "parsing": (turn, run.parsed),
-        "splitting": (run.parsed, run.split),
-        "indexing": (run.split, run.done),
-    }[life.phase]
-    instant = since + life.after * (until - since)
+    until = {"parsing": run.parsed, "splitting": run.split, "indexing": run.done}[life.phase]
+    instant = since[life.phase] + life.after * (until - since[life.phase])
     return replace(run, frozen=instant, growth=instant, error=life.error if life.fate == "fails" else None)
 
 
@@ -135,24 +136,25 @@ def interrupted(run: Run, instant: float) -> Run:
 
 def resumed(row: Row, life: Life, turn: float, traits: Traits) -> Run:
     """The run of a document that was paused and goes on at ``turn``, in the phase in which it was left."""
-    fresh = begin(life, turn if row.started is None else row.started, turn, traits)
+    started = turn if row.started is None else row.started
     if row.status not in ("splitting", "indexing") or traits.pipeline:
-        return fresh
+        return begin(life, started, turn, traits)
+    run = _foreseen(life, started, turn, traits)
     if row.status == "splitting":
-        shift = fresh.parsed - turn
-        return replace(
-            fresh, parsed=turn, split=fresh.split - shift, indexing=fresh.split - shift, done=fresh.done - shift
-        )
-    share = 1.0 - row.completed / fresh.finishing if fresh.finishing else 1.0
-    return replace(
-        fresh,
+        split = turn + life.split
+        run = replace(run, parsed=turn, split=split, indexing=split, done=split + life.index)
+        return _strike(run, {"splitting": turn, "indexing": split})
+    share = 1.0 - row.completed / run.finishing if run.finishing else 1.0
+    run = replace(
+        run,
         parsed=turn if row.parsed is None else row.parsed,
         split=turn if row.split is None else row.split,
         indexing=turn,
         done=turn + share * life.index,
-        jumps=max(1, round(share * fresh.jumps)),
+        jumps=max(1, round(share * run.jumps)),
         already=row.completed,
     )
+    return _strike(run, {"indexing": turn})
 
 
 def row_at(row: Row, run: Run | None, now: float) -> Row:

@@ -34,6 +34,7 @@ class IndexingTask:
                 run = begin(document.life, instant, turn, document.traits)
             document.goes_on = False
             document.run = left_behind(run) if stranded else run
+            document.fate_at = document.run.frozen
             if not stranded:
                 turn = run.free
                 stranded = run.frozen != inf and run.error is None

@@ -84,6 +84,31 @@ def test_resume_goes_on_in_the_same_phase(play: Callable[..., Any], first_id: st
     assert before["processing_started_at"] == done["processing_started_at"]
 
 
+@pytest.mark.parametrize("moment", [1, 5, 15])
+def test_a_resumed_document_meets_its_fate(play: Callable[..., Any], moment: float) -> None:
+    """A failure that lies ahead of the pause comes after it, once and for good."""
+    plan = DocumentPlan(segments=100, parse=2, split=8, index=20, fate="fails", after=0.9, error="quota")
+    stage = play(plan, technique="high_quality")
+    stage.after(moment).act("pause")
+    stage.after(100).act("resume")
+    failed = stage.after(100).item()
+    assert ("error", "quota", None) == (failed["indexing_status"], failed["error"], failed["completed_at"])
+    assert failed["stopped_at"] >= int(stage.world.start) + moment + 100
+    assert failed == stage.after(1000).item()
+
+
+@pytest.mark.parametrize("look", [True, False])
+def test_pause_and_resume_revive_a_dead_document(play: Callable[..., Any], *, look: bool) -> None:
+    """What died before the pause is not struck again, whether anybody looked at it or not."""
+    stage = play(DocumentPlan(fate="dies"), technique="high_quality")
+    stage.after(60)
+    if look:
+        stage.item()
+    stage.act("pause")
+    stage.after(60).act("resume")
+    assert "completed" == stage.after(60).item()["indexing_status"]
+
+
 def test_resume_does_nothing_to_what_is_not_paused(play: Callable[..., Any]) -> None:
     """A running document goes on as before."""
     stage, other = play(), play()

@@ -233,8 +233,10 @@ def test_a_port_in_use_is_an_error(serve: Callable[..., SimulatorServer]) -> Non
 def test_stop_ends_everything(serve: Callable[..., SimulatorServer]) -> None:
     """Connections end, slow answers too, the port is free and no thread is left."""
     before = threading.active_count()
-    with serve(latency=60.0) as server, closing(connect(server)) as slow, closing(connect(server)) as dripping:
+    server = serve(latency=60.0)
+    with closing(connect(server)) as slow, closing(connect(server)) as dripping:
         slow.sendall(REQUEST)
+        requests.get(server.url.replace("/v1", "/_simulator/faults"), timeout=5)
         server.api.faults.add(Fault(kind="drip", seconds=60.0))
         server.latency = 0.0
         dripping.sendall(REQUEST)
@@ -242,6 +244,14 @@ def test_stop_ends_everything(serve: Callable[..., SimulatorServer]) -> None:
         server.stop()
         assert b"" == read_all(slow)
     assert before == threading.active_count()
+    with pytest.raises(ConnectionRefusedError):
+        connect(server)
+
+
+def test_a_server_is_a_context(serve: Callable[..., SimulatorServer]) -> None:
+    """It listens inside ``with`` and not after it."""
+    with SimulatorServer(serve().api) as server:
+        assert 200 == requests.get(f"{server.url}/", timeout=5).status_code
     with pytest.raises(ConnectionRefusedError):
         connect(server)
 
