@@ -95,7 +95,7 @@ class Shelf:
                 del self._blocks[number], self._open[number]
             yield job
 
-    def render(self, job: Job) -> Iterator[tuple[int, str]]:
+    def render(self, job: Job) -> Iterator[tuple[int, list[str]]]:
         """The dirty families of ``job`` by position, and their lines. Needs no protection: a job is a copy."""
         known = [(head, obj) for head, obj in zip(job.heads, job.objects, strict=True) if obj is not None]
         names = [head for head, _ in known]

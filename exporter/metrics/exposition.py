@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _GROUP = 32
 """Blocks whose pieces of a family are kept joined."""
 
+_TURN = 0.01
+"""Seconds that a poll spends on sealing at most, but for the block that it is at: the next poll goes on."""
+
 
 class Own(Protocol):
     """The exporter's own metrics."""
@@ -54,9 +57,10 @@ class _Sealed:
         pieces = job.block.pieces
         for position, lines in self.shelf.render(job):
             before = pieces[position]
-            after = deflater.piece(lines.encode()) if lines else None
+            each = len(self.shelf.families[position].states) or 1
+            after = deflater.piece("".join(lines).encode(), len(lines) * each) if lines else None
             if before is not None or after is not None:
-                self.series += (after.lines if after else 0) - (before.lines if before else 0)
+                self.series += (after.samples if after else 0) - (before.samples if before else 0)
                 pieces[position] = after
                 self._stale[position].add(number // _GROUP)
         if job.empty:
@@ -118,13 +122,17 @@ class Exposition:
                     self._shelves[type(known)].change(change, now)
 
     def seal(self, older_than: float = 0.1) -> None:
-        """Seal the blocks that are dirty for ``older_than`` seconds. Returns at once when a scrape does that now."""
+        """Seal the blocks that are dirty for ``older_than`` seconds, as many as fit into a short turn.
+
+        To be called after each poll and at each tick. Returns at once while a scrape or another poll is at it.
+        """
         if not self._pieces_lock.acquire(blocking=False):
             return
         try:
-            before = self._monotonic() - older_than
+            now = self._monotonic()
+            before, end = now - older_than, now + _TURN
             for sealed in self._sealed:
-                while not self._scrapes_waiting:
+                while not self._scrapes_waiting and self._monotonic() <= end:
                     with self._objects_lock:
                         job = next(sealed.shelf.jobs(before), None)
                     if job is None:

@@ -38,7 +38,7 @@ def escape(value: str) -> str:
 def number(value: Number) -> str | None:
     """``value`` as it stands in a line; None for what is no number that a series should have (NaN, infinities)."""
     if isinstance(value, int) and -_EXACT <= value <= _EXACT:
-        return str(int(value))
+        return f"{value:d}"
     try:
         inexact = float(value)
     except OverflowError:
@@ -57,8 +57,11 @@ def heads(of: type[Tracked]) -> Callable[[Any], str]:
     return head
 
 
-def lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
-    """A function from heads and parts (of the same objects, in the same order) to the lines of ``family``."""
+def lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
+    """A function from heads and parts (of the same objects, in the same order) to the lines of ``family``.
+
+    An element of its answer is a line, or all the lines of a state set.
+    """
     if family.states:
         return _state_lines(family)
     if family.labels:
@@ -66,50 +69,50 @@ def lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
     return _plain_lines(family)
 
 
-def _plain_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
+def _plain_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
     name, read = family.name, family.read
 
-    def render(heads: Sequence[str], parts: Sequence[Any]) -> str:
+    def render(heads: Sequence[str], parts: Sequence[Any]) -> list[str]:
         out = []
         for head, part in zip(heads, parts, strict=True):
             if part is not None and (value := read(part)) is not None and (text := number(value)) is not None:
                 out.append(f"{name}{{{head}}} {text}\n")
-        return "".join(out)
+        return out
 
     return render
 
 
-def _labelled_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
+def _labelled_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
     name, read = family.name, family.read
     template = ",".join(f'{label}="%s"' for label in family.labels)
 
     def tail(values: LabelValues) -> str:
         return template % tuple([escape(value) for value in values])
 
-    def render(heads: Sequence[str], parts: Sequence[Any]) -> str:
+    def render(heads: Sequence[str], parts: Sequence[Any]) -> list[str]:
         out = []
         for head, part in zip(heads, parts, strict=True):
             if part is not None:
                 for values, value in read(part) or ():
                     if (text := number(value)) is not None:
                         out.append(f"{name}{{{head},{tail(values)}}} {text}\n")
-        return "".join(out)
+        return out
 
     return render
 
 
-def _state_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], str]:
+def _state_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
     # What stands between the heads is the same for all objects in one state, so that joining it makes all the lines.
     between = {current: _between(family, current) for current in family.states}
     unknown = between["unknown"]
     read = family.read
 
-    def render(heads: Sequence[str], parts: Sequence[Any]) -> str:
+    def render(heads: Sequence[str], parts: Sequence[Any]) -> list[str]:
         out = []
         for head, part in zip(heads, parts, strict=True):
             if part is not None and (state := read(part)) is not None:
                 out.append(head.join(between.get(state, unknown)))
-        return "".join(out)
+        return out
 
     return render
 

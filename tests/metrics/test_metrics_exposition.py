@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter.clock import ManualClock
-from exporter.metrics import CATALOG, Exposition, Format, blocks, catalog
+from exporter.metrics import CATALOG, Exposition, Family, Format, blocks, catalog
 from exporter.metrics import exposition as exposition_module
 from exporter.metrics.catalog import IDENTITY
 from exporter.metrics.deflate import Deflater
@@ -292,10 +292,10 @@ class CountingDeflater(Deflater):
         super().__init__()
         self.made = 0
 
-    def piece(self, text: bytes) -> Piece:
+    def piece(self, text: bytes, samples: int = 0) -> Piece:
         """Count it."""
         self.made += 1
-        return super().piece(text)
+        return super().piece(text, samples)
 
 
 def test_a_change_renders_only_what_differs(exposition: Exposition, document: Document) -> None:
@@ -348,6 +348,64 @@ def test_sealing_waits_for_more(document: Document) -> None:
 
     seen = sealed.series
     assert seen == exposition.series()
+
+
+def test_a_block_that_keeps_changing_is_sealed_all_the_same(document: Document) -> None:
+    """The age of a block counts from its first change: later ones do not put sealing off."""
+    clock = ManualClock()
+    exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
+    exposition.changed([(None, document)])
+    clock.advance(0.0625)
+    exposition.changed([(document, replace(document, batch="b2"))])
+    clock.advance(0.0625)
+    exposition.seal(older_than=0.125)
+
+    assert any(sealed.series for sealed in exposition._sealed)
+
+
+def test_a_poll_seals_for_a_short_turn_only(document: Document) -> None:
+    """When the turn is over the rest is left to the next poll, and nothing is lost."""
+    clock = ManualClock()
+    exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
+    exposition.changed([(None, replace(document, document_id=str(n))) for n in range(2 * blocks.SLOTS)])
+
+    class SlowDeflater(CountingDeflater):
+        def piece(self, text: bytes, samples: int = 0) -> Piece:
+            clock.advance(0.01)
+            return super().piece(text, samples)
+
+    exposition._deflater = SlowDeflater()
+    sealed = next(sealed for sealed in exposition._sealed if sealed.shelf is exposition._shelves[Document])
+    after = []
+    for _ in range(3):
+        exposition.seal(older_than=0.0)
+        after.append(sealed.series)
+
+    assert [after[0], 2 * after[0], 2 * after[0]] == after
+    assert 2 * blocks.SLOTS == text_of(exposition).count("\ndify_document_info{")
+
+
+def test_counters_are_named_as_each_format_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header of a counter loses ``_total`` in OpenMetrics and keeps it in text; its lines keep it in both."""
+    family = Family(
+        name="dify_things_total",
+        type="counter",
+        help="Things.",
+        of=ServerStatus,
+        part=lambda server: server,
+        read=lambda _: [(("a",), 1), (("b",), 2.5)],
+        labels=("kind",),
+    )
+    monkeypatch.setattr(exposition_module, "catalog", lambda **_: (family,))
+    exposition = Exposition(own=NoOwn())
+    exposition.changed([(None, ServerStatus("main", ""))])
+    lines = 'dify_things_total{server="main",kind="a"} 1\ndify_things_total{server="main",kind="b"} 2.5\n'
+    text, openmetrics = text_of(exposition), text_of(exposition, Format.OPENMETRICS)
+
+    assert f"# HELP dify_things_total Things.\n# TYPE dify_things_total counter\n{lines}" == text
+    assert f"# HELP dify_things Things.\n# TYPE dify_things counter\n{lines}# EOF\n" == openmetrics
+    assert read_back(text, Format.TEXT) == read_back(openmetrics, Format.OPENMETRICS)
+    assert 2 == exposition.series()
 
 
 def test_promtool_finds_nothing_to_say(
