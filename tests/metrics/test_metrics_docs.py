@@ -16,6 +16,13 @@ def test_the_page_is_up_to_date() -> None:
     assert docs.page() == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
+def test_the_readme_is_up_to_date() -> None:
+    """The tables in README.md are what the catalogs say: after a change of a row, `make docs`."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert docs.readme(text) == text
+
+
 def test_every_family_is_documented_once() -> None:
     """Each name has one row in one of the tables."""
     rows = [line for line in docs.page().splitlines() if line.startswith("| `")]
