@@ -89,8 +89,8 @@ class Api:
         if authorization is not None:
             common.append(("Set-Cookie", f"x-token={authorization[7:]}; HttpOnly; Path=/"))
         endpoint, ids = _route(path)
-        self.requests[endpoint] += 1
         with self.world.lock:
+            self.requests[endpoint] += 1
             now = self.world.advance()
             response = self._answer(method, endpoint, ids, query=query, authorization=authorization, now=now)
         response = Response(response.status, (*response.headers, *common), response.body)

@@ -49,7 +49,7 @@ class Workers:
         self._agenda = agenda
         self._free: float = inf if size is None else size
         self._queue: deque[Task] = deque()
-        self._ends: dict[Task, float] = {}
+        self._running: set[Task] = set()
 
     def submit(self, task: Task, instant: float) -> None:
         """Hand in a task: it starts now or when a worker is free."""
@@ -57,15 +57,13 @@ class Workers:
         self._next(instant)
 
     def end(self, task: Task, instant: float) -> None:
-        """Let a task that runs end at ``instant``, earlier or later than foreseen."""
-        if task in self._ends:
-            self._ends[task] = instant
+        """Let a task that runs end at ``instant``, if nothing ends it earlier."""
+        if task in self._running:
             self._agenda.enter(instant, lambda now: self._release(task, now))
 
     def withdraw(self, task: Task, instant: float) -> None:
         """Take a task out of the queue, or off its worker."""
-        if task in self._ends:
-            self._ends[task] = instant
+        if task in self._running:
             self._release(task, instant)
         elif task in self._queue:
             self._queue.remove(task)
@@ -74,11 +72,11 @@ class Workers:
         while self._queue and self._free >= 1:
             task = self._queue.popleft()
             self._free -= 1
-            self._ends[task] = inf
+            self._running.add(task)
             self.end(task, task.start(instant))
 
     def _release(self, task: Task, instant: float) -> None:
-        if self._ends.get(task) == instant:
-            del self._ends[task]
+        if task in self._running:
+            self._running.remove(task)
             self._free += 1
             self._next(instant)
