@@ -14,31 +14,39 @@ if TYPE_CHECKING:
 
     from exporter.app import Served
     from exporter.config import Config
+    from exporter.dify import Client
 
 UNKNOWN_VERSION = "of an unknown version"
+UNKNOWN_PROBLEM = "failed for no reason that is known; `dify-exporter once` logs more"
 
 
 def check_servers(config: Config, echo: Callable[[str], None]) -> bool:
     """Ask for every target once and report through ``echo``, a line at a time. False when anything is wrong."""
     app = App(config)
+    greetings = [_greet(served.client) for served in app.served]
     well = app.poll_once(threading.Event())
-    for served in app.served:
-        for line in _report(served):
+    for served, (version, problem) in zip(app.served, greetings, strict=True):
+        for line in _report(served, version, problem):
             echo(line)
     echo(f"expect {app.exposition.series()} series and {_requests_a_minute(app):.1f} requests a minute")
     return well
 
 
-def _report(served: Served) -> Iterator[str]:
-    """What is to be said of one server."""
+def _greet(client: Client) -> tuple[str, str]:
+    """Ask for what needs no key: the server's version, and why it is not known ("" when it is)."""
+    try:
+        return client.welcome(), ""
+    except DifyError as error:
+        return "", str(error)
+
+
+def _report(served: Served, version: str, problem: str) -> Iterator[str]:
+    """What is to be said of one server. ``problem``: why it did not tell its ``version`` without a key."""
     store = served.poller.store
     status = store.status
-    try:
-        version = served.client.welcome() or UNKNOWN_VERSION
-    except DifyError as error:
-        version = status.version or UNKNOWN_VERSION
-        if not status.version:
-            yield f"{status.server}: {error}"
+    version = version or served.client.version or UNKNOWN_VERSION
+    if problem:
+        yield f"{status.server}: {problem}"
     targets = store.targets
     read = sum(target.success is True for target in targets)
     documents = store.documents
@@ -48,7 +56,7 @@ def _report(served: Served) -> Iterator[str]:
     yield f"{status.server}: {read} of {len(targets)} targets read, {len(documents)} documents, {unfinished} unfinished"
     for target in targets:
         if target.success is not True:
-            problem = served.poller.problem(Target(target.kind, target.dataset_id, target.target))
+            problem = served.poller.problem(Target(target.kind, target.dataset_id, target.target)) or UNKNOWN_PROBLEM
             yield f"{status.server}: {target.kind} {target.target} of dataset {target.dataset_id}: {problem}"
 
 

@@ -84,14 +84,18 @@ def run(config_file: Path | None, **overrides: str | None) -> None:
 
 @main.command()
 @_config_file
-@click.option("--offline", is_flag=True, help="Look at the file only; ask no server.")
+@_option("--offline", is_flag=True, help="Look at the file only; ask no server.")
 def check(config_file: Path | None, *, offline: bool) -> None:
     """Check the config, then its servers: version, key, and each configured id. Exit 1 when anything is wrong."""
     config = _read_config(config_file, {})
     for warning in config.warnings:
         click.echo(f"warning: {warning}")
     click.echo(f"{config_file or 'environment'}: the configuration is valid")
-    if not offline and not check_servers(config, click.echo):
+    if offline:
+        return
+    # What the log would tell of failed polls is in the report.
+    set_up_logging("critical", config.log.format)
+    if not check_servers(config, click.echo):
         sys.exit(1)
 
 
@@ -161,8 +165,8 @@ def simulate(listen: str, scenario: Path | None) -> None:
 
 def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | None = None) -> None:
     def on_listening(port: int) -> None:
-        host = parse_listen_address(app.config.web.listen_address).host
-        _log.info("listening", address=f"{host}:{port}", path=app.config.web.telemetry_path)
+        address = parse_listen_address(app.config.web.listen_address)._replace(port=port)
+        _log.info("listening", address=str(address), path=app.config.web.telemetry_path)
         if greeting:
             click.echo(greeting(port), err=True)
 
@@ -179,15 +183,19 @@ def _simulated(scenario: Scenario, listen: str) -> Iterator[SimulatorServer]:
     """An embedded Dify that answers while the context lasts."""
     from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
 
+    api = simulator.Api(simulator.World(scenario, SystemClock()))
     try:
         address = parse_listen_address(listen)
-        dify = simulator.SimulatorServer(
-            simulator.Api(simulator.World(scenario, SystemClock())), address.host or "127.0.0.1", address.port
-        )
-        with dify:
-            yield dify
-    except (ListenError, OSError) as error:
-        _fail(f"cannot serve the embedded Dify on {listen}: {error}")
+        dify = simulator.SimulatorServer(api, address.host or "127.0.0.1", address.port)
+        dify.start()
+    except ListenError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"cannot serve the embedded Dify on {listen}: {error.strerror or error}")
+    try:
+        yield dify
+    finally:
+        dify.stop()
 
 
 def _demo_greeting(url: str) -> Callable[[int], str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper, format_exc_info
+from structlog.tracebacks import ExceptionDictTransformer
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -15,24 +19,19 @@ LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("logfmt", "json")
 
 _NOISY = ("urllib3", "charset_normalizer", "asyncio", "schedule")
+_FIRST = ("ts", "level", "msg")
+_BARE = re.compile(r'[^\s"=\\]+')
 
 
 def set_up_logging(level: str, log_format: str) -> None:
     """Send the exporter's events, and what its libraries log from warnings up, to standard error."""
-    shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
-    ]
-    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+    shared: list[Processor] = [structlog.stdlib.add_log_level, TimeStamper(fmt="iso", utc=True, key="ts")]
+    last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _name_event]
     if log_format == "json":
-        last += [structlog.processors.dict_tracebacks, _name_event, structlog.processors.JSONRenderer()]
+        # Without the local variables of the frames: the key may be among them.
+        last += [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), JSONRenderer()]
     else:
-        last += [
-            structlog.processors.format_exc_info,
-            _name_event,
-            _one_line,
-            structlog.processors.LogfmtRenderer(key_order=["ts", "level", "msg"], drop_missing=True),
-        ]
+        last += [format_exc_info, _logfmt]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=last, foreign_pre_chain=shared))
     root = logging.getLogger()
@@ -49,14 +48,22 @@ def set_up_logging(level: str, log_format: str) -> None:
 
 
 def _name_event(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """The event's text is called ``msg``, as in Prometheus' own logs."""
+    """The event's text is called ``msg``, as in Prometheus' own logs; time, level and text come first."""
     event["msg"] = event.pop("event", "")
-    return event
+    return {**{key: event[key] for key in _FIRST}, **event}
 
 
-def _one_line(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    r"""A value keeps its line breaks as ``\\n``: one event, one line."""
-    for key, value in event.items():
-        if isinstance(value, str) and ("\n" in value or "\r" in value):
-            event[key] = value.replace("\r", "\\r").replace("\n", "\\n")
-    return event
+def _logfmt(_logger: Any, _method: str, event: EventDict) -> str:
+    """One event, one line; a line break in a value is written as an escape. A value None is left out."""
+    return " ".join(f"{key}={_word(value)}" for key, value in event.items() if value is not None)
+
+
+def _word(value: object) -> str:
+    """The value bare when no reader of logfmt can take it for anything else, otherwise quoted as in JSON.
+
+    What cannot be seen is escaped: names of documents may hold what would drive a terminal.
+    """
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if text.isprintable():
+        return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return json.dumps(text)
