@@ -1,0 +1,163 @@
+"""Lists, refusals and outages against the recordings of a real server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.simulator import Action, BatchPlan, DatasetPlan, DocumentPlan, Fault, Scenario, document_id
+from tests.simulator.scenes import (
+    BATCH,
+    CLOSED,
+    DATASET,
+    KEY,
+    LARGE,
+    NOT_REPRODUCED,
+    OTHER,
+    RECORDINGS,
+    SCENES,
+    TWICE,
+    ask,
+    cases,
+    compare,
+    recording,
+    set_up,
+    update,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def crowded(stage: Callable[..., Any]) -> Any:
+    """A server with documents in every display status, a second dataset and one without API access."""
+    plans = (
+        *(DocumentPlan(name=f"{number}.txt", split=0, index=0.1) for number in range(14)),
+        DocumentPlan(name="broken.pdf", fate="fails", phase="parsing"),
+    )
+    batches = (
+        BatchPlan(
+            id="1",
+            documents=plans,
+            actions=(Action(do="archive", document="0.txt", at=20), Action(do="disable", document="1.txt", at=20)),
+        ),
+        BatchPlan(
+            id="2",
+            documents=tuple(DocumentPlan(name=f"pz{n}.txt", split=100, created_from="web") for n in range(3)),
+            actions=(Action(do="pause", document="pz0.txt", at=8),),
+        ),
+        BatchPlan(id="3", documents=(LARGE,), at=0.1),
+        BatchPlan(id="4", documents=(DocumentPlan(name="last.txt"),), at=0.2, actions=(update(20),)),
+    )
+    datasets = (
+        DatasetPlan(id=DATASET, batches=batches),
+        DatasetPlan(id=OTHER, name="other"),
+        DatasetPlan(id=CLOSED, name="closed", api=False),
+    )
+    return stage(Scenario(key=KEY, workers=None, datasets=datasets)).after(60)
+
+
+@pytest.mark.parametrize("case", cases("documents-list"))
+def test_document_list(crowded: Any, case: str) -> None:
+    """Pages, filters and items of the document list are as recorded."""
+    recorded = recording(case)
+    if case == "documents-list--large-completed--status-indexing":
+        for name in ("pz1.txt", "pz2.txt"):
+            crowded.world.act(DATASET, Action(do="delete", batch="2", document=name))
+    if "large-splitting" in case or "large-indexing" in case:
+        batch = BatchPlan(documents=(LARGE,), queue=0)
+        crowded.world.add_batch(DATASET, batch)
+        crowded.after(10 if "splitting" in case else 30)
+    response = ask(crowded, recorded["path"])
+    if "json" not in recorded:
+        assert recorded["status"] == response.status
+    else:
+        compare(recorded, response)
+
+
+@pytest.mark.parametrize("case", [*cases("datasets-list"), "datasets-list-1"])
+def test_dataset_list(stage: Callable[..., Any], case: str) -> None:
+    """Pages and items of the list of knowledge bases are as recorded."""
+    recorded = recording(case)
+    response = ask(stage(Scenario(key=KEY, datasets=(DatasetPlan(id=DATASET, name="kb-main"),))), recorded["path"])
+    assert recorded["status"] == response.status
+    if "json" in recorded:
+        compare(recorded, response)
+
+
+@pytest.mark.parametrize("name", ["datasets", "documents"])
+def test_a_page_that_is_no_number_is_refused(crowded: Any, name: str) -> None:
+    """``page=x`` is 400, as recorded (without the body)."""
+    path = recording(f"{name}-list--pagex-limit20")["path"]
+    assert recording(f"{name}-list--pagex-limit20")["status"] == ask(crowded, path).status
+
+
+ERROR_KEYS = {
+    "wrong-token": "Bearer dataset-wrong",
+    "no-token": "",
+    "basic-scheme": "Basic abc",
+    "token-without-bearer": KEY,
+    "lowercase-bearer": f"bearer {KEY}",
+    "unknown-dataset-no-token": "",
+    "unknown-dataset-wrong-token": "Bearer dataset-wrong",
+}
+
+
+@pytest.mark.parametrize("case", [*cases("err"), "err--nonexistent-route"])
+def test_refusals(stage: Callable[..., Any], crowded: Any, case: str) -> None:
+    """Every recorded refusal: status, headers (the key in a cookie, too) and body, JSON or HTML."""
+    recorded = recording(case)
+    authorization = ERROR_KEYS.get(case.rsplit("--", maxsplit=1)[-1], f"Bearer {KEY}")
+    played = crowded
+    if "indexing-status" in case:
+        played = set_up(stage, SCENES["reindexed"])
+    document = next(iter(played.world.datasets[DATASET].documents))
+    path = (
+        recorded["path"]
+        .replace("20261121174306613336", BATCH)
+        .replace("2c1f27ce-173d-4584-9800-865654bf3bb1", document)
+    )
+    bare, _, query = path.partition("?")
+    headers = {"authorization": authorization} if authorization else {}
+    response = played.api.handle(recorded["method"], bare, query, headers)
+    compare(recorded, response)
+
+
+@pytest.mark.parametrize("case", cases("outage"))
+def test_outages(stage: Callable[..., Any], case: str) -> None:
+    """What a missing plugin daemon, PostgreSQL or Redis does to each endpoint is as recorded."""
+    recorded = recording(case)
+    played = set_up(stage, SCENES["reindexed"])
+    kinds: dict[str, Any] = {"plugin-down": "plugin_down", "postgres-down": "postgres_down", "redis-down": "redis_down"}
+    if (state := case.split("--")[1]) in kinds:
+        played.api.faults.add(Fault(kind=kinds[state]))
+    response = ask(played, recorded["path"].replace("20261121174306613336", BATCH))
+    compare(recorded, response, bodies="plugin" not in case)
+
+
+def test_every_recording_is_compared() -> None:
+    """A recording without a scene, or an exception for one that does not exist, is noticed."""
+    names = {path.stem for path in RECORDINGS.glob("*.json")}
+    assert set() == set(NOT_REPRODUCED) - names
+    prefixes = (
+        "indexing-status",
+        "document",
+        "documents-list",
+        "datasets-list",
+        "segments",
+        "segments-list",
+        "err",
+        "outage",
+    )
+    assert set() == {name for name in names if not name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize("case", cases("segments-list"))
+def test_segment_pages(stage: Callable[..., Any], case: str) -> None:
+    """The segment list forgives every page and limit, as recorded (without bodies)."""
+    recorded = recording(case)
+    document = document_id(DATASET, BATCH, 0, TWICE)
+    path = recorded["path"].replace("2c1f27ce-173d-4584-9800-865654bf3bb1", document)
+    assert recorded["status"] == ask(set_up(stage, SCENES["reindexed"]), path).status
