@@ -21,10 +21,12 @@ STATUSES = ("waiting", "parsing", "cleaning", "splitting", "indexing", "paused",
 DISPLAY_STATUSES = ("queuing", "indexing", "paused", "error", "available", "disabled", "archived", "unknown")
 """Display statuses of the document detail and list."""
 
-KINDS = ("batch", "document")
+KINDS = ("batch", "document", "dataset", "datasets")
+"""Kinds of targets; ``dataset`` is one knowledge base, ``datasets`` the list of them."""
+
 TARGET_STATES = ("active", "settled", "failing", "gone")
 
-Kind = Literal["batch", "document"]
+Kind = Literal["batch", "document", "dataset", "datasets"]
 TargetState = Literal["active", "settled", "failing", "gone"]
 
 
@@ -166,6 +168,20 @@ class Activity(Struct, frozen=True, gc=False):
     phases: tuple[tuple[str, Distribution], ...] = ()
 
 
+class KnowledgeBase(Struct, frozen=True, gc=False):
+    """A knowledge base. ``name`` is "" until it is known.
+
+    ``documents``: how many it has, by ``DISPLAY_STATUSES``; None where that is not known, empty when none is.
+    """
+
+    server: str
+    dataset_id: str
+    name: str = ""
+    indexing_technique: str = ""
+    embedding_model: str = ""
+    documents: tuple[int | None, ...] = ()
+
+
 class ServerStatus(Struct, frozen=True, gc=False):
     """A server. ``up``: the last request was answered with accepted credentials; None before the first one."""
 
@@ -175,7 +191,7 @@ class ServerStatus(Struct, frozen=True, gc=False):
     up: bool | None = None
 
 
-Tracked = Document | Batch | Activity | TargetStatus | ServerStatus
+Tracked = Document | Batch | KnowledgeBase | Activity | TargetStatus | ServerStatus
 """Whatever has series."""
 
 Change = tuple[Tracked | None, Tracked | None]
