@@ -1,7 +1,8 @@
 """From objects to the page that Prometheus scrapes."""
 
-from exporter.metrics.catalog import CATALOG, Family, catalog
+from exporter.metrics.catalog import CATALOG, catalog
 from exporter.metrics.exposition import Exposition
+from exporter.metrics.family import Family
 from exporter.metrics.formats import Format, accepts_gzip, negotiate
 from exporter.metrics.own import OWN, OwnFamily, OwnMetrics
 from exporter.metrics.page import Page

@@ -13,7 +13,7 @@ from exporter.metrics.lines import heads, lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from exporter.metrics.catalog import Family, Read
+    from exporter.metrics.family import Family, Read
     from exporter.metrics.deflate import Piece
     from exporter.tracking.model import Change, Tracked
 

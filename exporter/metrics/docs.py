@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.metrics.catalog import CATALOG, IDENTITY, Family
+from exporter.metrics.catalog import CATALOG
+from exporter.metrics.family import IDENTITY, Family
 from exporter.metrics.own import OWN, OwnFamily
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.metrics.blocks import Shelf
-from exporter.metrics.catalog import IDENTITY, catalog
+from exporter.metrics.catalog import catalog
 from exporter.metrics.deflate import Deflater, Piece, Run, row
+from exporter.metrics.family import IDENTITY
 from exporter.metrics.formats import Format
 from exporter.metrics.page import Page
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from exporter.metrics.blocks import Block, Job
-    from exporter.metrics.catalog import Family
-    from exporter.tracking.model import Change, Tracked
+    from exporter.metrics.family import Family
+    from exporter.tracking.model import Change
 
 _GROUP = 32
 """Blocks whose pieces of a family are kept joined."""
@@ -96,7 +97,7 @@ class Exposition:
         families = catalog(document_name=document_name)
         self._own = own
         self._monotonic = monotonic
-        self._shelves: dict[type[Tracked], Shelf] = {of: Shelf(of, families) for of in IDENTITY}
+        self._shelves: dict[type, Shelf] = {of: Shelf(of, families) for of in IDENTITY}
         self._sealed = [_Sealed(shelf) for shelf in self._shelves.values()]
         self._objects_lock = threading.Lock()
         self._pieces_lock = threading.Lock()
@@ -113,13 +114,17 @@ class Exposition:
         self._end = self._deflater.piece(b"# EOF\n")
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Take all that one answer changed, at once: no page shows a part of it."""
+        """Take all that one answer changed, at once: no page shows a part of it.
+
+        Objects of a type that the catalog has no family for are no concern of the page.
+        """
         now = self._monotonic()
         with self._objects_lock:
             for change in changes:
                 known = change[1] if change[1] is not None else change[0]
-                if known is not None:
-                    self._shelves[type(known)].change(change, now)
+                shelf = self._shelves.get(type(known))
+                if shelf is not None:
+                    shelf.change(change, now)
 
     def seal(self, older_than: float = 0.1) -> None:
         """Seal the blocks that are dirty for ``older_than`` seconds, as many as fit into a short turn.

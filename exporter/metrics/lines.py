@@ -6,12 +6,12 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from exporter.metrics.catalog import IDENTITY
+from exporter.metrics.family import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exporter.metrics.catalog import Family, LabelValues, Number
+    from exporter.metrics.family import Family, LabelValues, Number
     from exporter.tracking.model import Tracked
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

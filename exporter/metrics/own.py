@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from exporter.metrics.catalog import MetricType
+    from exporter.metrics.family import MetricType
     from exporter.tracking.model import Kind, ServerSchedule
 
 _END = b"# EOF\n"

@@ -249,6 +249,18 @@ def test_what_comes_and_goes_unseen_leaves_nothing(exposition: Exposition, docum
     assert FixedLines == text_of(exposition)
 
 
+def test_objects_without_a_family_are_let_pass(exposition: Exposition, document: Document) -> None:
+    """What the catalog does not know harms neither the poll that brings it nor what comes with it."""
+
+    class Stranger:
+        pass
+
+    stranger: Any = Stranger()
+    exposition.changed([(None, stranger), (None, document), (stranger, None)])
+
+    assert "dify_document_info{" in text_of(exposition)
+
+
 def test_a_document_that_moves_appears_once(exposition: Exposition, document: Document) -> None:
     """A document in another batch is the same document: one info series, with the new batch."""
     exposition.changed([(None, document)])

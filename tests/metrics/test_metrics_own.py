@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter import __version__
 from exporter.metrics import OWN, Exposition, Format, OwnMetrics
-from exporter.tracking.model import ServerSchedule
+from exporter.tracking.model import KINDS, TARGET_STATES, ServerSchedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,9 +102,8 @@ def test_counters_start_at_zero() -> None:
 
     own.prepare("main")
     seen = samples(own)
-    kinds = ("batch", "document")
-    assert {("main", kind): 0.0 for kind in kinds} == seen["dify_exporter_polls_total"]
-    assert {("main", k, r): 0.0 for k in kinds for r in REASONS} == seen["dify_exporter_poll_failures_total"]
+    assert {("main", kind): 0.0 for kind in KINDS} == seen["dify_exporter_polls_total"]
+    assert {("main", k, r): 0.0 for k in KINDS for r in REASONS} == seen["dify_exporter_poll_failures_total"]
     assert {("main",): 0.0} == seen["dify_exporter_throttled_seconds_total"]
 
 
@@ -113,7 +112,7 @@ def test_schedule(own: OwnMetrics) -> None:
     seen = samples(own)
 
     assert {("main",): 1.5} == seen["dify_exporter_schedule_lag_seconds"]
-    assert 8 == len(seen["dify_exporter_targets"])
+    assert {("main", k, s) for k in KINDS for s in TARGET_STATES} == seen["dify_exporter_targets"].keys()
     assert {("main", "batch", "active"): 7.0} == {k: v for k, v in seen["dify_exporter_targets"].items() if v}
 
     own.schedules = list
