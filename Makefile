@@ -40,6 +40,7 @@ unit: $(READY) ## pytest with branch coverage
 
 docs: $(READY) ## Write the generated pages anew
 	$(BIN)/python -m exporter.metrics.docs
+	$(BIN)/python -m exporter.config.docs
 
 bench: $(READY) ## The benchmarks of the README, ratios with both sides in one run
 	$(BIN)/python bench/run.py
