@@ -12,7 +12,7 @@ from exporter import __version__
 from exporter.clock import SystemClock
 from exporter.dify import Client
 from exporter.metrics import Exposition, OwnMetrics
-from exporter.tracking import TICK, Job, Loop, Poller, Store, Workers, configured_targets
+from exporter.tracking import TICK, Job, Loop, Poller, Roster, Store, Workers, configured_targets
 from exporter.web import WebServer, create_app
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class App:
                 stop.wait(0.02)
         finally:
             self._stop_polling()
-        return all(target.success for served in self.served for target in served.poller.store.targets)
+        return all(target.success for served in self.served for target in served.poller.roster.targets)
 
     def what_is_stuck(self) -> str | None:
         """None while the loop turns, else what is wrong."""
@@ -112,17 +112,19 @@ class App:
         client = Client(
             server, observer=self.own, clock=self._clock, user_agent=f"dify-exporter/{__version__}", stop=stop
         )
+        roster = Roster(server.name, server.url, listener=self.exposition)
         store = Store(
             server.name,
-            server.url,
+            roster,
             listener=self.exposition,
             unknown=lambda field: self.own.unknown_value(server.name, field),
             clock=self._clock,
         )
         poller = Poller(
-            server.name,
+            server,
             client,
             store,
+            roster,
             self.config.polling,
             observer=self.own,
             clock=self._clock,

@@ -43,11 +43,11 @@ def _greet(client: Client) -> tuple[str, str]:
 def _report(served: Served, version: str, problem: str) -> Iterator[str]:
     """What is to be said of one server. ``problem``: why it did not tell its ``version`` without a key."""
     store = served.poller.store
-    status = store.status
+    status = served.poller.roster.status
     version = version or served.client.version or UNKNOWN_VERSION
     if problem:
         yield f"{status.server}: {problem}"
-    targets = store.targets
+    targets = served.poller.roster.targets
     read = sum(target.success is True for target in targets)
     documents = store.documents
     unfinished = sum(document.progress.status not in FINISHED for document in documents)
@@ -63,6 +63,8 @@ def _report(served: Served, version: str, problem: str) -> Iterator[str]:
 def _requests_a_minute(app: App) -> float:
     """At the pace of now; settled targets become slower still."""
     stores = [served.poller.store for served in app.served]
-    own = sum(60 / target.interval for store in stores for target in store.targets if target.interval)
+    own = sum(
+        60 / target.interval for served in app.served for target in served.poller.roster.targets if target.interval
+    )
     unfinished = sum(document.progress.status not in FINISHED for store in stores for document in store.documents)
     return own + unfinished * 60 / app.config.polling.detail_interval

@@ -1,7 +1,7 @@
 """The upstream: a client for the knowledge API of Dify."""
 
 from exporter.dify.budget import Budget
-from exporter.dify.client import Answer, Client, RequestObserver
+from exporter.dify.client import PAGE, Answer, Client, RequestObserver
 from exporter.dify.errors import (
     BadAnswer,
     BadRequest,
@@ -21,20 +21,36 @@ from exporter.dify.errors import (
     Unauthorized,
     Unreachable,
 )
-from exporter.dify.wire import DocumentDetail, IndexingItem, ProcessRule, Rules, Segmentation
+from exporter.dify.wire import (
+    Dataset,
+    DatasetPage,
+    DocumentDetail,
+    DocumentPage,
+    IndexingItem,
+    ListedDocument,
+    ProcessRule,
+    Rules,
+    Segmentation,
+    SegmentPage,
+)
 
 __all__ = [
+    "PAGE",
     "Answer",
     "BadAnswer",
     "BadRequest",
     "Budget",
     "Client",
     "ConnectFailed",
+    "Dataset",
+    "DatasetPage",
     "DecodeFailed",
     "DifyError",
     "DocumentDetail",
+    "DocumentPage",
     "Forbidden",
     "IndexingItem",
+    "ListedDocument",
     "NotFound",
     "ProcessRule",
     "RateLimited",
@@ -42,6 +58,7 @@ __all__ = [
     "RequestObserver",
     "Rules",
     "SchemaMismatch",
+    "SegmentPage",
     "Segmentation",
     "ServerFailed",
     "Stopped",

@@ -88,6 +88,44 @@ class DocumentDetail(Struct, frozen=True, gc=False):
     document_process_rule: ProcessRule | None = None
 
 
+class Dataset(Struct, frozen=True, gc=False):
+    """A knowledge base, in ``/datasets`` and of ``/datasets/{dataset_id}``."""
+
+    id: str
+    name: str | None = None
+    indexing_technique: str | None = None
+    embedding_model: str | None = None
+
+
+class DatasetPage(Struct, frozen=True, gc=False):
+    """A page of ``/datasets``. ``total`` counts all pages."""
+
+    data: list[Dataset]
+    total: Number | None = None
+
+
+class ListedDocument(Struct, frozen=True, gc=False):
+    """A document in ``/datasets/{dataset_id}/documents``: no batch, no segments, no phase times."""
+
+    id: str
+    indexing_status: str
+    display_status: str | None = None
+    error: str | None = None
+
+
+class DocumentPage(Struct, frozen=True, gc=False):
+    """A page of documents, newest first. ``total`` counts what the filter matched, over all pages."""
+
+    data: list[ListedDocument]
+    total: Number
+
+
+class SegmentPage(Struct, frozen=True, gc=False):
+    """A page of segments, of which only ``total`` is read: the rest is text of the document."""
+
+    total: Number
+
+
 class Welcome(Struct, frozen=True, gc=False):
     """The answer of ``/v1/``, which needs no key."""
 

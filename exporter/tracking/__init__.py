@@ -25,6 +25,7 @@ from exporter.tracking.model import (
 )
 from exporter.tracking.poller import Poller
 from exporter.tracking.reading import FINISHED
+from exporter.tracking.roster import Roster
 from exporter.tracking.schedule import TICK
 from exporter.tracking.store import Store
 from exporter.tracking.targets import Target, configured_targets
@@ -51,6 +52,7 @@ __all__ = [
     "Poller",
     "ProcessRule",
     "Progress",
+    "Roster",
     "ServerSchedule",
     "ServerStatus",
     "Store",

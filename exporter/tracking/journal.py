@@ -11,8 +11,9 @@ from exporter.tracking.progress import Finished, Restarted, Resumed, Stalled
 
 if TYPE_CHECKING:
     from exporter.tracking.model import Document
+    from exporter.tracking.outcome import Outcome
     from exporter.tracking.progress import Event
-    from exporter.tracking.store import Applied, Store
+    from exporter.tracking.store import Store
 
 _log = structlog.get_logger(__name__)
 
@@ -25,11 +26,11 @@ class Journal:
         self._store = store
         self._zone_told: float | None = None
 
-    def tell(self, applied: Applied) -> None:
+    def tell(self, outcome: Outcome) -> None:
         """Write down what an answer brought."""
-        for event in applied.events:
+        for event in outcome.events:
             self._tell_event(event)
-        for failure in applied.failures:
+        for failure in outcome.failures:
             words = self._words(failure.document)
             _log.warning("document failed", reason=failure.reason, **words)
             # It may hold paths and prompts: for those who asked for all there is.

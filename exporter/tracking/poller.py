@@ -12,21 +12,27 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.dify import DifyError, NotFound, Stopped
+from exporter.tracking.asking import Asker
 from exporter.tracking.breaker import Breaker
 from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone
 from exporter.tracking.journal import Journal
 from exporter.tracking.model import ServerSchedule
 from exporter.tracking.schedule import Schedule, next_due
-from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from exporter.clock import Clock
-    from exporter.config import Polling
+    from exporter.config import Polling, Server
     from exporter.tracking.model import Kind, PollObserver, TargetState
-    from exporter.tracking.store import Applied, Store
+    from exporter.tracking.outcome import Outcome
+    from exporter.tracking.roster import Roster
+    from exporter.tracking.store import Store
+    from exporter.tracking.targets import Target
     from exporter.tracking.upstream import Upstream
+
+SETTLED_LAST = 0.001
+"""Seconds by which targets that were finished before a restart stand behind all others."""
 
 _log = structlog.get_logger(__name__)
 
@@ -36,9 +42,10 @@ class Poller:
 
     def __init__(
         self,
-        name: str,
+        server: Server,
         client: Upstream,
         store: Store,
+        roster: Roster,
         polling: Polling,
         *,
         observer: PollObserver,
@@ -47,8 +54,9 @@ class Poller:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """``after_poll`` is called after each poll, in the polling thread: rendering waits there."""
-        self.name = name
+        self.name = server.name
         self.store = store
+        self.roster = roster
         self._client = client
         self.schedule = Schedule()
         self._polling = polling
@@ -59,22 +67,38 @@ class Poller:
         self._breaker = Breaker(polling, random=jitter)
         self._lock = threading.Lock()
         self._paces: dict[Target, Cadence] = {}
-        self._digests: dict[Target, bytes] = {}
+        self._asker = Asker(server, client, store, polling, clock=clock)
         self._unpolled: set[Target] = set()
         self._problems: dict[Target, str] = {}
         self._trouble: str | None = None
-        self._journal = Journal(name, store)
+        self._journal = Journal(server.name, store)
 
     def watch(self, targets: Iterable[Target]) -> None:
-        """Poll ``targets`` from now on."""
+        """Poll ``targets`` from now on; those that were finished before a restart after all others."""
         targets = list(targets)
-        self.store.add_targets(targets)
+        self.roster.add(targets)
+        for dataset_id in {target.dataset_id for target in targets if target.dataset_id}:
+            self.store.open_dataset(dataset_id)
         now = self._clock.monotonic()
+        with self._lock:
+            for target in targets:
+                if target not in self._paces:
+                    self._paces[target] = Cadence()
+                    self._unpolled.add(target)
+                    self.schedule.put(target, now + SETTLED_LAST * self.store.was_settled(target))
+
+    def unwatch(self, targets: Iterable[Target]) -> None:
+        """Poll ``targets`` no more. Their objects are the caller's to forget."""
+        targets = list(targets)
+        with self._lock:
+            for target in targets:
+                self.schedule.drop(target)
+                self._paces.pop(target, None)
+                self._unpolled.discard(target)
+                self._problems.pop(target, None)
         for target in targets:
-            if target not in self.schedule:
-                self._paces[target] = Cadence()
-                self._unpolled.add(target)
-                self.schedule.put(target, now)
+            self._asker.forget(target)
+        self.roster.drop(targets)
 
     @property
     def unpolled(self) -> int:
@@ -113,26 +137,26 @@ class Poller:
         targets: dict[tuple[Kind, TargetState], int] = {}
         with self._lock:
             for target, pace in self._paces.items():
-                if target.kind != "detail":
-                    key = (target.metric_kind, pace.state)
+                if target.series_kind is not None:
+                    key = (target.series_kind, pace.state)
                     targets[key] = targets.get(key, 0) + 1
         lag = self.schedule.lag(self._clock.monotonic())
         return ServerSchedule(self.name, lag, targets, self.store.offset.seconds)
 
     def _poll(self, target: Target, due: float) -> None:
         """Ask for one target, whatever comes of it, and put it back into the schedule."""
-        if target.kind == "detail" and self.store.document(target.dataset_id, target.id) is None:
+        if target.is_step and self.store.document(target.dataset_id, target.id) is None:
             self._put_back(target, None, None)
             return
         started = self._clock.monotonic()
         pace = self._paces.get(target, Cadence())
         closed_until = self._breaker.closed_until(target, started)
         if closed_until is not None:
-            self.store.mark_unread([target])
+            self.roster.mark_unread(target)
             self._put_back(target, pace, closed_until)
             return
         try:
-            applied = self._ask(target)
+            outcome = self._asker.ask(target)
         except DifyError as error:
             pace = self._failed(target, pace, error)
         except Stopped:
@@ -141,10 +165,10 @@ class Poller:
             _log.exception("poll failed through a bug in the exporter: please report it", **self._words(target))
             self._observer.poll_failed(self.name, target.metric_kind, "internal")
             pace = after_failure(pace, self._polling, retry_after=None, random=self._jitter)
-            self._digests.pop(target, None)
-            self.store.set_target(target, success=False, now=self._clock.time(), interval=pace.interval)
+            self._asker.forget(target)
+            self.roster.note(target, success=False, now=self._clock.time(), interval=pace.interval)
         else:
-            answered = self._answered(target, pace, applied)
+            answered = self._answered(target, pace, outcome)
             self._observer.polled(self.name, target.metric_kind)
             self._put_back(target, answered, next_due(due, started, answered.interval) if answered else None)
             return
@@ -156,45 +180,44 @@ class Poller:
             self._unpolled.discard(target)
             if pace is None:
                 self._paces.pop(target, None)
-                self._digests.pop(target, None)
+                self._asker.forget(target)
             else:
                 self._paces[target] = pace
         self.schedule.done(target, due)
 
-    def _ask(self, target: Target) -> Applied:
-        """Ask the server and hand the answer to the store; one that is the last again, byte for byte, is not read."""
-        known = self._digests.get(target)
-        dataset_id = target.dataset_id
-        if target.kind == "batch":
-            status = self._client.indexing_status(dataset_id, target.id, known=known)
-            if status.value is None:
-                return self.store.confirm_batch(dataset_id, target.id)
-            applied = self.store.apply_batch(dataset_id, target.id, status.value)
-            self._digests[target] = status.digest
-        else:
-            detail = self._client.document(dataset_id, target.id, known=known)
-            if detail.value is None:
-                return self.store.confirm_document(dataset_id, target.id)
-            applied = self.store.apply_detail(dataset_id, detail.value, document_id=target.id)
-            self._digests[target] = detail.digest
-        return applied
-
-    def _answered(self, target: Target, pace: Cadence, applied: Applied) -> Cadence | None:
+    def _answered(self, target: Target, pace: Cadence, outcome: Outcome) -> Cadence | None:
         """Note an answer. The pace from now on, None: no further poll."""
         self._breaker.answered(target)
         self._problems.pop(target, None)
         self._server_says(accepted=True, trouble=None)
         if pace.state in ("failing", "gone"):
             _log.info("target answers again", failures=pace.failures, **self._words(target))
-        self._journal.tell(applied)
-        now = self._clock.monotonic()
-        for dataset_id, document_id in applied.details:
-            self.schedule.put(Target("detail", dataset_id, document_id), now)
-        if target.kind == "detail":
-            return None if applied.settled else Cadence(self._polling.detail_interval)
-        pace = after_answer(pace, self._polling, moved=applied.moved, settled=applied.settled)
-        self.store.set_target(target, success=True, now=self._clock.time(), interval=pace.interval)
+        self._journal.tell(outcome)
+        self._follow(outcome)
+        if target.is_step and outcome.settled:
+            return None
+        pace = after_answer(pace, self._asker.rhythm(target), moved=outcome.moved, settled=outcome.settled)
+        self.roster.note(target, success=True, now=self._clock.time(), interval=pace.interval)
         return pace
+
+    def _follow(self, outcome: Outcome) -> None:
+        """Poll what an answer made worth polling, and no more what it ended."""
+        now = self._clock.monotonic()
+        self.watch(target for target in outcome.wanted if target.kind == "dataset")
+        for target in outcome.wanted:
+            if self._is_worth(target):
+                self.schedule.put(target, now)
+        if outcome.dropped:
+            self.unwatch(outcome.dropped)
+
+    def _is_worth(self, target: Target) -> bool:
+        match target.kind:
+            case "batch":
+                return target in self._paces
+            case "segments":
+                return target not in self.schedule
+            case kind:
+                return kind == "detail"
 
     def _failed(self, target: Target, pace: Cadence, error: DifyError) -> Cadence:
         """Note a failure; the pace from now on."""
@@ -202,9 +225,9 @@ class Poller:
         self._breaker.failed(target, error, self._clock.monotonic())
         self._problems[target] = str(error)
         self._server_says(accepted=error.accepted, trouble=None if error.accepted is not False else error.reason)
-        if isinstance(error, NotFound) and (error.gone or target.kind == "detail"):
+        if isinstance(error, NotFound) and (error.gone or target.is_step):
             if error.gone:
-                self._forget(target)
+                self._asker.gone(target)
             new = after_gone(pace, self._polling)
         else:
             new = after_failure(pace, self._polling, retry_after=error.retry_after, random=self._jitter)
@@ -216,23 +239,12 @@ class Poller:
                 retry_in=round(new.interval),
                 **self._words(target),
             )
-        self.store.set_target(target, success=False, now=self._clock.time(), interval=new.interval)
+        self.roster.note(target, success=False, now=self._clock.time(), interval=new.interval)
         return new
-
-    def _forget(self, target: Target) -> None:
-        """Dify says that the target does not exist: its series end, and it is read anew should it return.
-
-        A document that its batch still names stays: servers before 1.5.1 have no details.
-        """
-        self._digests.pop(target, None)
-        if target.kind == "batch":
-            self.store.forget_batch(target.dataset_id, target.id)
-        elif target.kind == "document":
-            self.store.forget_document(target.dataset_id, target.id)
 
     def _server_says(self, *, accepted: bool | None, trouble: str | None) -> None:
         """Note what the last request said of the server as a whole; a line in the log when that changes."""
-        self.store.set_server(up=accepted, version=self._client.version)
+        self.roster.note_server(up=accepted, version=self._client.version)
         if accepted is None or trouble == self._trouble:
             return
         self._trouble = trouble

@@ -9,7 +9,7 @@ from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, Detail, P
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from exporter.dify import DocumentDetail, IndexingItem
+    from exporter.dify import DocumentDetail, IndexingItem, ListedDocument
     from exporter.dify.wire import ProcessRule as WireRule
     from exporter.tracking.model import Document, Number
 
@@ -73,20 +73,45 @@ def read_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detai
     )
 
 
-def progress_of_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Progress | None:
+def progress_of_detail(
+    detail: DocumentDetail, before: Progress | None, unknown: Callable[[str], None]
+) -> Progress | None:
     """The progress that a detail tells, for a document whose batch is not known. None: it tells no status.
 
-    The detail never says ``paused`` in ``indexing_status``; its display status does.
+    The detail never says ``paused`` in ``indexing_status``; its display status does. It has no count of completed
+    segments: that stays as it was ``before``.
     """
     status = detail.indexing_status
     if not status:
-        return None
+        return before
+    return Progress(
+        read_status(status, detail.display_status, unknown),
+        completed_at=detail.completed_at,
+        completed_segments=before.completed_segments if before else None,
+        total_segments=detail.segment_count,
+        has_error=bool(detail.error),
+    )
+
+
+def read_listed(document: ListedDocument, unknown: Callable[[str], None]) -> Progress:
+    """The little progress that a list of documents tells."""
+    status = read_status(document.indexing_status, document.display_status, unknown)
+    return Progress(status, has_error=bool(document.error))
+
+
+def read_status(status: str, display_status: str | None, unknown: Callable[[str], None]) -> str:
+    """The indexing status of a document in a list or a detail, which know ``paused`` as a display status only."""
+    if display_status == "paused":
+        return "paused"
     if status not in _STATUSES:
         unknown("indexing_status")
-        status = UNKNOWN
-    if detail.display_status == "paused":
-        status = "paused"
-    return Progress(status, completed_at=detail.completed_at, has_error=bool(detail.error))
+        return UNKNOWN
+    return status
+
+
+def is_settled(batch: Batch) -> bool:
+    """Whether every document of the batch is at its end."""
+    return all(not count or status in FINISHED for status, count in zip(STATUSES, batch.counts, strict=True))
 
 
 def sum_batch(server: str, dataset_id: str, batch: str, documents: Iterable[Document]) -> Batch:

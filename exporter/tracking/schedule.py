@@ -92,7 +92,7 @@ class Schedule:
     def _push(self, target: Target, due: float) -> None:
         self._serial += 1
         self._due[target] = (due, self._serial)
-        heapq.heappush(self._heaps[target.kind == "detail"], (due, self._serial, target))
+        heapq.heappush(self._heaps[target.is_step], (due, self._serial, target))
 
     def _tidy(self, heap: list[tuple[float, int, Target]]) -> bool:
         """Drop entries that were overtaken by a newer wish. True when one is left."""

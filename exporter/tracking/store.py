@@ -6,41 +6,34 @@ All that one answer changes is told to the listener in one call, so that nobody 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from exporter.tracking.fold import fold_batch, refold_batch
-from exporter.tracking.ledger import Failure, Ledger
-from exporter.tracking.model import STATUSES, Activity, Document, NoRecorder, ServerStatus, TargetStatus
+from exporter.tracking.ledger import Ledger
+from exporter.tracking.model import Activity, Document, KnowledgeBase, NoRecorder
 from exporter.tracking.offset import ClockOffset
+from exporter.tracking.outcome import Outcome
 from exporter.tracking.progress import Now, Stall, advance, gather, judge, same
-from exporter.tracking.reading import FINISHED, progress_of_detail, read_detail, read_item, sum_batch
+from exporter.tracking.reading import FINISHED, is_settled, progress_of_detail, read_detail, read_item, sum_batch
 from exporter.tracking.reasons import PATTERNS
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from exporter.clock import Clock
     from exporter.dify import DocumentDetail, IndexingItem
-    from exporter.tracking.model import Batch, Change, Listener, Memory, ProcessRule, Recorder
+    from exporter.tracking.ledger import Failure
+    from exporter.tracking.model import Batch, Change, Detail, Listener, Memory, Number, ProcessRule, Progress, Recorder
     from exporter.tracking.progress import Event
     from exporter.tracking.reasons import Pattern
+    from exporter.tracking.roster import Roster
 
 DocumentKey = tuple[str, str]
 
 DEFAULT_STALL = Stall()
-
-
-class Applied(NamedTuple):
-    """What an answer did. ``details``: the documents of which the detail should be asked for now."""
-
-    moved: bool
-    settled: bool
-    details: tuple[DocumentKey, ...] = ()
-    events: tuple[Event, ...] = ()
-    failures: tuple[Failure, ...] = ()
 
 
 class Store:
@@ -49,7 +42,7 @@ class Store:
     def __init__(
         self,
         server: str,
-        url: str,
+        roster: Roster,
         *,
         listener: Listener,
         unknown: Callable[[str], None],
@@ -60,22 +53,22 @@ class Store:
     ) -> None:
         """``unknown`` is called with the field's name for every value that is none of the known ones."""
         self._server = server
+        self._roster = roster
         self.clock = clock
         self._stall = stall
         self.offset = ClockOffset()
         self._ledger = Ledger(server, patterns)
         self._listener = listener
         self._recorder = recorder or NoRecorder()
-        self._unknown = unknown
+        self.unknown = unknown
         self._lock = threading.Lock()
-        self._status = ServerStatus(server, url)
         self._documents: dict[DocumentKey, Document] = {}
         self._batches: dict[tuple[str, str], Batch] = {}
+        self._found: set[DocumentKey] = set()
+        self._bases: dict[str, KnowledgeBase] = {}
         self._past_documents: dict[DocumentKey, Document] = {}
         self._past_batches: dict[tuple[str, str], Batch] = {}
-        self._targets: dict[Target, TargetStatus] = {}
         self._rules: dict[ProcessRule, ProcessRule] = {}
-        listener.changed([(None, self._status)])
 
     def recall(self, memory: Memory) -> None:
         """Go on from what was known before a restart. Nothing of it is shown before its target answers again."""
@@ -86,11 +79,7 @@ class Store:
     def was_settled(self, target: Target) -> bool:
         """Whether ``target`` was finished before the restart: it can wait until the others are read."""
         past = self._past_batches.get((target.dataset_id, target.id)) if target.kind == "batch" else None
-        return (
-            past is not None
-            and not past.stalled
-            and all(not count or status in FINISHED for status, count in zip(STATUSES, past.counts, strict=True))
-        )
+        return past is not None and is_settled(past)
 
     def document(self, dataset_id: str, document_id: str) -> Document | None:
         """The document as it was last seen."""
@@ -100,74 +89,16 @@ class Store:
         """The batch as it was last seen."""
         return self._batches.get((dataset_id, batch))
 
-    def target(self, target: Target) -> TargetStatus | None:
-        """How the polls of a target go."""
-        return self._targets.get(target)
-
-    @property
-    def status(self) -> ServerStatus:
-        """The server as it was last seen."""
-        return self._status
-
     @property
     def documents(self) -> list[Document]:
         """Every document that is known now."""
         with self._lock:
             return list(self._documents.values())
 
-    @property
-    def targets(self) -> list[TargetStatus]:
-        """How the polls of every target go."""
-        with self._lock:
-            return list(self._targets.values())
-
-    def add_targets(self, targets: Iterable[Target]) -> None:
-        """Targets that the config names get series from the start, so that one that never answers is seen."""
-        with self._lock:
-            changes: list[Change] = []
-            for target in targets:
-                self._ledger.open(target.dataset_id, changes)
-                if target not in self._targets:
-                    status = TargetStatus(self._server, target.metric_kind, target.dataset_id, target.id)
-                    self._targets[target] = status
-                    changes.append((None, status))
-            self._tell(changes)
-
-    def set_target(self, target: Target, *, success: bool, now: float, interval: float) -> None:
-        """Note how a poll of ``target`` went. Targets without series are passed over."""
-        with self._lock:
-            old = self._targets.get(target)
-            if old is None:
-                return
-            new = replace(old, success=success, last_success=now if success else old.last_success, interval=interval)
-            self._targets[target] = new
-            self._tell([(old, new)])
-
-    def mark_unread(self, targets: Iterable[Target]) -> None:
-        """Polls that were due could not be made: the last values stand, marked as not fresh."""
-        with self._lock:
-            changes: list[Change] = []
-            for target in targets:
-                old = self._targets.get(target)
-                if old is not None and old.success is not False:
-                    new = replace(old, success=False)
-                    self._targets[target] = new
-                    changes.append((old, new))
-            self._tell(changes)
-
-    def set_server(self, *, up: bool | None, version: str) -> None:
-        """Note what the last request said of the server. ``up`` None, ``version`` "": it said nothing."""
-        with self._lock:
-            old = self._status
-            new = ServerStatus(self._server, old.url, version or old.version, old.up if up is None else up)
-            if new != old:
-                self._status = new
-                self._tell([(old, new)])
-
-    def apply_batch(self, dataset_id: str, batch: str, items: list[IndexingItem]) -> Applied:
+    def apply_batch(self, dataset_id: str, batch: str, items: list[IndexingItem]) -> Outcome:
         """Take an answer of indexing-status."""
         now = self._now()
-        progress = {item.id: read_item(item, self._unknown) for item in items}
+        progress = {item.id: read_item(item, self.unknown) for item in items}
         with self._lock:
             unseen = [document_id for document_id in progress if (dataset_id, document_id) not in self._documents]
             old = self._batches.get((dataset_id, batch))
@@ -189,7 +120,7 @@ class Store:
                 self._keep(document, changes)
             for loser in folded.taken:
                 self._resum(dataset_id, loser, changes)
-            since = self._last_read(Target("batch", dataset_id, batch))
+            since = self._roster.last_read(Target("batch", dataset_id, batch))
             if since is not None:
                 for before, after in folded.moves:
                     self.offset.observe(before, after, since=since, now=now.wall)
@@ -199,15 +130,15 @@ class Store:
         settled = all(found.status in FINISHED for found in progress.values())
         # A document from before a restart has its detail; while unfinished it is asked for again all the same.
         again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
-        details = tuple((dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again)))
-        return Applied(folded.moved, settled, details, folded.events, failures)
+        wanted = (Target("detail", dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again)))
+        return Outcome(folded.moved, settled, tuple(wanted), (), folded.events, failures)
 
-    def confirm_batch(self, dataset_id: str, batch: str) -> Applied:
+    def confirm_batch(self, dataset_id: str, batch: str) -> Outcome:
         """Take an answer that is the last one again, byte for byte."""
         with self._lock:
             old = self._batches.get((dataset_id, batch))
             if old is None:
-                return Applied(moved=False, settled=True)
+                return Outcome(moved=False, settled=True)
             held = [self._documents[dataset_id, document_id] for document_id in old.documents]
             new, documents, events = refold_batch(old, held, now=self._now(), stall=self._stall)
             changes: list[Change] = []
@@ -217,48 +148,102 @@ class Store:
             for document in documents:
                 self._keep(document, changes)
             self._tell(changes)
-        return Applied(moved=False, settled=all(found.progress.status in FINISHED for found in held), events=events)
+        return Outcome(moved=False, settled=all(found.progress.status in FINISHED for found in held), events=events)
 
-    def apply_detail(self, dataset_id: str, answer: DocumentDetail, *, document_id: str) -> Applied:
+    def apply_detail(self, dataset_id: str, answer: DocumentDetail, *, document_id: str) -> Outcome:
         """Take the detail of a document. Its progress counts only while no batch tells more."""
-        now = self._now()
-        detail = read_detail(answer, self._unknown)
+        detail = read_detail(answer, self.unknown)
         with self._lock:
-            before = self._known(dataset_id, document_id)
             if detail.rule is not None:
                 detail = replace(detail, rule=self._rules.setdefault(detail.rule, detail.rule))
-            changes: list[Change] = []
+            before = self._known(dataset_id, document_id)
             if before is not None and before.batch:
-                self._keep(replace(before, detail=detail), changes)
+                changes: list[Change] = []
+                if (dataset_id, document_id) in self._documents:
+                    self._keep(replace(before, detail=detail), changes)
                 self._tell(changes)
-                return Applied(moved=False, settled=before.progress.status in FINISHED)
-            progress = progress_of_detail(answer, self._unknown) or (before.progress if before else None)
+                return Outcome(settled=before.progress.status in FINISHED)
+            progress = progress_of_detail(answer, before.progress if before else None, self.unknown)
             if progress is None:
-                return Applied(moved=False, settled=False)
-            stalled = before.stalled if before else False
-            new = Document(self._server, dataset_id, document_id, "", progress, detail, stalled=stalled)
-            advanced, events = advance(before, new, now)
-            judged, verdicts = judge(advanced, None, now=now, stall=self._stall)
-            self._keep(judged, changes)
-            failures = self._ledger.count(dataset_id, events, {document_id: answer.error}, changes)
-            self._tell(changes)
-        moved = before is None or not same(before.progress, progress)
-        return Applied(moved, progress.status in FINISHED, (), (*events, *verdicts), failures)
+                return Outcome()
+            return self._progress_alone(dataset_id, document_id, progress, detail, answer.error)
 
-    def confirm_document(self, dataset_id: str, document_id: str) -> Applied:
-        """Take a detail that is the last one again, byte for byte."""
+    def apply_segments(self, dataset_id: str, document_id: str, completed: Number) -> Outcome:
+        """Take the number of completed segments of a document whose batch is not known."""
+        with self._lock:
+            before = self._documents.get((dataset_id, document_id))
+            if before is None or before.batch:
+                return Outcome(settled=True)
+            progress = replace(before.progress, completed_segments=completed)
+            outcome = self._progress_alone(dataset_id, document_id, progress, before.detail, None)
+        return outcome._replace(settled=progress.status != "indexing", wanted=())
+
+    def apply_listed(self, dataset_id: str, listed: Mapping[str, tuple[Progress, str | None]]) -> Outcome:
+        """Take the unfinished documents that discovery found, all of them, each with its error text.
+
+        Where a batch covers a document the batch serves it: it is only woken when it believes that all is done.
+        """
+        wanted: list[Target] = []
+        events: list[Event] = []
+        failures: list[Failure] = []
+        with self._lock:
+            for document_id, (told, error) in listed.items():
+                before = self._known(dataset_id, document_id)
+                if before is not None and before.batch and Target("batch", dataset_id, before.batch) in self._roster:
+                    if before.progress.status in FINISHED:
+                        wanted.append(Target("batch", dataset_id, before.batch))
+                    continue
+                progress = told
+                if before is not None:
+                    progress = replace(before.progress, status=told.status, has_error=told.has_error)
+                if not self._pinned(dataset_id, document_id):
+                    self._found.add((dataset_id, document_id))
+                detail = before.detail if before else None
+                if detail is None or before is None or before.progress.status != told.status:
+                    wanted.append(Target("detail", dataset_id, document_id))
+                outcome = self._progress_alone(dataset_id, document_id, progress, detail, error)
+                wanted += outcome.wanted
+                events += outcome.events
+                failures += outcome.failures
+            for key in self._found:
+                if key[0] == dataset_id and key[1] not in listed:
+                    document = self._documents[key]
+                    if not document.batch and document.progress.status not in FINISHED:
+                        wanted.append(Target("detail", *key))
+        return Outcome(bool(events), not listed, tuple(wanted), (), tuple(events), tuple(failures))
+
+    def _progress_alone(
+        self, dataset_id: str, document_id: str, progress: Progress, detail: Detail | None, error: str | None
+    ) -> Outcome:
+        """Take the progress of a document whose batch is not known."""
         now = self._now()
+        key = (dataset_id, document_id)
+        before = self._known(dataset_id, document_id)
+        new = Document(
+            self._server, dataset_id, document_id, "", progress, detail, stalled=before.stalled if before else False
+        )
+        advanced, events = advance(before, new, now)
+        judged, verdicts = judge(advanced, None, now=now, stall=self._stall)
+        changed = before is None or key not in self._documents or before.progress.status != progress.status
+        changes: list[Change] = []
+        self._keep(judged, changes)
+        failures = self._ledger.count(dataset_id, events, {document_id: error}, changes)
+        self._tell(changes)
+        wanted = []
+        if progress.status == "indexing" or (changed and progress.status == "completed"):
+            wanted.append(Target("segments", dataset_id, document_id))
+        moved = before is None or not same(before.progress, progress)
+        return Outcome(moved, progress.status in FINISHED, tuple(wanted), (), (*events, *verdicts), failures)
+
+    def confirm_document(self, dataset_id: str, document_id: str) -> Outcome:
+        """Take a detail that is the last one again, byte for byte."""
         with self._lock:
             before = self._documents.get((dataset_id, document_id))
             if before is None:
-                return Applied(moved=False, settled=True)
-            events: tuple[Event, ...] = ()
-            if not before.batch:
-                changes: list[Change] = []
-                judged, events = judge(before, None, now=now, stall=self._stall)
-                self._keep(judged, changes)
-                self._tell(changes)
-        return Applied(moved=False, settled=before.progress.status in FINISHED, events=events)
+                return Outcome(settled=True)
+            if before.batch:
+                return Outcome(settled=before.progress.status in FINISHED)
+            return self._progress_alone(dataset_id, document_id, before.progress, before.detail, None)
 
     def forget_batch(self, dataset_id: str, batch: str) -> None:
         """The batch is gone, and with it every document that nothing else holds."""
@@ -270,6 +255,62 @@ class Store:
             for document_id in old.documents:
                 self._release(dataset_id, document_id, batch, changes)
             self._tell(changes)
+
+    def knowledge_base(self, dataset_id: str) -> KnowledgeBase:
+        """What is known of a knowledge base itself."""
+        return self._bases.get(dataset_id) or KnowledgeBase(self._server, dataset_id)
+
+    def set_knowledge_base(self, new: KnowledgeBase) -> None:
+        """Note what was learned of a knowledge base."""
+        with self._lock:
+            old = self._bases.get(new.dataset_id)
+            if new != old:
+                self._bases[new.dataset_id] = new
+                self._tell([(old, new)])
+
+    def open_dataset(self, dataset_id: str) -> None:
+        """Count what happens in a knowledge base from now on."""
+        with self._lock:
+            changes: list[Change] = []
+            self._ledger.open(dataset_id, changes)
+            self._tell(changes)
+
+    def forget_dataset(self, dataset_id: str) -> None:
+        """The knowledge base is gone, with everything in it."""
+        with self._lock:
+            changes: list[Change] = []
+            for key in [key for key in self._documents if key[0] == dataset_id]:
+                changes.append((self._documents.pop(key), None))
+                self._found.discard(key)
+            names = [name for name in self._batches if name[0] == dataset_id]
+            changes += [(self._batches.pop(name), None) for name in names]
+            base = self._bases.pop(dataset_id, None)
+            if base is not None:
+                changes.append((base, None))
+            self._ledger.close(dataset_id, changes)
+            self._tell(changes)
+
+    def expire(self, seconds: float) -> None:
+        """Forget the documents that discovery found and that have been finished for so many seconds."""
+        before = self.clock.monotonic() - seconds
+        with self._lock:
+            changes: list[Change] = []
+            for key in list(self._found):
+                document = self._documents.get(key)
+                if document is None or document.batch:
+                    self._found.discard(key)
+                elif document.progress.status in FINISHED and document.moved <= before:
+                    self._found.discard(key)
+                    del self._documents[key]
+                    changes.append((document, None))
+            self._tell(changes)
+
+    def finished_for(self, dataset_id: str, batch: str) -> float | None:
+        """How many seconds a batch has been finished; None while it is not, or not known."""
+        found = self._batches.get((dataset_id, batch))
+        if found is None or not is_settled(found):
+            return None
+        return self.clock.monotonic() - found.moved
 
     def forget_document(self, dataset_id: str, document_id: str) -> None:
         """The document is gone, unless a batch still names it."""
@@ -306,11 +347,6 @@ class Store:
     def _now(self) -> Now:
         return Now(self.clock.time(), self.clock.monotonic())
 
-    def _last_read(self, target: Target) -> float | None:
-        """When ``target`` was read last; None when its last poll failed."""
-        status = self._targets.get(target)
-        return status.last_success if status and status.success else None
-
     def _keep(self, document: Document, changes: list[Change]) -> None:
         """Put ``document`` in the place of what was known of it."""
         key = (document.dataset_id, document.document_id)
@@ -322,7 +358,7 @@ class Store:
             changes.append((before, document))
 
     def _pinned(self, dataset_id: str, document_id: str) -> bool:
-        return Target("document", dataset_id, document_id) in self._targets
+        return Target("document", dataset_id, document_id) in self._roster
 
     def _resum(self, dataset_id: str, batch: str, changes: list[Change]) -> None:
         """Sum a batch anew that has lost documents to another one, or for ever."""

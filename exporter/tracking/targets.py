@@ -1,4 +1,4 @@
-"""What to poll: batches and documents that the config names, and the details that follow from them."""
+"""What to poll: what the config names, what discovery finds, and what follows from either."""
 
 from __future__ import annotations
 
@@ -10,18 +10,43 @@ if TYPE_CHECKING:
     from exporter.config import Server
     from exporter.tracking.model import Kind
 
+TargetKind = Literal["batch", "document", "dataset", "datasets", "detail", "segments"]
+
 
 class Target(NamedTuple):
-    """Something to poll. ``detail``: of a document that a batch brought along; it has no series of its own."""
+    """Something to poll.
 
-    kind: Literal["batch", "document", "detail"]
+    - ``batch``: the progress of a batch; ``document``: a document that the config names, by its detail
+    - ``dataset``: the name of a knowledge base, with discovery its unfinished documents too; ``datasets``: the list
+    - ``detail`` and ``segments``: of a document that a batch or discovery brought along; they have no series
+    """
+
+    kind: TargetKind
     dataset_id: str
     id: str
 
     @property
+    def series_kind(self) -> Kind | None:
+        """The ``kind`` of its series; None when it has none."""
+        return _SERIES.get(self.kind)
+
+    @property
     def metric_kind(self) -> Kind:
-        """The ``kind`` that the poll counts under."""
-        return "batch" if self.kind == "batch" else "document"
+        """The ``kind`` that its polls count under."""
+        return self.series_kind or "document"
+
+    @property
+    def is_step(self) -> bool:
+        """Whether it follows from another target, and waits while those that tell progress are due."""
+        return self.series_kind is None
+
+
+_SERIES: dict[TargetKind, Kind] = {
+    "batch": "batch",
+    "document": "document",
+    "dataset": "dataset",
+    "datasets": "datasets",
+}
 
 
 def configured_targets(server: Server) -> Iterator[Target]:
@@ -32,3 +57,5 @@ def configured_targets(server: Server) -> Iterator[Target]:
     for dataset in server.datasets:
         for document in dataset.documents:
             yield Target("document", dataset.id, document)
+    for dataset in server.datasets:
+        yield Target("dataset", dataset.id, dataset.id)

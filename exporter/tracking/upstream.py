@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from exporter.dify import PAGE
+
 if TYPE_CHECKING:
-    from exporter.dify import Answer, DocumentDetail, IndexingItem
+    from exporter.dify import (
+        Answer,
+        Dataset,
+        DatasetPage,
+        DocumentDetail,
+        DocumentPage,
+        IndexingItem,
+        SegmentPage,
+    )
 
 
 class Upstream(Protocol):
@@ -19,6 +29,22 @@ class Upstream(Protocol):
 
     def document(self, dataset_id: str, document_id: str, *, known: bytes | None = None) -> Answer[DocumentDetail]:
         """The detail of a document."""
+        ...
+
+    def datasets(self, page: int) -> DatasetPage:
+        """A page of 100 knowledge bases."""
+        ...
+
+    def dataset(self, dataset_id: str) -> Dataset:
+        """A knowledge base."""
+        ...
+
+    def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
+        """A page of the documents with a display status; "" for all."""
+        ...
+
+    def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:
+        """How many segments of a document are completed."""
         ...
 
     def close_connections(self) -> None:

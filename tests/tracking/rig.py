@@ -11,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exporter.clock import ManualClock
-from exporter.config import Polling
-from exporter.dify import Answer, DocumentDetail, IndexingItem
-from exporter.tracking import Change, Poller, Store, Tracked
+from exporter.config import Polling, Server
+from exporter.dify import (
+    PAGE,
+    Answer,
+    Dataset,
+    DatasetPage,
+    DocumentDetail,
+    DocumentPage,
+    IndexingItem,
+    ListedDocument,
+    NotFound,
+    SegmentPage,
+)
+from exporter.tracking import Change, Poller, Roster, Store, Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,30 +40,70 @@ def item(document_id: str, status: str, completed: int | None = 0, total: int | 
 class FakeClient:
     """Answers what the test put in; remembers what was asked. An exception in the place of an answer is raised."""
 
-    version = "1.12.1"
-
     def __init__(self) -> None:
+        self.version = "1.12.1"
         self.batches: dict[str, list[IndexingItem] | Exception] = {}
-        self.documents: dict[str, DocumentDetail | Exception] = {}
+        self.details: dict[str, DocumentDetail | Exception] = {}
         self.asked: list[tuple[str, str]] = []
+        self.bases: dict[str, Dataset | Exception] = {}
+        self.listed: dict[str, list[ListedDocument] | Exception] = {}
+        self.segments: dict[str, int] = {}
+        self.list_error: Exception | None = None
+        self.old = False
         self.closed = 0
         self.before_answer: Callable[[str], None] = lambda _: None
 
     def indexing_status(self, dataset_id: str, batch: str, *, known: bytes | None = None) -> Answer[list[IndexingItem]]:
         """The answer for a batch."""
-        return self._answer(dataset_id, "batch", batch, self.batches[batch], known)
+        assert dataset_id
+        return self._answer("batch", batch, self.batches[batch], known)
 
     def document(self, dataset_id: str, document_id: str, *, known: bytes | None = None) -> Answer[DocumentDetail]:
         """The detail of a document."""
-        found = self.documents.get(document_id, DocumentDetail(document_id, name="a.txt"))
-        return self._answer(dataset_id, "document", document_id, found, known)
+        assert dataset_id
+        found = self.details.get(document_id, DocumentDetail(document_id, name="a.txt"))
+        return self._answer("document", document_id, found, known)
+
+    def datasets(self, page: int) -> DatasetPage:
+        """A page of all knowledge bases."""
+        self.asked.append(("datasets", str(page)))
+        self._raise(self.list_error)
+        found = [base for base in self.bases.values() if isinstance(base, Dataset)]
+        return DatasetPage(found[(page - 1) * PAGE : page * PAGE], len(found))
+
+    def dataset(self, dataset_id: str) -> Dataset:
+        """A knowledge base."""
+        self.asked.append(("dataset", dataset_id))
+        found = self.bases.get(dataset_id, NotFound("Dataset not found.", gone=True))
+        self._raise(found if isinstance(found, Exception) else self.list_error)
+        assert isinstance(found, Dataset)
+        return found
+
+    def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
+        """A page of the listed documents of a knowledge base; an old server ignores the status."""
+        self.asked.append(("documents", f"{dataset_id}/{status}/{page}"))
+        listed = self.listed.get(dataset_id, [])
+        if isinstance(listed, Exception):
+            raise listed
+        if not self.old:
+            listed = [found for found in listed if status in ("", found.display_status)]
+        return DocumentPage(listed[(page - 1) * limit : page * limit], len(listed))
+
+    def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:
+        """How many segments are completed."""
+        self.asked.append(("segments", document_id))
+        assert dataset_id
+        return SegmentPage(self.segments.get(document_id, 0))
+
+    def _raise(self, error: Exception | None) -> None:
+        if error is not None:
+            raise error
 
     def close_connections(self) -> None:
         """Count it."""
         self.closed += 1
 
-    def _answer(self, dataset_id: str, kind: str, key: str, found: Any, known: bytes | None) -> Answer[Any]:
-        assert dataset_id == DATASET
+    def _answer(self, kind: str, key: str, found: Any, known: bytes | None) -> Answer[Any]:
         self.asked.append((kind, key))
         self.before_answer(key)
         if isinstance(found, Exception):
@@ -114,22 +165,24 @@ class CountingObserver:
 class Rig:
     """A poller with everything around it faked; ``pass_time`` turns the clock tick by tick, as the loop would."""
 
-    def __init__(self, polling: Polling | None = None) -> None:
+    def __init__(self, polling: Polling | None = None, server: Server | None = None) -> None:
         self.clock = ManualClock()
         self.client = FakeClient()
         self.listening = Listening()
         self.observer = CountingObserver()
+        self.roster = Roster("main", "http://127.0.0.1:5001/v1", listener=self.listening)
         self.store = Store(
             "main",
-            "http://127.0.0.1:5001/v1",
+            self.roster,
             listener=self.listening,
             unknown=lambda field: self.observer.unknown_value("main", field),
             clock=self.clock,
         )
         self.poller = Poller(
-            "main",
+            server or Server("main", "http://127.0.0.1:5001/v1"),
             self.client,
             self.store,
+            self.roster,
             polling or Polling(),
             observer=self.observer,
             clock=self.clock,

@@ -62,7 +62,7 @@ def test_a_settled_batch_costs_next_to_nothing(rig: Rig) -> None:
     rig.poll()
     rig.pass_time(86_400, tick=5.0)
     assert (rig.client.count("batch"), rig.client.count("document")) == (9, 1)
-    assert rig.store.target(batch()) == TargetStatus(
+    assert rig.roster.target(batch()) == TargetStatus(
         "main", "batch", DATASET, "b", True, rig.clock.time() - (86_400 - 81_000), 21_600.0
     )
 
@@ -90,11 +90,11 @@ def test_the_detail_follows_first_sight_status_and_time(rig: Rig) -> None:
 def test_a_configured_document_is_polled_by_its_detail(rig: Rig) -> None:
     """Without a batch the detail is all there is: polled like a batch, with series of its own."""
     target = Target("document", DATASET, "1")
-    rig.client.documents["1"] = DocumentDetail("1", name="a", indexing_status="indexing")
+    rig.client.details["1"] = DocumentDetail("1", name="a", indexing_status="indexing")
     rig.poller.watch([target])
     rig.poll()
     assert rig.times_of("1", 40) == [15, 38]
-    rig.client.documents["1"] = NotFound("x", gone=True)
+    rig.client.details["1"] = NotFound("x", gone=True)
     rig.pass_time(60)
     assert rig.listening.of(Document) == []
     assert rig.poller.snapshot().targets == {("document", "gone"): 1}
@@ -109,7 +109,7 @@ def test_a_gone_batch_loses_its_series_and_is_looked_for_slowly(rig: Rig) -> Non
     rig.client.batches["b"] = NotFound("Documents not found.", gone=True)
     rig.pass_time(15)
     assert rig.listening.of(Document) + rig.listening.of(Batch) == []
-    assert rig.store.target(batch()).success is False  # type: ignore[union-attr]
+    assert rig.roster.target(batch()).success is False  # type: ignore[union-attr]
     assert rig.observer.failures == {("batch", "not_found"): 1}
     assert rig.times_of("b", 700) == [600]
     rig.client.batches["b"] = answer
@@ -136,7 +136,7 @@ def test_a_failing_target_keeps_its_values_and_backs_off(rig: Rig) -> None:
     seen = rig.clock.time()
     rig.client.batches["b"] = ServerFailed("Internal Server Error", status=500)
     assert rig.times_of("b", 240) == [15, 30, 60, 120, 240]
-    target = rig.store.target(batch())
+    target = rig.roster.target(batch())
     assert target is not None
     assert (target.success, target.last_success) == (False, seen)
     assert len(rig.listening.of(Document)) == 1
@@ -156,12 +156,12 @@ def test_a_wrong_key_stops_the_whole_server(rig: Rig) -> None:
     rig.pass_time(60)
     assert len(rig.client.asked) == 3
     assert {found.success for found in rig.listening.of(TargetStatus)} <= {False, None}
-    assert rig.store.status.up is False
+    assert rig.roster.status.up is False
     for target in targets:
         rig.client.batches[target.id] = [item(target.id, "completed", 1, 1)]
     rig.pass_time(121)
     assert {found.success for found in rig.listening.of(TargetStatus)} == {True}
-    assert rig.store.status.up is True
+    assert rig.roster.status.up is True
 
 
 def test_a_rate_limit_is_obeyed(rig: Rig) -> None:
@@ -170,7 +170,7 @@ def test_a_rate_limit_is_obeyed(rig: Rig) -> None:
     rig.poller.watch([batch()])
     rig.poll()
     assert rig.times_of("b", 150) == [100]
-    assert rig.store.status.up is None
+    assert rig.roster.status.up is None
 
 
 def test_a_403_leaves_other_datasets_alone_and_the_key_is_good(rig: Rig) -> None:
@@ -180,7 +180,7 @@ def test_a_403_leaves_other_datasets_alone_and_the_key_is_good(rig: Rig) -> None
     rig.poller.watch([batch("b"), batch("c")])
     rig.poll()
     assert rig.client.count("batch") == 1
-    assert rig.store.status.up is True
+    assert rig.roster.status.up is True
 
 
 def test_a_dead_server_is_probed_and_not_hammered(rig: Rig) -> None:
@@ -192,13 +192,13 @@ def test_a_dead_server_is_probed_and_not_hammered(rig: Rig) -> None:
     rig.poll()
     assert len(rig.client.asked) == 3
     assert rig.poller.unpolled == 0
-    assert rig.store.status.up is False
+    assert rig.roster.status.up is False
 
 
 def test_details_that_an_old_server_lacks_are_asked_for_rarely(rig: Rig) -> None:
     """Before 1.5.1 every detail is a 404: the document stays, its detail is looked for every ten minutes and slower."""
     rig.client.batches["b"] = [item("1", "waiting")]
-    rig.client.documents["1"] = NotFound("HTML", gone=False)
+    rig.client.details["1"] = NotFound("HTML", gone=False)
     rig.poller.watch([batch()])
     rig.poll()
     assert rig.times_of("1", 2000) == [600, 1800]
@@ -223,7 +223,7 @@ def test_a_bug_in_one_poll_does_not_end_the_others(rig: Rig) -> None:
     rig.poller.watch([batch("b"), batch("c")])
     rig.poll()
     assert rig.observer.failures == {("batch", "internal"): 1}
-    assert rig.store.target(batch("c")).success is True  # type: ignore[union-attr]
+    assert rig.roster.target(batch("c")).success is True  # type: ignore[union-attr]
 
 
 def test_stopping_in_the_middle_loses_no_target(rig: Rig) -> None:

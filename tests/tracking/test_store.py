@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail
 from exporter.dify.wire import IndexingStatus
-from exporter.tracking import STATUSES, Batch, Document, Progress, ServerStatus, Store, Target, TargetStatus
+from exporter.tracking import STATUSES, Batch, Document, Progress, Roster, Store, Target
+from exporter.tracking.outcome import Outcome
 from exporter.tracking.reading import FINISHED
-from exporter.tracking.store import Applied
 from tests.tracking.rig import DATASET, CountingObserver, Listening, item
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -25,14 +25,16 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 def new_store(listening: Listening) -> Store:
     """A store whose unknown values are counted in its listener's observer."""
     observer = CountingObserver()
+    roster = Roster("main", "http://x/v1", listener=listening)
     store = Store(
         "main",
-        "http://x/v1",
+        roster,
         listener=listening,
         unknown=lambda f: observer.unknown_value("main", f),
         clock=ManualClock(),
     )
     store.observer = observer  # type: ignore[attr-defined]
+    store.roster = roster  # type: ignore[attr-defined]
     return store
 
 
@@ -67,7 +69,7 @@ def test_a_batch_is_the_sum_of_its_documents(store: Store, listening: Listening)
     assert batch is not None
     assert dict(zip(STATUSES, batch.counts, strict=True)) == dict.fromkeys(STATUSES, 0) | {"parsing": 2, "splitting": 1}
     assert (batch.segments, batch.completed_segments) == (30, 0)
-    assert (applied.moved, applied.settled, len(applied.details)) == (True, False, 3)
+    assert (applied.moved, applied.settled, len(applied.wanted)) == (True, False, 3)
     assert len(listening.of(Document)) == 3
 
 
@@ -76,7 +78,7 @@ def test_the_same_answer_changes_nothing(store: Store, listening: Listening) -> 
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
     before = len(listening.calls)
     applied = store.apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
-    assert applied == Applied(moved=False, settled=False)
+    assert applied == Outcome(moved=False, settled=False)
     assert len(listening.calls) == before
 
 
@@ -99,7 +101,7 @@ def test_a_document_that_leaves_its_batch_is_gone(store: Store, listening: Liste
     """Deleted upstream: no object any more; the sums follow."""
     store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5), item("2", "waiting")])
     applied = store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5)])
-    assert applied == Applied(moved=True, settled=True)
+    assert applied == Outcome(moved=True, settled=True)
     assert [found.document_id for found in listening.of(Document)] == ["1"]
 
 
@@ -119,7 +121,7 @@ def test_a_document_that_moves_to_another_batch_appears_once(store: Store, liste
 
 def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listening: Listening) -> None:
     """After a 404 nothing of the batch is left, but for a document that the config names itself."""
-    store.add_targets([Target("document", DATASET, "2")])
+    store.roster.add([Target("document", DATASET, "2")])  # type: ignore[attr-defined]
     store.apply_batch(DATASET, "b", [item("1", "waiting"), item("2", "waiting")])
     store.forget_batch(DATASET, "b")
     store.forget_batch(DATASET, "b")
@@ -141,8 +143,10 @@ def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
 def test_a_detail_alone_tells_the_progress(store: Store, listening: Listening) -> None:
     """A document without a known batch: status and end from the detail."""
     applied = store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
-    assert applied == Applied(moved=True, settled=True)
-    assert listening.of(Document)[0].progress == Progress("completed", completed_at=1795282543)
+    assert applied == Outcome(moved=True, settled=True, wanted=(Target("segments", DATASET, "1"),))
+    assert listening.of(Document)[0].progress == Progress("completed", completed_at=1795282543, total_segments=20)
+    store.apply_segments(DATASET, "1", 19)
+    assert listening.of(Document)[0].progress.completed_segments == 19
     store.forget_document(DATASET, "1")
     store.forget_document(DATASET, "1")
     assert listening.of(Document) == []
@@ -165,7 +169,7 @@ def test_a_paused_document_without_batch_is_paused(store: Store) -> None:
 
 def test_a_detail_without_status_makes_no_document(store: Store) -> None:
     """Nothing is known of such a document, so nothing is said."""
-    assert store.apply_detail(DATASET, DocumentDetail("1"), document_id="1") == Applied(moved=False, settled=False)
+    assert store.apply_detail(DATASET, DocumentDetail("1"), document_id="1") == Outcome(moved=False, settled=False)
     assert store.document(DATASET, "1") is None
 
 
@@ -233,34 +237,6 @@ def test_unknown_words_are_unknown_and_counted(store: Store) -> None:
         assert document.detail is not None
         assert document.detail.display_status == "unknown"
     assert store.observer.unknown == {"indexing_status": 2, "display_status": 2}  # type: ignore[attr-defined]
-
-
-def test_targets_are_seen_before_their_first_poll(store: Store, listening: Listening) -> None:
-    """A target that never answers has series that say so."""
-    target = Target("batch", DATASET, "b")
-    store.add_targets([target, target])
-    assert listening.of(TargetStatus) == [TargetStatus("main", "batch", DATASET, "b")]
-    store.set_target(target, success=True, now=5.0, interval=15.0)
-    store.set_target(target, success=False, now=9.0, interval=30.0)
-    assert listening.of(TargetStatus) == [TargetStatus("main", "batch", DATASET, "b", False, 5.0, 30.0)]
-
-
-def test_a_poll_that_could_not_be_made_marks_its_target(store: Store) -> None:
-    """The last success stands; the target counts as not read."""
-    target = Target("batch", DATASET, "b")
-    store.add_targets([target])
-    store.set_target(target, success=True, now=5.0, interval=15.0)
-    store.mark_unread([target, target, Target("batch", DATASET, "other")])
-    assert store.target(target) == TargetStatus("main", "batch", DATASET, "b", False, 5.0, 15.0)
-
-
-def test_the_server_keeps_what_an_answer_does_not_tell(store: Store) -> None:
-    """A failure without a version keeps the version; an answer that says nothing of the key keeps ``up``."""
-    store.set_server(up=True, version="1.12.1")
-    store.set_server(up=None, version="")
-    assert store.status == ServerStatus("main", "http://x/v1", "1.12.1", True)
-    store.set_server(up=False, version="")
-    assert store.status.up is False
 
 
 statuses = st.sampled_from([*STATUSES[:-1], "dreaming"])

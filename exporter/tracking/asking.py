@@ -1,0 +1,105 @@
+"""How each kind of target is asked for, and at what rhythm."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from exporter.tracking.discovery import LIST_ROUNDS, NAME_INTERVAL, QUIET_ROUNDS, Discovery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.clock import Clock
+    from exporter.config import Polling, Server
+    from exporter.tracking.outcome import Outcome
+    from exporter.tracking.store import Store
+    from exporter.tracking.targets import Target, TargetKind
+    from exporter.tracking.upstream import Upstream
+
+
+class Asker:
+    """Asks one server and hands the answers to the store. Used by several threads, each for another target."""
+
+    def __init__(self, server: Server, client: Upstream, store: Store, polling: Polling, *, clock: Clock) -> None:
+        self._client = client
+        self._store = store
+        self._discovery = Discovery(server, client, store, clock)
+        self._digests: dict[Target, bytes] = {}
+        self._asks: dict[TargetKind, Callable[[Target], Outcome]] = {
+            "batch": self._batch,
+            "document": self._document,
+            "detail": self._document,
+            "segments": self._segments,
+            "dataset": self._discovery.survey,
+            "datasets": self._discovery.list_datasets,
+        }
+        found = polling.discovery_interval
+        self._naming = _steady(polling, NAME_INTERVAL)
+        self._rhythms: dict[TargetKind, Polling] = {
+            "batch": polling,
+            "document": polling,
+            "segments": polling,
+            "detail": _steady(polling, polling.detail_interval),
+            "dataset": replace(_steady(polling, found), max_settled_interval=found * QUIET_ROUNDS),
+            "datasets": _steady(polling, found * LIST_ROUNDS),
+        }
+
+    def ask(self, target: Target) -> Outcome:
+        """Ask for ``target``. Raises DifyError, and Stopped."""
+        return self._asks[target.kind](target)
+
+    def rhythm(self, target: Target) -> Polling:
+        """The intervals that ``target`` is polled at."""
+        if target.kind == "dataset" and not self._discovery.discovers(target.dataset_id):
+            return self._naming
+        return self._rhythms[target.kind]
+
+    def forget(self, target: Target) -> None:
+        """Read the next answer anew, also when it is the same byte for byte."""
+        self._digests.pop(target, None)
+
+    def gone(self, target: Target) -> None:
+        """Dify says that ``target`` does not exist: what came of it ends.
+
+        A document that its batch still names stays: servers before 1.5.1 have no details.
+        """
+        self.forget(target)
+        match target.kind:
+            case "batch":
+                self._store.forget_batch(target.dataset_id, target.id)
+            case "document" | "detail":
+                self._store.forget_document(target.dataset_id, target.id)
+            case "dataset":
+                self._store.forget_dataset(target.dataset_id)
+
+    def _batch(self, target: Target) -> Outcome:
+        answer = self._client.indexing_status(target.dataset_id, target.id, known=self._digests.get(target))
+        if answer.value is None:
+            return self._store.confirm_batch(target.dataset_id, target.id)
+        outcome = self._store.apply_batch(target.dataset_id, target.id, answer.value)
+        self._digests[target] = answer.digest
+        return outcome
+
+    def _document(self, target: Target) -> Outcome:
+        answer = self._client.document(target.dataset_id, target.id, known=self._digests.get(target))
+        if answer.value is None:
+            return self._store.confirm_document(target.dataset_id, target.id)
+        outcome = self._store.apply_detail(target.dataset_id, answer.value, document_id=target.id)
+        self._digests[target] = answer.digest
+        return outcome
+
+    def _segments(self, target: Target) -> Outcome:
+        answer = self._client.completed_segments(target.dataset_id, target.id)
+        return self._store.apply_segments(target.dataset_id, target.id, answer.total)
+
+
+def _steady(polling: Polling, interval: float) -> Polling:
+    """The same interval whatever happens."""
+    return replace(
+        polling,
+        interval=interval,
+        max_interval=interval,
+        settled_interval=interval,
+        max_settled_interval=interval,
+    )

@@ -1,0 +1,24 @@
+"""What an answer did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from exporter.tracking.ledger import Failure
+    from exporter.tracking.progress import Event
+    from exporter.tracking.targets import Target
+
+
+class Outcome(NamedTuple):
+    """What an answer did.
+
+    ``moved``, ``settled``: of what was asked for. ``wanted``: to be polled now. ``dropped``: to be polled no more.
+    """
+
+    moved: bool = False
+    settled: bool = False
+    wanted: tuple[Target, ...] = ()
+    dropped: tuple[Target, ...] = ()
+    events: tuple[Event, ...] = ()
+    failures: tuple[Failure, ...] = ()

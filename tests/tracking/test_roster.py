@@ -1,0 +1,71 @@
+"""How the polls of a server and its targets go."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.tracking import Roster, ServerStatus, Target, TargetStatus
+from tests.tracking.rig import DATASET, Listening
+
+BATCH = Target("batch", DATASET, "b")
+
+
+@pytest.fixture
+def listening() -> Listening:
+    """Nothing known yet."""
+    return Listening()
+
+
+@pytest.fixture
+def roster(listening: Listening) -> Roster:
+    """A server that was not asked yet."""
+    return Roster("main", "http://x/v1", listener=listening)
+
+
+def test_targets_are_seen_before_their_first_poll(roster: Roster, listening: Listening) -> None:
+    """A target that never answers has series that say so."""
+    roster.add([BATCH, BATCH])
+    assert listening.of(TargetStatus) == [TargetStatus("main", "batch", DATASET, "b")]
+    roster.note(BATCH, success=True, now=5.0, interval=15.0)
+    assert roster.last_read(BATCH) == 5.0
+    roster.note(BATCH, success=False, now=9.0, interval=30.0)
+    assert listening.of(TargetStatus) == [
+        TargetStatus("main", "batch", DATASET, "b", success=False, last_success=5.0, interval=30.0)
+    ]
+    assert roster.last_read(BATCH) is None
+
+
+def test_a_poll_that_could_not_be_made_marks_its_target(roster: Roster) -> None:
+    """The last success stands; the target counts as not read."""
+    roster.add([BATCH])
+    roster.note(BATCH, success=True, now=5.0, interval=15.0)
+    for target in (BATCH, BATCH, Target("batch", DATASET, "other")):
+        roster.mark_unread(target)
+    assert roster.target(BATCH) == TargetStatus(
+        "main", "batch", DATASET, "b", success=False, last_success=5.0, interval=15.0
+    )
+
+
+def test_steps_have_no_series(roster: Roster) -> None:
+    """The detail of a document that a batch brought along would cost more series than the document may."""
+    step = Target("detail", DATASET, "1")
+    roster.add([step])
+    roster.note(step, success=True, now=5.0, interval=15.0)
+    assert roster.targets == []
+
+
+def test_a_dropped_target_has_no_series(roster: Roster, listening: Listening) -> None:
+    """What is watched no longer is not shown."""
+    roster.add([BATCH])
+    roster.drop([BATCH, BATCH])
+    assert listening.of(TargetStatus) == []
+    assert BATCH not in roster
+
+
+def test_the_server_keeps_what_an_answer_does_not_tell(roster: Roster) -> None:
+    """A failure without a version keeps the version; an answer that says nothing of the key keeps ``up``."""
+    roster.note_server(up=True, version="1.12.1")
+    roster.note_server(up=None, version="")
+    assert roster.status == ServerStatus("main", "http://x/v1", "1.12.1", up=True)
+    roster.note_server(up=False, version="")
+    assert roster.status.up is False
