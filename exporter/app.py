@@ -77,6 +77,7 @@ class App:
             on_listening(web.port)
             self._start_polling()
             self._loop.run(stop)
+            _log.info("stopping")
         finally:
             self._stop_polling()
             web.stop()
@@ -159,7 +160,14 @@ class App:
             gc.freeze()
 
     def _is_busy(self, served: Served) -> bool:
-        return served.poller.has_due() or served.workers.active > 0
+        """Whether something waits for its first poll. What is due again by then does not count: it has no end."""
+        poller = served.poller
+        if not (poller.has_due() or served.workers.active):
+            return False
+        return poller.unpolled > 0 or any(
+            document.detail is None and not poller.problem(Target("detail", document.dataset_id, document.document_id))
+            for document in poller.store.documents
+        )
 
     def _schedules(self) -> list[ServerSchedule]:
         return [served.poller.snapshot() for served in self.served]
