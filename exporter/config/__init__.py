@@ -1,22 +1,45 @@
 """YAML to a checked configuration."""
 
+from exporter.config.discovery import discovers
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.load import from_environment, load, override
-from exporter.config.model import Config, Dataset, Labels, Log, Polling, Secret, Server, Web
+from exporter.config.model import (
+    ERROR_REASONS,
+    Config,
+    Dataset,
+    ErrorReason,
+    Labels,
+    Limits,
+    Log,
+    Polling,
+    Retention,
+    Secret,
+    Server,
+    Stall,
+    State,
+    Web,
+)
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.values import parse_api_key, parse_listen_address
 
 __all__ = [
+    "ERROR_REASONS",
     "Config",
     "ConfigError",
     "Dataset",
+    "ErrorReason",
     "Labels",
+    "Limits",
     "Log",
     "Polling",
     "Problem",
+    "Retention",
     "Secret",
     "Server",
+    "Stall",
+    "State",
     "Web",
+    "discovers",
     "format_duration",
     "from_environment",
     "load",

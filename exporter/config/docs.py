@@ -30,15 +30,48 @@ config.yaml:7: polling: unknown key 'intervall'; did you mean 'interval'?
   is not set or empty, `$${` for a literal `${`. They are put in after the YAML is read, so a value is never taken for
   YAML; a number or a duration may be a variable too. Inside `[]` and `{}`, put them in quotes.
 - **Durations** are whole numbers with units, largest first: `500ms`, `15s`, `1h30m`, `2d`. A number alone is refused.
-- **Paths** that are relative start at the folder of the configuration file.
+- **Paths** that are relative start at the folder of the configuration file, `state.path` too. In a container, name a
+  volume there: `/data/state.db`.
 - **Keys** of the API are never shown: not in messages, logs, metrics or pages.
 - Anchors and aliases work; merge keys (`<<`), tags (`!…`) and several documents in one file do not. At most 16 MiB.
+
+## Without a file
+
+`DIFY_API_KEY` in the environment is a whole configuration: one server, `dify`, with `discover: true`.
+
+| variable | default | meaning |
+|---|---|---|
+| `DIFY_API_KEY` | **required** | Knowledge API key. |
+| `DIFY_BASE_URL` | `https://api.dify.ai/v1` | Base URL of the API, with its `/v1`. |
+| `DIFY_EXPORTER_STATE_PATH` | none | File to keep the state in, as `state.path`; relative to the working directory. |
+"""
+
+_LISTS = """\
+## Lists of batches
+
+A program that uploads documents knows the batch (it is in the answer) and can tell the exporter: it writes a file that
+`batch_files` names, in JSON when its name ends in `.json`, else in YAML.
+
+```yaml
+- dataset_id: 501756ed-cffa-44bb-b992-713f60113872
+  batch: "20261121173517669864"
+- dataset_id: c23d659c-2dd9-43a9-9ba1-c2344a7f1127
+  batches: ["20261121173519410388", "20261121173522027915"]
+```
+
+- Other keys are ignored, duplicates are one, `[]` is no batch. Variables (`${NAME}`) are not put in.
+- Changes are noticed within 10 s. Write a new file and rename it over the old one; a file that is written in place is
+  read once it has rested for two seconds.
+- A file that is broken or cannot be read changes nothing: what it said before stays in force, and the log says what is
+  wrong, once. A file that is removed takes its batches with it.
+- Wildcards are `*`, `?` and `[abc]`, also for folders; `**` is not one. At most 16 MiB a file.
+- A batch that has been finished for `retention.finished` is dropped although the file still names it.
 """
 
 
 def render() -> str:
     """The page."""
-    return "\n".join([_INTRODUCTION, *_sections(ROOT, "", "The file")])
+    return "\n".join([_INTRODUCTION, *_sections(ROOT, "", "The file"), _LISTS])
 
 
 def _sections(section: Section, path: str, title: str) -> list[str]:
@@ -70,6 +103,8 @@ def _default(section: Section, key: Key) -> str:
         return "**required**"
     if isinstance(key.kind, Section):
         return ""
+    if key.default:
+        return key.default
     default = default_of(section.model, key.name)
     if default is None or isinstance(key.kind, ListOf):
         return "none"

@@ -4,124 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exporter.config import values
+from exporter.config import files, values
 from exporter.config.durations import format_duration
-from exporter.config.model import Config, Dataset, Labels, Log, Polling, Server, Web
-from exporter.config.schema import ANY, BOOLEANS, NUMBERS, Given, Key, ListOf, Section, Value
+from exporter.config.expressions import regular_expression
+from exporter.config.kinds import BOOLEAN, choice, duration
+from exporter.config.model import (
+    ERROR_REASONS,
+    Config,
+    ErrorReason,
+    Labels,
+    Limits,
+    Log,
+    Polling,
+    Retention,
+    Stall,
+    State,
+    Web,
+)
+from exporter.config.schema import ANY, NUMBERS, Given, Key, ListOf, Section, Value
+from exporter.config.server_keys import SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_YEAR: Final = 31_536_000
+    from exporter.config.schema import Spot
 
 
-def _duration(low: float, high: float = _YEAR) -> Value:
-    name = f"duration, {format_duration(low)} to {format_duration(high)}"
-    return Value(name, values.duration(low, high), ANY, format_duration)
-
-
-def _choice(*words: str) -> Value:
-    return Value(" or ".join(f"`{word}`" for word in words), values.choice_of(*words), ANY)
-
-
-_BOOLEAN = Value("true or false", values.boolean, BOOLEANS, lambda value: str(value).lower())
-
-
-def _dataset_warnings(given: Given) -> Iterator[tuple[str, str]]:
-    if given.effective("batches") == () and given.effective("documents") == ():
-        yield "", "names nothing to watch: add batches or documents"
-
-
-_DATASET = Section(
-    Dataset,
-    identity="id",
-    warnings=_dataset_warnings,
-    keys=(
-        Key(
-            "id",
-            Value("UUID", values.uuid_of("the knowledge base's URL, …/datasets/<id>"), ANY),
-            "Id of the knowledge base, as in its URL in Dify: `…/datasets/<id>/documents`.",
-            required=True,
-        ),
-        Key(
-            "batches",
-            ListOf(Value("text", values.batch)),
-            "Ids of batches. Only the answer of an upload contains one. In quotes: YAML takes them for numbers.",
-        ),
-        Key(
-            "documents",
-            ListOf(Value("UUID", values.uuid_of("the document's URL, …/documents/<id>"), ANY)),
-            "Ids of documents whose batch is not known, as in their URL in Dify.",
-        ),
-    ),
-)
-
-
-def _server_errors(given: Given) -> Iterator[tuple[str, str]]:
-    if "api_key" in given.lines and "api_key_file" in given.lines:
-        yield "api_key_file", "stands beside api_key: keep one of the two"
-    if "api_key" not in given.lines and "api_key_file" not in given.lines:
-        yield "", "has no key: add api_key_file, or api_key: ${DIFY_API_KEY}"
-
-
-def _server_warnings(given: Given) -> Iterator[tuple[str, str]]:
-    if given.effective("datasets") == ():
-        yield "", "names nothing to watch: add datasets with batches or documents"
-    if given.effective("ca_file") and str(given.effective("url") or "").startswith("http:"):
-        yield "ca_file", "has no effect: the url is http, not https"
-
-
-_SERVER = Section(
-    Server,
-    identity="name",
-    errors=_server_errors,
-    warnings=_server_warnings,
-    keys=(
-        Key(
-            "name",
-            Value("text", values.name),
-            "Name of the server in labels (`server`), logs and messages. Unique.",
-            required=True,
-        ),
-        Key(
-            "url",
-            Value("URL", values.server_url, ANY, echo=False),
-            "Base URL of the API, with its `/v1`: `https://api.dify.ai/v1` or `http://api:5001/v1` (compose).",
-            required=True,
-        ),
-        Key(
-            "api_key",
-            Value("text", values.parse_api_key, echo=False),
-            "Knowledge API key (`dataset-…`), best taken from the environment: `${DIFY_API_KEY}`. Either this or "
-            "`api_key_file`.",
-        ),
-        Key(
-            "api_key_file",
-            Value("path", values.path, check_file=values.check_key_file, echo=False),
-            "File with the key. White space around it is stripped; a changed file is read again.",
-        ),
-        Key(
-            "ca_file",
-            Value("path", values.path, check_file=values.check_ca_file),
-            "PEM file with the authorities that sign the server's certificate, in place of the usual ones.",
-        ),
-        Key(
-            "requests_per_second",
-            Value("number, 0.001 to 10000", values.number(0.001, 10_000), NUMBERS, "{:g}".format),
-            "Upper bound for requests to this server. What does not fit is polled later.",
-        ),
-        Key(
-            "concurrency",
-            Value("whole number, 1 to 64", values.whole_number(1, 64), NUMBERS),
-            "Upper bound for connections to this server at the same time. Dify's default server has ten in all.",
-        ),
-        Key("timeout", _duration(0.001, 600), "Time for one complete answer."),
-        Key("datasets", ListOf(_DATASET), "Knowledge bases and what to watch in them."),
-    ),
-)
-
-
-def _polling_errors(given: Given) -> Iterator[tuple[str, str]]:
+def _polling_errors(given: Given) -> Iterator[tuple[Spot, str]]:
     for low_name, high_name in (("interval", "max_interval"), ("settled_interval", "max_settled_interval")):
         low, high = given.effective(low_name), given.effective(high_name)
         if low is None or high is None or high >= low:
@@ -137,16 +46,80 @@ _POLLING = Section(
     Polling,
     errors=_polling_errors,
     keys=(
-        Key("interval", _duration(1), "How often to ask for a batch or document that moves."),
-        Key("max_interval", _duration(1), "The interval grows up to this while an unfinished one does not move."),
-        Key("settled_interval", _duration(1), "How often to look again at what has finished, at first."),
-        Key("max_settled_interval", _duration(1), "The interval of what has finished doubles up to this."),
-        Key("detail_interval", _duration(1), "How often to ask for the details of an unfinished document."),
+        Key("interval", duration(1), "How often to ask for a batch or document that moves."),
+        Key("max_interval", duration(1), "The interval grows up to this while an unfinished one does not move."),
+        Key("settled_interval", duration(1), "How often to look again at what has finished, at first."),
+        Key("max_settled_interval", duration(1), "The interval of what has finished doubles up to this."),
+        Key("discovery_interval", duration(1), "How often to look for unfinished documents, where `discover` is on."),
+        Key("detail_interval", duration(1), "How often to ask for the details of an unfinished document."),
     ),
 )
 
 
-def _root_errors(given: Given) -> Iterator[tuple[str, str]]:
+def _stall_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
+    after, queued_after = given.effective("after"), given.effective("queued_after")
+    if after is not None and queued_after is not None and queued_after < after:
+        if "queued_after" in given.lines:
+            yield (
+                "queued_after",
+                "is less than after: what waits would count as stalled before what is worked on",
+            )
+        else:
+            least = format_duration(after)
+            yield (
+                "after",
+                f"is more than queued_after, {format_duration(queued_after)} by default: is that to be {least}?",
+            )
+
+
+_STALL = Section(
+    Stall,
+    warnings=_stall_warnings,
+    keys=(
+        Key("after", duration(1), "An unfinished batch in which nothing moved for so long is stalled."),
+        Key("queued_after", duration(1), "The same for one whose unfinished documents all wait in the queue."),
+    ),
+)
+
+_RETENTION = Section(
+    Retention,
+    keys=(
+        Key(
+            "finished",
+            duration(1),
+            "How long to keep a discovered document, or a batch of a file, after it has finished.",
+        ),
+    ),
+)
+
+_LIMITS = Section(
+    Limits,
+    keys=(
+        Key(
+            "documents",
+            Value("whole number, 1 to 1000000", values.whole_number(1, 1_000_000), NUMBERS),
+            "How many documents have series of their own. The most interesting ones: unfinished, failed, newest. "
+            "The others are in the sums of their batch and knowledge base.",
+        ),
+    ),
+)
+
+_ERROR_REASON = Section(
+    ErrorReason,
+    identity="pattern",
+    keys=(
+        Key(
+            "pattern",
+            Value("regular expression", regular_expression, ANY),
+            "What to find in a document's error text, in any case. At most 500 characters, best in single quotes.",
+            required=True,
+        ),
+        Key("reason", choice(*ERROR_REASONS), "The label `reason` to count the failure under.", required=True),
+    ),
+)
+
+
+def _root_errors(given: Given) -> Iterator[tuple[Spot, str]]:
     if given.values.get("servers") == ():
         yield "servers", "is empty: name at least one server"
 
@@ -155,17 +128,40 @@ ROOT: Final = Section(
     Config,
     errors=_root_errors,
     keys=(
-        Key("servers", ListOf(_SERVER), "Dify servers, at least one.", required=True),
+        Key("servers", ListOf(SERVER), "Dify servers, at least one.", required=True),
         Key("polling", _POLLING, "How often to ask."),
+        Key("stall", _STALL, "When indexing counts as stalled."),
+        Key("retention", _RETENTION, "How long to keep what the file does not name."),
+        Key("limits", _LIMITS, "Bounds for what is shown."),
+        Key(
+            "error_reasons",
+            ListOf(_ERROR_REASON),
+            "Reasons of failures, tried in this order and before those that the exporter knows.",
+        ),
         Key(
             "labels",
             Section(
                 Labels,
                 keys=(
-                    Key("document_name", _BOOLEAN, "Whether `dify_document_info` has the document's name as a label."),
+                    Key("document_name", BOOLEAN, "Whether `dify_document_info` has the document's name as a label."),
                 ),
             ),
             "What goes into labels.",
+        ),
+        Key(
+            "state",
+            Section(
+                State,
+                keys=(
+                    Key(
+                        "path",
+                        Value("path", files.path_or_nothing),
+                        'SQLite file that is made and kept up to date; its folder has to be writable. `""` for none: '
+                        "then a restart forgets since when something stands still, and what was counted.",
+                    ),
+                ),
+            ),
+            "What is kept over a restart.",
         ),
         Key(
             "web",
@@ -191,8 +187,8 @@ ROOT: Final = Section(
             Section(
                 Log,
                 keys=(
-                    Key("level", _choice("debug", "info", "warning", "error"), "The least important that is logged."),
-                    Key("format", _choice("logfmt", "json"), "One line an event, in this form."),
+                    Key("level", choice("debug", "info", "warning", "error"), "The least important that is logged."),
+                    Key("format", choice("logfmt", "json"), "One line an event, in this form."),
                 ),
             ),
             "What to log and how.",

@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from exporter.config import tree
+from exporter.config.files import path_or_nothing, read_text
 from exporter.config.keys import ROOT
+from exporter.config.model import Config, Server, State
 from exporter.config.problems import ConfigError, Invalid, Problem, show
 from exporter.config.reader import BROKEN, Overflow, Reader
 from exporter.config.schema import Section, Value
+from exporter.config.values import parse_api_key, server_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from exporter.config.model import Config
-
-MAX_FILE_SIZE: Final = 16 * 1024 * 1024
 
 _WRITE_A_FILE = """\
 write a file such as
@@ -64,53 +63,50 @@ def _read(root: tree.Node, reader: Reader) -> Config:
         config = reader.read(root, ROOT)
     if reader.problems:
         raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
-    result: Config = replace(config, warnings=tuple(reader.warnings))
+    path = config.state.path
+    state = State(None if path is None else reader.folder / path)
+    result: Config = replace(config, state=state, warnings=tuple(reader.warnings))
     return result
 
 
 def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_SIZE + 1)
-    except FileNotFoundError:
-        why = f"does not exist; {_WRITE_A_FILE}"
-    except IsADirectoryError:
-        why = "is a directory: name the file in it"
-    except PermissionError:
-        why = "may not be read by this user: change its owner or mode"
-    except (OSError, ValueError) as error:
-        why = f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}"
-    else:
-        return _decode(content)
-    raise Invalid(why)
-
-
-def _decode(content: bytes) -> str:
-    if len(content) > MAX_FILE_SIZE:
-        raise Invalid(f"is larger than {MAX_FILE_SIZE // 1024 // 1024} MiB: is it the right file?")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-    # Outside of the handler: the error holds the whole file.
-    raise Invalid(f"is not UTF-8 (line {line}): save it as UTF-8")
+    with contextlib.suppress(FileNotFoundError):
+        return read_text(path)
+    raise Invalid(f"does not exist; {_WRITE_A_FILE}")
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
-    """The configuration without a file. DIFY_API_KEY and DIFY_BASE_URL name a server and nothing to watch on it.
+    """The configuration without a file: DIFY_API_KEY alone is one, with discovery on.
 
-    Raises ``ConfigError``, always: it says what is lacking and how to write a file.
+    DIFY_BASE_URL names a server other than Dify Cloud; DIFY_EXPORTER_STATE_PATH a file to keep the state in, else none
+    is kept. Raises ``ConfigError`` with all that is wrong, and how to write a file where there is no key.
     """
-    names = [name for name in ("DIFY_API_KEY", "DIFY_BASE_URL") if environ.get(name)]
-    if names:
-        message = f"{' and '.join(names)} name no batch or document to watch; {_WRITE_A_FILE}"
-    else:
-        message = f"there is no configuration; {_WRITE_A_FILE}"
-    raise ConfigError([Problem("environment", None, "", message)])
+    if not environ.get("DIFY_API_KEY"):
+        lacking = "there is no configuration: set DIFY_API_KEY"
+        if environ.get("DIFY_BASE_URL"):
+            lacking = "DIFY_BASE_URL is set, and DIFY_API_KEY is not: set it too"
+        raise ConfigError([Problem("environment", None, "", f"{lacking}, or {_WRITE_A_FILE}")])
+    problems = []
+    found: dict[str, Any] = {}
+    for variable, default, parse in (
+        ("DIFY_API_KEY", "", parse_api_key),
+        ("DIFY_BASE_URL", "https://api.dify.ai/v1", server_url),
+        ("DIFY_EXPORTER_STATE_PATH", "", path_or_nothing),
+    ):
+        try:
+            found[variable] = parse(environ.get(variable) or default)
+        except Invalid as refused:
+            problems.append(Problem("environment", None, variable, str(refused)))
+    if problems:
+        raise ConfigError(problems)
+    server = Server("dify", found["DIFY_BASE_URL"], api_key=found["DIFY_API_KEY"], discover=True)
+    return Config(servers=(server,), state=State(found["DIFY_EXPORTER_STATE_PATH"]))
 
 
 def override(config: Config, settings: Mapping[str, str]) -> Config:
     """``config`` with values of the command line put in, such as ``{"web.listen_address": ":9439"}``.
+
+    Paths are those of the command line: relative ones start at the working directory.
 
     Raises ``ConfigError`` that names the options (``--web.listen-address``).
     """

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import re
 
     from exporter.config.problems import Problem
+
+
+ERROR_REASONS = ("rate_limit", "quota", "timeout", "model", "plugin", "unsupported", "storage", "other")
+"""What the error of a document may be put down to: the values of the label ``reason``."""
 
 
 class Secret:
@@ -35,16 +40,21 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A knowledge base of a server and what to watch in it."""
+    """A knowledge base of a server and what to watch in it. ``discover``: None for what holds for the server."""
 
     id: str
     batches: tuple[str, ...] = ()
     documents: tuple[str, ...] = ()
+    discover: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Dify server, how to reach it and how politely. Exactly one of the two keys is set."""
+    """A Dify server, how to reach it and how politely. Exactly one of the two keys is set.
+
+    ``batch_files``: absolute paths or, as the folder is that of the configuration file, relative to the working
+    directory; each may have wildcards.
+    """
 
     name: str
     url: str
@@ -54,7 +64,11 @@ class Server:
     concurrency: int = 2
     timeout: float = 10.0
     ca_file: Path | None = None
+    discover: bool = False
+    discover_include: tuple[str, ...] = ()
+    discover_exclude: tuple[str, ...] = ()
     datasets: tuple[Dataset, ...] = ()
+    batch_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,37 @@ class Polling:
     settled_interval: float = 600.0
     max_settled_interval: float = 21_600.0
     detail_interval: float = 600.0
+    discovery_interval: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Seconds without progress after which indexing counts as stalled."""
+
+    after: float = 900.0
+    queued_after: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what nobody named is kept. Seconds."""
+
+    finished: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds for what is shown."""
+
+    documents: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReason:
+    """What to call an error whose text ``pattern`` is found in."""
+
+    pattern: re.Pattern[str]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +118,13 @@ class Labels:
     """What goes into labels."""
 
     document_name: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where to keep what is known over restarts; None for nowhere."""
+
+    path: Path | None = Path("state.db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +152,12 @@ class Config:
 
     servers: tuple[Server, ...] = ()
     polling: Polling = field(default_factory=Polling)
+    stall: Stall = field(default_factory=Stall)
+    retention: Retention = field(default_factory=Retention)
+    limits: Limits = field(default_factory=Limits)
+    error_reasons: tuple[ErrorReason, ...] = ()
     labels: Labels = field(default_factory=Labels)
+    state: State = field(default_factory=State)
     web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

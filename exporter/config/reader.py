@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as Environment
     from pathlib import Path
 
+    from exporter.config.schema import Spot
     from exporter.config.tree import Node
 
 MAX_PROBLEMS: Final = 1000
@@ -38,11 +39,11 @@ class Overflow(Exception):
 
 
 class Reader:
-    """Reads one file; ``problems`` and ``warnings`` grow as it goes."""
+    """Reads one file, which is in ``folder``; ``problems`` and ``warnings`` grow as it goes."""
 
     def __init__(self, file: str, folder: Path, environ: Environment[str, str]) -> None:
         self._file = file
-        self._folder = folder
+        self.folder = folder
         self._environ = environ
         self._left = MAX_VALUES
         self.problems: list[Problem] = []
@@ -77,9 +78,8 @@ class Reader:
             return BROKEN
         try:
             value = kind.parse(self._text(node, kind))
-            if kind.check_file:
-                value = self._folder / value
-                kind.check_file(value)
+            if kind.locate:
+                value = kind.locate(self.folder, value)
             if seen is not None:
                 seen.note(value, node.line)
         except Invalid as refused:
@@ -123,15 +123,15 @@ class Reader:
         for key in section.keys:
             if key.required and key.name not in given.lines:
                 self._refuse(node.line, (*place, key.name), "is missing")
-        for name, message in section.errors(given):
-            self._refuse(given.lines.get(name, node.line), (*place, name) if name else place, message)
-        for name, message in section.warnings(given):
-            line = given.lines.get(name, node.line)
-            self.warnings.append(Problem(self._file, line, _render((*place, name) if name else place), message))
+        for spot, message in section.errors(given):
+            self._refuse(given.lines.get(spot, node.line), (*place, *_steps(spot)), message)
+        for spot, message in section.warnings(given):
+            line = given.lines.get(spot, node.line)
+            self.warnings.append(Problem(self._file, line, _render((*place, *_steps(spot))), message))
         return BROKEN if len(self.problems) > before else section.model(**given.values)
 
     def _given(self, node: Mapping, section: Section, place: Place, seen: _Seen | None) -> Given:
-        lines: dict[str, int] = {}
+        lines: dict[Spot, int] = {}
         values: dict[str, Any] = {}
         for name_node, value_node in node.pairs():
             if not isinstance(name_node, Scalar) or name_node.kind == "merge":
@@ -147,6 +147,8 @@ class Reader:
                 self._refuse(name_node.line, (*place, name), f"stands here again, after line {lines[name]}: keep one")
             else:
                 lines[name] = name_node.line
+                if isinstance(value_node, Sequence):
+                    lines.update({(name, index): item.line for index, item in enumerate(value_node.items)})
                 value = self.read(value_node, key.kind, (*place, name), seen if name == section.identity else None)
                 if value is not BROKEN:
                     values[name] = value
@@ -164,6 +166,12 @@ class _Seen:
         if value in self._lines:
             raise Invalid(f"is there twice, first in line {self._lines[value]}: each must be different")
         self._lines[value] = line
+
+
+def _steps(spot: Spot) -> Place:
+    if isinstance(spot, tuple):
+        return spot
+    return (spot,) if spot else ()
 
 
 def _render(place: Place) -> str:

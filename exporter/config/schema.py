@@ -22,7 +22,7 @@ class Value:
     """A single value. ``name`` describes it in the documentation, with its range.
 
     ``accepts``: the kinds of YAML scalars it is written as. ``parse`` raises ``Invalid``. ``render`` writes a default.
-    ``check_file``: the value is a path to a file that this examines; it raises ``Invalid``.
+    ``locate``: the value is a path; this puts it into the folder of the file, examines it, raises ``Invalid``.
     ``echo``: a message may show the value as it stands in the file.
     """
 
@@ -30,7 +30,7 @@ class Value:
     parse: Callable[[str], Any]
     accepts: frozenset[str] = TEXT
     render: Callable[[Any], str] = str
-    check_file: Callable[[Path], None] | None = None
+    locate: Callable[[Path, Any], Any] | None = None
     echo: bool = True
 
 
@@ -43,20 +43,31 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of a section; its name is a field of the section's model."""
+    """A key of a section; its name is a field of the section's model.
+
+    ``default``: what the documentation says of its default, where the value itself says too little.
+    """
 
     name: str
     kind: Value | ListOf | Section
     description: str
     required: bool = False
+    default: str = ""
+
+
+Spot = str | tuple[str, int]
+"""Where in a section: a key, the item of a list (key, index), or "" for the section as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A section as it was read: the lines of the keys that are there, the values of those that are right."""
+    """A section as it was read: the lines of the keys (and items) that are there, the values of those that are right.
+
+    A list with a wrong item is wrong as a whole.
+    """
 
     model: type[Any]
-    lines: Mapping[str, int]
+    lines: Mapping[Spot, int]
     values: Mapping[str, Any]
 
     def effective(self, name: str) -> Any:
@@ -66,7 +77,7 @@ class Given:
         return default_of(self.model, name)
 
 
-def _nothing(_given: Given) -> Iterator[tuple[str, str]]:
+def _nothing(_given: Given) -> Iterator[tuple[Spot, str]]:
     return iter(())
 
 
@@ -74,14 +85,14 @@ def _nothing(_given: Given) -> Iterator[tuple[str, str]]:
 class Section:
     """A mapping that becomes one ``model``, a dataclass. ``identity``: the key that tells the items of a list apart.
 
-    ``errors`` and ``warnings`` look at several keys at once and yield (key or "", message).
+    ``errors`` and ``warnings`` look at several keys at once and yield (spot, message).
     """
 
     model: type[Any]
     keys: tuple[Key, ...]
     identity: str = ""
-    errors: Callable[[Given], Iterator[tuple[str, str]]] = _nothing
-    warnings: Callable[[Given], Iterator[tuple[str, str]]] = _nothing
+    errors: Callable[[Given], Iterator[tuple[Spot, str]]] = _nothing
+    warnings: Callable[[Given], Iterator[tuple[Spot, str]]] = _nothing
 
     def find(self, name: str) -> Key | None:
         """The key of that name."""

@@ -13,13 +13,11 @@ from exporter.config.problems import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _MAX_NAME: Final = 128
 _MAX_BATCH: Final = 255
+_MAX_PATTERN: Final = 255
 _MAX_PORT: Final = 65_535
-_MAX_KEY_FILE: Final = 64 * 1024
-_MAX_CA_FILE: Final = 16 * 1024 * 1024
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
@@ -30,11 +28,16 @@ _WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,8})")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{0,9})?")
 
 
+def has_control(text: str) -> bool:
+    """Whether ``text`` holds what is neither visible nor a space."""
+    return _CONTROL.search(text) is not None
+
+
 def name(text: str) -> str:
     """A name for labels and logs."""
     if not text.strip():
         raise Invalid("is empty: give the server a short name, such as main")
-    if text != text.strip() or _CONTROL.search(text):
+    if text != text.strip() or has_control(text):
         raise Invalid("has control characters inside or white space at its ends: remove them")
     if len(text) > _MAX_NAME:
         raise Invalid(f"is longer than {_MAX_NAME} characters")
@@ -43,7 +46,7 @@ def name(text: str) -> str:
 
 def server_url(text: str) -> str:
     """The base URL of an API, without a slash at its end."""
-    if _CONTROL.search(text) or re.search(r"[\s\\]", text):
+    if has_control(text) or re.search(r"[\s\\]", text):
         raise Invalid("has white space, backslashes or control characters inside: remove them")
     try:
         parts = urlsplit(text)
@@ -93,50 +96,6 @@ def parse_api_key(text: str) -> Secret:
     return Secret(key)
 
 
-def path(text: str) -> str:
-    """A path to a file; relative ones start at the folder of the configuration file."""
-    if not text or _CONTROL.search(text):
-        raise Invalid("is not a path: it is empty or has control characters inside")
-    return text
-
-
-def check_key_file(file: Path) -> None:
-    """The file is there and holds a key."""
-    try:
-        text = _content(file, _MAX_KEY_FILE).decode("ascii")
-    except UnicodeDecodeError:
-        text = "\x00"
-    try:
-        parse_api_key(text)
-    except Invalid as refused:
-        message = f"names a file whose content {refused}"
-    else:
-        return
-    raise Invalid(message)
-
-
-def check_ca_file(file: Path) -> None:
-    """The file is there and holds a certificate."""
-    if b"-----BEGIN CERTIFICATE-----" not in _content(file, _MAX_CA_FILE):
-        raise Invalid("names a file without a certificate: it must be PEM, with -----BEGIN CERTIFICATE-----")
-
-
-def _content(file: Path, limit: int) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(limit + 1)
-    except FileNotFoundError:
-        why = "names a file that does not exist"
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a path"
-        why = f"names a file that cannot be read ({reason})"
-    else:
-        if len(content) <= limit:
-            return content
-        raise Invalid(f"names a file of more than {limit // 1024} KiB: it must be another one")
-    raise Invalid(f"{why}; a relative path starts at the folder of this file")
-
-
 def uuid_of(where: str) -> Callable[[str], str]:
     """A parser of ids, in lower case as the API answers them. ``where``: where a person finds one."""
 
@@ -150,10 +109,19 @@ def uuid_of(where: str) -> Callable[[str], str]:
 
 def batch(text: str) -> str:
     """The id of a batch. It becomes one segment of a URL."""
-    if not text or text in {".", ".."} or "/" in text or text != text.strip() or _CONTROL.search(text):
+    if not text or text in {".", ".."} or "/" in text or text != text.strip() or has_control(text):
         raise Invalid("is not a batch id; copy it from the answer of the upload")
     if len(text) > _MAX_BATCH:
         raise Invalid(f"is longer than {_MAX_BATCH} characters")
+    return text
+
+
+def name_pattern(text: str) -> str:
+    """A pattern for names of knowledge bases, as a shell has them for names of files."""
+    if not text or has_control(text):
+        raise Invalid("is not a pattern: it is empty or has control characters inside; write it like *handbook*")
+    if len(text) > _MAX_PATTERN:
+        raise Invalid(f"is longer than {_MAX_PATTERN} characters")
     return text
 
 

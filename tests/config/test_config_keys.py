@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.config import load
+from exporter.config import State, load
 from exporter.config.docs import PAGE, render
 from exporter.config.keys import ROOT
 from exporter.config.schema import ListOf, Section, default_of
@@ -54,7 +54,8 @@ def test_the_example_loads_and_holds_the_defaults() -> None:
     assert config.warnings == ()
     for section in (part for part in _sections(ROOT) if not part.identity and part is not ROOT):
         name = section.model.__name__.lower()
-        assert section.model() == getattr(config, name)
+        default = section.model() if name != "state" else State(EXAMPLE.parent / "state.db")
+        assert default == getattr(config, name)
     [server] = config.servers
     for name in ("requests_per_second", "concurrency", "timeout"):
         assert default_of(type(server), name) == getattr(server, name)
@@ -74,7 +75,10 @@ def test_the_switched_off_keys_of_the_example_work(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text)
     (tmp_path / "dify-api-key").write_text(KEY + "\n")
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
-    [server] = load(tmp_path / "config.yaml", {}).servers
+    config = load(tmp_path / "config.yaml", {})
+    assert config.warnings == ()
+    [server] = config.servers
+    assert (("*handbook*",), ("test *", "*old*")) == (server.discover_include, server.discover_exclude)
     assert tmp_path / "dify-api-key" == server.api_key_file
     assert tmp_path / "ca.pem" == server.ca_file
     assert server.api_key is None

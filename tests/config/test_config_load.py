@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +14,16 @@ from exporter.config import (
     Config,
     ConfigError,
     Dataset,
+    ErrorReason,
     Labels,
+    Limits,
     Log,
     Polling,
+    Retention,
     Secret,
     Server,
+    Stall,
+    State,
     Web,
     from_environment,
     load,
@@ -25,7 +32,6 @@ from exporter.config import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     LoadText = Callable[..., Config]
 
@@ -57,14 +63,26 @@ servers:
     requests_per_second: 0.5
     concurrency: 4
     timeout: 2s
+    discover: true
+    discover_include: ["*"]
+    discover_exclude: [a?, b]
     datasets:
       - id: {DATASET.upper()}
         batches: ["1", b]
         documents: [{OTHER}]
+        discover: false
       - {{id: {OTHER}, batches: ["1"]}}
+    batch_files: [batches/*.yaml, /run/batches.json]
   - {{name: two, url: http://api:5001/v1, api_key: "${{KEY}}", datasets: [{{id: {DATASET}, documents: [{OTHER}]}}]}}
-polling: {{interval: 1s, max_interval: 2s, settled_interval: 3s, max_settled_interval: 4s, detail_interval: 5s}}
+polling:
+  {{interval: 1s, max_interval: 2s, settled_interval: 3s, max_settled_interval: 4s, detail_interval: 5s,
+  discovery_interval: 6s}}
+stall: {{after: 7s, queued_after: 8s}}
+retention: {{finished: 9s}}
+limits: {{documents: 10}}
+error_reasons: [{{pattern: 'credit\\b', reason: quota}}, {{pattern: 429, reason: rate_limit}}]
 labels: {{document_name: no}}
+state: {{path: data/state.db}}
 web: {{listen_address: ":1", telemetry_path: /m}}
 log: {{level: debug, format: json}}
 """,
@@ -80,12 +98,24 @@ log: {{level: debug, format: json}}
                 requests_per_second=0.5,
                 concurrency=4,
                 timeout=2.0,
-                datasets=(Dataset(DATASET, ("1", "b"), (OTHER,)), Dataset(OTHER, ("1",))),
+                discover=True,
+                discover_include=("*",),
+                discover_exclude=("a?", "b"),
+                datasets=(Dataset(DATASET, ("1", "b"), (OTHER,), discover=False), Dataset(OTHER, ("1",))),
+                batch_files=(f"{tmp_path}/batches/*.yaml", "/run/batches.json"),
             ),
             Server("two", "http://api:5001/v1", Secret(KEY), datasets=(Dataset(DATASET, (), (OTHER,)),)),
         ),
-        polling=Polling(1.0, 2.0, 3.0, 4.0, 5.0),
+        polling=Polling(1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
+        stall=Stall(7.0, 8.0),
+        retention=Retention(9.0),
+        limits=Limits(10),
+        error_reasons=(
+            ErrorReason(re.compile("credit\\b", re.IGNORECASE), "quota"),
+            ErrorReason(re.compile("429", re.IGNORECASE), "rate_limit"),
+        ),
         labels=Labels(document_name=False),
+        state=State(tmp_path / "data/state.db"),
         web=Web(":1", "/m"),
         log=Log("debug", "json"),
     )
@@ -95,7 +125,7 @@ log: {{level: debug, format: json}}
 
 def test_absent_and_empty_sections_have_the_defaults(load_text: LoadText) -> None:
     """A section whose keys are all commented out is as good as none."""
-    assert load_text(SERVER) == load_text(SERVER + "polling:\nlabels: {}\nweb: ~\n")
+    assert load_text(SERVER) == load_text(SERVER + "polling:\nlabels: {}\nweb: ~\nstate:\n")
 
 
 def test_variables_may_be_numbers_durations_and_booleans(load_text: LoadText) -> None:
@@ -130,32 +160,6 @@ def test_a_byte_order_mark_is_skipped(load_text: LoadText) -> None:
     assert load_text(SERVER) == load_text(b"\xef\xbb\xbf" + SERVER.replace("\n", "\r\n").encode())
 
 
-def test_what_watches_nothing_is_warned_of(load_text: LoadText) -> None:
-    """Allowed, with the place and the remedy: somebody may be in the middle of writing it."""
-    config = load_text(f"""\
-servers:
-  - name: main
-    url: http://api:5001/v1
-    api_key: {KEY}
-    datasets:
-      - id: {DATASET}
-        batches:
-  - {{name: two, url: https://api.dify.ai/v1, api_key: {KEY}}}
-""")
-    assert [(6, "servers[0].datasets[0]"), (8, "servers[1]")] == [
-        (warning.line, warning.path) for warning in config.warnings
-    ]
-    assert all("names nothing to watch" in warning.message for warning in config.warnings)
-
-
-def test_authorities_without_tls_are_warned_of(load_text: LoadText, tmp_path: Path) -> None:
-    """A ca_file beside an http URL protects nothing."""
-    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
-    text = SERVER.replace("https://api.dify.ai/v1", "http://api:5001/v1\n    ca_file: ca.pem")
-    [warning] = load_text(text).warnings
-    assert str(warning).endswith("config.yaml:4: servers[0].ca_file: has no effect: the url is http, not https")
-
-
 def test_warnings_are_no_difference(load_text: LoadText) -> None:
     """A reload that changes nothing but warnings is no change."""
     plain = load_text(SERVER)
@@ -164,15 +168,50 @@ def test_warnings_are_no_difference(load_text: LoadText) -> None:
     assert dataclasses.replace(noisy, servers=plain.servers) == plain
 
 
-def test_the_environment_alone_names_no_target() -> None:
-    """Without a file there is nothing to watch: the message says so, how to write one, and shows no key."""
+def test_the_state_is_beside_the_file_unless_switched_off(load_text: LoadText, tmp_path: Path) -> None:
+    """A relative path starts at the folder of the file, an absolute one stays, an empty one means none."""
+    assert State(tmp_path / "state.db") == load_text(SERVER).state
+    assert State(Path("/data/s.db")) == load_text(SERVER + "state: {path: /data/s.db}\n").state
+    assert State(None) == load_text(SERVER + 'state: {path: ""}\n').state
+
+
+def test_a_key_in_the_environment_is_a_whole_configuration() -> None:
+    """Without a file: Dify Cloud, everything discovered, nothing written."""
+    config = from_environment({"DIFY_API_KEY": f"{KEY}\n"})
+    server = Server("dify", "https://api.dify.ai/v1", Secret(KEY), discover=True)
+    assert Config(servers=(server,), state=State(None)) == config
+
+
+def test_the_environment_names_another_server_and_the_state() -> None:
+    """The URL is checked as in a file; the path of the state stays as it is."""
+    config = from_environment(
+        {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://api:5001/v1/", "DIFY_EXPORTER_STATE_PATH": "state.db"}
+    )
+    assert ("http://api:5001/v1", State(Path("state.db"))) == (config.servers[0].url, config.state)
+
+
+def test_without_a_key_there_is_no_configuration() -> None:
+    """The message says so, and how to go on; an empty key is none."""
+    with pytest.raises(ConfigError, match="there is no configuration: set DIFY_API_KEY, or write a file such as"):
+        from_environment({"DIFY_API_KEY": ""})
+    with pytest.raises(ConfigError, match="DIFY_BASE_URL is set, and DIFY_API_KEY is not: set it too, or write a file"):
+        from_environment({"DIFY_BASE_URL": "http://api:5001/v1"})
+
+
+def test_what_is_wrong_in_the_environment_is_said_at_once_and_unseen() -> None:
+    """With the variable's name; neither the key nor a password in the URL is shown."""
     with pytest.raises(ConfigError) as caught:
-        from_environment({"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "https://api.dify.ai/v1"})
-    assert "DIFY_API_KEY and DIFY_BASE_URL name no batch or document to watch" in str(caught.value)
-    assert "api_key: ${DIFY_API_KEY}" in str(caught.value)
-    assert KEY not in str(caught.value)
-    with pytest.raises(ConfigError, match="there is no configuration; write a file"):
-        from_environment({})
+        from_environment(
+            {
+                "DIFY_API_KEY": "dataset-a bc",
+                "DIFY_BASE_URL": "https://me:bc@api.dify.ai/v1",
+                "DIFY_EXPORTER_STATE_PATH": "a\nbc",
+            }
+        )
+    assert ["DIFY_API_KEY", "DIFY_BASE_URL", "DIFY_EXPORTER_STATE_PATH"] == [
+        problem.path for problem in caught.value.problems
+    ]
+    assert "bc" not in str(caught.value)
 
 
 def test_the_file_that_the_message_proposes_loads(tmp_path: Path) -> None:
@@ -187,8 +226,8 @@ def test_the_file_that_the_message_proposes_loads(tmp_path: Path) -> None:
 def test_the_command_line_overrides_the_file(load_text: LoadText) -> None:
     """Values of options go through the same checks; the rest stays."""
     config = load_text(SERVER)
-    changed = override(config, {"web.listen_address": ":1", "log.level": "debug"})
-    assert (Web(":1"), Log("debug")) == (changed.web, changed.log)
+    changed = override(config, {"web.listen_address": ":1", "log.level": "debug", "state.path": "s.db"})
+    assert (Web(":1"), Log("debug"), State(Path("s.db"))) == (changed.web, changed.log, changed.state)
     assert config.servers == changed.servers
 
 

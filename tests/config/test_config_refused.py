@@ -11,7 +11,8 @@ import yaml
 
 from exporter.config import reader, tree
 from exporter.config.docs import PAGE
-from exporter.config.load import MAX_FILE_SIZE, show_path
+from exporter.config.files import MAX_TEXT_FILE
+from exporter.config.load import show_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +120,29 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
             f"{SERVER}\npolling: {{settled_interval: 7h}}",
             "polling.settled_interval: is more than max_settled_interval, 6h by",
         ),
+        (f"{SERVER}\nstall: {{after: 0s}}", "stall.after: '0s' must be from 1s to 365d"),
+        (f"{SERVER}\nlimits: {{documents: 0}}", "limits.documents: '0' must be a whole number from 1 to 1000000"),
+        (f"{SERVER}\nlimits: {{documents: 1000001}}", "must be a whole number from 1 to 1000000"),
+        (f"{SERVER}\nstate: {{path: }}", "state.path: has no value: give it one or remove it"),
+        (
+            f"{SERVER}\nerror_reasons: [{{pattern: 'a(b', reason: quota}}]",
+            "error_reasons[0].pattern: 'a(b' is not a regular expression: missing ), unterminated subpattern",
+        ),
+        (
+            f"{SERVER}\nerror_reasons: [{{pattern: a, reason: rate}}]",
+            "error_reasons[0].reason: 'rate' must be one of rate_li",
+        ),
+        (f"{SERVER}\nerror_reasons: [{{pattern: a}}]", "error_reasons[0].reason: is missing"),
+        (
+            f"{SERVER}\nerror_reasons: [{{pattern: a, reason: quota}}, {{pattern: a, reason: model}}]",
+            "error_reasons[1].pattern: 'a' is there twice",
+        ),
+        (f"{HEAD}    discover_include: [*]\n", "is not valid YAML"),
+        (f"{HEAD}    discover_include: ['']\n", "servers[0].discover_include[0]: is not a pattern: it is empty"),
+        (f"{HEAD}    discover: yes please\n", "'yes please' is text: write it without quotes (true or false)"),
+        (f"{HEAD}    batch_files: batches/*.yaml\n", "servers[0].batch_files: must be a list"),
+        (f"{HEAD}    batch_files: [a/**/b.yaml]\n", "batch_files[0]: 'a/**/b.yaml' has a **, which is not supported"),
+        (f"{HEAD}    batch_files: [.]\n", "batch_files[0]: '.' names a directory: name the files in it"),
         ("servers:\n  - {name: on}\n", "config.yaml:2: servers[0].name: 'on' is a yes or no to YAML: put it in quotes"),
         ("servers:\n  - {name: 2026-11-21}\n", "'2026-11-21' is a date to YAML: put it in quotes"),
         ("servers:\n  - {name: <<}\n", "'<<' is no text to YAML: put it in quotes"),
@@ -128,8 +152,8 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         ),
         ("[a]: b\n", "config.yaml:1: has a key that is not plain text"),
         (
-            "servers: []\ndiscover: true\n",
-            "config.yaml:2: unknown key 'discover'; the keys here are servers, polling, labels",
+            "servers: []\nelephant: true\n",
+            "config.yaml:2: unknown key 'elephant'; the keys here are servers, polling, stall",
         ),
         ("x" * 1000 + ": 1\n", "config.yaml:1: unknown key 'xxxxxx"),
         (
@@ -149,7 +173,7 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         ("- " * 100_000, "config.yaml:1: is nested deeper than 32 levels"),
         (b"a: b\nc: \xff\n", "config.yaml: is not UTF-8 (line 2): save it as UTF-8"),
         ("servers: []\n".encode("utf-16"), "config.yaml: is not UTF-8 (line 1)"),
-        (b"#" * (MAX_FILE_SIZE + 1), "config.yaml: is larger than 16 MiB: is it the right file?"),
+        (b"#" * (MAX_TEXT_FILE + 1), "config.yaml: is larger than 16 MiB: is it the right file?"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )

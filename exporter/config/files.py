@@ -1,0 +1,108 @@
+"""Paths that a configuration names, and what the files hold. Refusals never show their content."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+from typing import Final
+
+from exporter.config.problems import Invalid
+from exporter.config.values import has_control, parse_api_key
+
+MAX_TEXT_FILE: Final = 16 * 1024 * 1024
+_MAX_KEY_FILE: Final = 64 * 1024
+_MAX_CA_FILE: Final = 16 * 1024 * 1024
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of at most 16 MiB, UTF-8 with or without a byte order mark.
+
+    Raises ``Invalid`` with the remedy; ``FileNotFoundError`` is left to the caller, who knows what its lack means.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_TEXT_FILE + 1)
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        why = "is a directory: name the file in it"
+    except PermissionError:
+        why = "may not be read by this user: change its owner or mode"
+    except (OSError, ValueError) as error:
+        why = f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}"
+    else:
+        return _decode(content)
+    raise Invalid(why)
+
+
+def _decode(content: bytes) -> str:
+    if len(content) > MAX_TEXT_FILE:
+        raise Invalid(f"is larger than {MAX_TEXT_FILE // 1024 // 1024} MiB: is it the right file?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+    # Outside of the handler: the error holds the whole file.
+    raise Invalid(f"is not UTF-8 (line {line}): save it as UTF-8")
+
+
+def path(text: str) -> str:
+    """A path; relative ones start at the folder of the configuration file."""
+    if not text or has_control(text):
+        raise Invalid("is not a path: it is empty or has control characters inside")
+    return text
+
+
+def path_or_nothing(text: str) -> Path | None:
+    """A path, or None for an empty text."""
+    return Path(path(text)) if text else None
+
+
+def key_file(folder: Path, text: str) -> Path:
+    """The file ``text`` of ``folder``. It is there and holds a key."""
+    file = folder / text
+    try:
+        content = _content(file, _MAX_KEY_FILE).decode("ascii")
+    except UnicodeDecodeError:
+        content = "\x00"
+    try:
+        parse_api_key(content)
+    except Invalid as refused:
+        message = f"names a file whose content {refused}"
+    else:
+        return file
+    raise Invalid(message)
+
+
+def ca_file(folder: Path, text: str) -> Path:
+    """The file ``text`` of ``folder``. It is there and holds a certificate."""
+    file = folder / text
+    if b"-----BEGIN CERTIFICATE-----" not in _content(file, _MAX_CA_FILE):
+        raise Invalid("names a file without a certificate: it must be PEM, with -----BEGIN CERTIFICATE-----")
+    return file
+
+
+def wildcard(folder: Path, text: str) -> str:
+    """The path ``text`` of ``folder``, with its wildcards. Files that match may come later."""
+    if "**" in text:
+        raise Invalid("has a **, which is not supported: name one folder after the other, such as */*.yaml")
+    if (folder / text).is_dir():
+        raise Invalid("names a directory: name the files in it, such as batches/*.yaml")
+    return os.path.join(glob.escape(str(folder)), text)  # noqa: PTH118 a pattern, not a path
+
+
+def _content(file: Path, limit: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(limit + 1)
+    except FileNotFoundError:
+        why = "names a file that does not exist"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        why = f"names a file that cannot be read ({reason})"
+    else:
+        if len(content) <= limit:
+            return content
+        raise Invalid(f"names a file of more than {limit // 1024} KiB: it must be another one")
+    raise Invalid(f"{why}; a relative path starts at the folder of this file")

@@ -1,0 +1,25 @@
+"""Kinds of values that several keys have."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from exporter.config import values
+from exporter.config.durations import format_duration
+from exporter.config.schema import ANY, BOOLEANS, Value
+
+_YEAR: Final = 31_536_000
+
+
+def duration(low: float, high: float = _YEAR) -> Value:
+    """Seconds, from ``low`` to ``high``."""
+    name = f"duration, {format_duration(low)} to {format_duration(high)}"
+    return Value(name, values.duration(low, high), ANY, format_duration)
+
+
+def choice(*words: str) -> Value:
+    """One of ``words``."""
+    return Value(" or ".join(f"`{word}`" for word in words), values.choice_of(*words), ANY)
+
+
+BOOLEAN: Final = Value("true or false", values.boolean, BOOLEANS, lambda value: str(value).lower())

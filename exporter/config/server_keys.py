@@ -1,0 +1,136 @@
+"""The part of the table of keys that is about a server and its knowledge bases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from exporter.config import files, values
+from exporter.config.kinds import BOOLEAN, duration
+from exporter.config.model import Dataset, Server
+from exporter.config.schema import ANY, NUMBERS, Given, Key, ListOf, Section, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.config.schema import Spot
+
+_DATASET = Section(
+    Dataset,
+    identity="id",
+    keys=(
+        Key(
+            "id",
+            Value("UUID", values.uuid_of("the knowledge base's URL, …/datasets/<id>"), ANY),
+            "Id of the knowledge base, as in its URL in Dify: `…/datasets/<id>/documents`.",
+            required=True,
+        ),
+        Key(
+            "batches",
+            ListOf(Value("text", values.batch)),
+            "Ids of batches. Only the answer of an upload contains one. In quotes: YAML takes them for numbers.",
+        ),
+        Key(
+            "documents",
+            ListOf(Value("UUID", values.uuid_of("the document's URL, …/documents/<id>"), ANY)),
+            "Ids of documents whose batch is not known, as in their URL in Dify.",
+        ),
+        Key(
+            "discover",
+            BOOLEAN,
+            "Whether to watch all of its unfinished documents, whatever the patterns of the server say.",
+            default="as the server",
+        ),
+    ),
+)
+
+
+_NAME_PATTERN = Value("text", values.name_pattern)
+
+
+def _server_errors(given: Given) -> Iterator[tuple[Spot, str]]:
+    if "api_key" in given.lines and "api_key_file" in given.lines:
+        yield "api_key_file", "stands beside api_key: keep one of the two"
+    if "api_key" not in given.lines and "api_key_file" not in given.lines:
+        yield "", "has no key: add api_key_file, or api_key: ${DIFY_API_KEY}"
+
+
+def _server_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
+    discover = given.effective("discover")
+    if discover is False:
+        if given.effective("datasets") == () and given.effective("batch_files") == ():
+            yield "", "names nothing to watch: add discover: true, or datasets with batches or documents"
+        for index, dataset in enumerate(given.effective("datasets") or ()):
+            if not (dataset.batches or dataset.documents or dataset.discover):
+                yield ("datasets", index), "names nothing to watch: add discover: true, batches or documents"
+        for key in ("discover_include", "discover_exclude"):
+            if given.effective(key):
+                yield key, "has no effect: discover is not on for this server"
+    if given.effective("ca_file") and str(given.effective("url") or "").startswith("http:"):
+        yield "ca_file", "has no effect: the url is http, not https"
+
+
+SERVER: Final = Section(
+    Server,
+    identity="name",
+    errors=_server_errors,
+    warnings=_server_warnings,
+    keys=(
+        Key(
+            "name",
+            Value("text", values.name),
+            "Name of the server in labels (`server`), logs and messages. Unique.",
+            required=True,
+        ),
+        Key(
+            "url",
+            Value("URL", values.server_url, ANY, echo=False),
+            "Base URL of the API, with its `/v1`: `https://api.dify.ai/v1` or `http://api:5001/v1` (compose).",
+            required=True,
+        ),
+        Key(
+            "api_key",
+            Value("text", values.parse_api_key, echo=False),
+            "Knowledge API key (`dataset-…`), best taken from the environment: `${DIFY_API_KEY}`. Either this or "
+            "`api_key_file`.",
+        ),
+        Key(
+            "api_key_file",
+            Value("path", files.path, locate=files.key_file, echo=False),
+            "File with the key. White space around it is stripped; a changed file is read again.",
+        ),
+        Key(
+            "ca_file",
+            Value("path", files.path, locate=files.ca_file),
+            "PEM file with the authorities that sign the server's certificate, in place of the usual ones.",
+        ),
+        Key(
+            "requests_per_second",
+            Value("number, 0.001 to 10000", values.number(0.001, 10_000), NUMBERS, "{:g}".format),
+            "Upper bound for requests to this server. What does not fit is polled later.",
+        ),
+        Key(
+            "concurrency",
+            Value("whole number, 1 to 64", values.whole_number(1, 64), NUMBERS),
+            "Upper bound for connections to this server at the same time. Dify's default server has ten in all.",
+        ),
+        Key("timeout", duration(0.001, 600), "Time for one complete answer."),
+        Key(
+            "discover",
+            BOOLEAN,
+            "Whether to watch the unfinished documents of every knowledge base that the key sees.",
+        ),
+        Key(
+            "discover_include",
+            ListOf(_NAME_PATTERN),
+            "Only of those with a name that fits one of these patterns (`*`, `?`, `[abc]`; case does not matter).",
+            default="all",
+        ),
+        Key("discover_exclude", ListOf(_NAME_PATTERN), "Not of those with a name that fits one of these patterns."),
+        Key("datasets", ListOf(_DATASET), "Knowledge bases and what to watch in them."),
+        Key(
+            "batch_files",
+            ListOf(Value("path, may have wildcards", files.path, locate=files.wildcard)),
+            "Files that other programs write, with lists of batches to watch: see [below](#lists-of-batches).",
+        ),
+    ),
+)

@@ -1,0 +1,112 @@
+"""Regular expressions of users: what is compiled, and what is refused because it could take for ever."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import ERROR_REASONS
+from exporter.config.expressions import LONGEST_TEXT, regular_expression
+from exporter.config.problems import Invalid
+from exporter.tracking import reasons
+
+
+def test_the_reasons_are_those_that_failures_are_counted_under() -> None:
+    """The two tables cannot import one another and are the same."""
+    assert reasons.REASONS == ERROR_REASONS
+    assert reasons.MAX_TEXT == LONGEST_TEXT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "quota",
+        "rate.*limit",
+        r"rate.{0,60}limit.{0,60}exceeded",
+        r"\b429\b|too many (?:requests|calls)",
+        r"(?:\d{1,3}\.){3}\d{1,3}",
+        r"[tr]pm",
+        r"colou?r",
+        r"a*+b*+c*+d",
+        r"(?>a*)c",
+        r"(?=.*quota)billing",
+        r"(a)?b(?(1)c|d)",
+    ],
+)
+def test_usual_expressions_are_compiled(text: str) -> None:
+    """Alternatives, bounded repetitions, what gives nothing back; whatever the case."""
+    expression = regular_expression(text)
+    assert (text, True) == (expression.pattern, bool(expression.flags & 2))
+
+
+def test_an_expression_is_found_whatever_the_case() -> None:
+    """Providers write as they like."""
+    assert regular_expression("Quota").search("the QUOTA is used up")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(a+)+b",
+        "(?:a|aa)+b",
+        "(a*)*b",
+        "(.*,)*x",
+        "((a{0,9}){0,9}){0,9}b",
+        ".*a.*b",
+        "x*x*x*y",
+        "(?:(a+)|b)+c",
+        "(?=(a+)+b)a",
+        "(?>(a+)+b)a",
+        "(a)b(?(1)(c+)+d|e)",
+        "(?:a?){30}a{30}",
+    ],
+)
+def test_what_could_take_for_ever_is_refused(text: str) -> None:
+    """Repetitions within repetitions, and several in a row; the message has the remedy."""
+    with pytest.raises(Invalid, match=r"could take too long on some texts: write \.\{0,60\} in place of \.\*"):
+        regular_expression(text)
+
+
+@pytest.mark.parametrize("text", ["", "a|", "a*", "(a)?", "^$"])
+def test_what_fits_every_text_is_refused(text: str) -> None:
+    """It would hide all other reasons."""
+    with pytest.raises(Invalid, match="fits every text, even an empty one"):
+        regular_expression(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("(", "missing \\), unterminated subpattern at character 1"),
+        ("a**", "multiple repeat at character 3"),
+        ("(?P<sec-ret>a)", "bad character in group name at character 5"),
+        ("a{99999999999}", "repeats too often or is nested too deeply"),
+        ("(" * 240 + ")" * 240, "too long|too deeply|fits every text"),
+        ("x" * 501, "is longer than 500 characters"),
+    ],
+)
+def test_what_is_no_expression(text: str, message: str) -> None:
+    """The message says where, and quotes nothing."""
+    with pytest.raises(Invalid, match=message) as caught:
+        regular_expression(text)
+    assert "sec-ret" not in str(caught.value)
+
+
+def test_warnings_of_the_compiler_are_no_errors() -> None:
+    """Python may see another meaning in an expression in the future; today it works."""
+    assert regular_expression("[[a]b]").search("ab]")
+
+
+@given(st.text(st.sampled_from("ab.*+?{}2,()[]|\\^$<>=!:P#"), max_size=12))
+def test_any_text_is_compiled_or_refused(text: str) -> None:
+    """Nothing else is raised, and what is compiled ends soon on a text of equal characters."""
+    try:
+        expression = regular_expression(text)
+    except Invalid:
+        return
+    start = time.process_time()
+    expression.search("a" * 500)
+    assert time.process_time() - start < 5
