@@ -2,6 +2,9 @@
 
 Times are Unix seconds: those that end in ``_at`` exactly as the API gives them, the others by the exporter's own clock.
 None stands for null or missing upstream and has no series.
+
+Documents, batches and activities are saved by field names, without the fields that have their default: adding a field
+needs no more than a default; renaming one, or changing a default, needs a migration of the state.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ Kind = Literal["batch", "document", "dataset", "datasets"]
 TargetState = Literal["active", "settled", "failing", "gone"]
 
 
-class Progress(Struct, frozen=True, gc=False):
+class Progress(Struct, frozen=True, gc=False, omit_defaults=True):
     """Where the indexing of a document stands: an item of indexing-status, or what the detail says of it."""
 
     status: str
@@ -46,7 +49,7 @@ class Progress(Struct, frozen=True, gc=False):
     has_error: bool = False
 
 
-class ProcessRule(Struct, frozen=True, gc=False):
+class ProcessRule(Struct, frozen=True, gc=False, omit_defaults=True):
     """The rule that a document was processed with. Sizes in tokens; "" and None where the rule does not say."""
 
     mode: str = ""
@@ -57,7 +60,7 @@ class ProcessRule(Struct, frozen=True, gc=False):
     subchunk_max_tokens: Number | None = None
 
 
-class Detail(Struct, frozen=True, gc=False):
+class Detail(Struct, frozen=True, gc=False, omit_defaults=True):
     """The detail of a document. ``word_count`` and ``average_segment_length`` are characters, latency is seconds."""
 
     name: str = ""
@@ -81,7 +84,7 @@ class Detail(Struct, frozen=True, gc=False):
     rule: ProcessRule | None = None
 
 
-class Attempt(Struct, frozen=True, gc=False):
+class Attempt(Struct, frozen=True, gc=False, omit_defaults=True):
     """One run of indexing. ``ended``: how the attempt before it ended, or stood at first sight: its times are stale.
 
     ``counted``: the document is at rest at that very end, which has been counted. ``first``: seen from its beginning.
@@ -100,7 +103,7 @@ class Milestone(Struct, frozen=True, gc=False):
     documents: int
 
 
-class Document(Struct, frozen=True, gc=False):
+class Document(Struct, frozen=True, gc=False, omit_defaults=True):
     """A document. ``batch`` is "" when not known.
 
     ``last_progress`` (Unix seconds) and ``moved`` (monotonic seconds): when it last moved.
@@ -118,7 +121,7 @@ class Document(Struct, frozen=True, gc=False):
     attempt: Attempt = Attempt()
 
 
-class Batch(Struct, frozen=True, gc=False):
+class Batch(Struct, frozen=True, gc=False, omit_defaults=True):
     """A batch and the sums over its documents. ``counts`` goes by ``STATUSES``.
 
     ``last_progress`` (Unix seconds) and ``moved`` (monotonic seconds): when anything of it last moved. ``eta``: Unix
@@ -151,14 +154,14 @@ class TargetStatus(Struct, frozen=True, gc=False):
     interval: float | None = None
 
 
-class Distribution(Struct, frozen=True, gc=False):
+class Distribution(Struct, frozen=True, gc=False, omit_defaults=True):
     """Observations by bucket (not cumulative; the last one is +Inf) and their sum."""
 
     counts: tuple[int, ...]
     total: float = 0.0
 
 
-class Activity(Struct, frozen=True, gc=False):
+class Activity(Struct, frozen=True, gc=False, omit_defaults=True):
     """What was seen to happen in a knowledge base, counted. ``finished`` by status and reason, ``phases`` by phase."""
 
     server: str

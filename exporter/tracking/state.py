@@ -1,0 +1,240 @@
+"""What is known survives a restart: the latest documents, batches and counts of events, in an SQLite file.
+
+Whatever is wrong with the file, the exporter goes on without it, says so once with the remedy, and keeps trying.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from exporter.tracking import rows
+from exporter.tracking.model import Activity, Batch, Document
+from exporter.tracking.rows import Kept, key_of
+from exporter.tracking.statefile import StateFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from exporter.clock import Clock
+    from exporter.tracking.model import Change
+    from exporter.tracking.rows import Key, Row
+
+FORGOTTEN_AFTER = 30 * 86_400.0
+"""Seconds after which a row that nothing claims is deleted."""
+
+CLAIMED_FOR = 86_400.0
+"""Seconds that a claim is good for, so that claiming hardly writes."""
+
+GONE_AT_MOST = 100_000
+"""Deletions that wait for a file. Older ones are dropped: their rows go the way of all that nothing claims."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Memory(NamedTuple):
+    """What is remembered of a server."""
+
+    documents: list[Document]
+    batches: list[Batch]
+    activities: list[Activity]
+
+
+class State:
+    """The state file and what waits to be written to it. Thread-safe. Nothing here raises because of the file."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        """Opens nothing yet. What is noted before ``open`` waits for the first ``save``."""
+        self._clock = clock
+        self._using = threading.Lock()  # the file; taken before the next one
+        self._noting = threading.Lock()  # what waits
+        self._file = StateFile(path, clock)
+        self._in_log = False
+        self._changed: dict[Key, Kept] = {}
+        self._gone: dict[Key, None] = {}
+        self._refused_told = False
+        self.last_save: float | None = None
+        """Unix seconds of the last ``save`` that went well."""
+
+    def open(self) -> None:
+        """Open the file; make it, or set a spoilt one aside and begin anew, where needed."""
+        with self._using:
+            self._file.open()
+
+    def recall(self, server: str) -> Memory:
+        """All that is remembered of ``server``: ages go on as if it had been watched all along; trails are lost."""
+        with self._using:
+            found = self._read(server)
+            with self._noting:
+                found |= {key: kept for key, kept in self._changed.items() if key[0] == server}
+                for key in self._gone:
+                    found.pop(key, None)
+        wall, monotonic = self._clock.time(), self._clock.monotonic()
+        shared: dict[object, object] = {}
+        memory = Memory([], [], [])
+        for kept in found.values():
+            match rows.revive(kept, wall=wall, monotonic=monotonic, shared=shared):
+                case Document() as document:
+                    memory.documents.append(document)
+                case Batch() as batch:
+                    memory.batches.append(batch)
+                case activity:
+                    memory.activities.append(activity)
+        return memory
+
+    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
+        """Take the changes that the exposition takes.
+
+        ``at_once``: in the file before this returns. It is for what was counted: an exporter that is killed right after
+        must not count it again, nor let a counter fall. All else, and everything while the file fails, waits for
+        ``save``.
+        """
+        keys: list[Key] = []
+        with self._noting:
+            for old, new in changes:
+                kept = old if new is None else new
+                if not isinstance(kept, Kept):
+                    continue
+                key = key_of(kept)
+                keys.append(key)
+                if new is None:
+                    self._changed.pop(key, None)
+                    self._gone[key] = None
+                    if len(self._gone) > GONE_AT_MOST:
+                        del self._gone[next(iter(self._gone))]
+                else:
+                    self._gone.pop(key, None)
+                    self._changed[key] = kept
+        # A file that fails is tried by ``save`` alone: a poll must not wait for it each time.
+        if at_once and self._file.connection is not None:
+            with self._using:
+                self._write(keys)
+
+    def save(self) -> bool:
+        """Write everything that waits, in one transaction. False when that failed: it goes on waiting."""
+        with self._using:
+            saved = self._save() or (self._file.damaged and self._save())
+            if saved:
+                self.last_save = self._clock.time()
+                self._file.works()
+        return saved
+
+    def claim(self, known: Iterable[Kept]) -> bool:
+        """Say all that is known now, of all servers; once an hour is enough. False when there is no file to ask.
+
+        Rows that nothing has claimed for 30 days are deleted, such as those of batches that have left the config. What
+        has no row, because the file was lost meanwhile, gets one with the next ``save``.
+        """
+        claimed = {key_of(kept): kept for kept in known}  # may take locks whose holders wait for the file
+        now = self._clock.time()
+        with self._using:
+            if self._file.connection is None:
+                return False
+            try:
+                seen = rows.last_seen(self._file.connection)
+                aging = [key for key in claimed if seen.get(key, now) < now - CLAIMED_FOR]
+                forgotten = [key for key, when in seen.items() if key not in claimed and when < now - FORGOTTEN_AFTER]
+                if aging or forgotten:
+                    rows.claim(self._file.connection, aging, now, forgotten)
+                    self._in_log = True
+            except sqlite3.Error as error:
+                self._file.fail(error)
+                return False
+            self._put_back({key: kept for key, kept in claimed.items() if key not in seen}, {})
+        return True
+
+    def close(self) -> None:
+        """Save, and let go of the file."""
+        self.save()
+        with self._using:
+            self._file.close()
+
+    def _save(self) -> bool:
+        self._file.renew()
+        return self._write(None) and self._copy_log()
+
+    def _write(self, keys: Sequence[Key] | None) -> bool:
+        """Write what waits under ``keys``; None: everything that waits."""
+        if self._file.connection is None:
+            return False
+        with self._noting:
+            if keys is None:
+                changed, self._changed = self._changed, {}
+                gone, self._gone = self._gone, {}
+            else:
+                changed = {key: self._changed.pop(key) for key in keys if key in self._changed}
+                gone = {key: self._gone.pop(key) for key in keys if key in self._gone}
+        if not changed and not gone:
+            return True
+        try:
+            rows.write(self._file.connection, self._rows(changed), filter(rows.is_storable, gone))
+        except sqlite3.Error as error:
+            self._put_back(changed, gone)
+            self._file.fail(error)
+            return False
+        self._in_log = True
+        return True
+
+    def _rows(self, changed: dict[Key, Kept]) -> Iterator[Row]:
+        now = self._clock.time()
+        for kept in changed.values():
+            try:
+                yield rows.encode(kept, now)
+            except (OverflowError, ValueError) as error:
+                if not self._refused_told:
+                    self._refused_told = True
+                    server, kind, dataset_id, id_ = map(ascii, key_of(kept))
+                    _log.warning(
+                        f"a {kind} cannot be saved: after a restart it is new; such warnings are given once",
+                        server=server,
+                        dataset_id=dataset_id,
+                        id=id_,
+                        error=str(error),
+                    )
+
+    def _copy_log(self) -> bool:
+        """Bring SQLite's log into the file, down to the disk: from here on it outlives a power failure."""
+        if self._in_log and self._file.connection is not None:
+            try:
+                self._file.connection.execute("PRAGMA wal_checkpoint").fetchone()
+            except sqlite3.Error as error:
+                self._file.fail(error)
+                return False
+        self._in_log = False
+        return True
+
+    def _read(self, server: str) -> dict[Key, Kept]:
+        found: dict[Key, Kept] = {}
+        unreadable: list[str] = []
+        if self._file.readable is None:
+            return found
+        try:
+            for key, packed, checksum in rows.read(self._file.readable, server):
+                try:
+                    kept = rows.decode(key, packed, checksum)
+                except rows.UnreadableRow as error:
+                    unreadable.append(str(error))
+                else:
+                    found[key_of(kept)] = kept
+        except sqlite3.Error as error:
+            self._file.fail(error)
+        if unreadable:
+            _log.warning(
+                "rows of the state cannot be read and are left out",
+                path=self._file.path,
+                server=server,
+                rows=len(unreadable),
+                first=unreadable[0],
+            )
+        return found
+
+    def _put_back(self, changed: dict[Key, Kept], gone: dict[Key, None]) -> None:
+        """Let it wait, unless something newer waits by now."""
+        with self._noting:
+            newer = self._changed.keys() | self._gone.keys()
+            self._changed |= {key: kept for key, kept in changed.items() if key not in newer}
+            self._gone |= {key: None for key in gone if key not in newer}
