@@ -4,7 +4,8 @@ from exporter.metrics.catalog import CATALOG, catalog
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.formats import Format, accepts_gzip, negotiate
-from exporter.metrics.own import OWN, OwnFamily, OwnMetrics
+from exporter.metrics.own import OwnMetrics
+from exporter.metrics.own_catalog import OWN, OwnFamily
 from exporter.metrics.page import Page
 
 __all__ = [

@@ -13,8 +13,8 @@ from exporter.metrics.lines import heads, lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from exporter.metrics.family import Family, Read
     from exporter.metrics.deflate import Piece
+    from exporter.metrics.family import Family, Read
     from exporter.tracking.model import Change, Tracked
 
 SLOTS = 128

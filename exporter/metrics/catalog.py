@@ -23,6 +23,7 @@ from exporter.tracking.model import (
 
 if TYPE_CHECKING:
     from exporter.metrics.family import Read, Samples
+    from exporter.tracking.model import Distribution
 
 
 def catalog(*, document_name: bool = True) -> tuple[Family, ...]:
@@ -42,6 +43,10 @@ def _dataset_documents(counts: tuple[int | None, ...]) -> Samples:
     # Empty while none is known.
     by_status = zip(DISPLAY_STATUSES, counts, strict=False)
     return tuple(((status,), count) for status, count in by_status if count is not None)
+
+
+def _by_phase(phases: tuple[tuple[str, Distribution], ...]) -> Samples:
+    return tuple(((phase,), seen) for phase, seen in phases)
 
 
 def _batch_documents(batch: Batch) -> Samples:
@@ -124,7 +129,7 @@ _KNOWLEDGE_BASE = (
         help="Seconds that completed documents spent in a phase by the API's own times, once an attempt. Polled.",
         of=Activity,
         part=attrgetter("phases"),
-        read=whole,
+        read=_by_phase,
         labels=("phase",),
         bounds=PHASE_BOUNDS,
     ),

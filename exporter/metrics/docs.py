@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.metrics.catalog import CATALOG
 from exporter.metrics.family import IDENTITY, Family
-from exporter.metrics.own import OWN, OwnFamily
+from exporter.metrics.own_catalog import OWN, OwnFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ Generated from the catalog by `make docs`.
 - What is known of a document or batch that is gone is gone from the next scrape on.
 """
 
-_DOMAIN = "Servers, batches and documents"
+_DOMAIN = "Servers, knowledge bases, batches and documents"
 _SELF = "The exporter itself"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,8 @@ def lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]
     """
     if family.states:
         return _state_lines(family)
+    if family.bounds:
+        return _histogram_lines(family)
     if family.labels:
         return _labelled_lines(family)
     return _plain_lines(family)
@@ -83,11 +86,7 @@ def _plain_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], lis
 
 
 def _labelled_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
-    name, read = family.name, family.read
-    template = ",".join(f'{label}="%s"' for label in family.labels)
-
-    def tail(values: LabelValues) -> str:
-        return template % tuple([escape(value) for value in values])
+    name, read, tail = family.name, family.read, _tail(family)
 
     def render(heads: Sequence[str], parts: Sequence[Any]) -> list[str]:
         out = []
@@ -99,6 +98,37 @@ def _labelled_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], 
         return out
 
     return render
+
+
+def _histogram_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
+    name, read, tail = family.name, family.read, _tail(family)
+    # OpenMetrics asks for "1.0" where text would take "1" too.
+    bounds = [*(repr(float(bound)) for bound in family.bounds), "+Inf"]
+
+    def render(heads: Sequence[str], parts: Sequence[Any]) -> list[str]:
+        out = []
+        for head, part in zip(heads, parts, strict=True):
+            if part is not None:
+                for values, seen in read(part):
+                    if (total := number(seen.total)) is not None:
+                        labels = f"{head},{tail(values)}"
+                        reached = list(itertools.accumulate(seen.counts))
+                        for bound, count in zip(bounds, reached, strict=True):
+                            out.append(f'{name}_bucket{{{labels},le="{bound}"}} {count}\n')
+                        out += (f"{name}_sum{{{labels}}} {total}\n", f"{name}_count{{{labels}}} {reached[-1]}\n")
+        return out
+
+    return render
+
+
+def _tail(family: Family) -> Callable[[LabelValues], str]:
+    """A function from label values to the labels beside the identity."""
+    template = ",".join(f'{label}="%s"' for label in family.labels)
+
+    def tail(values: LabelValues) -> str:
+        return template % tuple([escape(value) for value in values])
+
+    return tail
 
 
 def _state_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
@@ -24,101 +23,18 @@ from exporter import __version__
 from exporter.dify.errors import DifyError
 from exporter.metrics.formats import Format
 from exporter.metrics.lines import encodable
+from exporter.metrics.own_catalog import OWN
 from exporter.tracking.model import KINDS, TARGET_STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
-    from exporter.metrics.family import MetricType
     from exporter.tracking.model import Kind, ServerSchedule
 
 _END = b"# EOF\n"
 _REVISION = "DIFY_EXPORTER_REVISION"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnFamily:
-    """A metric family about the exporter itself."""
-
-    name: str
-    type: MetricType = "gauge"
-    help: str
-    labels: tuple[str, ...] = ()
-
-
-def _row(name: str, kind: MetricType, text: str, *labels: str) -> OwnFamily:
-    return OwnFamily(name=name, type=kind, help=text, labels=labels)
-
-
-OWN = (
-    _row(
-        "dify_exporter_build_info",
-        "gauge",
-        "Version and revision of the exporter and the Python that runs it.",
-        "version",
-        "revision",
-        "python_version",
-    ),
-    _row("dify_exporter_polls_total", "counter", "Polls that ended, well or not.", "server", "kind"),
-    _row("dify_exporter_poll_failures_total", "counter", "Polls that failed.", "server", "kind", "reason"),
-    _row(
-        "dify_exporter_requests_total",
-        "counter",
-        "Requests to the server by HTTP status, or by reason when there was no answer.",
-        "server",
-        "endpoint",
-        "code",
-    ),
-    _row(
-        "dify_exporter_request_duration_seconds",
-        "histogram",
-        "Seconds from sending a request to the end of its answer.",
-        "server",
-        "endpoint",
-    ),
-    _row(
-        "dify_exporter_throttled_seconds_total",
-        "counter",
-        "Seconds that requests waited for the budget of requests per second.",
-        "server",
-    ),
-    _row("dify_exporter_schedule_lag_seconds", "gauge", "How late the most overdue poll is, in seconds.", "server"),
-    _row("dify_exporter_targets", "gauge", "Targets by how their polls go.", "server", "kind", "state"),
-    _row(
-        "dify_exporter_unknown_values_total",
-        "counter",
-        "Statuses in answers that the exporter does not know, by field.",
-        "server",
-        "field",
-    ),
-    _row(
-        "dify_exporter_config_last_reload_successful", "gauge", "Whether the last load of the configuration succeeded."
-    ),
-    _row(
-        "dify_exporter_config_last_reload_success_timestamp_seconds",
-        "gauge",
-        "When the configuration was last loaded with success, Unix seconds.",
-    ),
-    _row("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
-    _row("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
-    _row("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds."),
-    _row("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds."),
-    _row("process_open_fds", "gauge", "Number of open file descriptors."),
-    _row("process_max_fds", "gauge", "Maximum number of open file descriptors."),
-    _row(
-        "python_info",
-        "gauge",
-        "Python platform information",
-        "implementation",
-        "major",
-        "minor",
-        "patchlevel",
-        "version",
-    ),
-)
-"""Every family that ``OwnMetrics`` gives, ``process_`` and ``python_`` as prometheus-client defines them on Linux."""
 
 _ROWS = {row.name: row for row in OWN}
 
@@ -156,13 +72,17 @@ class _Counted:
 class OwnMetrics(Collector):
     """Counts what polls and requests do (a ``PollObserver`` and a ``RequestObserver``) and renders it.
 
-    ``schedules``: to be set once there are any; asked at each scrape for lag and targets.
+    To be set once there is somebody to ask, and asked at each scrape: ``schedules`` for lag, targets and clock offset;
+    ``state_saved`` for the time of the last save (Unix seconds, None before the first); ``collapsed`` for the documents
+    without series, by server and knowledge base.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         """``environ`` may hold the revision of the build, ``DIFY_EXPORTER_REVISION``."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.schedules: Callable[[], Iterable[ServerSchedule]] | None = None
+        self.state_saved: Callable[[], float | None] | None = None
+        self.collapsed: Callable[[], Mapping[tuple[str, str], int]] | None = None
         self._registry = registry = CollectorRegistry()
         self._build = (__version__, encodable(environ.get(_REVISION, "")), platform.python_version())
         self._reloaded: bool | None = None
@@ -240,11 +160,12 @@ class OwnMetrics(Collector):
         if self._reload_success is not None:
             name = "dify_exporter_config_last_reload_success_timestamp_seconds"
             yield _gauge(name, [((), self._reload_success)])
-        if self.schedules is None:
-            return
-        schedules = list(self.schedules())
-        yield _gauge("dify_exporter_schedule_lag_seconds", [((s.server,), s.lag) for s in schedules])
-        yield _gauge("dify_exporter_targets", [sample for schedule in schedules for sample in _targets(schedule)])
+        if self.state_saved is not None and (saved := self.state_saved()) is not None:
+            yield _gauge("dify_exporter_state_last_save_timestamp_seconds", [((), saved)])
+        if self.collapsed is not None:
+            yield _gauge("dify_exporter_documents_collapsed", self.collapsed().items())
+        if self.schedules is not None:
+            yield from _of_schedules(list(self.schedules()))
 
 
 class _Now(Collector):
@@ -259,6 +180,13 @@ class _Now(Collector):
     def describe(self) -> list[Metric]:
         # Without it the registry would collect once to learn the names.
         return []
+
+
+def _of_schedules(schedules: Sequence[ServerSchedule]) -> Iterator[Metric]:
+    yield _gauge("dify_exporter_schedule_lag_seconds", [((s.server,), s.lag) for s in schedules])
+    yield _gauge("dify_exporter_targets", [sample for schedule in schedules for sample in _targets(schedule)])
+    offsets = [((s.server,), s.clock_offset) for s in schedules if s.clock_offset is not None]
+    yield _gauge("dify_exporter_clock_offset_seconds", offsets)
 
 
 def _targets(schedule: ServerSchedule) -> list[tuple[tuple[str, ...], int]]:

@@ -73,6 +73,8 @@ def document() -> Document:
             archived=False,
             rule=ProcessRule("custom", "\n\n", "paragraph", 500, 50, 200),
         ),
+        last_progress=1795282470.1239,
+        stalled=True,
     )
 
 

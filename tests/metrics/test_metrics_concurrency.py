@@ -51,7 +51,7 @@ def test_a_poll_does_not_wait_for_a_scrape(exposition: Exposition, document: Doc
     with exposition._pieces_lock:
         exposition.changed([(None, document)])
         exposition.seal(older_than=0.0)
-        assert [0] * 4 == [sealed.series for sealed in exposition._sealed]
+        assert {0} == {sealed.series for sealed in exposition._sealed}
 
     assert exposition.series() > 0
 
@@ -61,7 +61,7 @@ def test_sealing_makes_way_for_a_scrape(exposition: Exposition, document: Docume
     exposition.changed([(None, document)])
     exposition._scrapes_waiting = 1
     exposition.seal(older_than=0.0)
-    assert [0] * 4 == [sealed.series for sealed in exposition._sealed]
+    assert {0} == {sealed.series for sealed in exposition._sealed}
 
     exposition._scrapes_waiting = 0
     exposition.seal(older_than=0.0)

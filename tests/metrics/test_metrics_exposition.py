@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -10,141 +9,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter.clock import ManualClock
 from exporter.metrics import CATALOG, Exposition, Family, Format, blocks, catalog
 from exporter.metrics import exposition as exposition_module
-from exporter.metrics.catalog import IDENTITY
 from exporter.metrics.deflate import Deflater
+from exporter.tracking.activity import no_activity
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,
     Batch,
     Detail,
     Document,
-    ProcessRule,
-    Progress,
+    KnowledgeBase,
     ServerStatus,
     TargetStatus,
     Tracked,
 )
+from tests.metrics.drawn import NoOwn, answers, expected_values, read_back, take, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from exporter.metrics.deflate import Piece
-    from exporter.tracking.model import Change
-
-Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-class NoOwn:
-    """No metrics of the exporter's own."""
-
-    def render(self, fmt: Format) -> bytes:
-        """Nothing, in any format."""
-        assert isinstance(fmt, Format)
-        return b""
-
-
-def text_of(exposition: Exposition, fmt: Format = Format.TEXT) -> str:
-    """The page, by way of gzip; the plain one has to be the same."""
-    page = exposition.page(fmt)
-    packed, plain = b"".join(page.gzip_chunks()), b"".join(page.plain_chunks())
-    assert (len(packed), len(plain)) == (page.gzip_length, page.plain_length)
-    assert plain == gzip.decompress(packed)
-    return plain.decode()
-
-
-def read_back(text: str, fmt: Format) -> Values:
-    """The values of a page by series, as prometheus-client reads them; each series once."""
-    families = read_openmetrics(text) if fmt is Format.OPENMETRICS else read_text(text)  # type: ignore[no-untyped-call]
-    samples = [sample for family in families for sample in family.samples]
-    values = {(sample.name, frozenset(sample.labels.items())): float(sample.value) for sample in samples}
-    assert len(samples) == len(values)
-    return values
-
-
-def valid(value: str) -> str:
-    """``value`` with U+FFFD for what UTF-8 cannot hold."""
-    return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in value)
-
-
-def expected_values(objects: Iterable[Tracked]) -> Values:
-    """What the catalog says of the objects, without any of the machinery."""
-    values: Values = {}
-    for obj in objects:
-        identity = {name: getattr(obj, name) for name in IDENTITY[type(obj)]}
-        for family in CATALOG:
-            if isinstance(obj, family.of):
-                for extra, value in family.samples(obj):
-                    labels = identity | dict(zip(family.labels, extra, strict=True))
-                    values[family.name, frozenset((k, valid(v)) for k, v in labels.items())] = float(value)
-    return values
-
-
-text = st.text(st.characters(exclude_categories=()), max_size=12) | st.sampled_from(
-    [
-        '"',
-        "\\",
-        "\n",
-        '\\n"',
-        'a"} 1\nb{c="',
-        "\r\n",
-        "\x00",
-        "\u2028",
-        "\x85",
-        "🦆 名前",
-        "\ud800",
-        "# EOF\n",
-        " ,=}{ ",
-    ]
-)
-numbers = st.none() | st.integers(0, 2**53) | st.floats(-1e12, 1e12) | st.just(1795282993)
-flags = st.none() | st.booleans()
-ids = st.sampled_from(["a", "b", 'c"\\\n', "d\ud800"])
-progresses = st.builds(Progress, st.sampled_from(STATUSES), *[numbers] * 9, has_error=st.booleans())
-rules = st.none() | st.builds(ProcessRule, text, text, text, numbers, numbers, numbers)
-details = st.none() | st.builds(
-    Detail,
-    *[text] * 5,
-    st.none() | st.sampled_from([*DISPLAY_STATUSES, "never heard of"]),
-    *[numbers] * 9,
-    flags,
-    flags,
-    st.booleans(),
-    rules,
-)
-documents = st.builds(Document, ids, ids, ids, text, progresses, details)
-batches = st.builds(
-    Batch, ids, ids, ids, st.just(()), st.tuples(*[st.integers(0, 99)] * len(STATUSES)), numbers, numbers
-)
-targets = st.builds(
-    TargetStatus, ids, st.sampled_from(["batch", "document"]), ids, ids, flags, st.none() | st.floats(0, 2e9), numbers
-)
-servers = st.builds(ServerStatus, ids, text, text, flags)
-objects = documents | batches | targets | servers
-answers = st.lists(st.lists(st.tuples(objects, st.booleans()), max_size=6), max_size=8)
-
-
-def key_of(obj: Tracked) -> tuple[Any, ...]:
-    """What tells an object from all others."""
-    return (type(obj), *[getattr(obj, name) for name in IDENTITY[type(obj)]])
-
-
-def take(known: dict[tuple[Any, ...], Tracked], answer: Sequence[tuple[Tracked, bool]]) -> list[Change]:
-    """Turn drawn objects into changes of what is known: added, changed, removed."""
-    changes: list[Change] = []
-    for obj, keep in answer:
-        old = known.pop(key_of(obj), None)
-        if keep:
-            known[key_of(obj)] = obj
-            changes.append((old, obj))
-        elif old is not None:
-            changes.append((old, None))
-    return changes
 
 
 @pytest.fixture
@@ -193,7 +80,7 @@ def test_every_family_of_a_full_document(exposition: Exposition, document: Docum
         stopped_timestamp_seconds 17|created_timestamp_seconds 1|updated_timestamp_seconds 2
         disabled_timestamp_seconds 3|tokens 4|characters 5|hits 6|stored_segments 7|average_segment_length 8.25
         indexing_duration_seconds 9.5|enabled 1|archived 0|chunk_max_tokens 500|chunk_overlap_tokens 50
-        subchunk_max_tokens 200"""
+        subchunk_max_tokens 200|last_progress_timestamp_seconds 1795282470.124|stalled 1"""
     expected = [
         f"dify_document_info{{{head},{info}}} 1",
         *[f'dify_document_indexing_status{{{head},status="{s}"}} {v}' for s, v in states.items()],
@@ -210,7 +97,7 @@ def test_every_family_of_a_full_document(exposition: Exposition, document: Docum
 
 
 def test_both_formats_have_the_same_domain_lines(exposition: Exposition, document: Document) -> None:
-    """OpenMetrics differs from text in its end mark alone, as long as no counter comes from an object."""
+    """OpenMetrics differs from text in its end mark alone, where no counter comes from an object."""
     exposition.changed([(None, document)])
 
     assert text_of(exposition, Format.TEXT) + "# EOF\n" == text_of(exposition, Format.OPENMETRICS)
@@ -235,8 +122,8 @@ def test_a_gone_object_has_no_series(exposition: Exposition, document: Document)
 
     assert FixedLines == text_of(exposition)
     assert 0 == exposition.series()
-    assert [{}] * 4 == [sealed.shelf._blocks for sealed in exposition._sealed]
-    assert [{}] * 4 == [sealed._groups for sealed in exposition._sealed]
+    assert not any(sealed.shelf._blocks for sealed in exposition._sealed)
+    assert not any(sealed._groups for sealed in exposition._sealed)
 
 
 FixedLines = "# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"
@@ -429,7 +316,12 @@ def test_promtool_finds_nothing_to_say(
         [
             (None, document),
             (None, odd),
-            (None, Batch("main", "ds", "b1", ("doc",), tuple(range(len(STATUSES))), 10, 3)),
+            (
+                None,
+                Batch("main", "ds", "b1", ("doc",), tuple(range(len(STATUSES))), 10, 3, last_progress=9.5, eta=99.0),
+            ),
+            (None, KnowledgeBase("main", "ds", "Handbook", documents=tuple(range(len(DISPLAY_STATUSES))))),
+            (None, no_activity("main", "ds")),
             (None, TargetStatus("main", "batch", "ds", "b1", success=True, last_success=1.5, interval=15.0)),
             (None, ServerStatus("main", "http://dify/v1", "1.12.1", up=True)),
         ]

@@ -50,7 +50,9 @@ def samples(own: OwnMetrics, fmt: Format = Format.TEXT) -> dict[str, dict[tuple[
 def own() -> OwnMetrics:
     """The metrics of an exporter of which everything has happened once."""
     own = OwnMetrics({"DIFY_EXPORTER_REVISION": "abc123"})
-    own.schedules = lambda: [ServerSchedule("main", 1.5, {("batch", "active"): 7})]
+    own.schedules = lambda: [ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0)]
+    own.state_saved = lambda: 1795282480.25
+    own.collapsed = lambda: {("main", "ds"): 12}
     own.prepare("main")
     own.polled("main", "batch")
     own.poll_failed("main", "batch", "timeout")
@@ -117,6 +119,33 @@ def test_schedule(own: OwnMetrics) -> None:
 
     own.schedules = list
     assert "dify_exporter_schedule_lag_seconds" not in samples(own)
+
+
+def test_clock_offset(own: OwnMetrics) -> None:
+    """Only a server of which the offset is known has one; 0 is known."""
+    name = "dify_exporter_clock_offset_seconds"
+    assert {("main",): -28800.0} == samples(own)[name]
+
+    own.schedules = lambda: [ServerSchedule("a", 0.0, {}, 0.0), ServerSchedule("b", 0.0, {})]
+    assert {("a",): 0.0} == samples(own)[name]
+
+
+def test_state_saved(own: OwnMetrics) -> None:
+    """Before the first save there is no time of it."""
+    name = "dify_exporter_state_last_save_timestamp_seconds"
+    assert {(): 1795282480.25} == samples(own)[name]
+
+    own.state_saved = lambda: None
+    assert name not in samples(own)
+
+
+def test_collapsed(own: OwnMetrics) -> None:
+    """What is asked at a scrape is what is shown; nothing collapsed is no series."""
+    name = "dify_exporter_documents_collapsed"
+    assert {("main", "ds"): 12.0} == samples(own)[name]
+
+    own.collapsed = dict
+    assert name not in samples(own)
 
 
 def test_reload() -> None:
