@@ -17,6 +17,7 @@ from exporter.tracking.breaker import Breaker
 from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone
 from exporter.tracking.journal import Journal
 from exporter.tracking.model import ServerSchedule
+from exporter.tracking.reading import FINISHED
 from exporter.tracking.schedule import Schedule, next_due
 
 if TYPE_CHECKING:
@@ -211,11 +212,13 @@ class Poller:
             self.unwatch(outcome.dropped)
 
     def _is_worth(self, target: Target) -> bool:
+        """Whether to poll ``target`` at once. The count of segments keeps its own pace until the document is done."""
         match target.kind:
             case "batch":
                 return target in self._paces
             case "segments":
-                return target not in self.schedule
+                document = self.store.document(target.dataset_id, target.id)
+                return target not in self.schedule or document is None or document.progress.status in FINISHED
             case kind:
                 return kind == "detail"
 

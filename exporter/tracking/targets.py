@@ -57,5 +57,7 @@ def configured_targets(server: Server) -> Iterator[Target]:
     for dataset in server.datasets:
         for document in dataset.documents:
             yield Target("document", dataset.id, document)
+    if server.discover:
+        yield Target("datasets", "", "")
     for dataset in server.datasets:
         yield Target("dataset", dataset.id, dataset.id)
