@@ -1,0 +1,61 @@
+"""Fixtures of the tests that drive real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.clock import ManualClock
+from exporter.simulator import Api, SimulatorServer, World, demo_scenario, watched
+from tests.integration.harness import EXPORTER, Program, write_config
+
+Start = Callable[..., Program]
+Configure = Callable[..., str]
+
+SECONDS_INTO_THE_DEMO = 40.0
+"""By then its documents wait, are parsed, move, are completed, failed and paused."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the exporter with arguments; stopped at the end."""
+    programs: list[Program] = []
+
+    def begin(*arguments: str, **variables: str) -> Program:
+        program = Program(tmp_path / f"process-{len(programs)}", *EXPORTER, *arguments, **variables)
+        programs.append(program)
+        return program
+
+    yield begin
+    for program in programs:
+        program.close()
+
+
+@pytest.fixture
+def dify() -> Iterator[SimulatorServer]:
+    """An embedded Dify, some time into the demo, whose clock stands still."""
+    clock = ManualClock()
+    world = World(demo_scenario(), clock)
+    clock.advance(SECONDS_INTO_THE_DEMO)
+    with SimulatorServer(Api(world)) as server:
+        yield server
+
+
+@pytest.fixture
+def configure(tmp_path: Path, dify: SimulatorServer) -> Configure:
+    """Writes a configuration that watches all of the embedded Dify, changed as told; its path."""
+
+    def write(**changes: object) -> str:
+        settings = {"url": dify.url, "datasets": watched(dify.api.world.scenario), **changes}
+        return write_config(tmp_path / "config.yaml", **settings)  # type: ignore[arg-type]
+
+    return write

@@ -1,0 +1,234 @@
+"""Real processes on loopback: the exporter, and the tools that read what it serves."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from exporter.config import Dataset
+
+ROOT = Path(__file__).parents[2]
+EXPORTER = (sys.executable, "-m", "exporter")
+KEY = "dataset-simulatordemo"
+
+_LISTENING = re.compile(r"msg=listening address=\S+:(\d+) ")
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], timeout: float = 20.0, *, why: Callable[[], str] = lambda: "") -> T:
+    """Wait until ``condition`` gives something true and return that; fail with ``why`` after ``timeout`` seconds."""
+    pause = threading.Event()
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s; {why()}"
+        pause.wait(0.05)
+    return found
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment of this process without what would change the exporter's ways, and with ``variables``."""
+    kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    return {**kept, **variables}
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith("DIFY_") or name.lower().endswith("_proxy")
+
+
+def tool(name: str) -> str:
+    """The path of a program of the machine. Without it the test is skipped, or fails where CI must have it."""
+    path = shutil.which(name)
+    if path is None:
+        _lacking(f"{name} is not installed")
+    return path
+
+
+def _lacking(what: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on just now."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
+        port: int = unused.getsockname()[1]
+        return port
+
+
+class Done(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*command: str, timeout: float = 30, stdin: str = "", **variables: str) -> Done:
+    """Run a command to its end, in the project's folder."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(**variables),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def exporter(*arguments: str, timeout: float = 30, **variables: str) -> Done:
+    """Run the exporter to its end."""
+    return run(*EXPORTER, *arguments, timeout=timeout, **variables)
+
+
+def write_config(path: Path, url: str, datasets: Iterable[Dataset], *, key: str = KEY, **sections: Any) -> str:
+    """Write a configuration of one server, ``main``; its path. ``server``: more keys of it; the rest are sections."""
+    server = {
+        "name": "main",
+        "url": url,
+        "api_key": key,
+        "requests_per_second": 1000,
+        "datasets": [
+            {"id": dataset.id, "batches": list(dataset.batches), "documents": list(dataset.documents)}
+            for dataset in datasets
+        ],
+        **sections.pop("server", {}),
+    }
+    path.write_text(yaml.safe_dump({"servers": [server], **sections}), encoding="utf-8")
+    return str(path)
+
+
+class Answer(NamedTuple):
+    """An answer as it came over the wire; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def get(port: int, path: str, **headers: str) -> Answer:
+    """One GET on a connection of its own; ``accept_encoding`` is Accept-Encoding. OSError when nobody answers."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.putrequest("GET", path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name.replace("_", "-"), value)
+        connection.endheaders()
+        response = connection.getresponse()
+        received = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, received, response.read())
+
+
+class Program:
+    """A process with its output in files below ``folder``. ``close`` ends it, come what may."""
+
+    def __init__(self, folder: Path, *command: str, **variables: str) -> None:
+        """Start ``command`` in the project's folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._out = folder / "stdout"
+        self._err = folder / "stderr"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment(**variables), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+
+    @property
+    def out(self) -> str:
+        """What it wrote to standard output so far."""
+        return self._out.read_text(encoding="utf-8")
+
+    @property
+    def log(self) -> str:
+        """What it wrote to standard error so far."""
+        return self._err.read_text(encoding="utf-8")
+
+    def await_log(self, text: str, timeout: float = 20.0) -> None:
+        """Wait until its log has ``text``."""
+        until(lambda: text in self.log or self._ended(), timeout, why=lambda: self.log)
+        assert text in self.log
+
+    def port(self) -> int:
+        """The port that the exporter listens on, once it does."""
+        found = until(lambda: _LISTENING.search(self.log) or self._ended(), why=lambda: self.log)
+        assert isinstance(found, re.Match), self.log
+        return int(found[1])
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 10.0) -> int:
+        """Send a signal; the exit code. AssertionError when it does not end in time."""
+        self.process.send_signal(number)
+        return self.end(timeout)
+
+    def end(self, timeout: float = 10.0) -> int:
+        """Wait for its end; the exit code. AssertionError when it does not end in time."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"does not end within {timeout} s; its log:\n{self.log}") from None
+
+    def close(self) -> None:
+        """End it, by force when need be."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
+
+
+class Labels(frozenset[tuple[str, str]]):
+    """The labels of a series, its name among them."""
+
+
+class Database:
+    """A server that answers PromQL: Prometheus or VictoriaMetrics."""
+
+    def __init__(self, name: str, port: int, program: Program) -> None:
+        self.name = name
+        self.port = port
+        self.program = program
+
+    def query(self, expression: str) -> dict[Labels, float]:
+        """An instant query: labels and value of each series. {} while the server does not answer yet."""
+        path = f"/api/v1/query?{urlencode({'query': expression})}"
+        try:
+            answer = get(self.port, path)
+        except OSError:
+            return {}
+        if answer.status != http.HTTPStatus.OK:
+            return {}
+        result = json.loads(answer.body)["data"]["result"]
+        return {_labels(series["metric"]): float(series["value"][1]) for series in result}
+
+    def await_query(self, expression: str, timeout: float = 30.0) -> dict[Labels, float]:
+        """The same, once there is a series at all."""
+        return until(lambda: self.query(expression), timeout, why=lambda: f"{self.name}: {self.program.log[-2000:]}")
+
+
+def _labels(metric: Mapping[str, str]) -> Labels:
+    return Labels((name, value) for name, value in metric.items() if value)

@@ -1,0 +1,73 @@
+"""``dify-exporter check`` as a process: what is wrong, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.config import Dataset
+from exporter.simulator import watched
+from tests.integration.harness import KEY, exporter, free_port
+
+if TYPE_CHECKING:
+    from exporter.simulator import SimulatorServer
+    from tests.integration.conftest import Configure
+
+NOWHERE = "http://127.0.0.1:{}/v1"
+
+
+def test_offline_asks_nobody(configure: Configure, dify: SimulatorServer) -> None:
+    """The file alone is examined: no request, exit code 0."""
+    path = configure()
+    done = exporter("check", "--offline", "--config.file", path)
+
+    assert (0, f"{path}: the configuration is valid\n", "") == done
+    assert 0 == dify.api.requests.total()
+
+
+def test_all_is_well(configure: Configure) -> None:
+    """The version, how many targets and documents there are and what it will cost: exit code 0."""
+    done = exporter("check", "--config.file", configure())
+
+    assert (0, "") == (done.code, done.err)
+    assert "Dify 1.12.1; the key is accepted" in done.out
+    assert "main: 8 of 8 targets read, 18 documents" in done.out
+    assert "requests a minute" in done.out.splitlines()[-1]
+    assert KEY not in done.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"key": "dataset-wrong"}, ["Dify 1.12.1; the key is not accepted", "0 of 8 targets read"]),
+        (
+            {"url": "down"},
+            ["Connection refused", "of an unknown version; the key is not accepted or"],
+        ),
+        (
+            {"datasets": [Dataset("00000000-0000-4000-8000-000000000000", batches=("20200101000000000000",))]},
+            ["batch 20200101000000000000 of dataset 00000000-0000-4000-8000-000000000000: ", "0 of 1 targets read"],
+        ),
+    ],
+    ids=["wrong key", "server down", "wrong ids"],
+)
+def test_something_is_wrong(configure: Configure, changes: dict[str, object], told: list[str]) -> None:
+    """A wrong key, a server that is down and ids that do not exist are named for what they are: exit code 1."""
+    if changes.get("url"):
+        changes = {"url": NOWHERE.format(free_port())}
+    done = exporter("check", "--config.file", configure(**changes))
+
+    assert (1, "") == (done.code, done.err)
+    assert [] == [text for text in told if text not in done.out]
+    assert "dataset-wrong" not in done.out
+
+
+def test_one_wrong_id_among_right_ones(configure: Configure, dify: SimulatorServer) -> None:
+    """What cannot be read has a line with its id, and nothing else has one."""
+    right, *_ = watched(dify.api.world.scenario)
+    wrong = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
+    done = exporter("check", "--config.file", configure(datasets=[Dataset(right.id, right.batches, (wrong,))]))
+
+    assert 1 == done.code
+    assert [wrong] == [line.split()[2] for line in done.out.splitlines() if " of dataset " in line]

@@ -1,0 +1,164 @@
+"""``dify-exporter run`` as a process: it serves, it says what is wrong, it stops."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.simulator import Fault
+from tests.integration.harness import KEY, exporter, get, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exporter.simulator import SimulatorServer
+    from tests.integration.conftest import Configure, Start
+
+ANY_PORT = ("--web.listen-address", "127.0.0.1:0")
+
+
+def test_serves_what_the_config_names(start: Start, configure: Configure, dify: SimulatorServer) -> None:
+    """Within seconds of its start the exporter is ready, and every batch of the config is on its page."""
+    program = start("run", "--config.file", configure(), *ANY_PORT)
+    port = program.port()
+    until(lambda: 200 == get(port, "/-/ready").status)
+    page = get(port, "/metrics").body.decode()
+    batches = {
+        sample.labels["batch"]
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if "dify_batch_segments" == sample.name
+    }
+
+    assert {batch.id for dataset in dify.api.world.scenario.datasets for batch in dataset.batches} == batches
+    assert 'dify_up{server="main"} 1\n' in page
+    assert (200, 200) == (get(port, "/-/healthy").status, get(port, "/").status)
+    assert 404 == get(port, "/nothing").status
+    assert KEY not in page + program.log + get(port, "/").body.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_stops_on_a_signal(start: Start, configure: Configure, number: int) -> None:
+    """SIGTERM and SIGINT end the exporter with exit code 0; the last line of its log says so."""
+    program = start("run", "--config.file", configure(), *ANY_PORT)
+    program.await_log('msg="first cycle done"')
+
+    assert 0 == program.stop(number)
+    assert "msg=stopped" in program.log.splitlines()[-1]
+    assert "Traceback" not in program.log
+
+
+def test_stops_while_a_request_hangs(start: Start, configure: Configure, dify: SimulatorServer) -> None:
+    """A server that does not answer delays the end by seconds at most: well below the 10 that supervisors wait."""
+    dify.api.faults.add(Fault(kind="delay", seconds=60))
+    program = start("run", "--config.file", configure(server={"timeout": "1m"}), *ANY_PORT)
+    port = program.port()
+    until(lambda: dify.api.requests["indexing-status"])
+
+    assert 503 == get(port, "/-/ready").status
+    started = time.monotonic()
+    assert 0 == program.stop()
+    assert time.monotonic() - started < 9
+    assert "msg=stopped" in program.log.splitlines()[-1]
+
+
+def test_a_second_signal_ends_it_at_once(start: Start, configure: Configure, dify: SimulatorServer) -> None:
+    """Who cannot wait for a clean end sends the signal again; the exit code is the one of that signal."""
+    dify.api.faults.add(Fault(kind="delay", seconds=60))
+    program = start("run", "--config.file", configure(server={"timeout": "1m"}), *ANY_PORT)
+    program.port()
+    until(lambda: dify.api.requests["indexing-status"])
+    program.process.send_signal(signal.SIGTERM)
+    program.await_log("msg=stopping")
+
+    assert 128 + signal.SIGTERM == program.stop(timeout=2)
+
+
+def test_port_in_use(configure: Configure) -> None:
+    """A port that is taken is one line with the remedy, and exit code 1."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = exporter("run", "--config.file", configure(), "--web.listen-address", address, "--log.level", "warning")
+
+    assert 1 == done.code
+    assert "" == done.out
+    remedy = "stop the program that listens there or choose another address"
+    assert f"dify-exporter: cannot listen on {address}: address already in use; {remedy}\n" == done.err
+
+
+def test_every_mistake_of_a_config_is_told_at_once(tmp_path: Path) -> None:
+    """A config with three mistakes gives three lines with file and line, exit code 1, and nothing else happens."""
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "servers:\n  - name: main\n    url: ftp://dify/v1\n    api_key: ${NOT_SET}\npolling:\n  intervall: 15s\n"
+    )
+    done = exporter("run", "--config.file", str(path))
+
+    assert 1 == done.code
+    assert "" == done.out
+    assert [f"{path}:{line}" for line in (3, 4, 6)] == [":".join(line.split(":")[:2]) for line in done.err.splitlines()]
+
+
+@pytest.mark.parametrize("command", ["run", "once", "check"])
+def test_nothing_to_watch(command: str) -> None:
+    """A key in the environment alone names nothing to watch: that is said, with a config to begin from."""
+    done = exporter(command, DIFY_API_KEY=KEY)
+
+    assert 1 == done.code
+    assert "name no batch or document to watch" in done.err or "names no batch or document to watch" in done.err
+    assert "--config.file" in done.err
+    assert KEY not in done.err
+
+
+def test_settings_from_the_environment(start: Start, configure: Configure) -> None:
+    """Every option may come from an environment variable; the log as JSON is one object a line."""
+    program = start(
+        "run",
+        DIFY_EXPORTER_CONFIG_FILE=configure(),
+        DIFY_EXPORTER_WEB_LISTEN_ADDRESS="127.0.0.1:0",
+        DIFY_EXPORTER_WEB_TELEMETRY_PATH="/elsewhere",
+        DIFY_EXPORTER_LOG_FORMAT="json",
+        DIFY_EXPORTER_LOG_LEVEL="debug",
+    )
+    program.await_log('"first cycle done"')
+    assert 0 == program.stop()
+    events = {event["msg"]: event for event in map(json.loads, program.log.splitlines())}
+
+    assert {"starting", "listening", "first cycle done", "stopping", "stopped"} <= events.keys()
+    assert "/elsewhere" == events["listening"]["path"]
+
+
+def test_an_option_wins_over_the_environment(start: Start, configure: Configure) -> None:
+    """What the command line says goes before the environment, which goes before the file."""
+    program = start(
+        "run",
+        "--config.file",
+        configure(web={"listen_address": "127.0.0.1:1", "telemetry_path": "/file"}),
+        *ANY_PORT,
+        "--web.telemetry-path",
+        "/option",
+        DIFY_EXPORTER_WEB_TELEMETRY_PATH="/environment",
+    )
+
+    assert 200 == get(program.port(), "/option").status
+
+
+def test_a_zone_with_daylight_saving_does_not_matter(start: Start, configure: Configure) -> None:
+    """The process runs in UTC, whatever the machine's zone is: its schedule never stands still."""
+    program = start("run", "--config.file", configure(polling={"interval": "1s"}), *ANY_PORT, TZ="America/New_York")
+    port = program.port()
+
+    def polls() -> float:
+        lines = get(port, "/metrics").body.decode().splitlines()
+        (line,) = (line for line in lines if line.startswith('dify_exporter_polls_total{kind="batch"'))
+        return float(line.split()[-1])
+
+    first = until(polls)
+    until(lambda: polls() > first)

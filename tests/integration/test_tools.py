@@ -1,0 +1,59 @@
+"""What curl, gzip and promtool make of the page."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.harness import get, run, tool, until
+
+if TYPE_CHECKING:
+    from exporter.simulator import SimulatorServer
+    from tests.integration.conftest import Configure, Start
+
+
+@pytest.fixture
+def port(start: Start, configure: Configure, dify: SimulatorServer) -> int:
+    """Where an exporter serves that has read everything from an embedded Dify that stands still."""
+    documents = sum(len(batch.documents) for dataset in dify.api.world.scenario.datasets for batch in dataset.batches)
+    found = start("run", "--config.file", configure(), "--web.listen-address", "127.0.0.1:0").port()
+    until(lambda: documents == get(found, "/metrics").body.count(b"\ndify_document_enabled{"))
+    return found
+
+
+def _of_dify(page: str) -> list[str]:
+    """The part that does not change between two scrapes."""
+    own = ("dify_exporter_", "process_", "python_")
+    return [
+        line for line in page.splitlines() if not line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(own)
+    ]
+
+
+def test_curl_reads_the_same_with_and_without_compression(port: int) -> None:
+    """The gzip form is one member, which curl reads to its end, and holds the very text of the plain form."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    curl = (tool("curl"), "--silent", "--show-error", "--fail", "--noproxy", "*")
+    plain = run(*curl, url)
+    compressed = run(*curl, "--compressed", url)
+
+    assert (0, 0) == (plain.code, compressed.code)
+    assert _of_dify(plain.out) == _of_dify(compressed.out)
+    assert plain.out.splitlines()[-1].split()[0] == compressed.out.splitlines()[-1].split()[0]
+
+
+def test_gzip_finds_no_fault(port: int) -> None:
+    """The compressed page passes gzip's own test, checksum and length included, without a word."""
+    answer = get(port, "/metrics", accept_encoding="gzip")
+    tested = subprocess.run([tool("gzip"), "--test"], input=answer.body, capture_output=True, timeout=10, check=False)
+
+    assert "gzip" == answer.headers["content-encoding"]
+    assert (0, b"", b"") == (tested.returncode, tested.stdout, tested.stderr)
+
+
+def test_promtool_has_nothing_to_say(port: int) -> None:
+    """Names, types and help texts are as Prometheus' linter wants them."""
+    page = get(port, "/metrics").body.decode()
+
+    assert (0, "", "") == run(tool("promtool"), "check", "metrics", stdin=page)
