@@ -12,7 +12,7 @@ from exporter import __version__
 from exporter.clock import SystemClock
 from exporter.dify import Client
 from exporter.metrics import Exposition, OwnMetrics
-from exporter.tracking import TICK, Job, Loop, Poller, Roster, Store, Workers, configured_targets
+from exporter.tracking import TICK, Job, Loop, Poller, Roster, Store, Target, Workers, configured_targets
 from exporter.web import WebServer, create_app
 
 if TYPE_CHECKING:
