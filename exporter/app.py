@@ -12,7 +12,24 @@ from exporter import __version__
 from exporter.clock import SystemClock
 from exporter.dify import Client
 from exporter.metrics import Exposition, OwnMetrics
-from exporter.tracking import TICK, Job, Loop, Poller, Roster, Store, Target, Workers, configured_targets
+from exporter.tracking import (
+    PATTERNS,
+    TICK,
+    BatchFiles,
+    Chore,
+    FiledBatches,
+    Job,
+    Loop,
+    Pattern,
+    Poller,
+    Roster,
+    Stall,
+    State,
+    Store,
+    Target,
+    Workers,
+    configured_targets,
+)
 from exporter.web import WebServer, create_app
 
 if TYPE_CHECKING:
@@ -31,6 +48,18 @@ STUCK_AFTER = 30.0
 STOP_TIMEOUT = 8.0
 """Seconds for running polls and answers to end when the exporter stops; less than the 10 s of most supervisors."""
 
+FILES_EVERY = 5
+"""Seconds between two looks at the batch files."""
+
+EXPIRE_EVERY = 60
+"""Seconds between two looks for what has been finished long enough."""
+
+SAVE_EVERY = 30
+"""Seconds between two saves of what is known; what was counted is saved at once."""
+
+CLAIM_EVERY = 3600
+"""Seconds between two looks through the state for what nobody watches any more."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -41,12 +70,14 @@ class Served(NamedTuple):
     client: Client
     poller: Poller
     workers: Workers
+    filed: FiledBatches
 
 
 class App:
     """The exporter for one configuration. ``run`` serves, ``poll_once`` does one round."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, *, clock: Clock | None = None, remember: bool = False) -> None:
+        """``remember``: go on from the state file and keep it, as a daemon does."""
         self.config = config
         self._clock = clock or SystemClock()
         self.own = OwnMetrics()
@@ -54,9 +85,23 @@ class App:
         self.exposition = Exposition(
             own=self.own, document_name=config.labels.document_name, monotonic=self._clock.monotonic
         )
+        self._limit = self.exposition
+        self._state = State(config.state.path, self._clock) if remember and config.state.path else None
+        if self._state is not None:
+            self._state.open()
+            self.own.state_saved = lambda: self._state.last_save if self._state else None
         self.served = [self._serve(server) for server in config.servers]
         self.own.schedules = self._schedules
-        self._loop = Loop([Job("poll", int(TICK), self._tick)], self._clock)
+        self._loop = Loop(
+            [
+                Job("poll", int(TICK), self._tick),
+                Job("batch files", FILES_EVERY, self._look_at_files),
+                Job("expire", EXPIRE_EVERY, self._expire),
+                Job("save", SAVE_EVERY, Chore("save", self._save).start),
+                Job("claim", CLAIM_EVERY, Chore("claim", self._claim).start),
+            ],
+            self._clock,
+        )
         self._warm = False
 
     def run(self, stop: threading.Event, *, on_listening: Callable[[int], None] = lambda _: None) -> None:
@@ -81,6 +126,8 @@ class App:
         finally:
             self._stop_polling()
             web.stop()
+            if self._state is not None:
+                self._state.close()
 
     def poll_once(self, stop: threading.Event) -> bool:
         """Poll every target and detail once. True when every target answered."""
@@ -117,10 +164,15 @@ class App:
         store = Store(
             server.name,
             roster,
-            listener=self.exposition,
+            listener=self._limit,
             unknown=lambda field: self.own.unknown_value(server.name, field),
             clock=self._clock,
+            stall=Stall(self.config.stall.after, self.config.stall.queued_after),
+            patterns=(*(Pattern(own.pattern, own.reason) for own in self.config.error_reasons), *PATTERNS),
+            recorder=self._state,
         )
+        if self._state is not None:
+            store.recall(self._state.recall(server.name))
         poller = Poller(
             server,
             client,
@@ -131,11 +183,16 @@ class App:
             clock=self._clock,
             after_poll=lambda: self.exposition.seal(SEAL_AFTER),
         )
-        return Served(server, client, poller, Workers(poller, server.concurrency, stop))
+        files = BatchFiles(server.batch_files, clock=self._clock)
+        filed = FiledBatches(
+            files, poller, configured=list(configured_targets(server)), retention=self.config.retention.finished
+        )
+        return Served(server, client, poller, Workers(poller, server.concurrency, stop), filed)
 
     def _start_polling(self) -> None:
         for served in self.served:
             served.poller.watch(configured_targets(served.server))
+            served.filed.look()
             served.workers.start()
             served.workers.wake()
 
@@ -168,6 +225,23 @@ class App:
             document.detail is None and not poller.problem(Target("detail", document.dataset_id, document.document_id))
             for document in poller.store.documents
         )
+
+    def _look_at_files(self) -> None:
+        for served in self.served:
+            served.filed.look()
+
+    def _expire(self) -> None:
+        for served in self.served:
+            served.poller.store.expire(self.config.retention.finished)
+            served.filed.retire()
+
+    def _save(self) -> None:
+        if self._state is not None:
+            self._state.save()
+
+    def _claim(self) -> None:
+        if self._state is not None:
+            self._state.claim(kept for served in self.served for kept in served.poller.store.kept())
 
     def _schedules(self) -> list[ServerSchedule]:
         return [served.poller.snapshot() for served in self.served]

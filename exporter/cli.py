@@ -79,7 +79,7 @@ def run(config_file: Path | None, **overrides: str | None) -> None:
     """Poll what the config names and serve /metrics until SIGTERM or Ctrl-C."""
     config = _configure(config_file, overrides)
     with _stop_signal() as stop:
-        _serve(App(config), stop)
+        _serve(App(config, remember=True), stop)
 
 
 @main.command()

@@ -1,6 +1,8 @@
 """What is watched, when it is asked for, and what is known of it."""
 
-from exporter.tracking.loop import Job, Loop
+from exporter.tracking.batchfiles import BatchFiles
+from exporter.tracking.filed import FiledBatches
+from exporter.tracking.loop import Chore, Job, Loop
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     KINDS,
@@ -24,9 +26,12 @@ from exporter.tracking.model import (
     Tracked,
 )
 from exporter.tracking.poller import Poller
+from exporter.tracking.progress import Stall
 from exporter.tracking.reading import FINISHED
+from exporter.tracking.reasons import PATTERNS, Pattern
 from exporter.tracking.roster import Roster
 from exporter.tracking.schedule import TICK
+from exporter.tracking.state import Memory, State
 from exporter.tracking.store import Store
 from exporter.tracking.targets import Target, configured_targets
 from exporter.tracking.workers import Workers
@@ -35,19 +40,25 @@ __all__ = [
     "DISPLAY_STATUSES",
     "FINISHED",
     "KINDS",
+    "PATTERNS",
     "STATUSES",
     "TARGET_STATES",
     "TICK",
     "Batch",
+    "BatchFiles",
     "Change",
+    "Chore",
     "Detail",
     "Document",
+    "FiledBatches",
     "Job",
     "Kind",
     "KnowledgeBase",
     "Listener",
     "Loop",
+    "Memory",
     "Number",
+    "Pattern",
     "PollObserver",
     "Poller",
     "ProcessRule",
@@ -55,6 +66,8 @@ __all__ = [
     "Roster",
     "ServerSchedule",
     "ServerStatus",
+    "Stall",
+    "State",
     "Store",
     "Target",
     "TargetState",

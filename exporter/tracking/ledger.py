@@ -33,6 +33,11 @@ class Ledger:
         self._open: dict[str, Activity] = {}
         self._recalled: dict[str, Activity] = {}
 
+    @property
+    def activities(self) -> list[Activity]:
+        """The counters of every knowledge base that is watched."""
+        return list(self._open.values())
+
     def recall(self, activities: Iterable[Activity]) -> None:
         """Go on from these, each as soon as its knowledge base is watched."""
         self._recalled = {activity.dataset_id: activity for activity in activities}

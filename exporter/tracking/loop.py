@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 import schedule
 import structlog
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Sequence
 
     from exporter.clock import Clock
@@ -22,6 +22,28 @@ class Job(NamedTuple):
     name: str
     seconds: int
     run: Callable[[], None]
+
+
+class Chore:
+    """Work that may take a while, done in a thread of its own; skipped while the last run still goes on."""
+
+    def __init__(self, name: str, run: Callable[[], None]) -> None:
+        self._name = name
+        self._run = run
+        self._running = threading.Lock()
+
+    def start(self) -> None:
+        """Start the work, unless it goes on already."""
+        if self._running.acquire(blocking=False):
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            self._run()
+        except Exception:  # noqa: BLE001 one bug must not end the chore for ever
+            _log.exception("a chore failed through a bug in the exporter: please report it", chore=self._name)
+        finally:
+            self._running.release()
 
 
 class Loop:

@@ -9,7 +9,7 @@ needs no more than a default; renaming one, or changing a default, needs a migra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
@@ -207,14 +207,6 @@ class Listener(Protocol):
     def changed(self, changes: Sequence[Change]) -> None:
         """Take all that one answer changed, at once. Called in the polling thread; must not raise."""
         ...
-
-
-class Memory(NamedTuple):
-    """What is known of a server from before a restart."""
-
-    documents: Sequence[Document] = ()
-    batches: Sequence[Batch] = ()
-    activities: Sequence[Activity] = ()
 
 
 class Recorder(Protocol):

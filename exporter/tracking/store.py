@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from exporter.clock import Clock
     from exporter.dify import DocumentDetail, IndexingItem
     from exporter.tracking.ledger import Failure
-    from exporter.tracking.model import Batch, Change, Detail, Listener, Memory, Number, ProcessRule, Progress, Recorder
+    from exporter.tracking.model import Batch, Change, Detail, Listener, Number, ProcessRule, Progress, Recorder
     from exporter.tracking.progress import Event
     from exporter.tracking.reasons import Pattern
     from exporter.tracking.roster import Roster
+    from exporter.tracking.state import Memory
 
 DocumentKey = tuple[str, str]
 
@@ -255,6 +256,11 @@ class Store:
             for document_id in old.documents:
                 self._release(dataset_id, document_id, batch, changes)
             self._tell(changes)
+
+    def kept(self) -> list[Document | Batch | Activity]:
+        """All that is to be kept over a restart."""
+        with self._lock:
+            return [*self._documents.values(), *self._batches.values(), *self._ledger.activities]
 
     def knowledge_base(self, dataset_id: str) -> KnowledgeBase:
         """What is known of a knowledge base itself."""
