@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from exporter.app import Served
     from exporter.config import Config
     from exporter.dify import Client
+    from exporter.tracking import TargetStatus
 
 UNKNOWN_VERSION = "of an unknown version"
 UNKNOWN_PROBLEM = "failed for no reason that is known; `dify-exporter once` logs more"
@@ -57,7 +58,17 @@ def _report(served: Served, version: str, problem: str) -> Iterator[str]:
     for target in targets:
         if target.success is not True:
             problem = served.poller.problem(Target(target.kind, target.dataset_id, target.target)) or UNKNOWN_PROBLEM
-            yield f"{status.server}: {target.kind} {target.target} of dataset {target.dataset_id}: {problem}"
+            yield f"{status.server}: {_name(target)}: {problem}"
+
+
+def _name(target: TargetStatus) -> str:
+    match target.kind:
+        case "datasets":
+            return "the list of knowledge bases"
+        case "dataset":
+            return f"dataset {target.dataset_id}"
+        case kind:
+            return f"{kind} {target.target} of dataset {target.dataset_id}"
 
 
 def _requests_a_minute(app: App) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +33,7 @@ def test_all_is_well(configure: Configure) -> None:
 
     assert (0, "") == (done.code, done.err)
     assert "Dify 1.12.1; the key is accepted" in done.out
-    assert "main: 8 of 8 targets read, 18 documents" in done.out
+    assert re.search(r"^main: (\d+) of \1 targets read, 18 documents", done.out, re.MULTILINE)
     assert "requests a minute" in done.out.splitlines()[-1]
     assert KEY not in done.out
 
@@ -40,14 +41,14 @@ def test_all_is_well(configure: Configure) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"key": "dataset-wrong"}, ["Dify 1.12.1; the key is not accepted", "0 of 8 targets read"]),
+        ({"key": "dataset-wrong"}, ["Dify 1.12.1; the key is not accepted", "main: 0 of "]),
         (
             {"url": "down"},
             ["Connection refused", "of an unknown version; the key is not accepted or"],
         ),
         (
             {"datasets": [Dataset("00000000-0000-4000-8000-000000000000", batches=("20200101000000000000",))]},
-            ["batch 20200101000000000000 of dataset 00000000-0000-4000-8000-000000000000: ", "0 of 1 targets read"],
+            ["batch 20200101000000000000 of dataset 00000000-0000-4000-8000-000000000000: ", "main: 0 of "],
         ),
     ],
     ids=["wrong key", "server down", "wrong ids"],

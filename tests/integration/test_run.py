@@ -107,14 +107,23 @@ def test_every_mistake_of_a_config_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "once", "check"])
-def test_nothing_to_watch(command: str) -> None:
-    """A key in the environment alone names nothing to watch: that is said, with a config to begin from."""
-    done = exporter(command, DIFY_API_KEY=KEY)
+def test_no_configuration(command: str) -> None:
+    """Without a config and a key that is said, with a config to begin from: exit code 1."""
+    done = exporter(command)
 
-    assert 1 == done.code
-    assert "name no batch or document to watch" in done.err or "names no batch or document to watch" in done.err
+    assert (1, "") == (done.code, done.out)
+    assert "there is no configuration" in done.err
     assert "--config.file" in done.err
-    assert KEY not in done.err
+
+
+def test_a_key_alone_is_a_configuration(start: Start, dify: SimulatorServer) -> None:
+    """With nothing but URL and key in the environment, every knowledge base that the key sees is on the page."""
+    program = start("run", *ANY_PORT, DIFY_API_KEY=KEY, DIFY_BASE_URL=dify.url)
+    port = program.port()
+    known = dify.api.world.scenario.datasets
+    until(lambda: len(known) == get(port, "/metrics").body.count(b"\ndify_dataset_info{"), why=lambda: program.log)
+
+    assert KEY not in program.log
 
 
 def test_settings_from_the_environment(start: Start, configure: Configure) -> None:
