@@ -67,6 +67,9 @@ class StateFile:
         if self.connection is not None and identity(self._path) != self._identity:
             _log.warning("the state file was taken away: a new one is begun", path=self.path)
             self._disconnect()
+            # The log of the lost file would be taken for the log of what is there now.
+            with contextlib.suppress(OSError):
+                Path(f"{self._path}-wal").unlink()
         if self.connection is None:
             self._connect()
 

@@ -1,0 +1,150 @@
+"""Objects to keep: simple ones, and any that the program can have."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from exporter.tracking.activity import PHASE_BOUNDS, no_activity
+from exporter.tracking.model import (
+    DISPLAY_STATUSES,
+    STATUSES,
+    Activity,
+    Attempt,
+    Batch,
+    Detail,
+    Distribution,
+    Document,
+    Milestone,
+    ProcessRule,
+    Progress,
+)
+from exporter.tracking.rows import Kept, key_of
+from tests.tracking.rig import DATASET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from exporter.clock import ManualClock
+    from exporter.tracking.rows import Key
+    from exporter.tracking.state import Memory
+
+BATCH = "20261121173517669864"
+
+
+def a_document(
+    number: int = 0, completed: int = 0, *, server: str = "main", clock: ManualClock | None = None
+) -> Document:
+    """A document in indexing, that moved right now."""
+    progress = Progress("indexing", 1_795_282_000, completed_segments=completed, total_segments=20)
+    document = Document(server, DATASET, f"c23d659c-{number:04}", BATCH, progress, Detail(name="a.txt"))
+    return replace(document, last_progress=clock.time(), moved=clock.monotonic()) if clock else document
+
+
+def a_batch(*documents: Document, server: str = "main") -> Batch:
+    """The batch of these documents, all in indexing."""
+    counts = (0, 0, 0, 0, len(documents), 0, 0, 0, 0)
+    return Batch(server, DATASET, BATCH, tuple(document.document_id for document in documents), counts)
+
+
+def an_activity(restarted: int = 0, *, server: str = "main") -> Activity:
+    """So many documents were seen to start again."""
+    return replace(no_activity(server, DATASET), restarted=restarted)
+
+
+def timeless(kept: Kept) -> Kept:
+    """The object without what does not survive a restart."""
+    match kept:
+        case Document():
+            return replace(kept, moved=0.0)
+        case Batch():
+            return replace(kept, moved=0.0, trail=())
+    return kept
+
+
+def by_key(memory: Memory | Iterable[Kept]) -> dict[Key, Kept]:
+    """What is remembered, comparable to what was noted."""
+    found: list[Kept] = []
+    for part in memory:
+        found += part if isinstance(part, list) else [part]
+    keyed = {key_of(kept): timeless(kept) for kept in found}
+    assert len(found) == len(keyed)
+    return keyed
+
+
+def rows_of(path: Path) -> int:
+    """How many rows the file has. Only while no state has it open."""
+    with closing(sqlite3.connect(path)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM tracked").fetchone()
+        assert isinstance(count, int)
+        return count
+
+
+_TIMES = st.floats(0, 4e9) | st.integers(0, 4_000_000_000)
+_NUMBERS = st.none() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False)
+_COUNTS = st.integers(0, 2**40)
+_WORDS = st.text(st.characters(codec="utf-8"), max_size=12)
+_IDS = st.sampled_from(("", "1", "2", "ü\x00'\"", BATCH)) | _WORDS
+_SERVERS = st.sampled_from(("main", "other"))
+
+progresses = st.builds(
+    Progress,
+    st.sampled_from(STATUSES),
+    *[st.none() | _TIMES] * 7,
+    completed_segments=_NUMBERS,
+    total_segments=_NUMBERS,
+    has_error=st.booleans(),
+)
+rules = st.builds(ProcessRule, _WORDS, _WORDS, _WORDS, _NUMBERS, _NUMBERS, _NUMBERS)
+details = st.builds(
+    Detail,
+    *[_WORDS] * 5,
+    st.none() | st.sampled_from(DISPLAY_STATUSES),
+    *[_NUMBERS] * 9,
+    *[st.none() | st.booleans()] * 2,
+    st.booleans(),
+    st.none() | rules,
+)
+documents = st.builds(
+    Document,
+    _SERVERS,
+    _IDS,
+    _IDS,
+    _IDS,
+    progresses,
+    st.none() | details,
+    st.floats(0, 4e9),
+    st.floats(0, 1e6),
+    st.booleans(),
+    st.builds(Attempt, st.none() | progresses, st.booleans(), st.booleans()),
+)
+batches = st.builds(
+    Batch,
+    _SERVERS,
+    _IDS,
+    _IDS,
+    st.lists(_IDS, max_size=4).map(tuple),
+    st.tuples(*[_COUNTS] * len(STATUSES)),
+    _NUMBERS,
+    _NUMBERS,
+    st.floats(0, 4e9),
+    st.floats(0, 1e6),
+    st.booleans(),
+    st.none() | st.floats(0, 4e9),
+    st.lists(st.builds(Milestone, st.floats(0, 1e6), _COUNTS, _COUNTS), max_size=2).map(tuple),
+)
+distributions = st.builds(Distribution, st.tuples(*[_COUNTS] * (len(PHASE_BOUNDS) + 1)), st.floats(0, 1e12))
+activities = st.builds(
+    Activity,
+    _SERVERS,
+    _IDS,
+    st.lists(st.tuples(st.tuples(_WORDS, _WORDS), _COUNTS), max_size=3).map(tuple),
+    _COUNTS,
+    st.lists(st.tuples(_WORDS, distributions), max_size=3).map(tuple),
+)
+kept_objects = documents | batches | activities

@@ -1,0 +1,332 @@
+"""The state: what is noted is remembered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.clock import ManualClock, SystemClock
+from exporter.tracking import ServerStatus, State, TargetStatus
+from exporter.tracking import state as state_module
+from tests.tracking.kept import a_batch, a_document, an_activity, by_key, rows_of
+from tests.tracking.rig import DATASET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from exporter.tracking import Change, Document
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the state is."""
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock turned by hand."""
+    return ManualClock()
+
+
+def opened(path: Path, clock: ManualClock | None = None) -> State:
+    """The state, open."""
+    state = State(path, clock or ManualClock())
+    state.open()
+    return state
+
+
+def test_knows_after_a_restart_what_was_noted(path: Path) -> None:
+    """Documents, batches and counts of a server are remembered, each server's apart."""
+    document, other = a_document(), a_document(server="other")
+    batch, activity = a_batch(document), an_activity(3)
+    state = opened(path)
+    state.note([(None, document), (None, batch), (None, activity), (None, other)], at_once=False)
+    state.close()
+    state = opened(path)
+    assert by_key([document, batch, activity]) == by_key(state.recall("main"))
+    assert by_key([other]) == by_key(state.recall("other"))
+    assert {} == by_key(state.recall("third"))
+    state.close()
+
+
+def test_keeps_only_what_survives_a_restart(path: Path) -> None:
+    """How polls go, and whether a server is up, is known anew after the first poll."""
+    state = opened(path)
+    changes: Sequence[Change] = [
+        (None, TargetStatus("main", "batch", DATASET, "1")),
+        (None, ServerStatus("main", "http://x/v1")),
+    ]
+    state.note(changes, at_once=True)
+    state.close()
+    assert 0 == rows_of(path)
+
+
+def test_a_deleted_object_is_not_remembered(path: Path) -> None:
+    """An object that is gone has no row, whether the deletion waited or not."""
+    documents = [a_document(number) for number in range(3)]
+    state = opened(path)
+    state.note([(None, document) for document in documents], at_once=True)
+    state.note([(documents[0], None)], at_once=True)
+    state.note([(documents[1], None)], at_once=False)
+    assert by_key(documents[2:]) == by_key(state.recall("main"))
+    state.close()
+    assert 1 == rows_of(path)
+
+
+def test_an_object_that_came_back_is_remembered(path: Path) -> None:
+    """The last change counts, though a deletion still waits."""
+    state = opened(path)
+    state.note([(None, a_document())], at_once=True)
+    state.note([(a_document(), None)], at_once=False)
+    state.note([(None, a_document(completed=2))], at_once=False)
+    state.close()
+    state = opened(path)
+    assert by_key([a_document(completed=2)]) == by_key(state.recall("main"))
+    state.close()
+
+
+def test_what_is_noted_at_once_needs_no_save(path: Path, clock: ManualClock) -> None:
+    """What was counted is in the file before ``note`` returns; the rest waits for ``save``."""
+    state = opened(path, clock)
+    state.note([(None, a_document(1))], at_once=False)
+    state.note([(None, a_document(2)), (None, an_activity(1))], at_once=True)
+    assert state._file.connection is not None
+    (count,) = state._file.connection.execute("SELECT count(*) FROM tracked").fetchone()
+    assert 2 == count
+    assert state.last_save is None
+    assert state.save()
+    (count,) = state._file.connection.execute("SELECT count(*) FROM tracked").fetchone()
+    assert 3 == count
+    assert clock.time() == state.last_save
+    state.close()
+
+
+def test_only_changed_rows_are_written(path: Path) -> None:
+    """What was saved is not written again by the next save."""
+    state = opened(path)
+    state.note([(None, a_document(number)) for number in range(100)], at_once=False)
+    state.save()
+    assert state._file.connection is not None
+    before = state._file.connection.total_changes
+    state.note([(None, a_document(5, completed=7))], at_once=False)
+    state.save()
+    state.save()
+    assert 1 == state._file.connection.total_changes - before
+    state.close()
+
+
+def test_waits_with_the_latest_object_alone(path: Path) -> None:
+    """What waits is bounded by the number of objects, however often they change."""
+    state = State(path, ManualClock())
+    for completed in range(50):
+        state.note([(None, a_document(1, completed)), (None, a_document(2, completed))], at_once=True)
+    assert 2 == len(state._changed)
+    state.close()
+    assert 2 == rows_of(path)
+
+
+def test_deletions_that_wait_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file, documents that come and go for months leave no more than so many deletions behind."""
+    monkeypatch.setattr(state_module, "GONE_AT_MOST", 10)
+    state = State(path, ManualClock())
+    for number in range(50):
+        state.note([(None, a_document(number))], at_once=False)
+        state.note([(a_document(number), None)], at_once=False)
+    assert 10 == len(state._gone)
+    assert not state._changed
+    state.close()
+
+
+def test_the_stall_clock_goes_on_while_the_exporter_is_down(path: Path, clock: ManualClock) -> None:
+    """The age of the last progress is that of the wall clock, in monotonic seconds of the new process."""
+    document = a_document(clock=clock)
+    state = opened(path, clock)
+    state.note([(None, document), (None, a_batch(document))], at_once=False)
+    state.close()
+    later = ManualClock(start=clock.time() + 600)
+    later.advance(5)
+    state = opened(path, later)
+    memory = state.recall("main")
+    assert 605 == later.monotonic() - memory.documents[0].moved
+    assert document.last_progress == memory.documents[0].last_progress
+    assert later.monotonic() - later.time() == memory.batches[0].moved
+    state.close()
+
+
+def test_a_clock_that_was_set_back_makes_no_age_below_zero(path: Path, clock: ManualClock) -> None:
+    """A last progress in the future counts as one of right now."""
+    state = opened(path, clock)
+    state.note([(None, a_document(clock=clock))], at_once=False)
+    state.close()
+    clock.step(-3600)
+    clock.advance(7)
+    state = opened(path, clock)
+    assert clock.monotonic() == state.recall("main").documents[0].moved
+    state.close()
+
+
+def test_equal_texts_and_rules_are_one_after_a_restart(path: Path) -> None:
+    """Remembered documents cost no more memory than ones that come from answers."""
+    state = opened(path)
+    state.note([(None, a_document(number)) for number in range(2)], at_once=False)
+    state.close()
+    state = opened(path)
+    one, two = state.recall("main").documents
+    assert one.server is two.server
+    assert one.dataset_id is two.dataset_id
+    assert one.batch is two.batch
+    state.close()
+
+
+def test_forgets_what_nothing_claims_for_thirty_days(path: Path, clock: ManualClock) -> None:
+    """A batch that left the config is deleted after 30 days; what is claimed stays, though it never changes."""
+    settled, removed = a_document(1), a_document(2)
+    state = opened(path, clock)
+    state.note([(None, settled), (None, removed)], at_once=True)
+    for _ in range(30):
+        clock.advance(86_400)
+        assert state.claim([settled])
+    assert by_key([settled, removed]) == by_key(state.recall("main"))
+    clock.advance(1)
+    assert state.claim([settled])
+    assert by_key([settled]) == by_key(state.recall("main"))
+    state.close()
+    assert 1 == rows_of(path)
+
+
+def test_claiming_hardly_writes(path: Path, clock: ManualClock) -> None:
+    """A claim is good for a day."""
+    state = opened(path, clock)
+    state.note([(None, a_document())], at_once=True)
+    assert state._file.connection is not None
+    before = state._file.connection.total_changes
+    clock.advance(86_400)
+    state.claim([a_document()])
+    assert before == state._file.connection.total_changes
+    clock.advance(1)
+    state.claim([a_document()])
+    state.claim([a_document()])
+    assert 1 == state._file.connection.total_changes - before
+    state.close()
+
+
+def test_what_is_claimed_and_has_no_row_gets_one(path: Path) -> None:
+    """After the file was lost, claims bring back what is known; what waits anyway is newer."""
+    state = opened(path)
+    state.note([(None, a_document(1, completed=9)), (a_document(3), None)], at_once=False)
+    assert state.claim([a_document(1), a_document(2), a_document(3)])
+    state.close()
+    state = opened(path)
+    assert by_key([a_document(1, completed=9), a_document(2)]) == by_key(state.recall("main"))
+    state.close()
+
+
+def test_claims_nothing_without_a_file(path: Path) -> None:
+    """A state that was not opened says so."""
+    state = State(path, ManualClock())
+    assert not state.claim([a_document()])
+
+
+def test_collects_the_claims_before_it_holds_the_file(path: Path) -> None:
+    """Whoever lists the objects may wait for a thread that waits for the file."""
+    state = opened(path)
+
+    def known() -> Iterator[Document]:
+        state.note([(None, a_document())], at_once=True)
+        yield a_document()
+
+    thread = threading.Thread(target=state.claim, args=(known(),), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    state.close()
+
+
+def test_polling_threads_note_while_the_state_is_saved(path: Path) -> None:
+    """Nothing is lost, and the last change of each object wins, whatever threads do at the same time."""
+    state = opened(path)
+    over = threading.Event()
+
+    def note(first: int) -> None:
+        for completed in range(1, 21):
+            for number in range(first, first + 5):
+                state.note([(None, a_document(number, completed))], at_once=number % 2 == 0)
+
+    def save() -> None:
+        while not over.is_set():
+            state.save()
+
+    threads = [threading.Thread(target=note, args=(first,)) for first in range(0, 20, 5)]
+    saver = threading.Thread(target=save)
+    for thread in (saver, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    over.set()
+    saver.join(PATIENCE)
+    state.close()
+    state = opened(path)
+    assert by_key([a_document(number, 20) for number in range(20)]) == by_key(state.recall("main"))
+    state.close()
+
+
+def test_a_value_that_cannot_be_saved_harms_no_other(path: Path) -> None:
+    """A number beyond 64 bits, or text with a lone surrogate, is left out with one warning."""
+    huge, odd = a_document(1, completed=2**70), a_document(2, server="\ud800")
+    state = opened(path)
+    with capture_logs() as log:
+        state.note([(None, huge), (None, odd), (None, a_document(3))], at_once=True)
+        state.note([(None, huge), (odd, None)], at_once=True)
+        assert state.save()
+    assert ["warning"] == [line["log_level"] for line in log]
+    assert huge.document_id in log[0]["id"]
+    state.close()
+    state = opened(path)
+    assert by_key([a_document(3)]) == by_key(state.recall("main"))
+    state.close()
+
+
+def test_a_link_leads_to_the_file(tmp_path: Path, path: Path) -> None:
+    """A symbolic link is followed, and a relative path is that of the start."""
+    (tmp_path / "link.db").symlink_to(path)
+    state = opened(tmp_path / "link.db")
+    state.note([(None, a_document())], at_once=True)
+    state.close()
+    assert 1 == rows_of(path)
+
+
+def test_the_file_is_for_the_exporter_alone(path: Path) -> None:
+    """It holds names of documents."""
+    opened(path).close()
+    assert 0o600 == path.stat().st_mode & 0o777
+
+
+def test_a_closed_state_takes_notes_and_loses_none(path: Path) -> None:
+    """A poll that ends after the end harms nothing."""
+    state = opened(path)
+    state.close()
+    state.note([(None, a_document())], at_once=True)
+    assert by_key([a_document()]) == by_key(state.recall("main"))
+    state.close()
+    assert 1 == rows_of(path)
+
+
+def test_noting_at_once_costs_a_poll_next_to_nothing(path: Path) -> None:
+    """Ten changed documents in the file within a millisecond."""
+    state = State(path, SystemClock())
+    state.open()
+    spent = []
+    for completed in range(50):
+        began = time.perf_counter()
+        state.note([(None, a_document(number, completed)) for number in range(10)], at_once=True)
+        spent.append(time.perf_counter() - began)
+    state.close()
+    assert min(spent) <= 0.001

@@ -1,0 +1,99 @@
+"""The state, on any objects and any damage."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from exporter.clock import ManualClock
+from exporter.tracking import State
+from exporter.tracking.rows import key_of
+from tests.tracking.kept import a_batch, a_document, an_activity, by_key, kept_objects
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporter.tracking.rows import Kept, Key
+
+KEPT: list[Kept] = [*(a_document(number) for number in range(60)), a_batch(*map(a_document, range(60))), an_activity(2)]
+
+
+def opened(folder: str) -> State:
+    """The state in that folder, open."""
+    state = State(Path(folder) / "state.db", ManualClock())
+    state.open()
+    return state
+
+
+@cache
+def whole() -> dict[str, bytes]:
+    """The files of a state with many objects: part of it in the database, part still in SQLite's log."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as copy:
+        state = opened(folder)
+        state.note([(None, kept) for kept in KEPT[::2]], at_once=False)
+        state.save()
+        state.note([(None, kept) for kept in KEPT[1::2]], at_once=True)
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        state.close()
+        return {file.name: file.read_bytes() for file in Path(copy).iterdir()}
+
+
+@settings(deadline=None, max_examples=150)
+@given(kept=st.lists(kept_objects, max_size=6), gone=st.sets(st.integers(0, 5)), at_once=st.booleans())
+def test_what_is_recalled_is_what_was_noted(kept: list[Kept], gone: set[int], at_once: bool) -> None:
+    """Every object comes back as it was noted last, but for what means something to the old process alone."""
+    expected = by_key({key_of(one): one for one in kept}.values())
+    with tempfile.TemporaryDirectory() as folder:
+        state = opened(folder)
+        state.note([(None, one) for one in kept], at_once=at_once)
+        for one in (kept[position] for position in gone if position < len(kept)):
+            state.note([(one, None)], at_once=False)
+            expected.pop(key_of(one), None)
+        state.close()
+        state = opened(folder)
+        found = by_key(state.recall("main")) | by_key(state.recall("other"))
+        state.close()
+    assert expected == found
+
+
+def test_the_log_is_part_of_the_state() -> None:
+    """Undamaged, the files that the next test damages say everything."""
+    assert {"state.db", "state.db-wal"} == set(whole())
+    assert by_key(KEPT) == recalled(whole())
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_damage_anywhere_is_survived_and_never_believed(data: st.DataObject) -> None:
+    """Whatever bytes are wrong, opening and recalling raise nothing, invent nothing, and saving works afterwards."""
+    files = {name: bytearray(content) for name, content in whole().items()}
+    for name in data.draw(st.lists(st.sampled_from(sorted(files)), min_size=1, max_size=6)):
+        position = data.draw(st.integers(0, len(files[name]) - 1) | st.integers(0, 120))
+        files[name][position] ^= data.draw(st.integers(1, 255))
+    if data.draw(st.booleans()):
+        name = data.draw(st.sampled_from(sorted(files)))
+        del files[name][data.draw(st.integers(0, len(files[name]))) :]
+    assert recalled({name: bytes(content) for name, content in files.items()}).items() <= by_key(KEPT).items()
+
+
+def recalled(files: Mapping[str, bytes]) -> dict[Key, Kept]:
+    """What a state says that finds these files. Checks that it saves what is new."""
+    with tempfile.TemporaryDirectory() as folder, capture_logs():
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        state = opened(folder)
+        found = by_key(state.recall("main"))
+        state.note([(None, an_activity(7, server="new"))], at_once=True)
+        assert state.save()
+        state.close()
+        state = opened(folder)
+        assert by_key([an_activity(7, server="new")]) == by_key(state.recall("new"))
+        state.close()
+    return found
