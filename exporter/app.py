@@ -129,12 +129,19 @@ class App:
             if self._state is not None:
                 self._state.close()
 
-    def poll_once(self, stop: threading.Event) -> bool:
-        """Poll every target and detail once. True when every target answered."""
+    def poll_once(
+        self, stop: threading.Event, *, on_progress: Callable[[int, int], None] = lambda _done, _all: None
+    ) -> bool:
+        """Poll every target and detail once. True when every target answered.
+
+        ``on_progress`` is called meanwhile with how many targets were polled and how many there are.
+        """
         self._start_polling()
         try:
             while not stop.is_set() and any(self._is_busy(served) for served in self.served):
                 self._tick()
+                waiting = sum(served.poller.unpolled for served in self.served)
+                on_progress(self._targets() - waiting, self._targets())
                 stop.wait(0.02)
         finally:
             self._stop_polling()

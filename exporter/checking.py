@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.app import App
 from exporter.dify import DifyError
@@ -15,17 +15,49 @@ if TYPE_CHECKING:
     from exporter.app import Served
     from exporter.config import Config
     from exporter.dify import Client
-    from exporter.tracking import TargetStatus
 
 UNKNOWN_VERSION = "of an unknown version"
 UNKNOWN_PROBLEM = "failed for no reason that is known; `dify-exporter once` logs more"
 
+SURVEY_BELOW = 3_600.0
+"""A dataset that is polled less often is only asked for its name."""
 
-def check_servers(config: Config, echo: Callable[[str], None]) -> bool:
-    """Ask for every target once and report through ``echo``, a line at a time. False when anything is wrong."""
+SURVEY_REQUESTS = 3
+"""One list for each state in which documents are unfinished."""
+
+_Version = tuple[int, ...]
+
+
+class _Quirk(NamedTuple):
+    """What servers of some versions do: from ``since`` to before ``until``."""
+
+    since: _Version
+    until: _Version
+    text: str
+
+
+_QUIRKS = (
+    _Quirk((), (1, 5, 1), "has no document details: names, sizes and rules of documents have no series"),
+    _Quirk((), (1, 2), "does not tell the names of single knowledge bases: only discovery of all of them finds names"),
+    _Quirk(
+        (), (1, 10, 1), "cannot filter documents by state: discovery searches the newest 200 of each knowledge base"
+    ),
+    _Quirk(
+        (1, 9), (1, 12, 2), "looks a dataset up before the key: with a wrong dataset id a wrong key shows as not found"
+    ),
+)
+
+
+def check_servers(
+    config: Config, echo: Callable[[str], None], *, on_progress: Callable[[int, int], None] = lambda _done, _all: None
+) -> bool:
+    """Ask for every target once and report through ``echo``, a line at a time. False when anything is wrong.
+
+    ``on_progress`` is called meanwhile with how many targets were polled and how many there are.
+    """
     app = App(config)
     greetings = [_greet(served.client) for served in app.served]
-    well = app.poll_once(threading.Event())
+    well = app.poll_once(threading.Event(), on_progress=on_progress)
     for served, (version, problem) in zip(app.served, greetings, strict=True):
         for line in _report(served, version, problem):
             echo(line)
@@ -43,39 +75,50 @@ def _greet(client: Client) -> tuple[str, str]:
 
 def _report(served: Served, version: str, problem: str) -> Iterator[str]:
     """What is to be said of one server. ``problem``: why it did not tell its ``version`` without a key."""
-    store = served.poller.store
-    status = served.poller.roster.status
-    version = version or served.client.version or UNKNOWN_VERSION
+    status, store = served.poller.roster.status, served.poller.store
+    version = version or served.client.version
+    name = status.server
     if problem:
-        yield f"{status.server}: {problem}"
+        yield f"{name}: {problem}"
+    accepted = "is accepted" if status.up else "is not accepted or could not be tried"
+    yield f"{name}: {status.url}, Dify {version or UNKNOWN_VERSION}; the key {accepted}"
+    for quirk in _quirks(version):
+        yield f"{name}: this version {quirk}"
+    offset = store.offset.seconds
+    if offset is None:
+        yield f"{name}: how far its clock is off shows once a document moves (dify_exporter_clock_offset_seconds)"
+    else:
+        yield f"{name}: its times are {offset:+.0f} s from this machine's"
     targets = served.poller.roster.targets
-    read = sum(target.success is True for target in targets)
     documents = store.documents
     unfinished = sum(document.progress.status not in FINISHED for document in documents)
-    accepted = "is accepted" if status.up else "is not accepted or could not be tried"
-    yield f"{status.server}: {status.url}, Dify {version}; the key {accepted}"
-    yield f"{status.server}: {read} of {len(targets)} targets read, {len(documents)} documents, {unfinished} unfinished"
+    datasets = len({target.dataset_id for target in targets if target.dataset_id})
+    batches = sum(target.kind == "batch" for target in targets)
+    yield f"{name}: {datasets} datasets, {batches} batches, {len(documents)} documents, {unfinished} of them unfinished"
+    yield f"{name}: {sum(target.success is True for target in targets)} of {len(targets)} targets read"
     for target in targets:
         if target.success is not True:
             problem = served.poller.problem(Target(target.kind, target.dataset_id, target.target)) or UNKNOWN_PROBLEM
-            yield f"{status.server}: {_name(target)}: {problem}"
+            what = {"dataset": "", "datasets": "list of datasets"}.get(target.kind, f"{target.kind} {target.target}")
+            where = f"dataset {target.dataset_id}" if target.dataset_id else ""
+            yield f"{name}: {' of '.join(filter(None, (what, where)))}: {problem}"
 
 
-def _name(target: TargetStatus) -> str:
-    match target.kind:
-        case "datasets":
-            return "the list of knowledge bases"
-        case "dataset":
-            return f"dataset {target.dataset_id}"
-        case kind:
-            return f"{kind} {target.target} of dataset {target.dataset_id}"
+def _quirks(version: str) -> list[str]:
+    """What a server of that version does otherwise."""
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
+    return [quirk.text for quirk in _QUIRKS if numbers and quirk.since <= numbers < quirk.until]
 
 
 def _requests_a_minute(app: App) -> float:
-    """At the pace of now; settled targets become slower still."""
-    stores = [served.poller.store for served in app.served]
-    own = sum(
-        60 / target.interval for served in app.served for target in served.poller.roster.targets if target.interval
-    )
-    unfinished = sum(document.progress.status not in FINISHED for store in stores for document in store.documents)
-    return own + unfinished * 60 / app.config.polling.detail_interval
+    """At the pace of now; settled targets become slower still. A survey of a knowledge base is three requests."""
+    total = 0.0
+    for served in app.served:
+        for target in served.poller.roster.targets:
+            if target.interval:
+                surveyed = target.kind == "dataset" and target.interval < SURVEY_BELOW
+                total += (SURVEY_REQUESTS if surveyed else 1) * 60 / target.interval
+        documents = served.poller.store.documents
+        unfinished = sum(document.progress.status not in FINISHED for document in documents)
+        total += unfinished * 60 / app.config.polling.detail_interval
+    return total

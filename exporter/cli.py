@@ -19,7 +19,7 @@ from exporter import __version__
 from exporter.app import App
 from exporter.checking import check_servers
 from exporter.clock import SystemClock
-from exporter.config import Config, ConfigError, Polling, from_environment, load, override
+from exporter.config import Config, ConfigError, Polling, Stall, State, from_environment, load, override
 from exporter.logs import FORMATS, LEVELS, set_up_logging
 from exporter.metrics import Format
 from exporter.web import ListenError, parse_listen_address
@@ -34,6 +34,12 @@ _log = structlog.get_logger(__name__)
 _DEMO_POLLING = Polling(
     interval=2.0, max_interval=5.0, settled_interval=10.0, max_settled_interval=20.0, detail_interval=30.0
 )
+
+
+PATIENCE = 2.0
+"""Seconds after which a round shows how far it is."""
+
+_DEMO_STALL = Stall(after=30.0, queued_after=40.0)
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
@@ -95,7 +101,9 @@ def check(config_file: Path | None, *, offline: bool) -> None:
         return
     # What the log would tell of failed polls is in the report.
     set_up_logging("critical", config.log.format)
-    if not check_servers(config, click.echo):
+    with _progress() as show:
+        well = check_servers(config, click.echo, on_progress=show)
+    if not well:
         sys.exit(1)
 
 
@@ -107,8 +115,8 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
     """Poll everything once and print the metrics. Exit 1 when a target failed."""
     config = _configure(config_file, {"log_level": "warning", **_given(overrides)})
     app = App(config)
-    with _stop_signal() as stop:
-        complete = app.poll_once(stop)
+    with _stop_signal() as stop, _progress() as show:
+        complete = app.poll_once(stop, on_progress=show)
     for chunk in app.exposition.page(Format.TEXT).plain_chunks():
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
@@ -134,7 +142,7 @@ def demo(listen_address: str, **overrides: str | None) -> None:
     scenario = simulator.demo_scenario()
     with _stop_signal() as stop, _simulated(scenario, "127.0.0.1:0") as dify:
         server = replace(simulator.simulated_server(scenario, dify.url), requests_per_second=50.0)
-        config = Config(servers=(server,), polling=_DEMO_POLLING)
+        config = Config(servers=(server,), polling=_DEMO_POLLING, stall=_DEMO_STALL, state=State(None))
         config = _overridden(config, {"listen_address": listen_address, **_given(overrides)})
         _set_up(config)
         _serve(App(config), stop, greeting=_demo_greeting(dify.url))
@@ -203,7 +211,8 @@ def _demo_greeting(url: str) -> Callable[[int], str]:
         f"\n  An embedded Dify is indexing documents at {url}, and this exporter watches it.\n\n"
         f"    http://127.0.0.1:{port}/          what this is\n"
         f"    http://127.0.0.1:{port}/metrics   what Prometheus scrapes\n\n"
-        f"    curl -s http://127.0.0.1:{port}/metrics | grep dify_batch_segments\n\n"
+        f"    curl -s http://127.0.0.1:{port}/metrics | grep dify_batch_segments\n"
+        f"    curl -s http://127.0.0.1:{port}/metrics | grep 'stalled.* 1$'      in half a minute\n\n"
         "  Ctrl-C stops it.\n"
     )
 
@@ -252,6 +261,26 @@ def _set_up(config: Config) -> None:
 def _fail(message: str) -> NoReturn:
     click.echo(f"dify-exporter: {message}" if "\n" not in message else message, err=True)
     sys.exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Shows on a terminal how far a round is, when it takes longer than two seconds."""
+    started = time.monotonic()
+    terminal = sys.stderr.isatty()
+    shown = False
+
+    def show(done: int, targets: int) -> None:
+        nonlocal shown
+        if terminal and time.monotonic() - started > PATIENCE:
+            shown = True
+            click.echo(f"\r{done} of {targets} targets polled", nl=False, err=True)
+
+    try:
+        yield show
+    finally:
+        if shown:
+            click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
 
 
 @contextmanager
