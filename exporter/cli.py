@@ -101,8 +101,10 @@ def check(config_file: Path | None, *, offline: bool) -> None:
         return
     # What the log would tell of failed polls is in the report.
     set_up_logging("critical", config.log.format)
+    lines: list[str] = []
     with _progress() as show:
-        well = check_servers(config, click.echo, on_progress=show)
+        well = check_servers(config, lines.append, on_progress=show)
+    click.echo("\n".join(lines))
     if not well:
         sys.exit(1)
 
