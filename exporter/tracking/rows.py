@@ -166,8 +166,8 @@ def _is_known(kept: Kept) -> bool:
             )
         case Batch(counts=counts):
             return len(counts) == len(STATUSES)
-        case Activity(phases=phases):
-            return all(len(distribution.counts) == len(PHASE_BOUNDS) + 1 for _, distribution in phases)
+        case _:
+            return all(len(distribution.counts) == len(PHASE_BOUNDS) + 1 for _, distribution in kept.phases)
 
 
 def _has_known_status(progress: Progress) -> bool:

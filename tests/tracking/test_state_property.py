@@ -45,7 +45,7 @@ def whole() -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in Path(copy).iterdir()}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(kept=st.lists(kept_objects, max_size=6), gone=st.sets(st.integers(0, 5)), at_once=st.booleans())
 def test_what_is_recalled_is_what_was_noted(kept: list[Kept], gone: set[int], at_once: bool) -> None:
     """Every object comes back as it was noted last, but for what means something to the old process alone."""
@@ -69,7 +69,7 @@ def test_the_log_is_part_of_the_state() -> None:
     assert by_key(KEPT) == recalled(whole())
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=120)
 @given(data=st.data())
 def test_damage_anywhere_is_survived_and_never_believed(data: st.DataObject) -> None:
     """Whatever bytes are wrong, opening and recalling raise nothing, invent nothing, and saving works afterwards."""
