@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint format types unit docs bench clean
+.PHONY: help demo test lint format types unit docs golden bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ unit: $(READY) ## pytest with branch coverage
 docs: $(READY) ## Write the generated pages anew
 	$(BIN)/python -m exporter.metrics.docs
 	$(BIN)/python -m exporter.config.docs
+
+golden: $(READY) ## Write the expected pages of the tests anew, after a wanted change
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 
 bench: $(READY) ## The benchmarks of the README, ratios with both sides in one run
 	$(BIN)/python bench/run.py
