@@ -17,6 +17,7 @@ from exporter.tracking import (
     TICK,
     BatchFiles,
     Chore,
+    DocumentLimit,
     FiledBatches,
     Job,
     Loop,
@@ -85,13 +86,14 @@ class App:
         self.exposition = Exposition(
             own=self.own, document_name=config.labels.document_name, monotonic=self._clock.monotonic
         )
-        self._limit = self.exposition
+        self._limit = DocumentLimit(self.exposition, config.limits.documents)
         self._state = State(config.state.path, self._clock) if remember and config.state.path else None
         if self._state is not None:
             self._state.open()
             self.own.state_saved = lambda: self._state.last_save if self._state else None
         self.served = [self._serve(server) for server in config.servers]
         self.own.schedules = self._schedules
+        self.own.collapsed = self._limit.collapsed
         self._loop = Loop(
             [
                 Job("poll", int(TICK), self._tick),

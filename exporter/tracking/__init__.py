@@ -2,6 +2,7 @@
 
 from exporter.tracking.batchfiles import BatchFiles
 from exporter.tracking.filed import FiledBatches
+from exporter.tracking.limits import DocumentLimit
 from exporter.tracking.loop import Chore, Job, Loop
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
@@ -50,6 +51,7 @@ __all__ = [
     "Chore",
     "Detail",
     "Document",
+    "DocumentLimit",
     "FiledBatches",
     "Job",
     "Kind",

@@ -320,8 +320,10 @@ def test_progress_never_moves_back_in_time_and_no_end_is_told_twice(
     """Any sequence of answers: last progress never falls; between two ends of a document there is a restart."""
     life = Life()
     seconds, latest = 0, 0.0
+    ended: dict[str, bool] = {}
     for gap, answer in lives:
         seconds += gap
+        told = len(life.events)
         life.at(seconds).answer(**answer)
         assert life.batch is not None
         assert life.batch.last_progress >= latest
@@ -329,13 +331,14 @@ def test_progress_never_moves_back_in_time_and_no_end_is_told_twice(
         for document in life.documents.values():
             assert document.last_progress <= latest
         assert life.batch.eta is None or life.batch.eta >= life.now.wall - 1
-    ended: dict[str, bool] = {}
-    for event in life.events:
-        if isinstance(event, Finished):
-            assert not ended.get(event.document.document_id)
-            ended[event.document.document_id] = True
-        elif isinstance(event, Restarted):
-            ended[event.document.document_id] = False
+        for event in life.events[told:]:
+            if isinstance(event, Finished):
+                assert not ended.get(event.document.document_id)
+                ended[event.document.document_id] = True
+            elif isinstance(event, Restarted):
+                ended[event.document.document_id] = False
+        # One that left the batch is a new document when it comes back.
+        ended = {name: end for name, end in ended.items() if name in answer}
     verdicts = [type(event) for event in life.events if isinstance(event, (Stalled, Resumed))]
     assert verdicts == [Stalled, Resumed] * (len(verdicts) // 2) + [Stalled] * (len(verdicts) % 2)
 
