@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, Detail, ProcessRule, Progress
@@ -18,15 +19,16 @@ UNKNOWN = "unknown"
 FINISHED = frozenset({"completed", "error"})
 """The statuses in which nothing moves any more, until somebody retries, updates or re-uploads."""
 
-_STATUSES = frozenset(STATUSES) - {UNKNOWN}
-_DISPLAY_STATUSES = frozenset(DISPLAY_STATUSES) - {UNKNOWN}
+# To themselves, so that of the many equal strings that answers hold one is kept.
+_STATUSES = {status: status for status in STATUSES if status != UNKNOWN}
+_DISPLAY_STATUSES = {status: status for status in DISPLAY_STATUSES if status != UNKNOWN}
 _INDEX = {status: index for index, status in enumerate(STATUSES)}
 
 
 def read_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
     """The progress that an item of indexing-status tells. ``unknown`` is called with the name of an unread field."""
-    status = item.indexing_status
-    if status not in _STATUSES:
+    status = _STATUSES.get(item.indexing_status)
+    if status is None:
         unknown("indexing_status")
         status = UNKNOWN
     return Progress(
@@ -46,16 +48,16 @@ def read_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
 
 def read_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detail:
     """What the detail of a document tells beside its progress."""
-    display_status = detail.display_status or None
-    if display_status is not None and display_status not in _DISPLAY_STATUSES:
+    display_status = _DISPLAY_STATUSES.get(detail.display_status) if detail.display_status else None
+    if detail.display_status and display_status is None:
         unknown("display_status")
         display_status = UNKNOWN
     return Detail(
         name=detail.name or "",
-        data_source_type=detail.data_source_type or "",
-        doc_form=detail.doc_form or "",
-        doc_language=detail.doc_language or "",
-        created_from=detail.created_from or "",
+        data_source_type=_shared(detail.data_source_type),
+        doc_form=_shared(detail.doc_form),
+        doc_language=_shared(detail.doc_language),
+        created_from=_shared(detail.created_from),
         display_status=display_status,
         created_at=detail.created_at,
         updated_at=detail.updated_at,
@@ -103,10 +105,16 @@ def read_status(status: str, display_status: str | None, unknown: Callable[[str]
     """The indexing status of a document in a list or a detail, which know ``paused`` as a display status only."""
     if display_status == "paused":
         return "paused"
-    if status not in _STATUSES:
+    known = _STATUSES.get(status)
+    if known is None:
         unknown("indexing_status")
         return UNKNOWN
-    return status
+    return known
+
+
+def _shared(word: str | None) -> str:
+    """One string for all equal ones: these words are few, and every document has them."""
+    return sys.intern(word) if word else ""
 
 
 def is_settled(batch: Batch) -> bool:

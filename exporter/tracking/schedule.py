@@ -16,13 +16,20 @@ DETAIL_SHARE = 4
 """While both wait, every fourth poll is a detail: progress comes first, details are never starved."""
 
 
+_SLACK = 64
+"""Overtaken entries that a heap may have beyond one for each target before it is swept."""
+
+Entry = tuple[float, int, "Target"]
+"""When a target is due, a serial number that keeps the order of equal ones, and the target."""
+
+
 class Schedule:
     """Due times on a monotonic clock. Thread-safe: workers take and put back, the tick looks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._heaps: tuple[list[tuple[float, int, Target]], list[tuple[float, int, Target]]] = ([], [])
-        self._due: dict[Target, tuple[float, int]] = {}
+        self._heaps: tuple[list[Entry], list[Entry]] = ([], [])
+        self._due: dict[Target, Entry] = {}
         self._taken: dict[Target, float] = {}
         self._wanted: dict[Target, float] = {}
         self._turns = 0
@@ -91,20 +98,26 @@ class Schedule:
 
     def _push(self, target: Target, due: float) -> None:
         self._serial += 1
-        self._due[target] = (due, self._serial)
-        heapq.heappush(self._heaps[target.is_step], (due, self._serial, target))
+        entry = self._due[target] = (due, self._serial, target)
+        heap = self._heaps[target.is_step]
+        heapq.heappush(heap, entry)
+        if len(heap) > 2 * len(self._due) + _SLACK:
+            heap[:] = [entry for entry in heap if self._is_current(entry)]
+            heapq.heapify(heap)
 
-    def _tidy(self, heap: list[tuple[float, int, Target]]) -> bool:
+    def _is_current(self, entry: Entry) -> bool:
+        """Whether no newer wish has overtaken it."""
+        return self._due.get(entry[2]) is entry
+
+    def _tidy(self, heap: list[Entry]) -> bool:
         """Drop entries that were overtaken by a newer wish. True when one is left."""
         while heap:
-            _, serial, target = heap[0]
-            current = self._due.get(target)
-            if current is not None and current[1] == serial:
+            if self._is_current(heap[0]):
                 return True
             heapq.heappop(heap)
         return False
 
-    def _peek(self, heap: list[tuple[float, int, Target]], now: float) -> bool:
+    def _peek(self, heap: list[Entry], now: float) -> bool:
         return self._tidy(heap) and heap[0][0] <= now
 
 

@@ -127,3 +127,12 @@ def test_every_target_is_in_one_place_only(steps: list[tuple[str, int, int]]) ->
                 assert found[1] <= at
                 taken.add(found[0])
         assert len(schedule) == len(alive)
+
+
+def test_overtaken_wishes_do_not_pile_up() -> None:
+    """A target whose due time is changed again and again costs no more memory than one that waits."""
+    schedule = Schedule()
+    for number in range(10_000):
+        schedule.put(A, 1_000.0 + number)
+    assert sum(map(len, schedule._heaps)) < 100
+    assert schedule.take(20_000.0) == (A, 10_999.0)
