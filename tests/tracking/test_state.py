@@ -7,11 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock, SystemClock
 from exporter.tracking import ServerStatus, State, TargetStatus
 from exporter.tracking import state as state_module
+from exporter.tracking.model import Milestone
 from tests.tracking.kept import a_batch, a_document, an_activity, by_key, rows_of
 from tests.tracking.rig import DATASET
 
@@ -87,6 +89,7 @@ def test_an_object_that_came_back_is_remembered(path: Path) -> None:
     state.note([(None, a_document())], at_once=True)
     state.note([(a_document(), None)], at_once=False)
     state.note([(None, a_document(completed=2))], at_once=False)
+    assert by_key([a_document(completed=2)]) == by_key(state.recall("main"))
     state.close()
     state = opened(path)
     assert by_key([a_document(completed=2)]) == by_key(state.recall("main"))
@@ -158,6 +161,16 @@ def test_the_stall_clock_goes_on_while_the_exporter_is_down(path: Path, clock: M
     assert 605 == later.monotonic() - memory.documents[0].moved
     assert document.last_progress == memory.documents[0].last_progress
     assert later.monotonic() - later.time() == memory.batches[0].moved
+    state.close()
+
+
+def test_the_pace_of_a_batch_is_measured_anew(path: Path) -> None:
+    """Its milestones are monotonic seconds of the process that ended."""
+    state = opened(path)
+    state.note([(None, replace(a_batch(), trail=(Milestone(5.0, 1, 0),)))], at_once=False)
+    state.close()
+    state = opened(path)
+    assert [()] == [batch.trail for batch in state.recall("main").batches]
     state.close()
 
 
