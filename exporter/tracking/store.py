@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from exporter.clock import Clock
     from exporter.dify import DocumentDetail, IndexingItem
     from exporter.tracking.ledger import Failure
-    from exporter.tracking.model import Batch, Change, Detail, Listener, Number, ProcessRule, Progress, Recorder
+    from exporter.tracking.model import (
+        Batch,
+        Change,
+        Detail,
+        Listener,
+        Number,
+        ProcessRule,
+        Progress,
+        Recorder,
+        Tracked,
+    )
     from exporter.tracking.progress import Event
     from exporter.tracking.reasons import Pattern
     from exporter.tracking.roster import Roster
@@ -345,9 +355,12 @@ class Store:
         return self._documents.get(key) or self._past_documents.get(key)
 
     def _tell(self, changes: list[Change]) -> None:
-        """Tell the recorder, then the listener. What was counted is on disk before anybody sees the counter."""
+        """Tell the recorder, then the listener.
+
+        On disk before anybody sees it: what was counted, and each document that is to be counted when it ends.
+        """
         if changes:
-            self._recorder.note(changes, at_once=any(isinstance(new, Activity) for _, new in changes))
+            self._recorder.note(changes, at_once=any(_counts(old, new) for old, new in changes))
             self._listener.changed(changes)
 
     def _now(self) -> Now:
@@ -377,3 +390,10 @@ class Store:
         new, _ = gather(old, summed, held, moved=True, now=self._now(), stall=self._stall)
         self._batches[dataset_id, batch] = new
         changes.append((old, new))
+
+
+def _counts(old: Tracked | None, new: Tracked | None) -> bool:
+    """Whether a counter would be wrong after a kill that loses this change."""
+    if isinstance(new, Document):
+        return old is None and new.progress.status not in FINISHED
+    return isinstance(new, Activity)

@@ -1,0 +1,102 @@
+"""An exporter that is killed again and again while documents come to their end."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.clock import SystemClock
+from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World, watched
+from tests.integration.harness import EXPORTER, Program, get, until, write_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exporter.simulator.scenario import Fate
+
+DATASET = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
+COUNTER = "dify_documents_finished_total"
+
+HEAD_START = 6.0
+"""Seconds before the first document is worked on: the exporter has seen all of them by then."""
+
+
+class Survived(NamedTuple):
+    """How it went. ``fell``: how often the counter was seen lower than before."""
+
+    kills: int
+    documents: int
+    counted: int
+    fell: int
+
+
+def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: float, seed: int = 1) -> Survived:
+    """Kill the exporter ``kills`` times at random moments while ``batches`` of three documents end over ``seconds``.
+
+    Each document is to be counted once, whether it ends while the exporter runs or while it is down.
+    """
+    chance = random.Random(seed)  # noqa: S311 the same moments in each run
+    scenario = _scenario(batches, seconds, chance)
+    with SimulatorServer(Api(World(scenario, SystemClock())), connections=None) as dify:
+        config = write_config(
+            folder / "config.yaml",
+            dify.url,
+            watched(scenario),
+            key=scenario.key,
+            server={"concurrency": 8},
+            polling={"interval": "1s", "max_interval": "1s", "settled_interval": "1s", "max_settled_interval": "1s"},
+            state={"path": str(folder / "state.db")},
+        )
+        command = (*EXPORTER, "run", "--config.file", config, "--web.listen-address", "127.0.0.1:0")
+        pause, seen, fell = threading.Event(), 0, 0
+        for number in range(kills + 1):
+            program = Program(folder / f"run-{number}", *command)
+            try:
+                port = program.port()
+                if not number:
+                    until(lambda at=port: get(at, "/-/ready").status == 200)  # type: ignore[misc]
+                if number < kills:
+                    pause.wait(chance.uniform(0.0, 2 * seconds / kills - 0.6) if number else 0.0)
+                    counted = ended(port)
+                    fell += counted < seen
+                    seen = max(seen, counted)
+                    program.process.send_signal(signal.SIGKILL)
+                    program.process.wait()
+                else:
+                    until(lambda at=port: ended(at) >= 3 * batches, 60.0)  # type: ignore[misc]
+                    pause.wait(2.5)  # a document that is counted twice would be by now
+                    seen = ended(port)
+                    assert program.stop() == 0
+            finally:
+                program.close()
+    return Survived(kills, 3 * batches, seen, fell)
+
+
+def ended(port: int) -> int:
+    """How many documents the exporter has counted."""
+    page = get(port, "/metrics").body.decode()
+    return int(
+        sum(
+            sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if sample.name == COUNTER
+        )
+    )
+
+
+def _scenario(batches: int, seconds: float, chance: random.Random) -> Scenario:
+    plans: list[BatchPlan] = []
+    fates: tuple[Fate, ...] = ("completes", "fails", "completes")
+    for _ in range(batches):
+        starts = HEAD_START + chance.uniform(0.0, seconds)
+        documents = tuple(
+            DocumentPlan(name=f"{number}.txt", parse=0.1, split=0.1, index=chance.uniform(0.1, 1.0), fate=fate)
+            for number, fate in enumerate(fates)
+        )
+        plans.append(BatchPlan(id=f"20261121{len(plans):012}", queue=starts, documents=documents))
+    return Scenario(workers=None, datasets=(DatasetPlan(DATASET, batches=tuple(plans)),))
