@@ -246,7 +246,7 @@ def test_far_below_the_limit_the_order_is_forgotten() -> None:
 
 
 def test_the_listener_is_told_under_the_lock() -> None:
-    """While the listener takes a change no other thread gets at it: it sees changes in the order in which they count."""
+    """While the listener takes a change no other thread gets at it: it sees changes in their order."""
     seen: list[bool] = []
 
     class Watching:

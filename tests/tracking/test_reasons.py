@@ -1,0 +1,131 @@
+"""The reasons of failed documents, on texts as Dify, its plugins, its stores and model providers write them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.tracking.reasons import MAX_TEXT, PATTERNS, REASONS, Pattern, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEXTS = Path(__file__).with_name("error_texts.txt")
+
+
+def cases() -> Iterator[tuple[str, str]]:
+    """The texts, one a line, below the reason that they tell."""
+    reason = ""
+    for line in TEXTS.read_text(encoding="utf-8").splitlines():
+        if heading := re.fullmatch(r"\[([a-z_]+)\]", line):
+            reason = heading[1]
+        elif line:
+            yield reason, line
+
+
+CASES = list(cases())
+
+
+@pytest.mark.parametrize(("reason", "text"), CASES)
+def test_reason(reason: str, text: str) -> None:
+    """The reason sends whoever reads it to the component that has to be looked at."""
+    assert reason == classify(text)
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("unsupported", "Package not found at '/tmp/tmp429/quota model plugin redis.docx'"),
+        ("unsupported", "Package not found at 'rate limit/quota.docx'"),
+        ("unsupported", "File is not a zip file: C:\\uploads\\model-not-found\\timeout.xlsx"),
+        ("unsupported", "Unsupported file format: quota-429-too-many-requests.odt"),
+        ("storage", "No such file or directory: /app/api/storage/plugin_daemon/timed-out/quota.pdf"),
+        ("other", 'File "/app/api/core/model_manager.py", line 429, in plugin_timeout.py: KeyError'),
+        ("unsupported", "Failed to load document: see https://docs.example.com/quota/rate-limits?model=not-found"),
+    ],
+)
+def test_names_of_files_tell_nothing(reason: str, text: str) -> None:
+    """What users call their files, and where they lie, is no reason."""
+    assert reason == classify(text)
+
+
+@pytest.mark.parametrize("text", [None, "", " ", "\n"])
+def test_no_text(text: str | None) -> None:
+    """A failure of which nothing is said has no reason that could be told."""
+    assert "other" == classify(text)
+
+
+def test_every_reason_has_texts() -> None:
+    """Each reason is tried with several texts, above forty in all."""
+    counts = Counter(reason for reason, _ in CASES)
+
+    assert {*REASONS} == counts.keys()
+    assert min(counts.values()) >= 5
+    assert counts.total() > 40
+
+
+def test_the_text_of_a_document_tells_nothing() -> None:
+    """A statement that failed quotes the document: only what the database says of it counts."""
+    text = (
+        "(psycopg2.errors.StringDataRightTruncation) value too long for type character varying(255)\n"
+        "[SQL: INSERT INTO document_segments (content) VALUES (%(content)s)]\n"
+        "[parameters: {'content': 'our quota and rate limit policy: 429 Too Many Requests'}]"
+    )
+
+    assert "storage" == classify(text)
+
+
+@pytest.mark.parametrize(("reason", "text"), CASES)
+def test_line_breaks_do_not_matter(reason: str, text: str) -> None:
+    """A text that is wrapped anywhere between its words has the same reason."""
+    assert reason == classify("\n  " + text.replace(" ", "\n"))
+
+
+def test_a_long_text_is_cut() -> None:
+    """Of a text of any length the beginning counts, and it costs no more than a short one."""
+    long = "x " * 500_000
+    started = time.process_time()
+
+    assert "other" == classify(long + "quota")
+    assert "quota" == classify("quota " + long)
+    assert "other" == classify("y" * (MAX_TEXT - 4) + " quota")
+    assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "/", "a/", "a.", ".pdf", "'", "'a.", "model ", "balance ", "https://", "dim ", "[", "1"]
+)
+def test_no_text_makes_it_slow(unit: str) -> None:
+    """There is no text on which looking for the patterns takes long."""
+    started = time.process_time()
+    for _ in range(5):
+        classify(unit * (1_000_000 // len(unit)))
+
+    assert time.process_time() - started < 1.0
+
+
+@given(st.text(max_size=200))
+def test_any_text_has_a_reason(text: str) -> None:
+    """Every text has one of the reasons that series are made for."""
+    assert classify(text) in REASONS
+
+
+def test_every_reason_but_other_has_a_pattern() -> None:
+    """No reason is in the table that is not in the list, and none is missing."""
+    assert {*REASONS} - {"other"} == {pattern.reason for pattern in PATTERNS}
+
+
+def test_own_patterns_see_the_whole_text() -> None:
+    """A pattern of a user's own counts first, and is looked for in the text as it is, with its paths and links."""
+    own = Pattern(re.compile("/mnt/nfs/"), "storage")
+    text = "Failed to load document '/mnt/nfs/a.pdf'"
+
+    assert "unsupported" == classify(text)
+    assert "storage" == classify(text, (own, *PATTERNS))
