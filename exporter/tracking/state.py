@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FORGOTTEN_AFTER = 30 * 86_400.0
 """Seconds after which a row that nothing claims is deleted."""
 
+GRACE = 3_600.0
+"""Seconds from the start in which nothing is deleted: what was polled last before a long stop is not polled yet."""
+
 CLAIMED_FOR = 86_400.0
 """Seconds that a claim is good for, so that claiming hardly writes."""
 
@@ -53,6 +56,7 @@ class State:
         self._using = threading.Lock()  # the file; taken before the next one
         self._noting = threading.Lock()  # what waits
         self._file = StateFile(path, clock)
+        self._since = clock.monotonic()
         self._in_log = False
         self._changed: dict[Key, Kept] = {}
         self._gone: dict[Key, None] = {}
@@ -138,6 +142,8 @@ class State:
                 seen = rows.last_seen(self._file.connection)
                 aging = [key for key in claimed if seen.get(key, now) < now - CLAIMED_FOR]
                 forgotten = [key for key, when in seen.items() if key not in claimed and when < now - FORGOTTEN_AFTER]
+                if self._clock.monotonic() - self._since < GRACE:
+                    forgotten = []
                 if aging or forgotten:
                     rows.claim(self._file.connection, aging, now, forgotten)
                     self._in_log = True

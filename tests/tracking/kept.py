@@ -1,14 +1,17 @@
-"""Objects to keep: simple ones, and any that the program can have."""
+"""Objects to keep, simple ones and any that the program can have; and what a state does with them."""
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
+from exporter.clock import ManualClock
+from exporter.tracking import State
 from exporter.tracking.activity import PHASE_BOUNDS, no_activity
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
@@ -27,10 +30,9 @@ from exporter.tracking.rows import Kept, key_of
 from tests.tracking.rig import DATASET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from exporter.clock import ManualClock
     from exporter.tracking.rows import Key
     from exporter.tracking.state import Memory
 
@@ -75,6 +77,57 @@ def by_key(memory: Memory | Iterable[Kept]) -> dict[Key, Kept]:
     keyed = {key_of(kept): timeless(kept) for kept in found}
     assert len(found) == len(keyed)
     return keyed
+
+
+def opened(path: Path, clock: ManualClock | None = None) -> State:
+    """The state in that file, open."""
+    state = State(path, clock or ManualClock())
+    state.open()
+    return state
+
+
+def filled(path: Path) -> list[Document]:
+    """Leave a state behind. What is in it."""
+    documents = [a_document(number) for number in range(20)]
+    state = opened(path)
+    state.note([(None, document) for document in documents], at_once=False)
+    state.close()
+    return documents
+
+
+def goes_on(state: State) -> None:
+    """Whatever is noted is taken, though it cannot be saved; and nothing more is said of that."""
+    with capture_logs() as log:
+        state.note([(None, a_document(100))], at_once=True)
+        assert not state.save()
+        assert not state.save()
+        assert not state.claim([])
+    assert [] == log
+    assert state.last_save is None
+    assert by_key([a_document(100)]).items() <= by_key(state.recall("main")).items()
+
+
+def works_again(state: State, path: Path) -> None:
+    """Saving works, which is said once; what waited is in the file."""
+    with capture_logs() as log:
+        assert state.save()
+        assert state.save()
+    assert [("info", "the state is saved again")] == [(line["log_level"], line["event"]) for line in log]
+    assert state.last_save is not None
+    state.close()
+    state = opened(path)
+    assert by_key([a_document(100)]).items() <= by_key(state.recall("main")).items()
+    state.close()
+
+
+@contextmanager
+def told(level: str, *words: str) -> Iterator[None]:
+    """One line of that level, with these words in it."""
+    with capture_logs() as log:
+        yield
+    assert [level] == [line["log_level"] for line in log]
+    for word in words:
+        assert word in str(log[0])
 
 
 def rows_of(path: Path) -> int:

@@ -14,14 +14,14 @@ from exporter.clock import ManualClock, SystemClock
 from exporter.tracking import ServerStatus, State, TargetStatus
 from exporter.tracking import state as state_module
 from exporter.tracking.model import Milestone
-from tests.tracking.kept import a_batch, a_document, an_activity, by_key, rows_of
+from tests.tracking.kept import a_batch, a_document, an_activity, by_key, opened, rows_of
 from tests.tracking.rig import DATASET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from exporter.tracking import Change, Document
+    from exporter.tracking import Change
 
 PATIENCE = 10.0
 
@@ -36,13 +36,6 @@ def path(tmp_path: Path) -> Path:
 def clock() -> ManualClock:
     """A clock turned by hand."""
     return ManualClock()
-
-
-def opened(path: Path, clock: ManualClock | None = None) -> State:
-    """The state, open."""
-    state = State(path, clock or ManualClock())
-    state.open()
-    return state
 
 
 def test_knows_after_a_restart_what_was_noted(path: Path) -> None:
@@ -196,70 +189,6 @@ def test_equal_texts_and_rules_are_one_after_a_restart(path: Path) -> None:
     assert one.server is two.server
     assert one.dataset_id is two.dataset_id
     assert one.batch is two.batch
-    state.close()
-
-
-def test_forgets_what_nothing_claims_for_thirty_days(path: Path, clock: ManualClock) -> None:
-    """A batch that left the config is deleted after 30 days; what is claimed stays, though it never changes."""
-    settled, removed = a_document(1), a_document(2)
-    state = opened(path, clock)
-    state.note([(None, settled), (None, removed)], at_once=True)
-    for _ in range(30):
-        clock.advance(86_400)
-        assert state.claim([settled])
-    assert by_key([settled, removed]) == by_key(state.recall("main"))
-    clock.advance(1)
-    assert state.claim([settled])
-    assert by_key([settled]) == by_key(state.recall("main"))
-    state.close()
-    assert 1 == rows_of(path)
-
-
-def test_claiming_hardly_writes(path: Path, clock: ManualClock) -> None:
-    """A claim is good for a day."""
-    state = opened(path, clock)
-    state.note([(None, a_document())], at_once=True)
-    assert state._file.connection is not None
-    before = state._file.connection.total_changes
-    clock.advance(86_400)
-    state.claim([a_document()])
-    assert before == state._file.connection.total_changes
-    clock.advance(1)
-    state.claim([a_document()])
-    state.claim([a_document()])
-    assert 1 == state._file.connection.total_changes - before
-    state.close()
-
-
-def test_what_is_claimed_and_has_no_row_gets_one(path: Path) -> None:
-    """After the file was lost, claims bring back what is known; what waits anyway is newer."""
-    state = opened(path)
-    state.note([(None, a_document(1, completed=9)), (a_document(3), None)], at_once=False)
-    assert state.claim([a_document(1), a_document(2), a_document(3)])
-    state.close()
-    state = opened(path)
-    assert by_key([a_document(1, completed=9), a_document(2)]) == by_key(state.recall("main"))
-    state.close()
-
-
-def test_claims_nothing_without_a_file(path: Path) -> None:
-    """A state that was not opened says so."""
-    state = State(path, ManualClock())
-    assert not state.claim([a_document()])
-
-
-def test_collects_the_claims_before_it_holds_the_file(path: Path) -> None:
-    """Whoever lists the objects may wait for a thread that waits for the file."""
-    state = opened(path)
-
-    def known() -> Iterator[Document]:
-        state.note([(None, a_document())], at_once=True)
-        yield a_document()
-
-    thread = threading.Thread(target=state.claim, args=(known(),), daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert not thread.is_alive()
     state.close()
 
 

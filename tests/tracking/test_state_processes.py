@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.clock import ManualClock
-from exporter.tracking import State
-from tests.tracking.kept import a_batch, a_document, an_activity, by_key
+from tests.tracking.kept import a_batch, a_document, an_activity, by_key, opened
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -39,13 +37,6 @@ def process(path: Path, program: str) -> subprocess.Popen[str]:
 def path(tmp_path: Path) -> Path:
     """Where the state is."""
     return tmp_path / "state.db"
-
-
-def opened(path: Path) -> State:
-    """The state, open in this process."""
-    state = State(path, ManualClock())
-    state.open()
-    return state
 
 
 def test_what_is_noted_at_once_outlives_a_kill(path: Path) -> None:
