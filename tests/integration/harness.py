@@ -48,7 +48,7 @@ def until(condition: Callable[[], T], timeout: float = 20.0, *, why: Callable[[]
 def environment(**variables: str) -> dict[str, str]:
     """The environment of this process without what would change the exporter's ways, and with ``variables``."""
     kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
-    return {**kept, **variables}
+    return {**kept, "PYTHONPATH": str(ROOT), **variables}
 
 
 def _is_setting(name: str) -> bool:
@@ -145,13 +145,14 @@ class Program:
     """A process with its output in files below ``folder``. ``close`` ends it, come what may."""
 
     def __init__(self, folder: Path, *command: str, **variables: str) -> None:
-        """Start ``command`` in the project's folder."""
+        """Start ``command`` in that folder."""
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._out = folder / "stdout"
         self._err = folder / "stderr"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environment(**variables), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                command, cwd=folder, env=environment(**variables), stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
 
     @property

@@ -1,0 +1,215 @@
+"""The parts together, in this process: what one server does to another, readiness, health, and the end."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.app import STUCK_AFTER, App
+from exporter.clock import ManualClock
+from exporter.config import Config, Polling, State, Web
+from exporter.metrics import Format
+from exporter.simulator import (
+    Action,
+    Api,
+    BatchPlan,
+    DatasetPlan,
+    DocumentPlan,
+    Fault,
+    Scenario,
+    SimulatorServer,
+    World,
+    simulated_server,
+)
+from exporter.web import ListenError
+from tests.integration.harness import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KNOWLEDGE_BASE = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
+BATCH = "20261121093000100001"
+NOTES = DocumentPlan(name="notes.md", id="5f1d9a2e-6c0b-4d5e-9a43-000000000001", segments=10)
+SCENARIO = Scenario(datasets=(DatasetPlan(id=KNOWLEDGE_BASE, batches=(BatchPlan(id=BATCH, documents=(NOTES,)),)),))
+
+
+class Running:
+    """An exporter that runs in a thread of its own."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.port = 0
+        self._stop = threading.Event()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=app.run, args=(self._stop,), kwargs={"on_listening": self._note})
+
+    def _note(self, port: int) -> None:
+        self.port = port
+        self._listening.set()
+
+    def start(self) -> None:
+        """Return when it listens."""
+        self._thread.start()
+        assert self._listening.wait(10)
+
+    def stop(self) -> bool:
+        """Whether it ended in time."""
+        self._stop.set()
+        self._thread.join(10)
+        return not self._thread.is_alive()
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The clock of the embedded Dify."""
+    return ManualClock()
+
+
+@pytest.fixture
+def dify(clock: ManualClock) -> Iterator[SimulatorServer]:
+    """An embedded Dify with one batch of one document."""
+    with SimulatorServer(Api(World(SCENARIO, clock))) as server:
+        yield server
+
+
+def _config(*servers: SimulatorServer, **settings: object) -> Config:
+    """Watch them all, by the names first, second, …; keep no state, listen on any port of loopback."""
+    watched = tuple(
+        simulated_server(server.api.world.scenario, server.url, name=name)
+        for name, server in zip(("first", "second"), servers, strict=False)
+    )
+    given = {"state": State(None), "web": Web("127.0.0.1:0"), **settings}
+    return Config(servers=watched, **given)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _running(config: Config) -> Iterator[Running]:
+    running = Running(App(config))
+    running.start()
+    try:
+        yield running
+    finally:
+        assert running.stop()
+
+
+def _page(app: App) -> str:
+    return b"".join(app.exposition.page(Format.TEXT).plain_chunks()).decode()
+
+
+def test_one_round(dify: SimulatorServer) -> None:
+    """A round asks for every target and for the detail of what it finds; True when all of them answered."""
+    app = App(_config(dify))
+
+    assert app.poll_once(threading.Event())
+    assert f'document_id="{NOTES.id}",batch="{BATCH}",name="notes.md"' in _page(app)
+    assert {"indexing-status": 1, "document": 1, "dataset": 1} == {**dify.api.requests}
+
+
+def test_a_round_that_fails(dify: SimulatorServer) -> None:
+    """False when a target did not answer, and its series says so."""
+    dify.api.faults.add(Fault(kind="status", status=502, endpoint="indexing-status"))
+    app = App(_config(dify))
+
+    assert not app.poll_once(threading.Event())
+    assert f'kind="batch",dataset_id="{KNOWLEDGE_BASE}",target="{BATCH}"}} 0\n' in _page(app)
+
+
+def test_a_round_tells_how_far_it_is(dify: SimulatorServer) -> None:
+    """Whoever waits for a round learns how many targets were polled, and of how many."""
+    told: list[tuple[int, int]] = []
+    App(_config(dify)).poll_once(threading.Event(), on_progress=lambda *counts: told.append(counts))
+
+    assert told
+    assert {2} == {targets for _, targets in told}
+    assert sorted(told) == told
+
+
+def test_a_round_that_is_called_off(dify: SimulatorServer) -> None:
+    """Once the event is set no poll begins."""
+    stop = threading.Event()
+    stop.set()
+
+    assert not App(_config(dify)).poll_once(stop)
+    assert 0 == dify.api.requests.total()
+
+
+def test_ready_after_the_first_cycle(dify: SimulatorServer) -> None:
+    """While a first poll hangs the exporter serves and says how far it is; it is ready once all have ended."""
+    dify.api.faults.add(Fault(kind="delay", seconds=1, endpoint="indexing-status"))
+    with _running(_config(dify)) as running:
+        until(lambda: dify.api.requests["dataset"])
+
+        assert (503, "not ready: 1 of 2 targets polled\n") == until(
+            lambda: (found := running.get("/-/ready"))[1].startswith("not ready: 1") and found
+        )
+        until(lambda: 200 == running.get("/-/ready")[0])
+
+
+def test_a_server_that_hangs_delays_no_other(dify: SimulatorServer) -> None:
+    """Each server has workers of its own: with one that never answers the other is polled at its pace."""
+    with ExitStack() as stack:
+        other = stack.enter_context(SimulatorServer(Api(World(SCENARIO, ManualClock()))))
+        dify.api.faults.add(Fault(kind="delay", seconds=60))
+        running = stack.enter_context(_running(_config(dify, other, polling=Polling(interval=1, max_interval=1))))
+        started = time.monotonic()
+        until(lambda: other.api.requests["indexing-status"] > 2)
+
+        assert time.monotonic() - started < 5
+        assert 'dify_up{server="second"} 1\n' in running.get("/metrics")[1]
+        assert 'dify_up{server="first"}' not in running.get("/metrics")[1]
+
+
+def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock) -> None:
+    """What happens in Dify is on the page one poll later, and is gone when the document is."""
+    with _running(_config(dify, polling=Polling(interval=1, max_interval=1, settled_interval=1))) as running:
+        completed = f'document_id="{NOTES.id}",status="completed"}} '
+        until(lambda: completed + "0\n" in running.get("/metrics")[1])
+        clock.advance(60)
+        until(lambda: completed + "1\n" in running.get("/metrics")[1])
+        dify.api.world.act(KNOWLEDGE_BASE, Action(do="delete", document="notes.md", batch=BATCH))
+        until(lambda: completed not in running.get("/metrics")[1])
+
+
+def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
+    """How many servers, targets and series there are is on the first page."""
+    with _running(_config(dify)) as running:
+        until(lambda: 200 == running.get("/-/ready")[0])
+        page = running.get("/")[1]
+
+    assert "<dt>Servers</dt><dd>1</dd>" in page
+    assert "<dt>Targets</dt><dd>2</dd>" in page
+
+
+def test_a_loop_that_stands_still_is_not_healthy() -> None:
+    """The loop turns each second; when it has not for long, /-/healthy fails and says what to do."""
+    clock = ManualClock()
+    app = App(Config(servers=(), state=State(None)), clock=clock)
+    app._loop.turn()
+    clock.advance(STUCK_AFTER)
+    assert None is app.what_is_stuck()
+    clock.advance(1)
+
+    assert "the polling loop has not turned for 31 s: restart the exporter and report its log" == app.what_is_stuck()
+
+
+def test_nothing_runs_when_it_cannot_listen(dify: SimulatorServer) -> None:
+    """Without its port the exporter asks no server for anything."""
+    with _running(_config(dify)) as first:
+        asked = until(lambda: 3 <= dify.api.requests.total() and dify.api.requests.total())
+        taken = Web(f"127.0.0.1:{first.port}")
+        with pytest.raises(ListenError, match="address already in use"):
+            App(_config(dify, web=taken)).run(threading.Event())
+
+    assert asked == dify.api.requests.total()

@@ -1,0 +1,200 @@
+"""The command line, in this process: options, their environment variables, what is refused and how."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+import structlog
+import yaml
+from click.testing import CliRunner
+
+from exporter import __version__, cli
+from exporter.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from click.testing import Result
+
+DATASET = {"id": "501756ed-cffa-44bb-b992-713f60113872", "batches": ["20261121173517669864"]}
+SERVER = {"name": "main", "url": "http://127.0.0.1:9/v1", "api_key": "dataset-x", "datasets": [DATASET]}
+COMMANDS = sorted(main.commands)
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Zone, logging and environment are the process's: put them back, and let no variable of the machine in."""
+    for name in list(os.environ):
+        if name.startswith("DIFY_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TZ", os.environ.get("TZ", "UTC"))
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A valid configuration of a server that is down."""
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"servers": [SERVER]}), encoding="utf-8")
+    return path
+
+
+def _call(*arguments: str | Path, **environment: str) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], env=environment)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str) -> None:
+    """Every command and every option of it says what it is for."""
+    result = _call(command, "--help")
+
+    assert 0 == result.exit_code
+    assert main.commands[command].help
+    assert [] == [option.name for option in _options(command) if not option.help]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_an_environment_variable(command: str) -> None:
+    """``--log.level`` is DIFY_EXPORTER_LOG_LEVEL, and so on for all, and the help says so."""
+    shown = _call(command, "--help").output
+    for option in _options(command):
+        variable = "DIFY_EXPORTER_" + option.opts[0].removeprefix("--").replace(".", "_").replace("-", "_").upper()
+        assert variable == option.envvar
+        assert variable in shown
+
+
+def _options(command: str) -> list[click.Option]:
+    return [option for option in main.commands[command].params if isinstance(option, click.Option)]
+
+
+def test_version() -> None:
+    """``--version`` tells the version that is built in."""
+    assert f"dify-exporter, version {__version__}\n" == _call("--version").output
+
+
+def test_unknown_option() -> None:
+    """A mistyped option is a usage error: exit code 2."""
+    assert 2 == _call("run", "--no.such-option").exit_code
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--web.listen-address", "nowhere"), ("--web.telemetry-path", "metrics"), ("--web.telemetry-path", "/")],
+)
+def test_bad_override(config: Path, option: str, value: str) -> None:
+    """A value of the command line is checked like one of the file; the message names the option: exit code 1."""
+    result = _call("run", "--config.file", config, option, value)
+
+    assert 1 == result.exit_code
+    assert f"command line: {option}: " in result.stderr
+    assert "" == result.stdout
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A file that is not there is said to be missing, with a config to begin from."""
+    result = _call("check", "--offline", "--config.file", tmp_path / "nothing.yaml")
+
+    assert 1 == result.exit_code
+    assert "nothing.yaml: does not exist" in result.stderr
+
+
+def test_warnings_are_shown(config: Path) -> None:
+    """``check`` shows what is allowed and hardly meant, and is content all the same."""
+    config.write_text(yaml.safe_dump({"servers": [{**SERVER, "datasets": []}]}), encoding="utf-8")
+    result = _call("check", "--offline", "--config.file", config)
+
+    assert 0 == result.exit_code
+    assert result.stdout.startswith(f"warning: {config}:")
+
+
+def test_warnings_are_logged(config: Path) -> None:
+    """The other commands log them."""
+    config.write_text(yaml.safe_dump({"servers": [{**SERVER, "datasets": []}]}), encoding="utf-8")
+    result = _call("once", "--config.file", config)
+
+    assert " level=warning msg=config problem=" in result.stderr
+
+
+def test_the_process_is_in_utc(config: Path) -> None:
+    """Commands that schedule put the process into UTC, whatever the machine's zone is."""
+    _call("once", "--config.file", config, TZ="America/New_York")
+
+    assert ("UTC", "UTC") == time.tzname
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("demo", "--web.listen-address"), ("simulate", "--listen")], ids=["demo", "simulate"]
+)
+def test_port_in_use(command: str, option: str) -> None:
+    """A port that is taken is told in one line, exit code 1."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = _call(command, option, address)
+
+    assert 1 == result.exit_code
+    assert address in result.stderr.splitlines()[-1]
+    assert "address already in use" in result.stderr.splitlines()[-1].lower()
+
+
+def test_bad_address_of_the_simulator() -> None:
+    """An address that is none is refused in words."""
+    result = _call("simulate", "--listen", "nowhere")
+
+    assert 1 == result.exit_code
+    assert result.stderr.startswith("dify-exporter: cannot listen on 'nowhere'")
+
+
+def test_bad_scenario(tmp_path: Path) -> None:
+    """A scenario that cannot be read is refused with the path of what is wrong."""
+    path = tmp_path / "scenario.yaml"
+    path.write_text("datasets: [{id: x, batches: [{documents: [{segments: many}]}]}]", encoding="utf-8")
+    result = _call("simulate", "--scenario", path)
+
+    assert 1 == result.exit_code
+    assert f"{path}: Expected `int`, got `str` - at `$.datasets[0].batches[0].documents[0].segments`" in result.stderr
+
+
+def test_progress_is_for_patient_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far a round is shows on a terminal only, and only when it takes long; what was shown is wiped."""
+    monkeypatch.setattr(cli, "PATIENCE", -1)
+    shown: list[str] = []
+    monkeypatch.setattr(click, "echo", lambda text, **_: shown.append(text))
+    monkeypatch.setattr("sys.stderr", _Terminal())
+    with cli._progress() as show:
+        show(3, 8)
+
+    assert "\r3 of 8 targets polled" == shown[0]
+    assert "" == shown[-1].strip()
+
+
+class _Terminal:
+    def isatty(self) -> bool:
+        return True
+
+
+def test_signal_handlers_are_put_back() -> None:
+    """The handlers of a command last as long as it does."""
+    before = signal.getsignal(signal.SIGTERM)
+    with cli._stop_signal() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert isinstance(stop, threading.Event)
+        assert stop.is_set()
+
+    assert before == signal.getsignal(signal.SIGTERM)
