@@ -33,6 +33,19 @@ def no_activity(server: str, dataset_id: str) -> Activity:
     )
 
 
+def resume_activity(server: str, dataset_id: str, before: Activity | None) -> Activity:
+    """What was counted ``before`` a restart goes on; what this version counts besides starts at 0."""
+    nothing = no_activity(server, dataset_id)
+    if before is None:
+        return nothing
+    phases = {phase: found for phase, found in before.phases if len(found.counts) == len(PHASE_BOUNDS) + 1}
+    return replace(
+        before,
+        finished=tuple((dict(nothing.finished) | dict(before.finished)).items()),
+        phases=tuple((dict(nothing.phases) | phases).items()),
+    )
+
+
 def count_finished(activity: Activity, status: str, reason: str, phases: Iterable[tuple[str, float]] = ()) -> Activity:
     """One more document has ended; ``phases`` in seconds."""
     finished = dict(activity.finished)

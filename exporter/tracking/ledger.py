@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.tracking.activity import count_finished, count_restarted, no_activity
+from exporter.tracking.activity import count_finished, count_restarted, resume_activity
 from exporter.tracking.progress import Finished, Restarted
 from exporter.tracking.reasons import classify
 
@@ -46,7 +46,7 @@ class Ledger:
         """The counters of a knowledge base, from its first target on."""
         activity = self._open.get(dataset_id)
         if activity is None:
-            activity = self._recalled.pop(dataset_id, None) or no_activity(self._server, dataset_id)
+            activity = resume_activity(self._server, dataset_id, self._recalled.pop(dataset_id, None))
             self._open[dataset_id] = activity
             changes.append((None, activity))
         return activity

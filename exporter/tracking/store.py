@@ -93,8 +93,8 @@ class Store:
         return past is not None and is_settled(past)
 
     def document(self, dataset_id: str, document_id: str) -> Document | None:
-        """The document as it was last seen."""
-        return self._documents.get((dataset_id, document_id))
+        """The document as it was last seen, also before a restart."""
+        return self._known(dataset_id, document_id)
 
     def batch(self, dataset_id: str, batch: str) -> Batch | None:
         """The batch as it was last seen."""
@@ -216,10 +216,13 @@ class Store:
                 wanted += outcome.wanted
                 events += outcome.events
                 failures += outcome.failures
+            self._found |= {
+                key for key, past in self._past_documents.items() if key[0] == dataset_id and not past.batch
+            }
             for key in self._found:
                 if key[0] == dataset_id and key[1] not in listed:
-                    document = self._documents[key]
-                    if not document.batch and document.progress.status not in FINISHED:
+                    document = self._known(*key)
+                    if document is not None and not document.batch and document.progress.status not in FINISHED:
                         wanted.append(Target("detail", *key))
         return Outcome(bool(events), not listed, tuple(wanted), (), tuple(events), tuple(failures))
 
@@ -312,9 +315,11 @@ class Store:
         with self._lock:
             changes: list[Change] = []
             for key in list(self._found):
-                document = self._documents.get(key)
+                document = self._known(*key)
                 if document is None or document.batch:
                     self._found.discard(key)
+                elif key not in self._documents:
+                    continue
                 elif document.progress.status in FINISHED and document.moved <= before:
                     self._found.discard(key)
                     del self._documents[key]
@@ -334,6 +339,7 @@ class Store:
             old = self._documents.get((dataset_id, document_id))
             if old is not None and not old.batch:
                 del self._documents[dataset_id, document_id]
+                self._found.discard((dataset_id, document_id))
                 self._tell([(old, None)])
 
     def _release(self, dataset_id: str, document_id: str, batch: str, changes: list[Change]) -> None:

@@ -17,6 +17,7 @@ from exporter.dify import (
 )
 from exporter.tracking import DISPLAY_STATUSES, Document, KnowledgeBase, Target, configured_targets
 from exporter.tracking.model import Activity
+from exporter.tracking.state import Memory
 from tests.tracking.rig import DATASET, Rig, item
 
 OTHER = "a7d082b4-b651-4647-810f-f1a7176fe54f"
@@ -316,3 +317,20 @@ def test_a_deleted_document_is_forgotten() -> None:
     rig.client.details["1"] = NotFound("Document Not Exists.", gone=True)
     rig.pass_time(70)
     assert documents(rig) == {}
+
+
+def test_a_found_document_that_ends_while_the_exporter_is_down_is_counted_once() -> None:
+    """What was unfinished before the restart and is in no list any more is asked for."""
+    before = discovering()
+    before.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    before.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
+    before.poll()
+    after = discovering()
+    after.client.details["1"] = DocumentDetail("1", indexing_status="completed")
+    after.store.recall(Memory(before.store.documents, [], before.listening.of(Activity)))
+    after.poll()
+    assert documents(after) == {"1": "completed"}
+    (activity,) = [found for found in after.listening.of(Activity) if found.dataset_id == DATASET]
+    assert dict(activity.finished)["completed", ""] == 1
+    after.store.expire(0.0)
+    assert documents(after) == {}
