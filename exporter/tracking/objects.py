@@ -1,0 +1,197 @@
+"""The latest object of every knowledge base, batch and document of one server, and what is recalled of them.
+
+All that one answer changes is told in one call, so that nobody sees half of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from exporter.tracking.ledger import Ledger
+from exporter.tracking.model import Activity, Document, KnowledgeBase, NoRecorder
+from exporter.tracking.offset import ClockOffset
+from exporter.tracking.progress import Now, Stall
+from exporter.tracking.reading import FINISHED, is_settled
+from exporter.tracking.reasons import PATTERNS
+from exporter.tracking.targets import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporter.clock import Clock
+    from exporter.tracking.model import (
+        Batch,
+        Change,
+        Listener,
+        ProcessRule,
+        Recorder,
+        Tracked,
+    )
+    from exporter.tracking.reasons import Pattern
+    from exporter.tracking.roster import Roster
+    from exporter.tracking.state import Memory
+
+DocumentKey = tuple[str, str]
+
+DEFAULT_STALL = Stall()
+
+
+class Objects:
+    """What is known of one server. Thread-safe; the listener is called under the lock: it sees changes in order."""
+
+    def __init__(
+        self,
+        server: str,
+        roster: Roster,
+        *,
+        listener: Listener,
+        unknown: Callable[[str], None],
+        clock: Clock,
+        stall: Stall = DEFAULT_STALL,
+        patterns: Sequence[Pattern] = PATTERNS,
+        recorder: Recorder | None = None,
+    ) -> None:
+        """``unknown`` is called with the field's name for every value that is none of the known ones."""
+        self._server = server
+        self._roster = roster
+        self.clock = clock
+        self._stall = stall
+        self.offset = ClockOffset()
+        self._ledger = Ledger(server, patterns)
+        self._listener = listener
+        self._recorder = recorder or NoRecorder()
+        self.unknown = unknown
+        self._lock = threading.Lock()
+        self._documents: dict[DocumentKey, Document] = {}
+        self._batches: dict[tuple[str, str], Batch] = {}
+        self._found: set[DocumentKey] = set()
+        self._bases: dict[str, KnowledgeBase] = {}
+        self._past_documents: dict[DocumentKey, Document] = {}
+        self._past_batches: dict[tuple[str, str], Batch] = {}
+        self._rules: dict[ProcessRule, ProcessRule] = {}
+
+    def recall(self, memory: Memory) -> None:
+        """Go on from what was known before a restart. Nothing of it is shown before its target answers again."""
+        self._past_documents = {(found.dataset_id, found.document_id): found for found in memory.documents}
+        self._past_batches = {(found.dataset_id, found.batch): found for found in memory.batches}
+        self._ledger.recall(memory.activities)
+
+    def was_settled(self, target: Target) -> bool:
+        """Whether ``target`` was finished before the restart: it can wait until the others are read."""
+        past = self._past_batches.get((target.dataset_id, target.id)) if target.kind == "batch" else None
+        return past is not None and is_settled(past)
+
+    def document(self, dataset_id: str, document_id: str) -> Document | None:
+        """The document as it was last seen, also before a restart."""
+        return self._known(dataset_id, document_id)
+
+    def batch(self, dataset_id: str, batch: str) -> Batch | None:
+        """The batch as it was last seen."""
+        return self._batches.get((dataset_id, batch))
+
+    @property
+    def documents(self) -> list[Document]:
+        """Every document that is known now."""
+        with self._lock:
+            return list(self._documents.values())
+
+    def kept(self) -> list[Document | Batch | Activity]:
+        """All that is to be kept over a restart."""
+        with self._lock:
+            return [*self._documents.values(), *self._batches.values(), *self._ledger.activities]
+
+    def finished_for(self, dataset_id: str, batch: str) -> float | None:
+        """How many seconds a batch has been finished; None while it is not, or not known."""
+        found = self._batches.get((dataset_id, batch))
+        if found is None or not is_settled(found):
+            return None
+        return self.clock.monotonic() - found.moved
+
+    def knowledge_base(self, dataset_id: str) -> KnowledgeBase:
+        """What is known of a knowledge base itself."""
+        return self._bases.get(dataset_id) or KnowledgeBase(self._server, dataset_id)
+
+    def set_knowledge_base(self, new: KnowledgeBase) -> None:
+        """Note what was learned of a knowledge base."""
+        with self._lock:
+            old = self._bases.get(new.dataset_id)
+            if new != old:
+                self._bases[new.dataset_id] = new
+                self._tell([(old, new)])
+
+    def open_dataset(self, dataset_id: str) -> None:
+        """Count what happens in a knowledge base from now on."""
+        with self._lock:
+            changes: list[Change] = []
+            self._ledger.open(dataset_id, changes)
+            self._tell(changes)
+
+    def forget_dataset(self, dataset_id: str) -> None:
+        """The knowledge base is gone, with everything in it."""
+        with self._lock:
+            changes: list[Change] = []
+            for key in [key for key in self._documents if key[0] == dataset_id]:
+                changes.append((self._documents.pop(key), None))
+                self._found.discard(key)
+            names = [name for name in self._batches if name[0] == dataset_id]
+            changes += [(self._batches.pop(name), None) for name in names]
+            base = self._bases.pop(dataset_id, None)
+            if base is not None:
+                changes.append((base, None))
+            self._ledger.close(dataset_id, changes)
+            self._tell(changes)
+
+    def expire(self, seconds: float) -> None:
+        """Forget the documents that discovery found and that have been finished for so many seconds."""
+        before = self.clock.monotonic() - seconds
+        with self._lock:
+            changes: list[Change] = []
+            for key in list(self._found):
+                document = self._known(*key)
+                if document is None or document.batch:
+                    self._found.discard(key)
+                elif key not in self._documents:
+                    continue
+                elif document.progress.status in FINISHED and document.moved <= before:
+                    self._found.discard(key)
+                    del self._documents[key]
+                    changes.append((document, None))
+            self._tell(changes)
+
+    def _known(self, dataset_id: str, document_id: str) -> Document | None:
+        """The document as it was last seen, also before a restart."""
+        key = (dataset_id, document_id)
+        return self._documents.get(key) or self._past_documents.get(key)
+
+    def _keep(self, document: Document, changes: list[Change]) -> None:
+        """Put ``document`` in the place of what was known of it."""
+        key = (document.dataset_id, document.document_id)
+        before = self._documents.get(key)
+        if before is None:
+            self._past_documents.pop(key, None)
+        if document != before:
+            self._documents[key] = document
+            changes.append((before, document))
+
+    def _tell(self, changes: list[Change]) -> None:
+        """Tell the recorder, then the listener.
+
+        On disk before anybody sees it: what was counted, and each document that is to be counted when it ends.
+        """
+        if changes:
+            self._recorder.note(changes, at_once=any(_counts(old, new) for old, new in changes))
+            self._listener.changed(changes)
+
+    def _pinned(self, dataset_id: str, document_id: str) -> bool:
+        return Target("document", dataset_id, document_id) in self._roster
+
+    def _now(self) -> Now:
+        return Now(self.clock.time(), self.clock.monotonic())
+
+
+def _counts(old: Tracked | None, new: Tracked | None) -> bool:
+    """Whether a counter would be wrong after a kill that loses this change."""
+    if isinstance(new, Document):
+        return old is None and new.progress.status not in FINISHED
+    return isinstance(new, Activity)
