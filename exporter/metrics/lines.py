@@ -73,13 +73,17 @@ def lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]
 
 
 def _plain_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
-    name, read = family.name, family.read
+    start, read = f"{family.name}{{", family.read
 
     def render(heads: Sequence[str], parts: Sequence[Any]) -> list[str]:
         out = []
         for head, part in zip(heads, parts, strict=True):
-            if part is not None and (value := read(part)) is not None and (text := number(value)) is not None:
-                out.append(f"{name}{{{head}}} {text}\n")
+            if part is not None and (value := read(part)) is not None:
+                # Nearly all values are small whole numbers: they need no call, and this is where rendering spends.
+                if type(value) is int and -_EXACT <= value <= _EXACT:
+                    out.append(f"{start}{head}}} {value}\n")
+                elif (text := number(value)) is not None:
+                    out.append(f"{start}{head}}} {text}\n")
         return out
 
     return render
