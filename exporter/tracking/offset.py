@@ -6,8 +6,7 @@ small. Ages against another clock are then wrong by whole hours; durations betwe
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from exporter.tracking.model import Progress
@@ -35,30 +34,45 @@ _TIMES = (
 )
 
 
+class _Bounds(NamedTuple):
+    """Between which the offset lies by what was seen at ``now``."""
+
+    low: float
+    high: float
+    now: float
+
+    def meet(self, other: _Bounds) -> bool:
+        return self.low <= other.high and other.low <= self.high
+
+
 class ClockOffset:
-    """An estimate that gets narrower with each transition. Not thread-safe."""
+    """An estimate that gets narrower with each transition. One thread may observe while others read."""
 
     def __init__(self) -> None:
-        self._bounds: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        # Replaced as a whole, for it is read at scrapes.
+        self._bounds: tuple[_Bounds, ...] = ()
+        self._doubt: _Bounds | None = None
 
     def observe(self, before: Progress, after: Progress, *, since: float, now: float) -> None:
         """``before`` was seen at ``since``, ``after`` at ``now`` (Unix seconds of the exporter)."""
-        if now - since > WIDEST:
+        if not 0 <= now - since <= WIDEST:
             return
-        for name in _TIMES:
-            value = getattr(after, name)
-            if value is not None and value != getattr(before, name):
-                # It was written between the two polls, and cut to a whole second.
-                self._add(value - now, value + 1 - since)
+        values = [(getattr(before, name), getattr(after, name)) for name in _TIMES]
+        written = [new for old, new in values if new is not None and new != old]
+        if not written:
+            return
+        # All were written between the two polls, and cut to whole seconds.
+        bounds = _Bounds(max(written) - now, min(written) + 1 - since, now)
+        if bounds.low <= bounds.high:
+            self._add(bounds)
 
     @property
     def seconds(self) -> float | None:
         """API time less the exporter's; None before the first transition."""
-        if not self._bounds:
+        known = self._bounds
+        if not known:
             return None
-        low = max(low for low, _ in self._bounds)
-        high = min(high for _, high in self._bounds)
-        return round((low + high) / 2, 3)
+        return round((max(bounds.low for bounds in known) + min(bounds.high for bounds in known)) / 2, 3)
 
     @property
     def zone_hours(self) -> float | None:
@@ -71,7 +85,14 @@ class ClockOffset:
             return None
         return steps * ZONE_STEP / 3600
 
-    def _add(self, low: float, high: float) -> None:
-        if any(low > other_high or high < other_low for other_low, other_high in self._bounds):
-            self._bounds.clear()  # a clock was set, or the zone was mended
-        self._bounds.append((low, high))
+    def _add(self, bounds: _Bounds) -> None:
+        if all(bounds.meet(other) for other in self._bounds):
+            self._bounds = (*self._bounds, bounds)[-KEPT:]
+            self._doubt = None
+        elif self._doubt is not None and self._doubt.now != bounds.now and bounds.meet(self._doubt):
+            # Two answers agree: a clock was set, or the zone was mended.
+            self._bounds = (self._doubt, bounds)
+            self._doubt = None
+        else:
+            # Times of an earlier attempt that reappear would look like this too, for all documents of an answer.
+            self._doubt = bounds
