@@ -1,0 +1,148 @@
+"""Files with lists of batches that other programs write, such as those that upload the documents."""
+
+from __future__ import annotations
+
+import glob
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from exporter.config import ConfigError, Problem
+from exporter.config.files import Unreadable, read_text
+from exporter.config.problems import Invalid
+from exporter.tracking.batchlist import BatchRef, read_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from os import PathLike
+
+    from exporter.clock import Clock
+
+__all__ = ["BatchFiles", "BatchRef"]
+
+REST: Final = 2.0
+"""Seconds for which a file should not have changed: half of a list may well be valid YAML."""
+
+PATIENCE: Final = 4.0
+"""Seconds after which a change is read all the same: some programs write all the time."""
+
+_log = structlog.get_logger(__name__)
+
+_Stamp = tuple[int, int, int, int]
+"""What differs once a file is changed, replaced or given to another user: mtime, ctime, size, inode."""
+
+
+class BatchFiles:
+    """The batches that the files of some patterns name. For one thread, which looks every five seconds or so.
+
+    A change counts once the file has rested for ``REST``, or was seen to differ for ``PATIENCE``; so does its removal.
+    Only the very first look takes everything as it is. A file that is broken, or cannot be read, keeps its batches.
+    """
+
+    def __init__(self, patterns: Iterable[str | PathLike[str]], *, clock: Clock) -> None:
+        """``patterns``: paths with the wildcards of a shell, except ``**``."""
+        self._patterns = [str(pattern) for pattern in patterns]
+        self._clock = clock
+        self._files: dict[str, _File] = {}
+        self._batches: list[BatchRef] | None = None
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What is wrong now, one line for each path."""
+        return {path: file.problem for path, file in sorted(self._files.items()) if file.problem}
+
+    def look(self) -> list[BatchRef] | None:
+        """All batches, each once, when they differ from those of the last look, else None. Never None at first."""
+        at_once = self._batches is None
+        found = {path for pattern in self._patterns for path in glob.iglob(pattern)}  # noqa: PTH207 Path has no pattern that is absolute
+        for path in sorted(found | self._files.keys()):
+            file = self._files.setdefault(path, _File(path))
+            file.look(self._clock, at_once=at_once)
+            if file.is_gone:
+                del self._files[path]
+        batches = list(dict.fromkeys(batch for _, file in sorted(self._files.items()) for batch in file.batches))
+        if batches == self._batches:
+            return None
+        self._batches = batches
+        return list(batches)
+
+
+class _File:
+    """One file: what it said when it was last right, and what is wrong with it now."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._read: _Stamp | None = None
+        self._differs_since: float | None = None
+        self.batches: list[BatchRef] = []
+        self.problem = ""
+        self.is_gone = False
+
+    def look(self, clock: Clock, *, at_once: bool) -> None:
+        """Read the file if it has changed and rests; ``at_once``: if it has changed."""
+        try:
+            stamp = _stamp(self._path)
+            if stamp is not None and stamp == self._read:
+                self._differs_since = None
+            elif at_once or self._may_count(stamp, clock):
+                self._take(stamp)
+        except FileNotFoundError:
+            # Between two looks at it: the next round tells whether it comes back.
+            return
+        except Unreadable as refused:
+            self._read = None
+            self._fail(Problem(self._path, None, "", str(refused)))
+
+    def _may_count(self, stamp: _Stamp | None, clock: Clock) -> bool:
+        now = clock.monotonic()
+        if self._differs_since is None:
+            self._differs_since = now
+        rests = stamp is not None and clock.time() - stamp[0] / 1e9 >= REST
+        return rests or now - self._differs_since >= PATIENCE
+
+    def _take(self, stamp: _Stamp | None) -> None:
+        """What there is now counts, unless it changes this very moment."""
+        if stamp is None:
+            self.is_gone = True
+            return
+        problems: tuple[Problem, ...] = ()
+        batches = self.batches
+        try:
+            batches = read_list(self._path, read_text(Path(self._path)))
+        except ConfigError as error:
+            problems = error.problems
+        except Unreadable:
+            raise
+        except Invalid as refused:
+            problems = (Problem(self._path, None, "", str(refused)),)
+        if stamp != _stamp(self._path):
+            return
+        self._read, self._differs_since, self.batches = stamp, None, batches
+        if problems:
+            self._fail(*problems)
+        elif self.problem:
+            self.problem = ""
+            _log.info("a list of batches is read again", file=self._path)
+
+    def _fail(self, problem: Problem, *others: Problem) -> None:
+        text = f"{problem} (and {len(others)} more)" if others else str(problem)
+        if text != self.problem:
+            self.problem = text
+            _log.warning("a list of batches is not read; what it said before stays in force", problem=text)
+
+
+def _stamp(path: str) -> _Stamp | None:
+    """None when there is nothing. Raises ``Unreadable``, also for what a read could wait for without end."""
+    try:
+        facts = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}"
+    else:
+        if stat.S_ISREG(facts.st_mode):
+            return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+        why = "is no file: let the pattern match files only"
+    raise Unreadable(why)

@@ -1,0 +1,170 @@
+"""The text of a list of batches, as another program writes it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from exporter.config import ConfigError, Problem
+from exporter.config.problems import Invalid, show
+from exporter.config.tree import Malformed, Mapping, Scalar, Sequence, parse
+from exporter.config.values import batch as batch_id
+from exporter.config.values import uuid_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exporter.config.tree import Node
+
+MAX_BATCHES: Final = 1_000_000
+"""Batches of one list, counting each use of an anchor."""
+
+_MAX_PROBLEMS: Final = 100
+_DEPTH: Final = 4
+_SHAPE: Final = "must be a list with items {dataset_id: …, batch: …} or {dataset_id: …, batches: […]}"
+_RENAME: Final = "write a new file and rename it over the old one"
+
+# Dify's own ids are 20 digits. Programs write them without quotes; a number of that length keeps all of its digits.
+_DIFYS_OWN = re.compile(r"[0-9]{20}")
+_dataset_id = uuid_of("the knowledge base's URL, …/datasets/<id>")
+
+
+class BatchRef(NamedTuple):
+    """A batch of a knowledge base."""
+
+    dataset_id: str
+    batch: str
+
+
+def read_list(file: str, text: str) -> list[BatchRef]:
+    """The batches of ``text`` in its order: JSON when ``file`` ends in .json, else YAML. Other keys are ignored.
+
+    Raises ``ConfigError`` with all that is wrong: one wrong item makes the whole list suspect.
+    """
+    try:
+        root = _from_json(text) if file.lower().endswith(".json") else parse(text)
+    except Malformed as malformed:
+        problem = Problem(file, malformed.line, "", str(malformed))
+    else:
+        if isinstance(root, Sequence):
+            return _List(file).read(root)
+        line, message = (root.line or None, _SHAPE) if root else (None, f"is empty: write [] for no batches, {_RENAME}")
+        problem = Problem(file, line, "", message)
+    raise ConfigError([problem])
+
+
+class _List:
+    """Collects the batches of one list, and what is wrong with it."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._problems: list[Problem] = []
+        self._left = MAX_BATCHES
+
+    def read(self, root: Sequence) -> list[BatchRef]:
+        """The batches. Raises ``ConfigError``."""
+        batches = [found for index, item in enumerate(root.items) for found in self._item(item, f"[{index}]")]
+        if self._problems:
+            raise ConfigError(self._problems)
+        return batches
+
+    def _refuse(self, node: Node, place: str, message: str) -> None:
+        # JSON comes without lines.
+        self._problems.append(Problem(self._file, node.line or None, place, message))
+        if len(self._problems) >= _MAX_PROBLEMS:
+            raise ConfigError(self._problems)
+
+    def _item(self, item: Node, place: str) -> Iterator[BatchRef]:
+        if not isinstance(item, Mapping):
+            self._refuse(item, place, "must be {dataset_id: …, batch: …} or {dataset_id: …, batches: […]}")
+            return
+        values: dict[str, Node] = {}
+        for key, value in item.pairs():
+            if isinstance(key, Scalar) and key.text in {"dataset_id", "batch", "batches"}:
+                if key.text in values:
+                    self._refuse(key, f"{place}.{key.text}", "stands here twice: keep one")
+                values[key.text] = value
+        if "dataset_id" not in values:
+            self._refuse(item, f"{place}.dataset_id", "is missing")
+        if "batch" not in values and "batches" not in values:
+            self._refuse(item, f"{place}.batch", "is missing, and so is batches: one of the two is needed")
+        dataset = self._dataset(values["dataset_id"], f"{place}.dataset_id") if "dataset_id" in values else ""
+        for where, node in self._nodes(values, place):
+            yield BatchRef(dataset, self._batch(node, where))
+
+    def _nodes(self, values: dict[str, Node], place: str) -> Iterator[tuple[str, Node]]:
+        """Each node that is to be a batch, with its place."""
+        if "batch" in values:
+            yield f"{place}.batch", values["batch"]
+        batches = values.get("batches")
+        if isinstance(batches, Sequence):
+            yield from ((f"{place}.batches[{index}]", node) for index, node in enumerate(batches.items))
+        elif batches is not None:
+            self._refuse(batches, f"{place}.batches", "must be a list")
+
+    def _dataset(self, node: Node, place: str) -> str:
+        if not isinstance(node, Scalar):
+            self._refuse(node, place, "must be a UUID")
+            return ""
+        try:
+            return _dataset_id(node.text)
+        except Invalid as refused:
+            self._refuse(node, place, f"{show(node.text)} {refused}")
+            return ""
+
+    def _batch(self, node: Node, place: str) -> str:
+        self._left -= 1
+        if self._left < 0:
+            self._refuse(node, place, f"is one of more than {MAX_BATCHES} batches: too many for one list")
+            raise ConfigError(self._problems)
+        if not isinstance(node, Scalar):
+            self._refuse(node, place, "must be the id of a batch")
+            return ""
+        if node.kind != "text" and not _DIFYS_OWN.fullmatch(node.text):
+            self._refuse(node, place, f"{show(node.text)} is not text: put it in quotes")
+            return ""
+        try:
+            return batch_id(node.text)
+        except Invalid as refused:
+            self._refuse(node, place, f"{show(node.text)} {refused}")
+            return ""
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The keys and values of a JSON object, duplicates and all."""
+
+
+class _Number(str):
+    """A number of JSON as it is written."""
+
+    __slots__ = ()
+
+
+def _from_json(text: str) -> Node:
+    """The tree of a JSON text, all of it in line 0. Raises ``Malformed``."""
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+        )
+    except json.JSONDecodeError as error:
+        failure = Malformed(error.lineno, f"is not valid JSON: {error.msg}; {_RENAME}")
+    except RecursionError:
+        failure = Malformed(None, "is nested too deeply")
+    else:
+        return _node(value, _DEPTH)
+    # Outside of the handlers: the error holds the whole text.
+    raise failure
+
+
+def _node(value: Any, depth: int) -> Node:
+    """``value`` as a node; what is nested deeper than any key that counts becomes nothing."""
+    if depth == 0:
+        return Scalar(0, "null", "")
+    if isinstance(value, _Pairs):
+        return Mapping(0, [node for key, inner in value for node in (Scalar(0, "text", key), _node(inner, depth - 1))])
+    if isinstance(value, list):
+        return Sequence(0, [_node(inner, depth - 1) for inner in value])
+    if isinstance(value, str):
+        return Scalar(0, "integer" if isinstance(value, _Number) else "text", str(value))
+    return Scalar(0, "null" if value is None else "boolean", json.dumps(value))
