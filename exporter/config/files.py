@@ -15,10 +15,15 @@ _MAX_KEY_FILE: Final = 64 * 1024
 _MAX_CA_FILE: Final = 16 * 1024 * 1024
 
 
+class Unreadable(Invalid):
+    """The system gives no access to a file. The same file may be read at another time."""
+
+
 def read_text(path: Path) -> str:
     """The text of a file of at most 16 MiB, UTF-8 with or without a byte order mark.
 
-    Raises ``Invalid`` with the remedy; ``FileNotFoundError`` is left to the caller, who knows what its lack means.
+    Raises ``Unreadable``, or ``Invalid`` for what it holds, with the remedy; ``FileNotFoundError`` is left to the
+    caller, who knows what its lack means.
     """
     try:
         with path.open("rb") as stream:
@@ -33,7 +38,7 @@ def read_text(path: Path) -> str:
         why = f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}"
     else:
         return _decode(content)
-    raise Invalid(why)
+    raise Unreadable(why)
 
 
 def _decode(content: bytes) -> str:

@@ -228,6 +228,13 @@ def test_what_is_no_name(text: str) -> None:
         values.name(text)
 
 
+@pytest.mark.parametrize("text", ["", "a\nb", "x" * 256])
+def test_what_is_no_pattern_for_names(text: str) -> None:
+    """Nothing that no name could fit."""
+    with pytest.raises(Invalid):
+        values.name_pattern(text)
+
+
 def test_ids_are_lower_case() -> None:
     """The API answers ids in lower case; those of the file have to equal them."""
     assert values.uuid_of("there")(UUID.upper()) == UUID
