@@ -46,7 +46,7 @@ golden: $(READY) ## Write the expected pages of the tests anew, after a wanted c
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 
 bench: $(READY) ## The benchmarks of the README, ratios with both sides in one run
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
 
 clean: ## Remove what make made
 	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,153 @@
+"""An embedded Dify in a process of its own, and the exporter on it in another one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from bench.knowledge import BATCH_SIZE, MAIN, STILL, datasets, document_id
+from bench.scrape import metrics_app
+from exporter.app import App
+from exporter.clock import SystemClock
+from exporter.config import Config, Limits, Secret, Server
+from exporter.logs import set_up_logging
+from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World
+from exporter.tracking import Target, configured_targets
+from exporter.web import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+LATENCY = 0.05
+"""Seconds that the server takes for an answer."""
+
+KEY = "dataset-bench"
+_LOOK = 0.005
+_LONGEST = 100.0
+
+
+def serve(batches: int) -> Mapping[str, Callable[[], Any]]:
+    """Dify. In every batch one document is in indexing, and has more segments at each look; the others wait for it."""
+    plans = []
+    number = 0
+    for dataset in datasets(batches):
+        uploads = []
+        for batch in dataset.batches:
+            uploads.append(BatchPlan(id=batch, queue=0.0, documents=_documents(number)))
+            number += 1
+        plans.append(DatasetPlan(id=dataset.id, technique="high_quality", batches=tuple(uploads)))
+    api = Api(World(Scenario(key=KEY, workers=None, datasets=tuple(plans)), SystemClock()))
+    server = SimulatorServer(api, latency=LATENCY, connections=None)
+    server.start()
+    return {"url": lambda: server.url, "requests": lambda: sum(api.requests.values())}
+
+
+def _documents(number: int) -> tuple[DocumentPlan, ...]:
+    long = {"parse": 0.001, "split": 0.001, "index": 36_000.0, "jumps": 1_000_000, "segments": 1_000_000}
+    return tuple(
+        DocumentPlan(name=f"Report {number}-{member}.pdf", id=document_id(number, member), **long)  # type: ignore[arg-type]
+        for member in range(BATCH_SIZE)
+    )
+
+
+class Exporter:
+    """The whole exporter on ``url``. Nothing is due by itself."""
+
+    def __init__(self, url: str, batches: int, concurrency: int) -> None:
+        set_up_logging("error", "logfmt")
+        server = Server(
+            MAIN,
+            url,
+            api_key=Secret(KEY),
+            requests_per_second=1e6,
+            concurrency=concurrency,
+            datasets=datasets(batches),
+        )
+        app = App(Config(servers=(server,), polling=STILL, limits=Limits(documents=batches * BATCH_SIZE)))
+        self.exposition = app.exposition
+        self._poller, self._workers = app.served[0].poller, app.served[0].workers
+        self._targets = [target for target in configured_targets(server) if target.kind == "batch"]
+        self._ends: list[float] = []
+        self._own = app.own
+        self._web = WebServer(metrics_app(app.exposition), "127.0.0.1:0")
+        self._web.start()
+        self._server = server
+
+    def port(self) -> int:
+        """Where the metrics are."""
+        return self._web.port
+
+    def first(self) -> None:
+        """The first cycle: every batch, and the detail of every document."""
+        self._poller.watch(configured_targets(self._server))
+        self._workers.start()
+        self._drain()
+
+    def again(self) -> None:
+        """Another cycle: every batch."""
+        self.due(self._targets)
+        self._drain()
+
+    def due(self, targets: list[Target]) -> None:
+        """Make ``targets`` due now."""
+        for target in targets:
+            self._poller.schedule.put(target, 0.0)
+
+    def burst(self, seconds: float) -> int:
+        """Cycle after cycle until ``seconds`` are over; how many there were."""
+        end = time.monotonic() + seconds
+        cycles = 0
+        while time.monotonic() < end:
+            self.again()
+            cycles += 1
+        return cycles
+
+    def spans(self, polls: int) -> list[float]:
+        """The seconds of so many polls, one after another: from being due to the end."""
+        polled = threading.Event()
+        original = self._own.polled
+
+        def note(server: str, kind: Any) -> None:
+            original(server, kind)
+            polled.set()
+
+        found = []
+        with mock.patch.object(self._own, "polled", note):
+            for target in self._targets[:polls]:
+                polled.clear()
+                started = time.monotonic()
+                self.due([target])
+                self._workers.wake()
+                polled.wait(_LONGEST)
+                found.append(time.monotonic() - started)
+        return found
+
+    def _drain(self) -> None:
+        waiting = threading.Event()
+        end = time.monotonic() + _LONGEST
+        self._workers.wake()
+        while self._poller.has_due() or self._workers.active:
+            waiting.wait(_LOOK)
+            if time.monotonic() > end:
+                raise TimeoutError("the polls do not end")
+
+
+def export(url: str, batches: int, concurrency: int) -> Mapping[str, Callable[[], Any]]:
+    """The exporter, as commands."""
+    exporter = Exporter(url, batches, concurrency)
+    return {
+        "port": exporter.port,
+        "first": exporter.first,
+        "again": exporter.again,
+        "burst": lambda: exporter.burst(BURST),
+        "spans": lambda: exporter.spans(POLLS),
+    }
+
+
+BURST = 6.0
+"""Seconds that a burst takes."""
+
+POLLS = 60
+"""Polls of which the time is taken."""

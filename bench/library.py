@@ -1,0 +1,85 @@
+"""The same metrics as a user would expose them with prometheus-client: labelled gauges, or a custom collector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Gauge, make_asgi_app
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from exporter.metrics import CATALOG
+from exporter.metrics.family import IDENTITY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from starlette.types import ASGIApp
+
+    from exporter.metrics import Family
+
+
+def _families(of: type[Any]) -> list[Family]:
+    return [family for family in CATALOG if family.of is of and family.type == "gauge"]
+
+
+def _labels(family: Family) -> tuple[str, ...]:
+    return (*IDENTITY[family.of], *(family.labels or (("status",) if family.states else ())))
+
+
+class LabelledGauges:
+    """A gauge a metric, and a child of it a series: what most exporters do."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._gauges: dict[str, Gauge] = {}
+
+    @property
+    def app(self) -> ASGIApp:
+        """The library's own application, with its own gzip."""
+        return make_asgi_app(self.registry)
+
+    def set(self, objects: Iterable[Any]) -> None:
+        """Set every gauge to what the objects say."""
+        for obj in objects:
+            identity = [getattr(obj, name) for name in IDENTITY[type(obj)]]
+            for family in _families(type(obj)):
+                gauge = self._gauges.get(family.name)
+                if gauge is None:
+                    gauge = Gauge(family.name, family.help, _labels(family), registry=self.registry)
+                    self._gauges[family.name] = gauge
+                for labels, value in family.samples(obj):
+                    gauge.labels(*identity, *labels).set(value)
+
+
+class CustomCollector(Collector):
+    """Keeps the values and makes the library's families of them at each scrape: what a careful author does."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._values: dict[str, dict[tuple[str, ...], float]] = {}
+        self._rows = {family.name: family for family in CATALOG}
+        self.registry.register(self)
+
+    @property
+    def app(self) -> ASGIApp:
+        """The library's own application, with its own gzip."""
+        return make_asgi_app(self.registry)
+
+    def set(self, objects: Iterable[Any]) -> None:
+        """Note what the objects say."""
+        for obj in objects:
+            identity = tuple(getattr(obj, name) for name in IDENTITY[type(obj)])
+            for family in _families(type(obj)):
+                values = self._values.setdefault(family.name, {})
+                for labels, value in family.samples(obj):
+                    values[identity + labels] = value
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Give all of it, label values ready."""
+        for name, values in self._values.items():
+            row = self._rows[name]
+            family = GaugeMetricFamily(name, row.help, labels=_labels(row))
+            for labels, value in values.items():
+                family.add_metric(labels, value)
+            yield family

@@ -1,0 +1,52 @@
+"""The memory of a document, beside that of labelled gauges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.knowledge import BATCH_SIZE, Watched, gzipped
+from bench.library import LabelledGauges
+from bench.results import Row, kib, show
+from bench.side import side
+from exporter.metrics import Format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+LARGEST = 4096
+"""Bytes a document."""
+
+
+def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
+    """The exporter after a poll of everything and a scrape; then, for comparison, the gauges beside it."""
+    watched = Watched(batches)
+    watched.poll()
+    gzipped(watched.exposition.page(Format.TEXT))
+    gauges = LabelledGauges()
+    return {"gauges": lambda: gauges.set(watched.objects())}
+
+
+def measure(batches: int = 1_000) -> list[Row]:
+    """One row."""
+    documents = batches * BATCH_SIZE
+    with side(ours, batches) as process:
+        empty = process.ask("resident").value
+        process.ask("make")
+        full = process.ask("resident").value
+        process.ask("gauges")
+        both = process.ask("resident").value
+    one = (full - empty) / documents
+    return [
+        Row(
+            f"resident memory a document, at {documents:,} documents, over an empty process",
+            kib(one),
+            f"labelled gauges {kib((both - full) / documents)}",
+            kib(one),
+            f"≤ {kib(LARGEST)}",
+            one <= LARGEST,
+        )
+    ]
+
+
+if __name__ == "__main__":
+    show(measure())
