@@ -8,6 +8,7 @@ batch is split, else in documents.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from exporter.tracking.model import Milestone
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from exporter.tracking.progress import Now
 
 KEPT = 10
-"""Milestones that make the recent pace."""
+"""Jumps that make the recent pace."""
 
 NEEDED = 3
 """Milestones before there is a pace; the first one only says from where."""
@@ -39,12 +40,12 @@ def foresee(
         return trail, None
     segments = [(progress.total_segments or 0) - (progress.completed_segments or 0) for progress in rest]
     if all(progress.status == "indexing" and progress.total_segments for progress in rest):
-        end = _end([(mark.monotonic, mark.segments) for mark in trail], sum(segments))
+        end = _end([(mark.monotonic, mark.segments) for mark in trail[-KEPT:]], sum(segments))
     else:
         end = _end([(mark.monotonic, mark.documents) for mark in trail], len(rest))
     if end is None or end < now.monotonic:
         return trail, None
-    return trail, float(round(now.wall + end - now.monotonic))
+    return trail, float(math.ceil(now.wall + end - now.monotonic))
 
 
 def _extend(
@@ -56,7 +57,15 @@ def _extend(
         return (mark,)
     if (done, finished) == (trail[-1].segments, trail[-1].documents):
         return trail
-    return (*trail, mark)[-KEPT:]
+    return _recent((*trail, mark))
+
+
+def _recent(trail: tuple[Milestone, ...]) -> tuple[Milestone, ...]:
+    """The latest milestones, and of older ones those at which a document was finished: there are ten jumps between."""
+    finished: dict[int, Milestone] = {}
+    for mark in trail[:-KEPT]:
+        finished.setdefault(mark.documents, mark)
+    return (*list(finished.values())[-KEPT:], *trail[-KEPT:])
 
 
 def _end(steps: list[tuple[float, float]], rest: float) -> float | None:

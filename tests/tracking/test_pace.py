@@ -1,0 +1,222 @@
+"""When a batch will be done: absent rather than wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.tracking.model import STATUSES, Batch, Document, Progress
+from exporter.tracking.pace import KEPT, foresee
+from exporter.tracking.progress import Now, Stall, gather
+from exporter.tracking.reading import sum_batch
+
+WALL = 1_795_282_470.25
+"""Unix seconds at monotonic second 0."""
+
+At = tuple[str, int, int]
+"""Status, completed segments and total of a document."""
+
+
+class Watching:
+    """A batch that is polled: each answer goes on from the one before."""
+
+    def __init__(self) -> None:
+        self.batch: Batch | None = None
+
+    def see(self, second: float, *documents: At) -> float | None:
+        """The end that is foreseen, in seconds from the start of the watch."""
+        described = [
+            Document("main", "ds", str(number), "b1", Progress(status, completed_segments=done, total_segments=total))
+            for number, (status, done, total) in enumerate(documents)
+        ]
+        now = Now(WALL + second, second)
+        trail, eta = foresee(self.batch, described, now)
+        self.batch = Batch("main", "ds", "b1", (), (), trail=trail)
+        return None if eta is None else eta - WALL
+
+
+def test_ten_jumps() -> None:
+    """A document that is indexed in ten even jumps is foreseen to the second, from the second jump on, also between."""
+    watching = Watching()
+    seen = [watching.see(second, ("indexing", second // 60 * 10, 100)) for second in range(0, 600, 15)]
+
+    assert [None] * 8 == seen[:8]
+    assert {True} == {eta is not None and 600 <= eta < 601 for eta in seen[8:]}
+
+
+def test_uneven_jumps() -> None:
+    """The pace is that of all the jumps that are remembered, not of the last one."""
+    watching = Watching()
+    for second, done in ((0, 0), (10, 10), (20, 30), (70, 70)):
+        eta = watching.see(second, ("indexing", done, 100))
+
+    assert eta == pytest.approx(70 + 30, abs=1)
+
+
+def test_a_single_jump_tells_nothing() -> None:
+    """With economy indexing segments go from 0 to all of them at once: no end can be foreseen before it is there."""
+    watching = Watching()
+    assert [None] * 4 == [watching.see(second, ("indexing", 0, 3_200)) for second in range(0, 60, 15)]
+    assert watching.see(60, ("completed", 3_200, 3_200)) is None
+
+
+def test_economy_documents_one_after_another() -> None:
+    """While the others are not split yet, the pace is that of whole documents."""
+    watching = Watching()
+    lives = [
+        [("completed", 50, 50)] * done + [("indexing", 0, 50)] + [("parsing", 0, 0)] * (9 - done) for done in range(10)
+    ]
+    seen = [watching.see(100 * done, *documents) for done, documents in enumerate(lives)]
+
+    assert [None, None] == seen[:2]
+    assert [pytest.approx(1_000, abs=1)] * 8 == seen[2:]
+
+
+def test_many_documents_of_ten_jumps() -> None:
+    """Jumps within documents do not crowd out the ends of documents, by which the rest of a large batch is foreseen."""
+    watching = Watching()
+    etas = {}
+    for second in range(0, 5_000, 10):
+        done, jumps = divmod(second, 100)
+        documents = [("completed", 10, 10)] * done + [("indexing", jumps // 10, 10)] + [("parsing", 0, 0)] * (49 - done)
+        etas[second] = watching.see(second, *documents)
+
+    assert {None} == {eta for second, eta in etas.items() if second < 200}
+    assert {True} == {eta is not None and 4_990 <= eta < 5_011 for second, eta in etas.items() if second >= 200}
+    assert watching.batch is not None
+    assert len(watching.batch.trail) <= 2 * KEPT
+
+
+def test_segments_count_once_all_of_the_rest_is_split() -> None:
+    """When only large documents are left, it is their segments that tell, not how quickly small ones went."""
+    watching = Watching()
+    small = [("completed", 1, 1)] * 3
+    for second, done in enumerate(range(4)):
+        rest = [("parsing", 0, 0)] * (3 - done)
+        watching.see(second, *small[:done], *rest, ("parsing", 0, 0))
+    etas = [watching.see(second, *small, ("indexing", second, 1_000)) for second in range(10, 200, 10)]
+
+    assert etas[-1] == pytest.approx(1_000, abs=2)
+
+
+@pytest.mark.parametrize("status", ["waiting", "parsing", "splitting", "unknown"])
+def test_queued_documents_have_no_pace(status: str) -> None:
+    """Nothing is foreseen for what has not begun."""
+    watching = Watching()
+
+    assert [None] * 5 == [watching.see(second, (status, 0, 0), (status, 0, 0)) for second in range(0, 75, 15)]
+
+
+def test_a_paused_document_has_no_end() -> None:
+    """Nobody knows when it will go on; once it does the pace is there again."""
+    watching = Watching()
+    for second in range(0, 40, 10):
+        watching.see(second, ("indexing", second, 100), ("indexing", 0, 10))
+
+    assert watching.see(40, ("indexing", 40, 100), ("paused", 0, 10)) is None
+    assert watching.see(50, ("indexing", 50, 100), ("indexing", 0, 10)) is not None
+
+
+def test_a_stalled_batch_has_no_end() -> None:
+    """What does not move will not end, whatever the pace was before."""
+    stall = Stall(after=900.0)
+    batch: Batch | None = None
+    seen = []
+    for second, done in ((0, 0), (600, 1), (1_200, 2), (1_800, 2), (2_100, 2)):
+        document = Document("main", "ds", "d", "b1", Progress("indexing", completed_segments=done, total_segments=100))
+        summed = sum_batch("main", "ds", "b1", [document])
+        moved = batch is None or batch.completed_segments != done
+        batch, _ = gather(batch, summed, [document], moved=moved, now=Now(WALL + second, second), stall=stall)
+        seen.append((batch.stalled, batch.eta is not None))
+
+    assert [(False, False), (False, False), (False, True), (False, True), (True, False)] == seen
+
+
+def test_a_restart_begins_anew() -> None:
+    """When a document is indexed again the jumps before it tell nothing."""
+    watching = Watching()
+    for second in range(0, 100, 10):
+        watching.see(second, ("indexing", second, 100))
+    assert watching.see(100, ("indexing", 0, 100)) is None
+    assert watching.see(120, ("indexing", 5, 100)) is None
+
+    assert watching.see(140, ("indexing", 10, 100)) == pytest.approx(140 + 90 * 4, abs=1)
+
+
+def test_a_document_that_falls_back_begins_anew() -> None:
+    """One that leaves ``completed`` with all its segments in place ends the pace too: it has to be done again."""
+    watching = Watching()
+    for done in range(4):
+        watching.see(10 * done, *[("completed", 5, 5)] * done, *[("parsing", 0, 0)] * (5 - done))
+    waiting = watching.see(40, ("waiting", 5, 5), *[("completed", 5, 5)] * 2, *[("parsing", 0, 0)] * 2)
+
+    assert waiting is None
+
+
+def test_indexed_but_not_finished() -> None:
+    """With all segments done, and yet not completed, there is nothing left to measure by."""
+    watching = Watching()
+    for second in range(0, 110, 10):
+        eta = watching.see(second, ("indexing", second, 100))
+
+    assert eta is None
+
+
+def test_a_pace_that_was_not_kept() -> None:
+    """An end that has passed without coming is withdrawn instead of being in the past."""
+    watching = Watching()
+    for second in range(0, 60, 10):
+        eta = watching.see(second, ("indexing", second, 100))
+    assert eta is not None
+
+    assert watching.see(eta - 1, ("indexing", 50, 100)) == eta
+    assert watching.see(eta + 1, ("indexing", 50, 100)) is None
+
+
+def test_a_finished_batch_forgets() -> None:
+    """Nothing is foreseen for it, and what comes later starts without a pace."""
+    watching = Watching()
+    for second in range(0, 100, 10):
+        watching.see(second, ("indexing", second, 100))
+    assert watching.see(100, ("completed", 100, 100)) is None
+    assert watching.batch is not None
+    assert () == watching.batch.trail
+
+    assert watching.see(110, ("error", 100, 100), ("indexing", 10, 100)) is None
+
+
+statuses = st.sampled_from(STATUSES)
+answers = st.lists(
+    st.tuples(
+        st.floats(0, 2_000) | st.just(15.0),
+        st.lists(st.tuples(statuses, st.integers(0, 40), st.integers(0, 40)), max_size=4),
+    ),
+    max_size=25,
+)
+
+
+@given(answers)
+def test_an_end_is_never_in_the_past(steps: list[tuple[float, list[At]]]) -> None:
+    """Whatever the answers are, an end is not before now, not before the last jump, and there is work left for it."""
+    watching = Watching()
+    second = 0.0
+    for gap, documents in steps:
+        second += gap
+        eta = watching.see(second, *documents)
+        assert watching.batch is not None
+        if eta is not None:
+            assert eta >= second
+            assert eta >= watching.batch.trail[-1].monotonic
+            assert any(status not in {"completed", "error"} for status, _, _ in documents)
+            assert all(status != "paused" for status, _, _ in documents)
+
+
+@given(st.integers(1, 500), st.integers(1, 300))
+def test_a_steady_pace_is_kept(gap: int, amount: int) -> None:
+    """Whatever the pace is, while it stays the same the end is where it leads, from the second jump on."""
+    watching = Watching()
+    etas = [watching.see(gap * turn, ("indexing", amount * turn, 1_000)) for turn in range(-(-1_000 // amount))]
+
+    assert [None] * 2 == etas[:2]
+    assert [pytest.approx(gap * 1_000 / amount, abs=1.01)] * len(etas[2:]) == etas[2:]
