@@ -56,7 +56,7 @@ class BatchFiles:
     def look(self) -> list[BatchRef] | None:
         """All batches, each once, when they differ from those of the last look, else None. Never None at first."""
         at_once = self._batches is None
-        found = {path for pattern in self._patterns for path in glob.iglob(pattern)}  # noqa: PTH207 Path has no pattern that is absolute
+        found = {path for pattern in self._patterns for path in glob.iglob(pattern)}  # noqa: PTH207 Path has no absolute patterns
         for path in sorted(found | self._files.keys()):
             file = self._files.setdefault(path, _File(path))
             file.look(self._clock, at_once=at_once)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import re
 import time
 from pathlib import Path
@@ -173,6 +174,16 @@ def test_the_state_is_beside_the_file_unless_switched_off(load_text: LoadText, t
     assert State(tmp_path / "state.db") == load_text(SERVER).state
     assert State(Path("/data/s.db")) == load_text(SERVER + "state: {path: /data/s.db}\n").state
     assert State(None) == load_text(SERVER + 'state: {path: ""}\n').state
+
+
+def test_the_folder_of_the_file_is_no_wildcard(tmp_path: Path) -> None:
+    """Only what stands in batch_files itself is one."""
+    folder = tmp_path / "[team] a*"
+    (folder / "lists").mkdir(parents=True)
+    (folder / "lists" / "1.yaml").touch()
+    (folder / "config.yaml").write_text(SERVER + "    batch_files: ['lists/*.yaml']\n")
+    [pattern] = load(folder / "config.yaml", {}).servers[0].batch_files
+    assert [str(folder / "lists" / "1.yaml")] == glob.glob(pattern)  # noqa: PTH207 Path has no absolute patterns
 
 
 def test_a_key_in_the_environment_is_a_whole_configuration() -> None:

@@ -277,6 +277,22 @@ def test_a_file_that_the_system_denies_is_tried_again(folder: Folder, monkeypatc
     assert {} == folder.files.problems
 
 
+def test_a_file_that_was_away_without_a_change_is_well_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its batches stay all the time, and the problem ends with its cause."""
+    file = folder.write("a.yaml", "1")
+    folder.look()
+
+    def away(_path: Path) -> os.stat_result:
+        raise OSError(116, os.strerror(116))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", away)
+        assert folder.look() is None
+    assert {str(file): f"{file}: cannot be read: {os.strerror(116)}"} == folder.files.problems
+    assert folder.look() is None
+    assert {} == folder.files.problems
+
+
 def test_a_file_that_changes_while_it_is_read_waits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read may be half old and half new: the next look decides, however new the file is."""
     folder.write("a.yaml", "1")
