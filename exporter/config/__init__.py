@@ -1,6 +1,5 @@
 """YAML to a checked configuration."""
 
-from exporter.config.discovery import discovers
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.load import from_environment, load, override
 from exporter.config.model import (
@@ -39,7 +38,6 @@ __all__ = [
     "Stall",
     "State",
     "Web",
-    "discovers",
     "format_duration",
     "from_environment",
     "load",
