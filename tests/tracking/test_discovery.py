@@ -308,7 +308,7 @@ def test_a_quiet_knowledge_base_is_looked_at_more_and_more_rarely() -> None:
 
 
 def test_a_deleted_document_is_forgotten() -> None:
-    """It left the lists and its detail is a 404."""
+    """It left the lists and its detail is a 404. The next ones are found as ever."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
@@ -317,6 +317,9 @@ def test_a_deleted_document_is_forgotten() -> None:
     rig.client.details["1"] = NotFound("Document Not Exists.", gone=True)
     rig.pass_time(70)
     assert documents(rig) == {}
+    rig.client.listed[DATASET] = [listed("2", "waiting", "queuing")]
+    rig.pass_time(300)
+    assert {"2": "waiting"} == documents(rig)
 
 
 def test_a_found_document_that_ends_while_the_exporter_is_down_is_counted_once() -> None:
