@@ -55,13 +55,14 @@ class ClockOffset:
 
     def observe(self, before: Progress, after: Progress, *, since: float, now: float) -> None:
         """``before`` was seen at ``since``, ``after`` at ``now`` (Unix seconds of the exporter)."""
-        if not 0 <= now - since <= WIDEST:
+        if now - since > WIDEST:
             return
         values = [(getattr(before, name), getattr(after, name)) for name in _TIMES]
         written = [new for old, new in values if new is not None and new != old]
         if not written:
             return
-        # All were written between the two polls, and cut to whole seconds.
+        # All were written between the two polls, and cut to whole seconds; if that can't be, some of them are stale, or
+        # the exporter's clock was set meanwhile.
         bounds = _Bounds(max(written) - now, min(written) + 1 - since, now)
         if bounds.low <= bounds.high:
             self._add(bounds)

@@ -132,7 +132,7 @@ def test_stale_times_that_reappear_change_nothing() -> None:
     transition(offset, 0.0)
     before = offset.seconds
     for number in range(20):
-        stale = replace(WAITING, completed_at=int(NOW) - 7_200 + number % 3)
+        stale = replace(WAITING, completed_at=int(NOW) + 92 - 7_200 + number % 3)
         offset.observe(WAITING, stale, since=NOW + 85, now=NOW + 100)
     assert before == offset.seconds
 

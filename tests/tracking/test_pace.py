@@ -111,11 +111,12 @@ def test_queued_documents_have_no_pace(status: str) -> None:
 def test_a_paused_document_has_no_end() -> None:
     """Nobody knows when it will go on; once it does the pace is there again."""
     watching = Watching()
-    for second in range(0, 40, 10):
-        watching.see(second, ("indexing", second, 100), ("indexing", 0, 10))
+    for done in range(4):
+        watching.see(10 * done, *[("completed", 5, 5)] * done, *[("parsing", 0, 0)] * (6 - done))
+    three = [("completed", 5, 5)] * 3
 
-    assert watching.see(40, ("indexing", 40, 100), ("paused", 0, 10)) is None
-    assert watching.see(50, ("indexing", 50, 100), ("indexing", 0, 10)) is not None
+    assert watching.see(35, *three, ("paused", 0, 0), ("parsing", 0, 0), ("parsing", 0, 0)) is None
+    assert watching.see(40, *three, ("parsing", 0, 0), ("parsing", 0, 0), ("parsing", 0, 0)) is not None
 
 
 def test_a_stalled_batch_has_no_end() -> None:
