@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.tracking.activity import PHASE_BOUNDS, PHASES, count_finished, count_restarted, no_activity
+from exporter.tracking.activity import (
+    PHASE_BOUNDS,
+    PHASES,
+    count_finished,
+    count_restarted,
+    no_activity,
+    resume_activity,
+)
+from exporter.tracking.model import Activity, Distribution
 from exporter.tracking.reasons import REASONS
 
 EMPTY = no_activity("main", "ds")
@@ -69,10 +77,30 @@ def test_no_duration_is_lost(durations: list[tuple[str, float]]) -> None:
         assert seen.total == pytest.approx(sum(spent))
 
 
-def test_what_was_recalled_without_a_reason_or_phase_goes_on() -> None:
-    """Counters of an earlier version that knew fewer reasons and phases take the new ones in."""
-    old = type(EMPTY)("main", "ds", ((("completed", ""), 7),), 3)
-    after = count_finished(count_finished(old, "error", "plugin"), "completed", "", [("total", 2.0)])
+def test_counters_go_on_after_a_restart() -> None:
+    """What was counted before is kept; what only this version counts starts at 0, so that every series is there."""
+    known = tuple((phase, seen) for phase, seen in EMPTY.phases if phase != "queued")
+    before = count_finished(
+        Activity("main", "ds", ((("completed", ""), 7),), 3, known), "completed", "", [("total", 2.0)]
+    )
+    after = resume_activity("main", "ds", before)
 
-    assert {("completed", ""): 8, ("error", "plugin"): 1} == dict(after.finished)
-    assert ("total", 2.0) == (after.phases[0][0], after.phases[0][1].total)
+    assert {**dict(EMPTY.finished), ("completed", ""): 8} == dict(after.finished)
+    assert 3 == after.restarted
+    assert {**dict(EMPTY.phases), "total": dict(before.phases)["total"]} == dict(after.phases)
+    assert EMPTY == resume_activity("main", "ds", None)
+
+
+def test_a_histogram_of_other_bounds_starts_anew() -> None:
+    """Counts that were made for other buckets can't be told apart: they are dropped, as a counter that was reset."""
+    before = Activity("main", "ds", EMPTY.finished, 0, (("total", Distribution((1, 2), 9.0)),))
+
+    assert EMPTY.phases == resume_activity("main", "ds", before).phases
+
+
+def test_a_reason_or_phase_that_is_new_is_taken_in() -> None:
+    """An end or a phase that was never counted is counted all the same."""
+    after = count_finished(Activity("main", "ds"), "error", "plugin", [("total", 2.0)])
+
+    assert {("error", "plugin"): 1} == dict(after.finished)
+    assert 2.0 == dict(after.phases)["total"].total

@@ -44,6 +44,8 @@ def test_reason(reason: str, text: str) -> None:
     [
         ("unsupported", "Package not found at '/tmp/tmp429/quota model plugin redis.docx'"),
         ("unsupported", "Package not found at 'rate limit/quota.docx'"),
+        ("unsupported", "Package not found at 'too many requests, throttled 2026.docx'"),
+        ("unsupported", "Unable to open /mnt/redis/timed-out/quota"),
         ("unsupported", "File is not a zip file: C:\\uploads\\model-not-found\\timeout.xlsx"),
         ("unsupported", "Unsupported file format: quota-429-too-many-requests.odt"),
         ("storage", "No such file or directory: /app/api/storage/plugin_daemon/timed-out/quota.pdf"),
