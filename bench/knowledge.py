@@ -6,14 +6,22 @@ import hashlib
 import threading
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 from uuid import UUID
 
 import msgspec
 
 from exporter.app import App
 from exporter.config import Config, Dataset, Limits, Polling, Server
-from exporter.dify import Answer, DocumentDetail, IndexingItem, NotFound
+from exporter.dify import (
+    PAGE,
+    Answer,
+    DatasetPage,
+    DocumentDetail,
+    DocumentPage,
+    IndexingItem,
+    NotFound,
+    SegmentPage,
+)
 from exporter.dify import Dataset as DatasetAnswer
 from exporter.tracking import Target, configured_targets
 
@@ -80,24 +88,36 @@ class Memory:
         self.gone: set[int] = set()
         self._numbers = {target.id: number for number, target in enumerate(self.targets)}
 
-    def indexing_status(self, dataset: str, batch: str, *, known: bytes | None = None) -> Answer[list[IndexingItem]]:
+    def indexing_status(self, dataset_id: str, batch: str, *, known: bytes | None = None) -> Answer[list[IndexingItem]]:
         """The progress of the documents of a batch."""
         number = self._numbers[batch]
         if number in self.gone:
-            raise NotFound(f"{dataset}: no such batch", gone=True)
+            raise NotFound(f"{dataset_id}: no such batch", gone=True)
         body = msgspec.json.encode({"data": [self._item(number, member) for member in range(BATCH_SIZE)]})
         digest = hashlib.blake2b(body, digest_size=16).digest()
         return Answer(None if digest == known else _items.decode(body)["data"], digest)
 
-    def document(self, dataset: str, document: str, *, known: bytes | None = None) -> Answer[DocumentDetail]:  # noqa: ARG002 - as Upstream has it
+    def document(self, dataset_id: str, document_id: str, *, known: bytes | None = None) -> Answer[DocumentDetail]:  # noqa: ARG002 - as Upstream has it
         """The detail of a document."""
-        body = msgspec.json.encode(_detail(*_which(document)))
+        body = msgspec.json.encode(_detail(*_which(document_id)))
         digest = hashlib.blake2b(body, digest_size=16).digest()
         return Answer(None if digest == known else _details.decode(body), digest)
 
-    def dataset(self, dataset: str) -> DatasetAnswer:
+    def dataset(self, dataset_id: str) -> DatasetAnswer:
         """A knowledge base."""
-        return DatasetAnswer(dataset, "Manuals", "high_quality", "text-embedding-3-large")
+        return DatasetAnswer(dataset_id, "Manuals", "high_quality", "text-embedding-3-large")
+
+    def datasets(self, page: int) -> DatasetPage:  # noqa: ARG002 - as Upstream has it
+        """None beside those that are configured."""
+        return DatasetPage([], 0)
+
+    def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:  # noqa: ARG002 - as Upstream has it
+        """None beside those of the batches."""
+        return DocumentPage([], 0)
+
+    def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:  # noqa: ARG002 - as Upstream has it
+        """The batch tells more."""
+        return SegmentPage(0)
 
     def close_connections(self) -> None:
         """There are none."""
@@ -161,12 +181,12 @@ class Watched:
             polling=polling,
             limits=Limits(documents=batches * BATCH_SIZE),
         )
-        with mock.patch("exporter.app.Client", return_value=self.upstream):
-            app = App(config, clock=clock)
+        app = App(config, clock=clock)
         self.own = app.own
         self.exposition = app.exposition
         served = app.served[0]
         self.poller = served.poller
+        self.poller.change(served.server, self.upstream, polling)
         self.store = self.poller.store
         self.poller.watch(configured_targets(served.server))
         self._stop = threading.Event()
