@@ -120,7 +120,7 @@ def test_a_used_connection_has_a_deadline_too(upstream: Upstream, connect: MakeC
 
     def script(peer: Peer) -> None:
         peer.request()
-        peer.ending.wait(TIMEOUT * 0.8)
+        peer.ending.wait(TIMEOUT * 0.5)
         peer.send(EMPTY)
         slow_headers(peer)
 
