@@ -1,0 +1,297 @@
+"""One server with some lives on it, watched by an exporter that may be killed, through an API that may fail."""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from math import inf
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from bench.lives import ECONOMY, HIGH, PIPELINE, Batch, draw
+from bench.virtual import Course, Exporter, Since, Traffic
+from exporter.clock import ManualClock
+from exporter.config import Dataset, Secret, Server
+from exporter.simulator import Api, DatasetPlan, Fault, Scenario, World, document_id
+from exporter.tracking import FINISHED, STATUSES, Document, State, Target, configured_targets
+from exporter.tracking import Batch as Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.lives import Standstill, Story
+    from exporter.tracking import Change
+
+LIVES = 24
+"""Lives on a server."""
+
+SEED = 20_261_121
+"""The lives are those that this number draws: the same at each run."""
+
+OUTAGES_AT = (2, 3)
+"""Of eight servers those with an API that is unreadable for an hour."""
+
+START_WITHIN = 1_800.0
+OUTAGE = 3_600.0
+SAVE_EVERY = 30.0
+KEY = "dataset-bench"
+NAME = "main"
+
+_DATASETS = {kind: str(UUID(int=(0xDA7A << 112) + number)) for number, kind in enumerate((HIGH, ECONOMY, PIPELINE))}
+_OUTAGES = (
+    {"kind": "html", "status": 502},
+    {"kind": "postgres_down"},
+    {"kind": "delay", "seconds": 60.0},
+    {"kind": "cut"},
+)
+_AT_REST = FINISHED | {"paused"}
+_ACTIVE = [status not in _AT_REST for status in STATUSES]
+
+
+class Sample(NamedTuple):
+    """What the exporter shows of a batch, or of a document without one, from an instant on.
+
+    ``active``: documents that are neither finished nor paused. ``completed``: segments; None when not shown.
+    """
+
+    at: float
+    stalled: bool = False
+    active: int = 0
+    completed: float | None = None
+
+
+class Span(NamedTuple):
+    """From when until when."""
+
+    begins: float
+    ends: float
+
+
+class Subject(NamedTuple):
+    """Something that can stand still: the truth of it, and what was shown of it.
+
+    ``began``: when its life did; all times are seconds of the shared clock. ``discovered``: known without a batch id.
+    """
+
+    mode: str
+    began: float
+    truth: tuple[Standstill, ...]
+    shown: tuple[Sample, ...]
+    discovered: bool
+
+
+class Performance(NamedTuple):
+    """All that happened on a server.
+
+    ``deaf``: what moves then is known only after it; ``down``: no verdict is possible; ``outage``: of the API.
+    """
+
+    subjects: tuple[Subject, ...]
+    deaf: tuple[Span, ...]
+    down: tuple[Span, ...]
+    outage: Span | None
+    ends: float
+
+
+class Notes:
+    """A listener that writes down how the objects change."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.shown: dict[str, list[Sample]] = {}
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Take what one answer changed."""
+        now = self._clock.monotonic()
+        for old, new in changes:
+            if isinstance(new, Seen):
+                active = sum(count for count, counts in zip(new.counts, _ACTIVE, strict=True) if counts)
+                self._add(new.batch, Sample(now, new.stalled, active, new.completed_segments))
+            elif isinstance(new, Document):
+                active = new.progress.status not in _AT_REST
+                self._add(new.document_id, Sample(now, new.stalled, int(active), new.progress.completed_segments))
+            elif isinstance(old, (Seen, Document)):
+                self._add(old.batch if isinstance(old, Seen) else old.document_id, Sample(now))
+
+    def clear(self) -> None:
+        """Nothing is shown any more."""
+        for shown in self.shown.values():
+            shown.append(Sample(self._clock.monotonic()))
+
+    def _add(self, key: str, sample: Sample) -> None:
+        shown = self.shown.setdefault(key, [])
+        if not shown or shown[-1][1:] != sample[1:]:
+            shown.append(sample)
+
+
+class Stage:
+    """A server. The exporter is restarted where the number is odd; every fifth is watched without batch ids."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self._random = random = Random(SEED + number)  # noqa: S311 no secret
+        self._folder = folder
+        self._discovered = number % 5 == 0
+        self._clock = ManualClock()
+        self._notes = Notes(self._clock)
+        self._course = Course(self._clock)
+        self._began: dict[str, float] = {}
+        self._watched: list[Target] = []
+        self._processes = 0
+        self._state: State | None = None
+        self._stories = [(random.uniform(0, START_WITHIN), self._draw(number)) for number in range(LIVES)]
+        self._ends = max(start + story.ends for start, story in self._stories)
+        self._outage = self._draw_outage() if number % 8 in OUTAGES_AT else None
+        scenario = Scenario(
+            key=KEY,
+            workers=None,
+            zone_offset=random.choice((0.0, 0.0, 8.0, -5.0)),
+            datasets=tuple(_plan(kind, dataset_id) for kind, dataset_id in _DATASETS.items()),
+            faults=(self._fault(),) if self._outage else (),
+        )
+        self._world = World(scenario, self._clock)
+        self._api = Api(self._world)
+        self._server = Server(
+            NAME,
+            "http://127.0.0.1:5001/v1",
+            api_key=Secret(KEY),
+            discover=self._discovered,
+            datasets=() if self._discovered else tuple(Dataset(each) for each in _DATASETS.values()),
+        )
+        self._restarts = self._draw_restarts() if number % 2 else []
+
+    def perform(self) -> Performance:
+        """Let it all happen."""
+        deaf = [self._outage] if self._outage else []
+        down = list(deaf)
+        begins = 0.0
+        for kill, again, graceful in self._restarts:
+            self._course.enter(kill, partial(self._end, graceful=graceful))
+            self._course.enter(again, self._begin)
+            saved = kill
+            if not graceful:
+                # Of all saves the last one counts: what a later one writes is what the earlier ones wrote, and more.
+                saved = begins + (kill - begins) // SAVE_EVERY * SAVE_EVERY
+                self._course.enter(saved, self._save)
+            down.append(Span(kill, again))
+            deaf.append(Span(saved, again))
+            begins = again
+        for start, story in self._stories:
+            self._course.enter(start, partial(self._open, story))
+        self._begin()
+        self._course.run(self._ends)
+        if self._state is not None:
+            self._state.close()
+        return Performance(
+            tuple(subject for _, story in self._stories for subject in self._subjects(story)),
+            tuple(sorted(deaf)),
+            tuple(sorted(down)),
+            self._outage,
+            self._ends,
+        )
+
+    def _draw(self, number: int) -> Story:
+        return draw(self._random, f"20261121{number:012d}", single=self._discovered)
+
+    def _draw_outage(self) -> Span:
+        begins = self._random.uniform(600, 5_400)
+        return Span(begins, begins + OUTAGE)
+
+    def _fault(self) -> Fault:
+        begins, ends = self._outage or Span(inf, inf)
+        return Fault(begins=begins, ends=ends, **self._random.choice(_OUTAGES))  # type: ignore[arg-type]
+
+    def _draw_restarts(self) -> list[tuple[float, float, bool]]:
+        """When it ends, when it is there again, whether it could save."""
+        restarts = []
+        instant = 0.0
+        for _ in range(self._random.randint(2, 4)):
+            instant += self._random.uniform(300, 3_000)
+            again = instant + self._random.choice((2.0, 30.0, 300.0))
+            restarts.append((instant, again, self._random.random() < 0.3))
+            instant = again
+        return restarts
+
+    def _begin(self) -> None:
+        """A process begins, from what the last one left on the disk."""
+        clock = Since(self._clock)
+        memory = None
+        if self._restarts:
+            folder = self._folder / str(self._processes)
+            self._processes += 1
+            if self._processes > 1:
+                shutil.copytree(self._folder / str(self._processes - 2), folder)
+            else:
+                folder.mkdir(parents=True)
+            self._state = State(folder / "state.db", clock)
+            self._state.open()
+            memory = self._state.recall(NAME)
+        exporter = Exporter(
+            self._server,
+            self._api,
+            clock,
+            listener=self._notes,
+            traffic=Traffic(),
+            recorder=self._state,
+            memory=memory,
+        )
+        self._course.exporter = exporter
+        exporter.poller.watch([*configured_targets(self._server), *self._watched])
+
+    def _end(self, *, graceful: bool) -> None:
+        """The process ends: stopped, or killed."""
+        if self._state is not None and graceful:
+            self._state.save()
+        self._course.exporter = None
+        self._notes.clear()
+
+    def _save(self) -> None:
+        if self._state is not None:
+            self._state.save()
+
+    def _open(self, story: Story) -> None:
+        """A life begins: something is uploaded, and the exporter told of it."""
+        now = self._began[story.plan.id] = self._clock.monotonic()
+        self._world.add_batch(_DATASETS[story.dataset], story.plan)
+        if self._discovered:
+            return
+        for batch in story.batches:
+            self._course.enter(now + batch.moves[0].at, partial(self._watch, story, batch))
+
+    def _watch(self, story: Story, batch: Batch) -> None:
+        target = Target("batch", _DATASETS[story.dataset], batch.id)
+        self._watched.append(target)
+        if self._course.exporter is not None:
+            self._course.exporter.poller.watch([target])
+
+    def _subjects(self, story: Story) -> list[Subject]:
+        batches = {batch.id: batch for batch in story.batches}
+        if self._discovered:
+            # A document is the same one in whatever batch.
+            moves = [
+                move for batch in story.batches for move in batch.moves if move.after != "gone" or len(batches) == 1
+            ]
+            document = document_id(_DATASETS[story.dataset], story.plan.id, 0, story.plan.documents[0])
+            batches = {document: Batch(document, tuple(moves))}
+        return [
+            Subject(
+                story.mode,
+                self._began[story.plan.id],
+                tuple(batch.standstills()),
+                tuple(self._notes.shown.get(name, ())),
+                self._discovered,
+            )
+            for name, batch in batches.items()
+        ]
+
+
+def perform(number: int, folder: str) -> Performance:
+    """What happens on the server with that number. ``folder``: for the state of its exporter."""
+    return Stage(number, Path(folder) / str(number)).perform()
+
+
+def _plan(kind: str, dataset_id: str) -> DatasetPlan:
+    pipeline = kind == PIPELINE
+    technique = "economy" if kind == ECONOMY else "high_quality"
+    return DatasetPlan(id=dataset_id, name=kind, technique=technique, pipeline=pipeline)  # type: ignore[arg-type]

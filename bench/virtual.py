@@ -1,0 +1,198 @@
+"""An exporter and an embedded Dify on one clock that jumps: days pass in seconds.
+
+Everything is the real thing but the wire: requests are answered in the process, at once. A request that has to wait for
+``requests_per_second`` moves the clock by just that wait; as answers take no time, one thread that waits in turn sends
+at the same instants as several that wait side by side. Between two polls the clock jumps to the next tick at which
+something is due, as the loop of the exporter would find it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+from collections import Counter, deque
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from exporter.config import Polling, Server
+from exporter.dify import Client, ConnectFailed, TimedOut
+from exporter.dify.refusal import Reply
+from exporter.tracking import TICK, Poller, Roster, Store
+from exporter.tracking.model import NoRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.clock import ManualClock
+    from exporter.config import Secret
+    from exporter.simulator import Api
+    from exporter.tracking import Listener, Memory
+    from exporter.tracking.model import Recorder
+
+DEFAULT_POLLING = Polling()
+
+
+class Since:
+    """The clock as a process sees it: the monotonic side begins with the process."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.birth = clock.monotonic()
+
+    def time(self) -> float:
+        """Unix seconds."""
+        return self._clock.time()
+
+    def monotonic(self) -> float:
+        """Seconds since the process began, to the microsecond: a tick that was jumped to has then come."""
+        return round(self._clock.monotonic() - self.birth, 6)
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Move the clock instead of waiting."""
+        return self._clock.wait(event, seconds)
+
+
+class Traffic:
+    """Counts requests by endpoint. ``busiest``: the most that began within any one second."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self.busiest = 0
+        self._recent: deque[float] = deque()
+
+    def sent(self, endpoint: str, now: float) -> None:
+        """A request begins."""
+        self.requests[endpoint] += 1
+        self._recent.append(now)
+        # Slots are sums of floats: two that are a second apart may differ from it in the last digits.
+        while self._recent[0] <= now - 1 + 1e-6:
+            self._recent.popleft()
+        self.busiest = max(self.busiest, len(self._recent))
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.requests.values())
+
+
+class VirtualClient(Client):
+    """The client with an embedded server in the place of the wire. A time-out takes the time that it takes."""
+
+    def __init__(self, server: Server, api: Api, clock: Since, traffic: Traffic) -> None:
+        super().__init__(server, observer=_Nobody(), clock=clock, user_agent="bench")
+        self._api = api
+        self._traffic = traffic
+        self._virtual = clock
+        self._seconds = server.timeout
+
+    def _exchange(self, endpoint: str, path: str, key: Secret | None) -> Reply:
+        self._traffic.sent(endpoint, self._virtual.monotonic())
+        path, _, query = path.partition("?")
+        headers = {"authorization": f"Bearer {key.reveal()}"} if key else {}
+        response = self._api.handle("GET", f"/v1/{path}", query, headers)
+        if response.delivery.cut:
+            raise ConnectFailed(f"{endpoint}: connection cut")
+        if response.delivery.delay >= self._seconds:
+            self._virtual.wait(self.stop, self._seconds)
+            raise TimedOut(f"{endpoint}: no answer")
+        return Reply(response.status, dict(response.headers), response.body)
+
+
+class Exporter:
+    """The exporter's inner half on one server. A new one, with a clock of its own, is a new process."""
+
+    def __init__(
+        self,
+        server: Server,
+        api: Api,
+        clock: Since,
+        *,
+        listener: Listener,
+        traffic: Traffic,
+        polling: Polling = DEFAULT_POLLING,
+        recorder: Recorder | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.clock = clock
+        self._stop = threading.Event()
+        roster = Roster(server.name, server.url, listener=listener)
+        nobody = _Nobody()
+        self.store = Store(
+            server.name,
+            roster,
+            listener=listener,
+            unknown=nobody.seen,
+            clock=clock,
+            recorder=recorder or NoRecorder(),
+        )
+        if memory is not None:
+            self.store.recall(memory)
+        client = VirtualClient(server, api, clock, traffic)
+        self.poller = Poller(
+            server, client, self.store, roster, polling, observer=nobody, clock=clock, jitter=lambda: 0.5
+        )
+
+    def next_tick(self) -> float:
+        """When it looks next and finds something due, on the shared clock; infinite when there is nothing."""
+        due = self.poller.schedule.next_due()
+        if due is None:
+            return math.inf
+        return self.clock.birth + max(math.ceil(due / TICK) * TICK, self.clock.monotonic())
+
+    def poll(self) -> None:
+        """Poll what is due."""
+        self.poller.work(self._stop)
+
+
+class Course:
+    """What happens when. ``run`` lets it happen, and the exporter poll in between."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.exporter: Exporter | None = None
+        self._clock = clock
+        self._entries: list[tuple[float, int, Callable[[], Any]]] = []
+        self._order = count()
+
+    def enter(self, instant: float, happen: Callable[[], Any]) -> None:
+        """Let ``happen`` be called at a monotonic second of the shared clock."""
+        heapq.heappush(self._entries, (instant, next(self._order), happen))
+
+    def run(self, end: float) -> None:
+        """Go on to ``end``. Nothing happens before its time, and late only while the exporter waits for its budget."""
+        while True:
+            tick = self.exporter.next_tick() if self.exporter else math.inf
+            entry = self._entries[0][0] if self._entries else math.inf
+            if min(tick, entry) > end:
+                break
+            self._jump(min(tick, entry))
+            if entry <= tick:
+                heapq.heappop(self._entries)[2]()
+            elif self.exporter:
+                self.exporter.poll()
+        self._jump(end)
+
+    def _jump(self, instant: float) -> None:
+        self._clock.advance(max(0.0, instant - self._clock.monotonic()))
+
+
+class _Nobody:
+    """Counts nothing."""
+
+    def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
+        """Let it pass."""
+
+    def throttled(self, server: str, seconds: float) -> None:
+        """Let it pass."""
+
+    def polled(self, server: str, kind: str) -> None:
+        """Let it pass."""
+
+    def poll_failed(self, server: str, kind: str, reason: str) -> None:
+        """Let it pass."""
+
+    def unknown_value(self, server: str, field: str) -> None:
+        """Let it pass."""
+
+    def seen(self, field: str) -> None:
+        """Let it pass."""
