@@ -132,9 +132,12 @@ def test_warnings_are_logged(config: Path) -> None:
     assert " level=warning msg=config problem=" in result.stderr
 
 
-def test_the_process_is_in_utc(config: Path) -> None:
+def test_the_process_is_in_utc(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that schedule put the process into UTC, whatever the machine's zone is."""
-    _call("once", "--config.file", config, TZ="America/New_York")
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    assert "EST" == time.tzname[0]
+    _call("once", "--config.file", config)
 
     assert ("UTC", "UTC") == time.tzname
 
