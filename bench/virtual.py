@@ -61,8 +61,8 @@ class Traffic:
         self.busiest = 0
         self._recent: deque[float] = deque()
 
-    def sent(self, endpoint: str, now: float) -> None:
-        """A request begins."""
+    def sent(self, endpoint: str, path: str, now: float) -> None:  # noqa: ARG002 others want the path
+        """A request begins. ``now``: seconds of the shared clock."""
         self.requests[endpoint] += 1
         self._recent.append(now)
         # Slots are sums of floats: two that are a second apart may differ from it in the last digits.
@@ -87,7 +87,7 @@ class VirtualClient(Client):
         self._seconds = server.timeout
 
     def _exchange(self, endpoint: str, path: str, key: Secret | None) -> Reply:
-        self._traffic.sent(endpoint, self._virtual.monotonic())
+        self._traffic.sent(endpoint, path, self._virtual.birth + self._virtual.monotonic())
         path, _, query = path.partition("?")
         headers = {"authorization": f"Bearer {key.reveal()}"} if key else {}
         response = self._api.handle("GET", f"/v1/{path}", query, headers)
