@@ -4,7 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help demo test lint format types unit docs golden bench clean
+# Programs in Go that the tests of deploy/ drive, built from source: Helm, and the loader of Docker Compose.
+TOOLS   := .tools
+HELM    := helm.sh/helm/v3/cmd/helm@v3.19.0
+COMPOSE := github.com/compose-spec/compose-go/v2/cmd@v2.9.1
+
+.PHONY: help demo test lint format types unit docs chart tools golden bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +47,19 @@ docs: $(READY) ## Write the generated pages anew
 	$(BIN)/python -m exporter.metrics.docs
 	$(BIN)/python -m exporter.config.docs
 
+chart: $(READY) ## Write the chart's copies of rules and dashboards and its table of values anew
+	$(BIN)/python -m deploy.kubernetes.chart
+
+tools: $(TOOLS)/helm $(TOOLS)/compose ## Build Helm and the loader of Docker Compose, with Go; minutes the first time
+
+$(TOOLS)/helm: Makefile
+	GOBIN=$(abspath $(TOOLS)) go install -ldflags='-s -w' $(HELM)
+	@touch $@
+
+$(TOOLS)/compose: Makefile
+	GOBIN=$(abspath $(TOOLS)) go install -ldflags='-s -w' $(COMPOSE)
+	mv $(TOOLS)/cmd $@
+
 golden: $(READY) ## Write the expected pages of the tests anew, after a wanted change
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 
@@ -49,4 +67,4 @@ bench: $(READY) ## The benchmarks of the README, ratios with both sides in one r
 	$(BIN)/python -m bench.run
 
 clean: ## Remove what make made
-	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
