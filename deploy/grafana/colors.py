@@ -1,0 +1,34 @@
+"""What has a colour of its own: the same on every dashboard. Red is wrong, orange and yellow wait for somebody."""
+
+from __future__ import annotations
+
+from deploy.grafana.panels import values_as
+from deploy.grafana.queries import STATUSES
+
+STATUS = {
+    "waiting": "#8E8E8E",
+    "parsing": "light-blue",
+    "cleaning": "blue",
+    "splitting": "semi-dark-blue",
+    "indexing": "dark-blue",
+    "paused": "yellow",
+    "completed": "green",
+    "error": "red",
+    "unknown": "purple",
+}
+DISPLAY_STATUS = {
+    "queuing": "#8E8E8E",
+    "indexing": "dark-blue",
+    "paused": "yellow",
+    "error": "red",
+    "available": "green",
+    "disabled": "semi-dark-orange",
+    "archived": "light-orange",
+    "unknown": "purple",
+}
+FINISHED = {"completed": "green", "error": "red"}
+TARGETS = {"active": "blue", "settled": "green", "failing": "red", "gone": "orange"}
+
+STATUS_NUMBERS = values_as({number: (status, STATUS[status]) for number, status in enumerate(STATUSES, 1)})
+NO_YES_BAD = values_as({0: ("no", "green"), 1: ("yes", "red")})
+NO_YES = values_as({0: ("no", "text"), 1: ("yes", "text")})

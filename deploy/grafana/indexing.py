@@ -1,0 +1,352 @@
+"""The overview: what is stuck, what has failed, how far everything is, and how fast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.grafana.colors import DISPLAY_STATUS, FINISHED, NO_YES_BAD, STATUS
+from deploy.grafana.dashboard import (
+    BATCHES,
+    DATA_SOURCES,
+    DATASET,
+    EXPORTER,
+    INDEXING,
+    JOB,
+    SERVER,
+    choice,
+    dashboard,
+    link,
+)
+from deploy.grafana.panels import (
+    NONE_IS_GOOD,
+    SOME_ARE_ODD,
+    Column,
+    Query,
+    bar_gauge,
+    graph,
+    heat_map,
+    runbook,
+    stat,
+    table,
+)
+from deploy.grafana.queries import (
+    DATASETS,
+    OF_BATCH,
+    OF_DATASET,
+    OF_DOCUMENT,
+    SERVERS,
+    unfinished_batches,
+    unfinished_documents,
+    with_dataset,
+    with_document,
+    with_status,
+)
+
+if TYPE_CHECKING:
+    from deploy.grafana.panels import Json
+
+_SHOWN = "server, dataset_id, dataset"
+_ROWS = 20
+_TO_BATCH = link(BATCHES, dataset="${__data.fields.dataset_id}", batch="${__data.fields.batch}")
+_TO_DOCUMENT = link(
+    BATCHES, dataset="${__data.fields.dataset_id}", batch="$__all", document="${__data.fields.document_id}"
+)
+_IDLE = f"time() - dify_document_last_progress_timestamp_seconds{{{DATASETS}}}"
+
+
+def _now() -> tuple[Json, ...]:
+    to_exporter = {"title": "The exporter", "url": link(EXPORTER)}
+    return (
+        stat(
+            "Stalled batches",
+            "Unfinished batches of which nothing has moved for longer than stall.after (or stall.queued_after while "
+            "all of it waits). No data: no batch is watched.",
+            Query(f"sum(dify_batch_stalled{{{DATASETS}}})", kind="instant"),
+            steps=NONE_IS_GOOD,
+            links=(runbook("DifyIndexingStalled"),),
+        ),
+        stat(
+            "Stalled documents",
+            "Unfinished documents without progress for too long, with their batch where that is known.",
+            Query(f"sum(dify_document_stalled{{{DATASETS}}})", kind="instant"),
+            steps=NONE_IS_GOOD,
+            links=(runbook("DifyIndexingStalled"),),
+        ),
+        stat(
+            "Failed documents",
+            "Documents whose indexing status is error now.",
+            Query(f'sum(dify_document_indexing_status{{{DATASETS},status="error"}})', kind="instant"),
+            steps=NONE_IS_GOOD,
+            links=(runbook("DifyDocumentsFailed"),),
+        ),
+        stat(
+            "Queued documents",
+            "Documents that no worker has taken up yet.",
+            Query(f'sum(dify_document_indexing_status{{{DATASETS},status="waiting"}})', kind="instant"),
+        ),
+        stat(
+            "Longest without progress",
+            "Of all documents that are neither finished nor paused: the longest time since anything moved.",
+            Query(
+                f"max(time() - dify_document_last_progress_timestamp_seconds{{{DATASETS}}} "
+                f"and on ({OF_DOCUMENT}) {unfinished_documents()})",
+                kind="instant",
+            ),
+            unit="s",
+            steps=((None, "green"), (900, "orange"), (1800, "red")),
+            no_value="nothing unfinished",
+        ),
+        stat(
+            "Unreadable targets",
+            "Batches, documents and knowledge bases whose last poll failed: what this dashboard says of them is old.",
+            Query(f"sum(1 - dify_exporter_target_success{{{SERVERS}}})", kind="instant"),
+            steps=SOME_ARE_ODD,
+            links=(to_exporter,),
+        ),
+    )
+
+
+def _attention() -> Json:
+    wrong = (
+        f"dify_document_stalled{{{DATASETS}}} == 1 "
+        f'or on ({OF_DOCUMENT}) dify_document_indexing_status{{{DATASETS},status=~"error|paused"}} == 1'
+    )
+    age = with_document(with_status(f"{_IDLE} and on ({OF_DOCUMENT}) ({wrong})"), DATASETS, "batch")
+    by = f"{_SHOWN}, document_id, document, batch, status"
+    return table(
+        "Stalled, failed and paused documents",
+        "The longest idle first. What went wrong is told by Dify's own page of the document; the metrics have only "
+        "the kind of reason, summed below.",
+        Query(f"topk(50, max by ({by}) ({with_dataset(age)}))", kind="table"),
+        columns=(
+            Column("dataset", "Knowledge base", width=220),
+            Column("document", "Document", link=_TO_DOCUMENT),
+            Column("batch", "Batch", width=190, link=_TO_BATCH),
+            Column("status", "Status", width=110),
+            Column("#A", "Idle for", unit="s", width=120),
+            Column("server", "Server", width=120),
+            Column("dataset_id", "dataset_id", hidden=True),
+            Column("document_id", "document_id", hidden=True),
+        ),
+        sort=("Idle for", True),
+        size=(24, 8),
+        no_value="none, or no data: see Stalled documents",
+        links=(runbook("DifyIndexingStalled"), runbook("DifyDocumentsFailed")),
+    )
+
+
+def _batch_table() -> Json:
+    unfinished = unfinished_batches()
+
+    def of_unfinished(expression: str) -> Query:
+        limited = f"{expression} and on ({OF_BATCH}) {unfinished}"
+        return Query(f"max by ({_SHOWN}, batch) ({with_dataset(limited)})", kind="table")
+
+    return table(
+        "Unfinished batches",
+        "The end is an estimate from the recent pace of the batch; there is none while it does not move. Segments "
+        "are counted of documents that are split already.",
+        of_unfinished(f"sum by ({OF_BATCH}) (dify_batch_documents{{{DATASETS}}})"),
+        of_unfinished(f'sum by ({OF_BATCH}) (dify_batch_documents{{{DATASETS},status=~"completed|error"}})'),
+        of_unfinished(f"(dify_batch_segments_completed{{{DATASETS}}} / (dify_batch_segments{{{DATASETS}}} > 0))"),
+        of_unfinished(f"(dify_batch_eta_timestamp_seconds{{{DATASETS}}} * 1000)"),
+        of_unfinished(f"(time() - dify_batch_last_progress_timestamp_seconds{{{DATASETS}}})"),
+        of_unfinished(f"dify_batch_stalled{{{DATASETS}}}"),
+        columns=(
+            Column("dataset", "Knowledge base", width=220),
+            Column("batch", "Batch", width=190, link=_TO_BATCH),
+            Column("#A", "Documents", width=95),
+            Column("#B", "Finished", width=95),
+            Column("#C", "Segments indexed", unit="percentunit", look="bar", maximum=1),
+            Column("#D", "Expected end", unit="dateTimeFromNow", width=140),
+            Column("#E", "Idle for", unit="s", width=110),
+            Column("#F", "Stalled", width=80, look="coloured", mappings=NO_YES_BAD),
+            Column("server", "Server", width=120),
+            Column("dataset_id", "dataset_id", hidden=True),
+        ),
+        sort=("Idle for", True),
+        size=(24, 7),
+        no_value="none unfinished, or no batch watched",
+    )
+
+
+def _progress() -> tuple[Json, ...]:
+    pace = f"dify_batch_segments_completed{{{DATASETS}}} / (dify_batch_segments{{{DATASETS}}} > 0)"
+    moving = f"({pace}) and on ({OF_BATCH}) {unfinished_batches()}"
+    documents = (
+        f"(dify_document_segments_completed{{{DATASETS}}} / (dify_document_segments{{{DATASETS}}} > 0)) "
+        f'and on ({OF_DOCUMENT}) dify_document_indexing_status{{{DATASETS},status="indexing"}} == 1'
+    )
+    to_batch = link(BATCHES, dataset="${__field.labels.dataset_id}", batch="${__field.labels.batch}")
+    to_document = link(
+        BATCHES, dataset="${__field.labels.dataset_id}", batch="$__all", document="${__field.labels.document_id}"
+    )
+    legend = "{{dataset}} · {{batch}}"
+
+    def bars(expression: str, stalled: str) -> Query:
+        limited = f"{expression} and on ({OF_BATCH}) dify_batch_stalled{{{DATASETS}}} == {stalled}"
+        name = legend + (" · stalled" if stalled == "1" else "")
+        return Query(f"topk({_ROWS}, max by ({_SHOWN}, batch) ({with_dataset(limited)}))", name, "instant")
+
+    red = {
+        "matcher": {"id": "byFrameRefID", "options": "B"},
+        "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": "red"}}],
+    }
+    return (
+        bar_gauge(
+            "Progress of unfinished batches",
+            "Share of their segments that are indexed; red ones are stalled. A batch can fall back when more of its "
+            "documents are split.",
+            bars(moving, "0"),
+            bars(moving, "1"),
+            unit="percentunit",
+            maximum=1,
+            overrides=[red],
+            data_link={"title": "Open this batch", "url": to_batch},
+            no_value="none unfinished, or not split yet",
+        ),
+        bar_gauge(
+            "Progress of documents being indexed",
+            "Share of their segments that are indexed, the furthest behind first.",
+            Query(
+                f"bottomk({_ROWS}, max by ({_SHOWN}, document_id, document) "
+                f"({with_dataset(with_document(documents))}))",
+                "{{document}}",
+                "instant",
+            ),
+            unit="percentunit",
+            maximum=1,
+            data_link={"title": "Open this document", "url": to_document},
+            no_value="none being indexed",
+        ),
+        _batch_table(),
+    )
+
+
+def _over_time() -> tuple[Json, ...]:
+    segments = f"clamp_min(deriv(dify_document_segments_completed{{{DATASETS}}}[$__rate_interval]), 0) * 60"
+    return (
+        graph(
+            "Watched documents by indexing status",
+            "Documents that have series of their own: those in batches that are watched, and those that discovery "
+            "follows until some time after their end.",
+            Query(f"sum by (status) (dify_document_indexing_status{{{DATASETS}}})", "{{status}}"),
+            stacked=True,
+            calcs=("lastNotNull",),
+            colors=STATUS,
+            decimals=0,
+        ),
+        graph(
+            "All documents of the knowledge bases by display status",
+            "What discovery counts. No data: discovery is off (discover: true in the configuration).",
+            Query(f"sum by (display_status) (dify_dataset_documents{{{DATASETS}}})", "{{display_status}}"),
+            stacked=True,
+            calcs=("lastNotNull",),
+            colors=DISPLAY_STATUS,
+            decimals=0,
+        ),
+        graph(
+            "Segments indexed",
+            "A document's count moves in at most ten jumps, so short documents make spikes.",
+            Query(with_dataset(f"sum by ({OF_DATASET}) ({segments})"), "{{dataset}}"),
+            unit="suffix: /min",
+            interval="1m",
+        ),
+        graph(
+            "Documents finished",
+            "Seen to reach completed or error, once an attempt.",
+            Query(
+                f"sum by (status) (rate(dify_documents_finished_total{{{DATASETS}}}[$__rate_interval])) * 60",
+                "{{status}}",
+            ),
+            unit="suffix: /min",
+            colors=FINISHED,
+            interval="1m",
+        ),
+    )
+
+
+def _failures() -> tuple[Json, ...]:
+    failed = f'dify_documents_finished_total{{{DATASETS},status="error"}}'
+    return (
+        graph(
+            "Failures by reason",
+            "Documents a minute that were seen to end in error. The reason is derived from the error text.",
+            Query(f"sum by (reason) (rate({failed}[$__rate_interval])) * 60", "{{reason}}"),
+            unit="suffix: /min",
+            bars=True,
+            interval="1m",
+            links=(runbook("DifyDocumentsFailed"),),
+        ),
+        bar_gauge(
+            "Failures in the time range",
+            "How many documents were seen to end in error, by reason.",
+            Query(f"sum by (reason) (increase({failed}[$__range]))", "{{reason}}", "instant"),
+            steps=((None, "green"), (0.5, "red")),
+            overrides=[{"matcher": {"id": "byType", "options": "number"}, "properties": [_WHOLE]}],
+            size=(6, 8),
+        ),
+        bar_gauge(
+            "Indexed again in the time range",
+            "Documents that left completed or error and started again: retries, updates, changed models.",
+            Query(
+                with_dataset(
+                    f"sum by ({OF_DATASET}) (increase(dify_documents_restarted_total{{{DATASETS}}}[$__range]))"
+                ),
+                "{{dataset}}",
+                "instant",
+            ),
+            overrides=[{"matcher": {"id": "byType", "options": "number"}, "properties": [_WHOLE]}],
+            size=(6, 8),
+        ),
+    )
+
+
+_WHOLE = {"id": "decimals", "value": 0}
+
+
+def _durations() -> tuple[Json, ...]:
+    buckets = f"dify_document_phase_duration_seconds_bucket{{{DATASETS}"
+    seconds = f"dify_document_phase_duration_seconds_sum{{{DATASETS}}}[$__rate_interval]"
+    count = f"dify_document_phase_duration_seconds_count{{{DATASETS}}}[$__rate_interval]"
+    return (
+        heat_map(
+            "Duration of the phase: $phase",
+            "Completed documents by how long the phase chosen above took them, by the API's own times.",
+            Query(f'sum by (le) (increase({buckets},phase="$phase"}}[$__rate_interval]))', "{{le}}", "heatmap"),
+            unit="s",
+            interval="1m",
+        ),
+        graph(
+            "Mean duration of each phase",
+            "Of the documents completed at that time. queued: until a worker takes the document up; indexing: "
+            "embedding and storing. No line: nothing was completed.",
+            Query(f"sum by (phase) (rate({seconds})) / (sum by (phase) (rate({count})) > 0)", "{{phase}}"),
+            unit="s",
+            interval="1m",
+            links=(runbook("DifyIndexingSlow"),),
+        ),
+    )
+
+
+def build() -> Json:
+    """The dashboard."""
+    return dashboard(
+        INDEXING,
+        "Dify / Indexing",
+        "What is stalled, failed and queued in the knowledge bases of Dify, how far indexing is, and how fast.",
+        variables=(
+            DATA_SOURCES,
+            JOB,
+            SERVER,
+            DATASET,
+            choice("phase", "Phase", "total", "queued", "parsing", "splitting", "indexing"),
+        ),
+        rows=(
+            ("Now", (*_now(), _attention())),
+            ("Progress", _progress()),
+            ("Over time", _over_time()),
+            ("Failures", _failures()),
+            ("Durations", _durations()),
+        ),
+    )

@@ -1,0 +1,403 @@
+"""The vocabulary of the dashboards: panels of Grafana as plain data, with the defaults that all of them share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+Json = dict[str, Any]
+Steps = tuple[tuple[float | None, str], ...]
+
+DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+RUNBOOKS = "https://github.com/dify-exporter/dify-exporter/blob/main/docs/alerts.md"
+
+NEUTRAL: Steps = ((None, "blue"),)
+NONE_IS_GOOD: Steps = ((None, "green"), (1, "red"))
+SOME_ARE_ODD: Steps = ((None, "green"), (1, "orange"))
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """An expression and how its series are called. ``kind``: range, instant, table (instant, as rows) or heatmap."""
+
+    expr: str
+    legend: str = "__auto"
+    kind: str = "range"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: a label, or ``#A`` for the value of query A.
+
+    ``link`` is the address behind each cell; ``look`` how the cell is drawn: text, coloured (text) or bar.
+    """
+
+    source: str
+    title: str
+    unit: str = ""
+    width: int = 0
+    link: str = ""
+    look: str = "text"
+    steps: Steps = NEUTRAL
+    mappings: tuple[Json, ...] = ()
+    hidden: bool = False
+    maximum: float | None = None
+
+
+def runbook(alert: str) -> Json:
+    """A link from a panel to what to do."""
+    return {"title": f"Runbook: {alert}", "url": f"{RUNBOOKS}#{alert.lower()}", "targetBlank": True}
+
+
+def thresholds(steps: Steps) -> Json:
+    """Colours from values on: ``None`` is the lowest."""
+    return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
+
+
+def values_as(texts: dict[float, tuple[str, str]]) -> tuple[Json, ...]:
+    """Values shown as words in a colour."""
+    options = {
+        f"{value:g}": {"text": text, "color": color, "index": index}
+        for index, (value, (text, color)) in enumerate(texts.items())
+    }
+    return ({"type": "value", "options": options},)
+
+
+def override(name: str, **properties: Any) -> Json:
+    """Properties of the field that is shown as ``name``; ``__`` in a key stands for a dot."""
+    listed = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
+    return {"matcher": {"id": "byName", "options": name}, "properties": listed}
+
+
+def fixed_colors(colors: dict[str, str]) -> list[Json]:
+    """A colour for each series by name."""
+    return [override(name, color={"mode": "fixed", "fixedColor": color}) for name, color in colors.items()]
+
+
+def _targets(queries: tuple[Query, ...]) -> list[Json]:
+    return [
+        {
+            "refId": ref,
+            "datasource": DATA_SOURCE,
+            "editorMode": "code",
+            "expr": query.expr,
+            "legendFormat": query.legend,
+            "range": query.kind in {"range", "heatmap"},
+            "instant": query.kind not in {"range", "heatmap"},
+            "format": query.kind if query.kind in {"table", "heatmap"} else "time_series",
+        }
+        for ref, query in zip(ascii_uppercase, queries, strict=False)
+    ]
+
+
+def panel(
+    kind: str,
+    title: str,
+    about: str,
+    queries: tuple[Query, ...],
+    *,
+    size: tuple[int, int],
+    defaults: Json | None = None,
+    overrides: list[Json] | None = None,
+    options: Json | None = None,
+    links: tuple[Json, ...] = (),
+    no_value: str = "no data",
+    interval: str = "",
+) -> Json:
+    """A panel of any kind; its place is given by the dashboard.
+
+    ``size`` is the width of 24 columns and the height; ``interval`` the least step of its queries.
+    """
+    width, height = size
+    return {
+        "type": kind,
+        "title": title,
+        "description": about,
+        "datasource": DATA_SOURCE,
+        "gridPos": {"w": width, "h": height, "x": 0, "y": 0},
+        "targets": _targets(queries),
+        "fieldConfig": {"defaults": {"noValue": no_value, **(defaults or {})}, "overrides": overrides or []},
+        "options": options or {},
+        "links": list(links),
+        **({"interval": interval} if interval else {}),
+    }
+
+
+_LAST: Json = {"calcs": ["lastNotNull"], "fields": "", "values": False}
+
+
+def stat(
+    title: str,
+    about: str,
+    *queries: Query,
+    unit: str = "short",
+    steps: Steps = NEUTRAL,
+    mappings: tuple[Json, ...] = (),
+    overrides: list[Json] | None = None,
+    size: tuple[int, int] = (4, 4),
+    links: tuple[Json, ...] = (),
+    no_value: str = "no data",
+    decimals: int | None = None,
+) -> Json:
+    """Numbers of now, each with a name when there are several."""
+    defaults: Json = {"unit": unit, "thresholds": thresholds(steps), "mappings": list(mappings)}
+    if decimals is not None:
+        defaults["decimals"] = decimals
+    return panel(
+        "stat",
+        title,
+        about,
+        queries,
+        size=size,
+        defaults=defaults | {"color": {"mode": "thresholds"}},
+        overrides=overrides,
+        options={
+            "reduceOptions": _LAST,
+            "colorMode": "value",
+            "graphMode": "none",
+            "justifyMode": "auto",
+            "textMode": "auto" if len(queries) == 1 else "value_and_name",
+            "orientation": "auto",
+            "wideLayout": True,
+        },
+        links=links,
+        no_value=no_value,
+    )
+
+
+def graph(
+    title: str,
+    about: str,
+    *queries: Query,
+    unit: str = "short",
+    stacked: bool = False,
+    bars: bool = False,
+    calcs: tuple[str, ...] = (),
+    colors: dict[str, str] | None = None,
+    overrides: list[Json] | None = None,
+    steps: Steps | None = None,
+    size: tuple[int, int] = (12, 8),
+    links: tuple[Json, ...] = (),
+    interval: str = "",
+    signed: bool = False,
+    decimals: int | None = None,
+) -> Json:
+    """Series over time, from 0 unless ``signed``.
+
+    ``steps`` draws their limits as dashed lines; ``calcs`` makes the legend a table; ``interval`` is the least step.
+    """
+    custom: Json = {
+        "drawStyle": "bars" if bars else "line",
+        "lineInterpolation": "stepAfter" if stacked else "linear",
+        "lineWidth": 1 if stacked else 2,
+        "fillOpacity": 70 if stacked or bars else 8,
+        "showPoints": "never",
+        "spanNulls": False,
+        "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
+        "thresholdsStyle": {"mode": "dashed" if steps else "off"},
+    }
+    defaults: Json = {"unit": unit, "custom": custom, "color": {"mode": "palette-classic"}}
+    if not signed:
+        defaults["min"] = 0
+    if steps:
+        defaults["thresholds"] = thresholds(steps)
+    if decimals is not None:
+        defaults["decimals"] = decimals
+    legend = {
+        "displayMode": "table" if calcs else "list",
+        "placement": "right" if calcs and size[0] > 8 else "bottom",  # noqa: PLR2004 - a third of the width
+        "showLegend": True,
+        "calcs": list(calcs),
+    }
+    return panel(
+        "timeseries",
+        title,
+        about,
+        queries,
+        size=size,
+        defaults=defaults,
+        overrides=[*fixed_colors(colors or {}), *(overrides or [])],
+        options={"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}},
+        links=links,
+        interval=interval,
+    )
+
+
+def bar_gauge(
+    title: str,
+    about: str,
+    *queries: Query,
+    unit: str = "short",
+    steps: Steps = NEUTRAL,
+    maximum: float | None = None,
+    colors: dict[str, str] | None = None,
+    overrides: list[Json] | None = None,
+    data_link: Json | None = None,
+    size: tuple[int, int] = (12, 8),
+    links: tuple[Json, ...] = (),
+    no_value: str = "no data",
+) -> Json:
+    """A horizontal bar a series."""
+    defaults: Json = {"unit": unit, "min": 0, "thresholds": thresholds(steps), "color": {"mode": "thresholds"}}
+    if maximum is not None:
+        defaults["max"] = maximum
+    if data_link:
+        defaults["links"] = [data_link]
+    return panel(
+        "bargauge",
+        title,
+        about,
+        queries,
+        size=size,
+        defaults=defaults,
+        overrides=[*fixed_colors(colors or {}), *(overrides or [])],
+        options={
+            "reduceOptions": _LAST,
+            "orientation": "horizontal",
+            "displayMode": "basic",
+            "valueMode": "color",
+            "namePlacement": "left",
+            "showUnfilled": True,
+            "sizing": "auto",
+            "minVizHeight": 16,
+            "maxVizHeight": 28,
+        },
+        links=links,
+        no_value=no_value,
+    )
+
+
+def table(
+    title: str,
+    about: str,
+    *queries: Query,
+    columns: tuple[Column, ...],
+    sort: tuple[str, bool] | None = None,
+    size: tuple[int, int] = (24, 8),
+    links: tuple[Json, ...] = (),
+    no_value: str = "no data",
+) -> Json:
+    """Rows of several queries with the same labels. ``sort``: the title of a column, and whether largest first."""
+    fields = [_field(column) for column in columns]
+    # Grafana calls the value plainly "Value" when only one query has an answer, which then is the first.
+    titles = dict(zip(fields, (column.title for column in columns), strict=True))
+    if "Value #A" in titles:
+        titles["Value"] = titles["Value #A"]
+    organize = {
+        "excludeByName": {"Time": True},
+        "indexByName": {field: index for index, field in enumerate(fields)},
+        "renameByName": titles,
+    }
+    drawn = panel(
+        "table",
+        title,
+        about,
+        queries,
+        size=size,
+        defaults={"custom": {"align": "auto", "filterable": False}, "color": {"mode": "thresholds"}},
+        overrides=[override(column.title, **_properties(column)) for column in columns if _properties(column)],
+        options={
+            "showHeader": True,
+            "cellHeight": "sm",
+            "sortBy": [{"displayName": sort[0], "desc": sort[1]}] if sort else [],
+        },
+        links=links,
+        no_value=no_value,
+    )
+    return {
+        **drawn,
+        "transformations": [{"id": "merge", "options": {}}, {"id": "organize", "options": organize}],
+    }
+
+
+def _field(column: Column) -> str:
+    return f"Value {column.source}" if column.source.startswith("#") else column.source
+
+
+def _properties(column: Column) -> Json:
+    cells = {"coloured": {"type": "color-text"}, "bar": {"type": "gauge", "mode": "basic"}}
+    found: Json = {}
+    if column.unit:
+        found["unit"] = column.unit
+    if column.width:
+        found["custom__width"] = column.width
+    if column.link:
+        found["links"] = [{"title": f"Open this {column.title.lower()}", "url": column.link}]
+    if column.look in cells:
+        found |= {"custom__cellOptions": cells[column.look], "thresholds": thresholds(column.steps)}
+    if column.maximum is not None:
+        found |= {"min": 0, "max": column.maximum}
+    if column.mappings:
+        found["mappings"] = list(column.mappings)
+    if column.hidden:
+        found["custom__hidden"] = True
+    return found
+
+
+def state_timeline(
+    title: str,
+    about: str,
+    *queries: Query,
+    mappings: tuple[Json, ...],
+    size: tuple[int, int] = (24, 10),
+    links: tuple[Json, ...] = (),
+    interval: str = "",
+) -> Json:
+    """A row a series, a coloured stretch a state."""
+    return panel(
+        "state-timeline",
+        title,
+        about,
+        queries,
+        size=size,
+        defaults={
+            "mappings": list(mappings),
+            "color": {"mode": "thresholds"},
+            "thresholds": thresholds(((None, "text"),)),
+            "custom": {"lineWidth": 0, "fillOpacity": 80, "spanNulls": False, "insertNulls": False},
+        },
+        options={
+            "mergeValues": True,
+            "showValue": "auto",
+            "alignValue": "left",
+            "rowHeight": 0.8,
+            "perPage": 20,
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "tooltip": {"mode": "single", "sort": "none"},
+        },
+        links=links,
+        interval=interval,
+    )
+
+
+def heat_map(
+    title: str,
+    about: str,
+    query: Query,
+    *,
+    unit: str,
+    size: tuple[int, int] = (12, 8),
+    interval: str = "",
+) -> Json:
+    """The buckets of a histogram over time; the darker, the more."""
+    return panel(
+        "heatmap",
+        title,
+        about,
+        (query,),
+        size=size,
+        defaults={"custom": {"scaleDistribution": {"type": "linear"}}},
+        options={
+            "calculate": False,
+            "yAxis": {"axisPlacement": "left", "unit": unit},
+            "rowsFrame": {"layout": "auto"},
+            "color": {"mode": "scheme", "scheme": "Blues", "scale": "exponential", "exponent": 0.5, "steps": 64},
+            "cellGap": 1,
+            "filterValues": {"le": 1e-9},
+            "showValue": "never",
+            "legend": {"show": True},
+            "tooltip": {"mode": "single", "yHistogram": True},
+        },
+        interval=interval,
+    )
