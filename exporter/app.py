@@ -4,40 +4,23 @@ from __future__ import annotations
 
 import gc
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter import __version__
 from exporter.clock import SystemClock
-from exporter.dify import Client
+from exporter.config import ConfigError
 from exporter.metrics import Exposition, OwnMetrics
-from exporter.tracking import (
-    PATTERNS,
-    TICK,
-    BatchFiles,
-    Chore,
-    DocumentLimit,
-    FiledBatches,
-    Job,
-    Loop,
-    Pattern,
-    Poller,
-    Roster,
-    Stall,
-    State,
-    Store,
-    Target,
-    Workers,
-    configured_targets,
-)
+from exporter.served import Served, Surroundings
+from exporter.tracking import TICK, Chore, DocumentLimit, Job, Loop, State, Target
 from exporter.web import WebServer, create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from exporter.clock import Clock
-    from exporter.config import Config, Server
+    from exporter.config import Config
     from exporter.tracking import ServerSchedule
 
 SEAL_AFTER = 0.1
@@ -61,25 +44,34 @@ SAVE_EVERY = 30
 CLAIM_EVERY = 3600
 """Seconds between two looks through the state for what nobody watches any more."""
 
+NEEDS_RESTART = ("web", "state", "labels", "limits")
+"""The sections of the configuration that a reload cannot change."""
+
 _log = structlog.get_logger(__name__)
-
-
-class Served(NamedTuple):
-    """A server with all that works for it."""
-
-    server: Server
-    client: Client
-    poller: Poller
-    workers: Workers
-    filed: FiledBatches
 
 
 class App:
     """The exporter for one configuration. ``run`` serves, ``poll_once`` does one round."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, remember: bool = False) -> None:
-        """``remember``: go on from the state file and keep it, as a daemon does."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        remember: bool = False,
+        reread: Callable[[], Config] | None = None,
+        reread_every: int | None = None,
+    ) -> None:
+        """``remember``: go on from the state file and keep it, as a daemon does.
+
+        ``reread`` reads the configuration anew, for ``reload``; every ``reread_every`` seconds, too, if it differs.
+        """
         self.config = config
+        self._reread = reread
+        self._reloading = threading.Lock()
+        self._refused: str | None = None
+        self.reload_wanted = threading.Event()
+        """Set it to have the configuration reloaded at the next turn of the loop, as SIGHUP does."""
         self._clock = clock or SystemClock()
         self.own = OwnMetrics()
         self.own.reloaded(self._clock.time(), success=True)
@@ -91,11 +83,16 @@ class App:
         if self._state is not None:
             self._state.open()
             self.own.state_saved = lambda: self._state.last_save if self._state else None
-        self.served = [self._serve(server) for server in config.servers]
+        self._around = Surroundings(
+            self._clock, self.own, self._limit, self._state, lambda: self.exposition.seal(SEAL_AFTER)
+        )
+        self.served = [Served(server, config, self._around) for server in config.servers]
         self.own.schedules = self._schedules
         self.own.collapsed = self._limit.collapsed
+        jobs = [Job("reload", reread_every, self._reload_if_changed)] if reread and reread_every else []
         self._loop = Loop(
             [
+                *jobs,
                 Job("poll", int(TICK), self._tick),
                 Job("batch files", FILES_EVERY, self._look_at_files),
                 Job("expire", EXPIRE_EVERY, self._expire),
@@ -149,6 +146,22 @@ class App:
             self._stop_polling()
         return all(target.success for served in self.served for target in served.poller.roster.targets)
 
+    def reload(self) -> str | None:
+        """Read the configuration anew and go on with it. None when that went well, else what is wrong with it.
+
+        What stays keeps its objects and clocks; what left is gone from the next scrape. A bad one changes nothing.
+        """
+        if self._reread is None:
+            return "there is no configuration file to read again"
+        with self._reloading:
+            try:
+                config = self._reread()
+            except ConfigError as error:
+                self._refuse(str(error))
+                return str(error)
+            self._apply(config)
+        return None
+
     def what_is_stuck(self) -> str | None:
         """None while the loop turns, else what is wrong."""
         seconds = self._loop.seconds_since_turn()
@@ -163,59 +176,64 @@ class App:
             return None
         return f"not ready: {self._targets() - waiting} of {self._targets()} targets polled"
 
-    def _serve(self, server: Server) -> Served:
-        self.own.prepare(server.name)
-        stop = threading.Event()
-        client = Client(
-            server, observer=self.own, clock=self._clock, user_agent=f"dify-exporter/{__version__}", stop=stop
-        )
-        roster = Roster(server.name, server.url, listener=self.exposition)
-        store = Store(
-            server.name,
-            roster,
-            listener=self._limit,
-            unknown=lambda field: self.own.unknown_value(server.name, field),
-            clock=self._clock,
-            stall=Stall(self.config.stall.after, self.config.stall.queued_after),
-            patterns=(*(Pattern(own.pattern, own.reason) for own in self.config.error_reasons), *PATTERNS),
-            recorder=self._state,
-        )
-        if self._state is not None:
-            store.recall(self._state.recall(server.name))
-        poller = Poller(
-            server,
-            client,
-            store,
-            roster,
-            self.config.polling,
-            observer=self.own,
-            clock=self._clock,
-            after_poll=lambda: self.exposition.seal(SEAL_AFTER),
-        )
-        files = BatchFiles(server.batch_files, clock=self._clock)
-        filed = FiledBatches(
-            files, poller, configured=list(configured_targets(server)), retention=self.config.retention.finished
-        )
-        return Served(server, client, poller, Workers(poller, server.concurrency, stop), filed)
-
     def _start_polling(self) -> None:
         for served in self.served:
-            served.poller.watch(configured_targets(served.server))
-            served.filed.look()
-            served.workers.start()
-            served.workers.wake()
+            served.start()
 
     def _stop_polling(self) -> None:
-        """Begin no new polls; running ones end or are cut."""
+        """Begin no new polls; running ones end or are left."""
         for served in self.served:
-            served.workers.stop()
+            served.stop()
         deadline = self._clock.monotonic() + STOP_TIMEOUT / 2
         for served in self.served:
-            if not served.workers.join(max(deadline - self._clock.monotonic(), 0.0)):
-                _log.warning("a poll did not end in time and is cut", server=served.server.name)
-            served.client.close_connections()
+            served.cut(max(deadline - self._clock.monotonic(), 0.0))
+
+    def _reload_if_changed(self) -> None:
+        if self._reread is None:
+            return
+        with self._reloading:
+            try:
+                config = self._reread()
+            except ConfigError as error:
+                if self._refused != str(error):
+                    self._refuse(str(error))
+                return
+            if config != self.config or self._refused is not None:
+                self._apply(config)
+
+    def _refuse(self, problems: str) -> None:
+        self._refused = problems
+        self.own.reloaded(self._clock.time(), success=False)
+        for problem in problems.splitlines():
+            _log.error("the configuration was not reloaded, the one before stays", problem=problem)
+
+    def _apply(self, config: Config) -> None:
+        """Go on with ``config``."""
+        fixed = [name for name in NEEDS_RESTART if getattr(config, name) != getattr(self.config, name)]
+        for name in fixed:
+            _log.warning("a change of this section takes effect after a restart", section=name)
+        self._refused = None
+        self.config = config
+        before = {served.server.name: served for served in self.served}
+        after = []
+        for server in config.servers:
+            served = before.pop(server.name, None)
+            if served is None:
+                served = Served(server, config, self._around)
+                served.start()
+            else:
+                served.change(server, config)
+            after.append(served)
+        self.served = after
+        for served in before.values():
+            served.end()
+        self.own.reloaded(self._clock.time(), success=True)
+        _log.info("configuration reloaded", servers=len(after), targets=self._targets())
 
     def _tick(self) -> None:
+        if self.reload_wanted.is_set():
+            self.reload_wanted.clear()
+            self.reload()
         for served in self.served:
             if served.poller.has_due():
                 served.workers.wake()

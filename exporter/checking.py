@@ -12,9 +12,9 @@ from exporter.tracking import FINISHED, Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.app import Served
     from exporter.config import Config
     from exporter.dify import Client
+    from exporter.served import Served
 
 UNKNOWN_VERSION = "of an unknown version"
 UNKNOWN_PROBLEM = "failed for no reason that is known; `dify-exporter once` logs more"

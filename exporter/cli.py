@@ -19,7 +19,7 @@ from exporter import __version__
 from exporter.app import App
 from exporter.checking import check_servers
 from exporter.clock import SystemClock
-from exporter.config import Config, ConfigError, Polling, Stall, State, from_environment, load, override
+from exporter.config import Config, ConfigError, Polling, Stall, State, from_environment, load, override, parse_duration
 from exporter.logs import FORMATS, LEVELS, set_up_logging
 from exporter.metrics import Format
 from exporter.web import ListenError, parse_listen_address
@@ -49,6 +49,21 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
+class _Seconds(click.ParamType[int]):
+    """A duration such as 30s, of a second at least, as whole seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        if isinstance(value, int):
+            return value
+        try:
+            return max(1, round(parse_duration(value)))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 _config_file = _option(
     "--config.file",
     "config_file",
@@ -58,12 +73,12 @@ _config_file = _option(
 )
 _listen_address = _option(
     "--web.listen-address",
-    "listen_address",
+    "web_listen_address",
     metavar="HOST:PORT",
     help="Where to serve metrics; overrides the config.",
 )
 _telemetry_path = _option(
-    "--web.telemetry-path", "telemetry_path", metavar="PATH", help="Path of the metrics; overrides the config."
+    "--web.telemetry-path", "web_telemetry_path", metavar="PATH", help="Path of the metrics; overrides the config."
 )
 _log_level = _option("--log.level", "log_level", type=click.Choice(LEVELS), help="Overrides the config.")
 _log_format = _option("--log.format", "log_format", type=click.Choice(FORMATS), help="Overrides the config.")
@@ -81,11 +96,25 @@ def main() -> None:
 @_telemetry_path
 @_log_level
 @_log_format
-def run(config_file: Path | None, **overrides: str | None) -> None:
-    """Poll what the config names and serve /metrics until SIGTERM or Ctrl-C."""
+@_option(
+    "--config.auto-reload-interval",
+    "auto_reload_interval",
+    type=_Seconds(),
+    metavar="DURATION",
+    help="Look at the config file this often and reload it when it has changed, such as 30s. Off without it.",
+)
+def run(config_file: Path | None, auto_reload_interval: int | None, **overrides: str | None) -> None:
+    """Poll what the config names and serve /metrics until SIGTERM or Ctrl-C. SIGHUP reloads the config."""
     config = _configure(config_file, overrides)
-    with _stop_signal() as stop:
-        _serve(App(config, remember=True), stop)
+
+    def reread() -> Config:
+        fresh = override(load(config_file, os.environ), _dotted(overrides)) if config_file else config
+        set_up_logging(fresh.log.level, fresh.log.format)
+        return fresh
+
+    app = App(config, remember=True, reread=reread if config_file else None, reread_every=auto_reload_interval)
+    with _stop_signal() as stop, _reload_signal(app):
+        _serve(app, stop)
 
 
 @main.command()
@@ -129,7 +158,7 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
 @main.command()
 @_option(
     "--web.listen-address",
-    "listen_address",
+    "web_listen_address",
     default="127.0.0.1:9439",
     show_default=True,
     metavar="HOST:PORT",
@@ -137,7 +166,7 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
 )
 @_log_level
 @_log_format
-def demo(listen_address: str, **overrides: str | None) -> None:
+def demo(web_listen_address: str, **overrides: str | None) -> None:
     """Show indexing on an embedded Dify: lives, failures and a stall within a minute. Needs nothing else."""
     from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
 
@@ -145,7 +174,7 @@ def demo(listen_address: str, **overrides: str | None) -> None:
     with _stop_signal() as stop, _simulated(scenario, "127.0.0.1:0") as dify:
         server = replace(simulator.simulated_server(scenario, dify.url), requests_per_second=50.0)
         config = Config(servers=(server,), polling=_DEMO_POLLING, stall=_DEMO_STALL, state=State(None))
-        config = _overridden(config, {"listen_address": listen_address, **_given(overrides)})
+        config = _overridden(config, {"web_listen_address": web_listen_address, **_given(overrides)})
         _set_up(config)
         _serve(App(config), stop, greeting=_demo_greeting(dify.url))
 
@@ -237,16 +266,15 @@ def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> 
 
 def _overridden(config: Config, overrides: dict[str, str | None]) -> Config:
     """The config with what the command line says instead."""
-    sections = {
-        "listen_address": "web.listen_address",
-        "telemetry_path": "web.telemetry_path",
-        "log_level": "log.level",
-        "log_format": "log.format",
-    }
     try:
-        return override(config, {sections[name]: value for name, value in _given(overrides).items()})
+        return override(config, _dotted(overrides))
     except ConfigError as error:
         _fail(str(error))
+
+
+def _dotted(overrides: dict[str, str | None]) -> dict[str, str]:
+    """What the command line gives, by key of the config: ``log.level`` for ``log_level``."""
+    return {name.replace("_", ".", 1): value for name, value in _given(overrides).items()}
 
 
 def _given(overrides: dict[str, str | None]) -> dict[str, str]:
@@ -263,6 +291,16 @@ def _set_up(config: Config) -> None:
 def _fail(message: str) -> NoReturn:
     click.echo(f"dify-exporter: {message}" if "\n" not in message else message, err=True)
     sys.exit(1)
+
+
+@contextmanager
+def _reload_signal(app: App) -> Iterator[None]:
+    """While the context lasts SIGHUP reloads the configuration."""
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: app.reload_wanted.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from exporter.dify import BadRequest, SchemaMismatch
 from exporter.tracking.discovery import LIST_ROUNDS, NAME_INTERVAL, QUIET_ROUNDS, Discovery
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Asker:
     def __init__(self, server: Server, client: Upstream, store: Store, polling: Polling, *, clock: Clock) -> None:
         self._client = client
         self._store = store
+        self._clock = clock
         self._discovery = Discovery(server, client, store, clock)
         self._digests: dict[Target, bytes] = {}
         self._asks: dict[TargetKind, Callable[[Target], Outcome]] = {
@@ -44,6 +46,12 @@ class Asker:
             "dataset": replace(_steady(polling, found), max_settled_interval=found * QUIET_ROUNDS),
             "datasets": _steady(polling, found * LIST_ROUNDS),
         }
+
+    def changed(self, server: Server, client: Upstream, polling: Polling) -> Asker:
+        """One for another configuration of the same server, which knows what was found so far."""
+        asker = Asker(server, client, self._store, polling, clock=self._clock)
+        asker._discovery.adopt(self._discovery)
+        return asker
 
     def ask(self, target: Target) -> Outcome:
         """Ask for ``target``. Raises DifyError, and Stopped."""
@@ -90,7 +98,11 @@ class Asker:
         return outcome
 
     def _segments(self, target: Target) -> Outcome:
-        answer = self._client.completed_segments(target.dataset_id, target.id)
+        try:
+            answer = self._client.completed_segments(target.dataset_id, target.id)
+        except (BadRequest, SchemaMismatch):
+            # Nothing else tells more of the document: it is judged without them.
+            return self._store.apply_segments(target.dataset_id, target.id, None)
         return self._store.apply_segments(target.dataset_id, target.id, answer.total)
 
 

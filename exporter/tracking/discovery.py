@@ -66,6 +66,12 @@ class Discovery:
         self._rounds: dict[str, int] = {}
         self._ignores_status = False
 
+    def adopt(self, before: Discovery) -> None:
+        """Go on from what another discovery on the same server has found."""
+        self._listed = before._listed if self._server.discover else {}
+        self._named = before._named
+        self._rounds = before._rounds
+
     def discovers(self, dataset_id: str) -> bool:
         """Whether unfinished documents of the knowledge base are looked for."""
         dataset = self._configured.get(dataset_id)

@@ -29,6 +29,19 @@ class FiledBatches:
         self._named: frozenset[Target] = frozenset()
         self._retired: set[Target] = set()
 
+    def change(self, *, configured: Collection[Target], retention: float) -> None:
+        """Go on with another configuration. ``look`` again after it."""
+        self._configured = frozenset(configured)
+        self._retention = retention
+        self._named -= self._configured
+
+    def holds(self, target: Target) -> bool:
+        """Whether ``target`` is watched because a file names it."""
+        named = self._named - self._retired
+        if target.kind == "dataset":
+            return any(found.dataset_id == target.dataset_id for found in named)
+        return target in named
+
     def look(self) -> None:
         """Watch what the files newly name, and no more what they name no longer."""
         batches = self._files.look()

@@ -29,7 +29,7 @@ class Ledger:
 
     def __init__(self, server: str, patterns: Sequence[Pattern]) -> None:
         self._server = server
-        self._patterns = patterns
+        self.patterns = patterns
         self._open: dict[str, Activity] = {}
         self._recalled: dict[str, Activity] = {}
 
@@ -68,7 +68,7 @@ class Ledger:
                 status, reason = event.document.progress.status, ""
                 if status == "error":
                     text = errors.get(event.document.document_id) or ""
-                    reason = classify(text, self._patterns)
+                    reason = classify(text, self.patterns)
                     failures.append(Failure(event.document, reason, text))
                 activity = count_finished(activity, status, reason, event.phases)
             elif isinstance(event, Restarted):

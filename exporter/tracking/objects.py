@@ -71,6 +71,12 @@ class Objects:
         self._past_batches: dict[tuple[str, str], Batch] = {}
         self._rules: dict[ProcessRule, ProcessRule] = {}
 
+    def change(self, stall: Stall, patterns: Sequence[Pattern]) -> None:
+        """Judge by other limits and patterns from the next answer on."""
+        with self._lock:
+            self._stall = stall
+            self._ledger.patterns = patterns
+
     def recall(self, memory: Memory) -> None:
         """Go on from what was known before a restart. Nothing of it is shown before its target answers again."""
         self._past_documents = {(found.dataset_id, found.document_id): found for found in memory.documents}

@@ -14,6 +14,7 @@ class Outcome(NamedTuple):
     """What an answer did.
 
     ``moved``, ``settled``: of what was asked for. ``wanted``: to be polled now. ``dropped``: to be polled no more.
+    ``verdict_at``: the monotonic second at which the next answer shows a stall if it is still the same; None: never.
     """
 
     moved: bool = False
@@ -22,3 +23,4 @@ class Outcome(NamedTuple):
     dropped: tuple[Target, ...] = ()
     events: tuple[Event, ...] = ()
     failures: tuple[Failure, ...] = ()
+    verdict_at: float | None = None

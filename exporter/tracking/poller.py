@@ -88,6 +88,30 @@ class Poller:
                     self._unpolled.add(target)
                     self.schedule.put(target, now + SETTLED_LAST * self.store.was_settled(target))
 
+    @property
+    def watched(self) -> set[Target]:
+        """The targets that are polled for their own sake."""
+        with self._lock:
+            return {target for target in self._paces if not target.is_step}
+
+    def leave(self, targets: Iterable[Target]) -> None:
+        """Poll ``targets`` no more and forget what came of them."""
+        targets = list(targets)
+        self.unwatch(targets)
+        self._forget(targets)
+
+    def change(self, server: Server, client: Upstream, polling: Polling) -> None:
+        """Go on with another configuration of the same server. Polls under way end as they began."""
+        with self._lock:
+            self._client = client
+            self._polling = polling
+            self._breaker = Breaker(polling, random=self._jitter)
+            self._asker = self._asker.changed(server, client, polling)
+            due = self._clock.monotonic()
+            failing = [target for target, pace in self._paces.items() if pace.state in ("failing", "gone")]
+        for target in failing:
+            self.schedule.put(target, due)
+
     def unwatch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` no more. Their objects are the caller's to forget."""
         targets = list(targets)
@@ -171,7 +195,10 @@ class Poller:
         else:
             answered = self._answered(target, pace, outcome)
             self._observer.polled(self.name, target.metric_kind)
-            self._put_back(target, answered, next_due(due, started, answered.interval) if answered else None)
+            again = next_due(due, started, answered.interval) if answered else None
+            if again is not None and outcome.verdict_at is not None:
+                again = min(again, outcome.verdict_at)
+            self._put_back(target, answered, again)
             return
         self._observer.polled(self.name, target.metric_kind)
         self._put_back(target, pace, self._clock.monotonic() + pace.interval)
@@ -179,12 +206,25 @@ class Poller:
     def _put_back(self, target: Target, pace: Cadence | None, due: float | None) -> None:
         with self._lock:
             self._unpolled.discard(target)
-            if pace is None:
+            watched = self.schedule.done(target, due)
+            if pace is None or not watched:
                 self._paces.pop(target, None)
                 self._asker.forget(target)
             else:
                 self._paces[target] = pace
-        self.schedule.done(target, due)
+        if not watched and not target.is_step:
+            # It was left while its poll was under way: what the poll brought is not to stay.
+            self._forget([target])
+
+    def _forget(self, targets: Iterable[Target]) -> None:
+        """Forget what came of targets that are left; a knowledge base goes with the last target in it."""
+        datasets = set()
+        for target in targets:
+            datasets.add(target.dataset_id)
+            if target.kind != "dataset":
+                self._asker.gone(target)
+        for dataset_id in datasets - {target.dataset_id for target in self.watched}:
+            self.store.forget_dataset(dataset_id)
 
     def _answered(self, target: Target, pace: Cadence, outcome: Outcome) -> Cadence | None:
         """Note an answer. The pace from now on, None: no further poll."""

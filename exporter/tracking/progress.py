@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import Attempt, Batch, Document
+from exporter.tracking.model import STATUSES, Attempt, Batch, Document
 from exporter.tracking.pace import foresee
 from exporter.tracking.reading import FINISHED
 
@@ -133,12 +133,25 @@ def _verdict(before: bool, subject: Batch | Document, since: float) -> tuple[Eve
     return (Stalled(subject, since),) if subject.stalled else (Resumed(subject),)
 
 
+def verdict_at(subject: Batch | Document, stall: Stall) -> float | None:
+    """The monotonic second from which it is stalled unless something moves; None when it is already, or at rest."""
+    if subject.stalled:
+        return None
+    if isinstance(subject, Document):
+        found = [subject.progress.status]
+    else:
+        found = [status for status, count in zip(STATUSES, subject.counts, strict=True) if count]
+    active = [status for status in found if status not in AT_REST]
+    return subject.moved + _limit(active, stall) if active else None
+
+
 def _is_stalled(active: Sequence[str], moved: float, now: Now, stall: Stall) -> bool:
     """``active``: the statuses of what is neither finished nor paused."""
-    if not active:
-        return False
-    limit = stall.queued_after if all(status == "waiting" for status in active) else stall.after
-    return now.monotonic - moved >= limit
+    return bool(active) and now.monotonic - moved >= _limit(active, stall)
+
+
+def _limit(active: Sequence[str], stall: Stall) -> float:
+    return stall.queued_after if all(status == "waiting" for status in active) else stall.after
 
 
 def _first_sight(progress: Progress) -> Attempt:

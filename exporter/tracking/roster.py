@@ -25,6 +25,7 @@ class Roster:
         self._lock = threading.Lock()
         self._status = ServerStatus(server, url)
         self._targets: dict[Target, TargetStatus] = {}
+        self._closed = False
         listener.changed([(None, self._status)])
 
     @property
@@ -84,12 +85,27 @@ class Roster:
                 self._targets[target] = new = replace(old, success=False)
                 self._tell([(old, new)])
 
+    def move(self, url: str) -> None:
+        """The server answers at another URL from now on."""
+        with self._lock:
+            old = self._status
+            if old.url != url:
+                self._status = new = replace(old, url=url)
+                self._tell([(old, new)])
+
+    def close(self) -> None:
+        """The server is watched no longer."""
+        with self._lock:
+            self._tell([(self._status, None), *((old, None) for old in self._targets.values())])
+            self._targets.clear()
+            self._closed = True
+
     def note_server(self, *, up: bool | None, version: str) -> None:
         """Note what the last request said of the server. ``up`` None, ``version`` "": it said nothing."""
         with self._lock:
             old = self._status
             new = ServerStatus(self._server, old.url, version or old.version, old.up if up is None else up)
-            if new != old:
+            if new != old and not self._closed:
                 self._status = new
                 self._tell([(old, new)])
 

@@ -32,34 +32,46 @@ class Schedule:
         self._due: dict[Target, Entry] = {}
         self._taken: dict[Target, float] = {}
         self._wanted: dict[Target, float] = {}
+        self._dropped: set[Target] = set()
         self._turns = 0
         self._serial = 0
 
     def put(self, target: Target, due: float) -> None:
-        """Set when ``target`` is due. Of two wishes while it is being polled the later poll keeps the earlier time."""
+        """Set when ``target`` is due. While it is being polled that is a wish, of which the earliest counts.
+
+        One that was dropped while being polled goes on: the poll under way is its own.
+        """
         with self._lock:
             if target in self._taken:
+                self._dropped.discard(target)
                 self._wanted[target] = min(due, self._wanted.get(target, due))
             else:
                 self._push(target, due)
 
-    def done(self, target: Target, due: float | None) -> None:
-        """The poll of a taken ``target`` has ended; it is due again at ``due``, or never (None)."""
+    def done(self, target: Target, due: float | None) -> bool:
+        """The poll of a taken ``target`` has ended; it is due again at ``due``, or never (None).
+
+        False when the target was dropped meanwhile.
+        """
         with self._lock:
-            if self._taken.pop(target, None) is None:
-                return
+            known = self._taken.pop(target, None) is not None and target not in self._dropped
+            self._dropped.discard(target)
+            if not known:
+                return False
             wanted = self._wanted.pop(target, None)
             if wanted is not None:
                 due = wanted if due is None else min(due, wanted)
             if due is not None:
                 self._push(target, due)
+            return True
 
     def drop(self, target: Target) -> None:
         """Forget ``target``, also when it is being polled just now."""
         with self._lock:
             self._due.pop(target, None)
-            self._taken.pop(target, None)
             self._wanted.pop(target, None)
+            if target in self._taken:
+                self._dropped.add(target)
 
     def take(self, now: float) -> tuple[Target, float] | None:
         """The target to poll now and its due time; None: nothing is due."""
@@ -91,10 +103,10 @@ class Schedule:
             return min(firsts, default=None)
 
     def __len__(self) -> int:
-        return len(self._due) + len(self._taken)
+        return len(self._due) + len(self._taken) - len(self._dropped)
 
     def __contains__(self, target: Target) -> bool:
-        return target in self._due or target in self._taken
+        return target in self._due or (target in self._taken and target not in self._dropped)
 
     def _push(self, target: Target, due: float) -> None:
         self._serial += 1

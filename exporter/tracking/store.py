@@ -10,7 +10,7 @@ from exporter.tracking.fold import fold_batch, refold_batch
 from exporter.tracking.model import Document
 from exporter.tracking.objects import Objects
 from exporter.tracking.outcome import Outcome
-from exporter.tracking.progress import advance, gather, judge, same
+from exporter.tracking.progress import advance, gather, judge, same, verdict_at
 from exporter.tracking.reading import FINISHED, progress_of_detail, read_detail, read_item, sum_batch
 from exporter.tracking.targets import Target
 
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
         Progress,
     )
     from exporter.tracking.progress import Event
+
+
+_UNTOLD_BY_LISTS = frozenset({"splitting", "indexing"})
+"""While a document is in these, its segments move, which a list does not tell."""
+
+_UNTOLD_BY_DETAILS = frozenset({"indexing"})
+"""While a document is in these, its segments are completed, which a detail does not tell."""
 
 
 class Store(Objects):
@@ -67,7 +74,8 @@ class Store(Objects):
         # A document from before a restart has its detail; while unfinished it is asked for again all the same.
         again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
         wanted = (Target("detail", dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again)))
-        return Outcome(folded.moved, settled, tuple(wanted), (), folded.events, failures)
+        verdict = verdict_at(folded.batch, self._stall)
+        return Outcome(folded.moved, settled, tuple(wanted), (), folded.events, failures, verdict)
 
     def confirm_batch(self, dataset_id: str, batch: str) -> Outcome:
         """Take an answer that is the last one again, byte for byte."""
@@ -84,7 +92,8 @@ class Store(Objects):
             for document in documents:
                 self._keep(document, changes)
             self._tell(changes)
-        return Outcome(moved=False, settled=all(found.progress.status in FINISHED for found in held), events=events)
+        settled = all(found.progress.status in FINISHED for found in held)
+        return Outcome(moved=False, settled=settled, events=events, verdict_at=verdict_at(new, self._stall))
 
     def apply_detail(self, dataset_id: str, answer: DocumentDetail, *, document_id: str) -> Outcome:
         """Take the detail of a document. Its progress counts only while no batch tells more."""
@@ -102,15 +111,19 @@ class Store(Objects):
             progress = progress_of_detail(answer, before.progress if before else None, self.unknown)
             if progress is None:
                 return Outcome()
-            return self._progress_alone(dataset_id, document_id, progress, detail, answer.error)
+            return self._progress_alone(
+                dataset_id, document_id, progress, detail, answer.error, untold=_UNTOLD_BY_DETAILS
+            )
 
-    def apply_segments(self, dataset_id: str, document_id: str, completed: Number) -> Outcome:
-        """Take the number of completed segments of a document whose batch is not known."""
+    def apply_segments(self, dataset_id: str, document_id: str, completed: Number | None) -> Outcome:
+        """Take the number of completed segments of a document whose batch is not known; None: the server refuses it."""
         with self._lock:
             before = self._documents.get((dataset_id, document_id))
             if before is None or before.batch:
                 return Outcome(settled=True)
-            progress = replace(before.progress, completed_segments=completed)
+            progress = before.progress
+            if completed is not None:
+                progress = replace(progress, completed_segments=completed)
             outcome = self._progress_alone(dataset_id, document_id, progress, before.detail, None)
         return outcome._replace(settled=progress.status != "indexing", wanted=())
 
@@ -122,6 +135,7 @@ class Store(Objects):
         wanted: list[Target] = []
         events: list[Event] = []
         failures: list[Failure] = []
+        verdicts: list[float] = []
         with self._lock:
             for document_id, (told, error) in listed.items():
                 before = self._known(dataset_id, document_id)
@@ -135,12 +149,17 @@ class Store(Objects):
                 if not self._pinned(dataset_id, document_id):
                     self._found.add((dataset_id, document_id))
                 detail = before.detail if before else None
-                if detail is None or before is None or before.progress.status != told.status:
+                recalled = (dataset_id, document_id) not in self._documents
+                if recalled or detail is None or before is None or before.progress.status != told.status:
                     wanted.append(Target("detail", dataset_id, document_id))
-                outcome = self._progress_alone(dataset_id, document_id, progress, detail, error)
+                outcome = self._progress_alone(
+                    dataset_id, document_id, progress, detail, error, untold=_UNTOLD_BY_LISTS
+                )
                 wanted += outcome.wanted
                 events += outcome.events
                 failures += outcome.failures
+                if outcome.verdict_at is not None:
+                    verdicts.append(outcome.verdict_at)
             self._found |= {
                 key for key, past in self._past_documents.items() if key[0] == dataset_id and not past.batch
             }
@@ -149,12 +168,24 @@ class Store(Objects):
                     document = self._known(*key)
                     if document is not None and not document.batch and document.progress.status not in FINISHED:
                         wanted.append(Target("detail", *key))
-        return Outcome(bool(events), not listed, tuple(wanted), (), tuple(events), tuple(failures))
+        verdict = min(verdicts, default=None)
+        return Outcome(bool(events), not listed, tuple(wanted), (), tuple(events), tuple(failures), verdict)
 
     def _progress_alone(
-        self, dataset_id: str, document_id: str, progress: Progress, detail: Detail | None, error: str | None
+        self,
+        dataset_id: str,
+        document_id: str,
+        progress: Progress,
+        detail: Detail | None,
+        error: str | None,
+        *,
+        untold: frozenset[str] = frozenset(),
     ) -> Outcome:
-        """Take the progress of a document whose batch is not known."""
+        """Take the progress of a document whose batch is not known.
+
+        ``untold``: the statuses in which the answer does not tell all that can move. Then it cannot show a stall: what
+        it leaves out may have moved.
+        """
         now = self._now()
         key = (dataset_id, document_id)
         before = self._known(dataset_id, document_id)
@@ -162,7 +193,10 @@ class Store(Objects):
             self._server, dataset_id, document_id, "", progress, detail, stalled=before.stalled if before else False
         )
         advanced, events = advance(before, new, now)
+        tells = advanced.progress.status not in untold
         judged, verdicts = judge(advanced, None, now=now, stall=self._stall)
+        if judged.stalled and not advanced.stalled and not tells:
+            judged, verdicts = advanced, ()
         changed = before is None or key not in self._documents or before.progress.status != progress.status
         changes: list[Change] = []
         self._keep(judged, changes)
@@ -172,7 +206,9 @@ class Store(Objects):
         if progress.status == "indexing" or (changed and progress.status == "completed"):
             wanted.append(Target("segments", dataset_id, document_id))
         moved = before is None or not same(before.progress, progress)
-        return Outcome(moved, progress.status in FINISHED, tuple(wanted), (), (*events, *verdicts), failures)
+        verdict = verdict_at(judged, self._stall) if tells else None
+        settled = progress.status in FINISHED
+        return Outcome(moved, settled, tuple(wanted), (), (*events, *verdicts), failures, verdict)
 
     def confirm_document(self, dataset_id: str, document_id: str) -> Outcome:
         """Take a detail that is the last one again, byte for byte."""
@@ -182,7 +218,9 @@ class Store(Objects):
                 return Outcome(settled=True)
             if before.batch:
                 return Outcome(settled=before.progress.status in FINISHED)
-            return self._progress_alone(dataset_id, document_id, before.progress, before.detail, None)
+            return self._progress_alone(
+                dataset_id, document_id, before.progress, before.detail, None, untold=_UNTOLD_BY_DETAILS
+            )
 
     def forget_batch(self, dataset_id: str, batch: str) -> None:
         """The batch is gone, and with it every document that nothing else holds."""

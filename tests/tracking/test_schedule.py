@@ -50,6 +50,18 @@ def test_a_dropped_target_does_not_come_back() -> None:
     assert B not in schedule
 
 
+def test_a_target_that_returns_while_its_poll_is_under_way_is_not_polled_twice() -> None:
+    """Dropped and put again, as by a reload: the poll under way is its own, the next one comes when wished."""
+    schedule = Schedule()
+    schedule.put(A, 0.0)
+    schedule.take(1.0)
+    schedule.drop(A)
+    schedule.put(A, 2.0)
+    assert schedule.take(9.0) is None
+    assert schedule.done(A, 60.0)
+    assert schedule.take(9.0) == (A, 2.0)
+
+
 def test_done_with_no_due_time_ends_a_target() -> None:
     """None as due time: never again, unless it was wished for meanwhile."""
     schedule = Schedule()
@@ -116,9 +128,8 @@ def test_every_target_is_in_one_place_only(steps: list[tuple[str, int, int]]) ->
         elif step == "drop":
             schedule.drop(target)
             alive.discard(target)
-            taken.discard(target)
         elif step == "done":
-            schedule.done(target, float(at))
+            assert schedule.done(target, float(at)) == (target in taken and target in alive)
             taken.discard(target)
         else:
             found = schedule.take(float(at))

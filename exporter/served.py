@@ -1,0 +1,157 @@
+"""One server with all that works for it: built, changed while running, ended."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from exporter import __version__
+from exporter.dify import Client
+from exporter.tracking import (
+    PATTERNS,
+    BatchFiles,
+    FiledBatches,
+    Pattern,
+    Poller,
+    Roster,
+    Stall,
+    Store,
+    Workers,
+    configured_targets,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.clock import Clock
+    from exporter.config import Config, Server
+    from exporter.metrics import OwnMetrics
+    from exporter.tracking import Listener, State
+
+_log = structlog.get_logger(__name__)
+
+
+class Surroundings(NamedTuple):
+    """What all servers share. ``after_poll`` is called in the polling thread; ``state`` None: nothing is kept."""
+
+    clock: Clock
+    own: OwnMetrics
+    listener: Listener
+    state: State | None
+    after_poll: Callable[[], None]
+
+
+class Served:
+    """A server. Its objects and their clocks outlive a change of its configuration."""
+
+    def __init__(self, server: Server, config: Config, around: Surroundings) -> None:
+        self._around = around
+        self.server = server
+        around.own.prepare(server.name)
+        self.client, self.workers_stop = self._connect(server)
+        roster = Roster(server.name, server.url, listener=around.listener)
+        store = Store(
+            server.name,
+            roster,
+            listener=around.listener,
+            unknown=lambda field: around.own.unknown_value(server.name, field),
+            clock=around.clock,
+            stall=_stall(config),
+            patterns=_patterns(config),
+            recorder=around.state,
+        )
+        if around.state is not None:
+            store.recall(around.state.recall(server.name))
+        self.poller = Poller(
+            server,
+            self.client,
+            store,
+            roster,
+            config.polling,
+            observer=around.own,
+            clock=around.clock,
+            after_poll=around.after_poll,
+        )
+        self.workers = Workers(self.poller, server.concurrency, self.workers_stop)
+        self.filed = self._file(server, config)
+
+    def start(self) -> None:
+        """Poll from now on."""
+        self.poller.watch(configured_targets(self.server))
+        self.filed.look()
+        self.workers.start()
+        self.workers.wake()
+
+    def stop(self) -> None:
+        """Begin no new poll."""
+        self.workers.stop()
+
+    def cut(self, timeout: float) -> None:
+        """Wait ``timeout`` seconds for running polls, then leave them."""
+        if not self.workers.join(timeout):
+            _log.warning("a poll did not end in time and is left", server=self.server.name)
+        self.client.close_connections()
+
+    def change(self, server: Server, config: Config) -> None:
+        """Go on with another configuration: what stays keeps its objects and clocks, what left is gone at once."""
+        before, self.server = self.server, server
+        if _connection(before) != _connection(server):
+            self.workers.stop()
+            self.client, self.workers_stop = self._connect(server)
+            self.workers = Workers(self.poller, server.concurrency, self.workers_stop)
+            self.workers.start()
+        self.poller.change(server, self.client, config.polling)
+        self.poller.store.change(_stall(config), _patterns(config))
+        self.poller.roster.move(server.url)
+        left = self.poller.watched - set(configured_targets(server))
+        if before.batch_files == server.batch_files:
+            self.filed.change(configured=list(configured_targets(server)), retention=config.retention.finished)
+        else:
+            self.filed = self._file(server, config)
+        self.poller.watch(configured_targets(server))
+        self.filed.look()
+        self.poller.leave(target for target in left if not self.filed.holds(target))
+        self.workers.wake()
+
+    def end(self) -> None:
+        """The server is configured no longer: nothing of it is shown any more."""
+        self.workers.stop()
+        self.poller.leave(self.poller.watched)
+        self.poller.roster.close()
+        self.client.close_connections()
+
+    def _connect(self, server: Server) -> tuple[Client, threading.Event]:
+        stop = threading.Event()
+        agent = f"dify-exporter/{__version__}"
+        return Client(server, observer=self._around.own, clock=self._around.clock, user_agent=agent, stop=stop), stop
+
+    def _file(self, server: Server, config: Config) -> FiledBatches:
+        return FiledBatches(
+            BatchFiles(server.batch_files, clock=self._around.clock),
+            self.poller,
+            configured=list(configured_targets(server)),
+            retention=config.retention.finished,
+        )
+
+
+def _connection(server: Server) -> tuple[object, ...]:
+    """What a client and its threads are made of."""
+    return (
+        server.url,
+        server.api_key,
+        server.api_key_file,
+        server.requests_per_second,
+        server.concurrency,
+        server.timeout,
+        server.ca_file,
+    )
+
+
+def _stall(config: Config) -> Stall:
+    return Stall(config.stall.after, config.stall.queued_after)
+
+
+def _patterns(config: Config) -> tuple[Pattern, ...]:
+    return (*(Pattern(own.pattern, own.reason) for own in config.error_reasons), *PATTERNS)

@@ -1,0 +1,187 @@
+"""A new configuration without a restart."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.app import App
+from exporter.clock import ManualClock
+from exporter.config import Config, ConfigError, Dataset, Labels, Polling, Problem, Server, State
+from exporter.metrics import Format
+from exporter.simulator import (
+    Api,
+    BatchPlan,
+    DatasetPlan,
+    DocumentPlan,
+    Scenario,
+    SimulatorServer,
+    World,
+    simulated_server,
+)
+from tests.integration.harness import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ONE, TWO = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01", "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a02"
+SCENARIO = Scenario(
+    datasets=tuple(
+        DatasetPlan(
+            dataset,
+            name=f"kb {dataset[-1]}",
+            batches=tuple(
+                BatchPlan(id=f"2026112109300010000{number}", lost=True, documents=(DocumentPlan(name=f"{number}.txt"),))
+                for number in numbers
+            ),
+        )
+        for dataset, numbers in ((ONE, (1, 2)), (TWO, (3,)))
+    )
+)
+POLLING = Polling(interval=1.0, max_interval=1.0)
+
+
+class Reloading:
+    """An exporter whose configuration a test changes while it runs."""
+
+    def __init__(self, dify: SimulatorServer, folder: Path) -> None:
+        self.server = replace(simulated_server(SCENARIO, dify.url, name="main"), requests_per_second=1000.0)
+        self.folder = folder
+        self.config: Config | ConfigError = self.configure(self.server)
+        assert isinstance(self.config, Config)
+        self.app = App(self.config, reread=self.reread)
+
+    def configure(self, *servers: Server, **sections: object) -> Config:
+        """A configuration without state."""
+        return Config(servers=servers, polling=POLLING, state=State(None), **sections)  # type: ignore[arg-type]
+
+    def reread(self) -> Config:
+        """What the file says now."""
+        if isinstance(self.config, ConfigError):
+            raise self.config
+        return self.config
+
+    def page(self) -> str:
+        """What a scrape sees now."""
+        return b"".join(self.app.exposition.page(Format.TEXT).plain_chunks()).decode()
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of one metric."""
+        return [line for line in self.page().splitlines() if line.startswith(name + "{")]
+
+    def begin(self) -> None:
+        """Poll in the background until all was polled once."""
+        for served in self.app.served:
+            served.start()
+        until(lambda: self.app.what_is_awaited() is None)
+        until(lambda: len(self.lines("dify_document_created_timestamp_seconds")) == 3)
+
+    def settle(self) -> None:
+        """Poll until what was newly watched was polled."""
+        until(lambda: self.app.what_is_awaited() is None)
+
+
+@pytest.fixture
+def reloading(tmp_path: Path) -> Iterator[Reloading]:
+    """An exporter on an embedded Dify whose clock stands still."""
+    with SimulatorServer(Api(World(SCENARIO, ManualClock())), connections=None) as dify:
+        running = Reloading(dify, tmp_path)
+        running.begin()
+        yield running
+        for served in running.app.served:
+            served.stop()
+            served.cut(10.0)
+
+
+def test_what_stays_keeps_its_objects_and_clocks(reloading: Reloading) -> None:
+    """A batch that both configurations name is on every page, and its last progress stands."""
+    before = reloading.lines("dify_batch_last_progress_timestamp_seconds")
+    fewer = replace(reloading.server, datasets=(Dataset(ONE, batches=("20261121093000100001",)),), concurrency=3)
+    reloading.config = reloading.configure(fewer)
+    assert reloading.app.reload() is None
+    after = reloading.lines("dify_batch_last_progress_timestamp_seconds")
+    assert after == [line for line in before if "20261121093000100001" in line]
+    reloading.settle()
+    assert reloading.lines("dify_batch_last_progress_timestamp_seconds") == after
+
+
+def test_what_left_is_gone_from_the_next_scrape(reloading: Reloading) -> None:
+    """Batches, documents, names, counters and targets of what is configured no longer."""
+    assert TWO in reloading.page()
+    reloading.config = reloading.configure(replace(reloading.server, datasets=reloading.server.datasets[:1]))
+    assert reloading.app.reload() is None
+    assert TWO not in reloading.page()
+
+
+def test_a_server_that_left_is_gone_and_a_new_one_is_polled(reloading: Reloading) -> None:
+    """Servers come and go by name."""
+    reloading.config = reloading.configure(replace(reloading.server, name="other"))
+    assert reloading.app.reload() is None
+    assert 'server="main"' not in "\n".join(reloading.lines("dify_up") + reloading.lines("dify_batch_stalled"))
+    reloading.settle()
+    assert len(reloading.lines("dify_batch_stalled")) == 3
+    assert reloading.lines("dify_up") == ['dify_up{server="other"} 1']
+
+
+def test_a_bad_configuration_changes_nothing_and_shows(reloading: Reloading) -> None:
+    """The text says why, the metric says that, the polls go on."""
+    before = reloading.lines("dify_batch_stalled")
+    reloading.config = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
+    assert "config.yaml:3: servers[0].url: is wrong" in (reloading.app.reload() or "")
+    assert reloading.lines("dify_batch_stalled") == before
+    assert "dify_exporter_config_last_reload_successful 0.0" in reloading.page()
+    reloading.config = reloading.configure(reloading.server)
+    assert reloading.app.reload() is None
+    assert "dify_exporter_config_last_reload_successful 1.0" in reloading.page()
+
+
+def test_new_targets_of_a_server_are_polled_at_once(reloading: Reloading) -> None:
+    """A batch that is added has its series within a poll; a key that was wrong is tried at once, not after back-off."""
+    reloading.config = reloading.configure(replace(reloading.server, datasets=()))
+    reloading.app.reload()
+    assert reloading.lines("dify_batch_stalled") == []
+    reloading.config = reloading.configure(reloading.server)
+    reloading.app.reload()
+    reloading.settle()
+    assert len(reloading.lines("dify_batch_stalled")) == 3
+
+
+def test_sections_that_need_a_restart_are_named(reloading: Reloading, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is silently left out."""
+    reloading.config = reloading.configure(reloading.server, labels=Labels(document_name=False))
+    reloading.app.reload()
+    assert "section=labels" in capsys.readouterr().out
+
+
+def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading) -> None:
+    """Fifty reloads from several threads: no exception, no target lost, none doubled."""
+    configs = [
+        reloading.configure(reloading.server),
+        reloading.configure(replace(reloading.server, concurrency=4)),
+        reloading.configure(replace(reloading.server, datasets=reloading.server.datasets[:1])),
+    ]
+
+    def storm(first: int) -> None:
+        for number in range(12):
+            reloading.config = configs[(first + number) % 3]
+            reloading.app.reload()
+
+    threads = [threading.Thread(target=storm, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    reloading.config = configs[0]
+    assert reloading.app.reload() is None
+    reloading.settle()
+    until(lambda: len(reloading.lines("dify_batch_stalled")) == 3)
+    assert len(reloading.lines("dify_exporter_target_success")) == 5
+
+
+def test_an_exporter_without_a_file_says_so() -> None:
+    """A configuration from the environment cannot be read again."""
+    assert "no configuration file" in (App(Config(state=State(None))).reload() or "")
