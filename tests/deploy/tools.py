@@ -1,0 +1,29 @@
+"""The programs that these tests drive: those of `make tools`, else those of the machine."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.integration.harness import ROOT, Done, tool
+
+DEPLOY = ROOT / "deploy"
+
+
+def own_tool(name: str) -> str:
+    """The path of a program of `make tools`, or else of the machine. Without it: skipped, or failed in CI."""
+    path = ROOT / ".tools" / name
+    return str(path) if path.exists() else tool(name)
+
+
+def call(*command: str, **environment: str) -> Done:
+    """Run a program to its end, with nothing in its environment but what is given and a home that is not there."""
+    done = subprocess.run(
+        command,
+        env={"HOME": "/nonexistent", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
