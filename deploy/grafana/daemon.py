@@ -43,7 +43,7 @@ def _health() -> tuple[Json, ...]:
             "Whether the last request was answered with accepted credentials.",
             Query(f"min by (server) (dify_up{{{SERVERS}}})", "{{server}}", "instant"),
             mappings=_UP,
-            links=(runbook("DifyServerUnreachable"),),
+            links=(runbook("DifyServerUnreachable"), runbook("DifyKeyRefused")),
         ),
         stat(
             "Unreadable targets",
@@ -57,7 +57,7 @@ def _health() -> tuple[Json, ...]:
             "Whether the last load of the configuration succeeded. Refused: the one before it is still in use.",
             Query(f"min(dify_exporter_config_last_reload_successful{{{_JOB}}})", kind="instant"),
             mappings=_LOADED,
-            links=(runbook("DifyExporterConfigReloadFailed"),),
+            links=(runbook("DifyConfigReloadFailed"),),
         ),
         stat(
             "State last saved",
@@ -65,7 +65,7 @@ def _health() -> tuple[Json, ...]:
             Query(f"min(dify_exporter_state_last_save_timestamp_seconds{{{_JOB}}}) * 1000", kind="instant"),
             unit="dateTimeFromNow",
             no_value="not kept",
-            links=(runbook("DifyExporterStateNotSaved"),),
+            links=(runbook("DifyStateNotSaved"),),
         ),
         stat(
             "Documents without series",
@@ -73,7 +73,7 @@ def _health() -> tuple[Json, ...]:
             Query(f"sum(dify_exporter_documents_collapsed{{{SERVERS}}})", kind="instant"),
             steps=SOME_ARE_ODD,
             no_value="none",
-            links=(runbook("DifyExporterSeriesLimitReached"),),
+            links=(runbook("DifySeriesLimitReached"),),
         ),
         table(
             "Unreadable targets",

@@ -45,6 +45,7 @@ from deploy.grafana.queries import (
 if TYPE_CHECKING:
     from deploy.grafana.panels import Json
 
+_ALERTS = ("DifyIndexingStalled", "DifyDocumentsStalled", "DifyDocumentsFailed", "DifyDocumentsPaused")
 _SHOWN = "server, dataset_id, dataset"
 _ROWS = 20
 _TO_BATCH = link(BATCHES, dataset="${__data.fields.dataset_id}", batch="${__data.fields.batch}")
@@ -83,6 +84,7 @@ def _now() -> tuple[Json, ...]:
             "Queued documents",
             "Documents that no worker has taken up yet.",
             Query(f'sum(dify_document_indexing_status{{{DATASETS},status="waiting"}})', kind="instant"),
+            links=(runbook("DifyIndexingQueued"),),
         ),
         stat(
             "Longest without progress",
@@ -131,7 +133,7 @@ def _attention() -> Json:
         sort=("Idle for", True),
         size=(24, 8),
         no_value="none, or no data: see Stalled documents",
-        links=(runbook("DifyIndexingStalled"), runbook("DifyDocumentsFailed")),
+        links=tuple(runbook(alert) for alert in _ALERTS),
     )
 
 
