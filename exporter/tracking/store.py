@@ -15,7 +15,7 @@ from exporter.tracking.reading import FINISHED, progress_of_detail, read_detail,
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from exporter.dify import DocumentDetail, IndexingItem
     from exporter.tracking.ledger import Failure
@@ -160,16 +160,18 @@ class Store(Objects):
                 failures += outcome.failures
                 if outcome.verdict_at is not None:
                     verdicts.append(outcome.verdict_at)
-            self._found |= {
-                key for key, past in self._past_documents.items() if key[0] == dataset_id and not past.batch
-            }
-            for key in self._found:
-                if key[0] == dataset_id and key[1] not in listed:
-                    document = self._known(*key)
-                    if document is not None and not document.batch and document.progress.status not in FINISHED:
-                        wanted.append(Target("detail", *key))
+            wanted += self._missing(dataset_id, listed)
         verdict = min(verdicts, default=None)
         return Outcome(bool(events), not listed, tuple(wanted), (), tuple(events), tuple(failures), verdict)
+
+    def _missing(self, dataset_id: str, listed: Collection[str]) -> Iterator[Target]:
+        """What to ask for of the documents that discovery found and that are unfinished, but listed no more."""
+        self._found |= {key for key, past in self._past_documents.items() if key[0] == dataset_id and not past.batch}
+        for key in self._found:
+            if key[0] == dataset_id and key[1] not in listed:
+                document = self._known(*key)
+                if document is not None and not document.batch and document.progress.status not in FINISHED:
+                    yield Target("detail", *key)
 
     def _progress_alone(
         self,

@@ -47,7 +47,7 @@ class FakeClient:
         self.asked: list[tuple[str, str]] = []
         self.bases: dict[str, Dataset | Exception] = {}
         self.listed: dict[str, list[ListedDocument] | Exception] = {}
-        self.segments: dict[str, int] = {}
+        self.segments: dict[str, int | Exception] = {}
         self.list_error: Exception | None = None
         self.old = False
         self.closed = 0
@@ -93,7 +93,10 @@ class FakeClient:
         """How many segments are completed."""
         self.asked.append(("segments", document_id))
         assert dataset_id
-        return SegmentPage(self.segments.get(document_id, 0))
+        found = self.segments.get(document_id, 0)
+        if isinstance(found, Exception):
+            raise found
+        return SegmentPage(found)
 
     def _raise(self, error: Exception | None) -> None:
         if error is not None:

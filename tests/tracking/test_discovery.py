@@ -13,6 +13,7 @@ from exporter.dify import (
     Forbidden,
     ListedDocument,
     NotFound,
+    SchemaMismatch,
     ServerFailed,
 )
 from exporter.tracking import DISPLAY_STATUSES, Document, KnowledgeBase, Target, configured_targets
@@ -137,7 +138,7 @@ def test_moving_segments_keep_a_found_document_from_stalling() -> None:
         assert not rig.listening.of(Document)[0].stalled
     rig.pass_time(15 * 60)
     assert rig.listening.of(Document)[0].stalled
-    rig.client.segments["1"] += 1
+    rig.client.segments["1"] = 4
     rig.pass_time(70)
     assert not rig.listening.of(Document)[0].stalled
 
@@ -152,6 +153,62 @@ def test_a_document_that_waits_for_ever_is_seen_to() -> None:
     assert not rig.listening.of(Document)[0].stalled
     rig.pass_time(70)
     assert rig.listening.of(Document)[0].stalled
+
+
+def test_a_list_does_not_show_that_segments_stand_still() -> None:
+    """Segments that are completed just before the limit keep it from stalling, whatever is asked for first."""
+    rig = discovering()
+    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
+    rig.poll()
+    moved = rig.listening.of(Document)[0].moved
+    for jump in range(1, 6):
+        rig.pass_time(moved + 899 - rig.clock.monotonic())
+        rig.client.segments["1"] = jump
+        rig.pass_time(61)
+        (document,) = rig.listening.of(Document)
+        assert (jump, False) == (document.progress.completed_segments, document.stalled)
+        moved = document.moved
+    rig.pass_time(moved + 900 - rig.clock.monotonic())
+    assert rig.listening.of(Document)[0].stalled
+
+
+@pytest.mark.parametrize("error", [BadRequest("provider_not_initialize"), SchemaMismatch("no total")])
+def test_a_document_whose_segments_are_refused_is_judged_without_them(error: Exception) -> None:
+    """The embedding model is not configured, or the server is old: what else is known of the document counts."""
+    rig = discovering()
+    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
+    rig.client.segments["1"] = error
+    rig.poll()
+    rig.pass_time(895)
+    assert not rig.listening.of(Document)[0].stalled
+    rig.pass_time(10)
+    assert rig.listening.of(Document)[0].stalled
+
+
+def test_segments_that_cannot_be_read_are_not_taken_for_still_ones() -> None:
+    """Unreadable is not stalled."""
+    rig = discovering()
+    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
+    rig.client.segments["1"] = ServerFailed("segments: 500")
+    rig.poll()
+    rig.pass_time(3600)
+    assert not rig.listening.of(Document)[0].stalled
+
+
+def test_a_recalled_document_is_read_in_full_again() -> None:
+    """After a restart its detail is asked for, though its status is the old one: only it tells that it still grows."""
+    before = discovering()
+    before.client.listed[DATASET] = [listed("1", "splitting", "indexing")]
+    before.client.details["1"] = DocumentDetail("1", indexing_status="splitting", segment_count=3)
+    before.poll()
+    after = discovering()
+    after.client.listed, after.client.details = before.client.listed, before.client.details
+    after.store.recall(Memory(before.store.documents, [], []))
+    after.poll()
+    assert 1 == after.client.count("document")
 
 
 def test_a_batch_serves_the_documents_that_it_covers() -> None:

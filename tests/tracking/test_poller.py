@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.config import Polling
 from exporter.dify import (
     ConnectFailed,
     DocumentDetail,
@@ -85,6 +86,17 @@ def test_the_detail_follows_first_sight_status_and_time(rig: Rig) -> None:
     rig.pass_time(3600)
     assert rig.client.count("document") == 4
     assert [found.detail.name for found in rig.listening.of(Document)] == ["a.txt"]
+
+
+def test_a_stall_is_told_in_the_very_second() -> None:
+    """However rarely a batch is polled while nothing moves, it is when standing still becomes a stall, and once."""
+    rig = Rig(Polling(interval=70.0, max_interval=700.0))
+    rig.client.batches["b"] = [item("1", "indexing", 1, 5)]
+    rig.poller.watch([Target("batch", DATASET, "b")])
+    rig.poll()
+    assert [70.0, 175.0, 333.0, 569.0, 900.0] == [round(at) for at in rig.times_of("b", 905)]
+    assert [True] == [batch.stalled for batch in rig.listening.of(Batch)]
+    assert 1 == len(rig.times_of("b", 700))
 
 
 def test_a_configured_document_is_polled_by_its_detail(rig: Rig) -> None:

@@ -78,7 +78,7 @@ def test_the_same_answer_changes_nothing(store: Store, listening: Listening) -> 
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
     before = len(listening.calls)
     applied = store.apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
-    assert applied == Outcome(moved=False, settled=False)
+    assert applied == Outcome(moved=False, settled=False, verdict_at=900.0)
     assert len(listening.calls) == before
 
 
