@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter.simulator import Action, DatasetPlan, Fault, Scenario
+from exporter.simulator import Action, BatchPlan, DatasetPlan, Fault, Scenario
+from exporter.tracking import Target
 from tests.deploy.stage import Stage
 
 Act = Callable[[Stage], object]
@@ -73,6 +74,16 @@ def turn(**switches: bool) -> Act:
 def do(action: Action, dataset: str = HANDBOOK) -> Act:
     """Do something to documents."""
     return lambda stage: stage.world.act(dataset, action)
+
+
+def upload(plan: BatchPlan, dataset: str = HANDBOOK) -> Act:
+    """Upload a batch and watch it, as a program that writes a batch file does."""
+
+    def act(stage: Stage) -> None:
+        batch = stage.world.add_batch(dataset, plan)
+        stage.exporter.poller.watch([Target("batch", dataset, batch)])
+
+    return act
 
 
 def fault(**given: Any) -> Act:

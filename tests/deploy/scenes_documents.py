@@ -4,38 +4,50 @@ from __future__ import annotations
 
 from exporter.simulator import Action, BatchPlan, DocumentPlan, Rule, Scenario
 from exporter.simulator.scenario import DatasetPlan
-from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Firing, Scene, begin, do, knowledge_base, turn
+from tests.deploy.firings import (
+    documents_empty,
+    documents_failed,
+    documents_incomplete,
+    documents_paused,
+    failure_ratio_high,
+    indexing_slow,
+)
+from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Scene, begin, do, knowledge_base, turn, upload
 
 LIMITED = "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached for embeddings'}"
-KB = {"dataset_id": HANDBOOK, "dataset": "Handbook"}
-
-
-def failed(reason: str) -> Firing:
-    return Firing("DifyDocumentsFailed", "warning", "", "", {**KB, "reason": reason})
-
-
-def plain(alert: str, severity: str = "warning", **labels: str) -> Firing:
-    return Firing(alert, severity, "", "", {**KB, **labels})
-
-
 GOOD = tuple(DocumentPlan(name=f"good {number}.txt") for number in range(8))
 BAD = (
     *(DocumentPlan(name=f"bad {number}.xlsx", fate="fails", error=LIMITED) for number in range(6)),
     DocumentPlan(name="broken.pdf", fate="fails", phase="parsing"),
 )
+BOTH = '"bad 0.xlsx", "broken.pdf"'
+MANY = '"bad 0.xlsx", "bad 1.xlsx", "bad 2.xlsx", "bad 3.xlsx", "bad 4.xlsx", …'
 SCENES = {
     "failed": Scene(
         "two of three documents fail: too few for a ratio; one is retried and completes",
         knowledge_base(BatchPlan(id=FIRST, queue=120.0, documents=(GOOD[0], BAD[0], BAD[6]))),
         80,
-        {2: (), 10: (failed("rate_limit"), failed("unsupported")), 30: (failed("rate_limit"), failed("unsupported")), 75: ()},
+        {
+            2: (),
+            10: (documents_failed(1, "rate_limit", BOTH), documents_failed(1, "unsupported", BOTH)),
+            45: (documents_failed(1, "rate_limit", '"broken.pdf"'), documents_failed(1, "unsupported", '"broken.pdf"')),
+            75: (),
+        },
         {1: begin, 15: do(Action(do="retry", batch=FIRST, document="bad 0.xlsx"))},
     ),
     "failure-ratio": Scene(
         "seven of fifteen documents fail",
         knowledge_base(BatchPlan(id=FIRST, queue=120.0, documents=(*GOOD, *BAD))),
         80,
-        {2: (), 15: (failed("rate_limit"), failed("unsupported"), plain("DifyFailureRatioHigh", "critical")), 75: ()},
+        {
+            2: (),
+            15: (
+                documents_failed(6, "rate_limit", MANY),
+                documents_failed(1, "unsupported", MANY),
+                failure_ratio_high("46.67%", "rate_limit 6, unsupported 1"),
+            ),
+            75: (),
+        },
         {1: begin},
     ),
     "empty": Scene(
@@ -48,12 +60,15 @@ SCENES = {
                     DocumentPlan(name="off.txt", segments=0),
                     DocumentPlan(name="old.txt", segments=0),
                 ),
-                actions=(Action(do="disable", document="off.txt", at=30), Action(do="archive", document="old.txt", at=30)),
+                actions=(
+                    Action(do="disable", document="off.txt", at=30),
+                    Action(do="archive", document="old.txt", at=30),
+                ),
             ),
             technique="economy",
         ),
         40,
-        {8: (), 15: (plain("DifyDocumentsEmpty"),), 39: ()},
+        {8: (), 15: (documents_empty(1, '"blank.txt"'),), 39: ()},
         {1: begin, 20: do(Action(do="delete", batch=FIRST, document="blank.txt"))},
     ),
     "incomplete": Scene(
@@ -92,7 +107,7 @@ SCENES = {
             ),
         ),
         40,
-        {8: (), 15: (plain("DifyDocumentsIncomplete"),), 39: ()},
+        {8: (), 15: (documents_incomplete(1, '"holes.txt"'),), 39: ()},
         {1: begin, 20: do(Action(do="update", batch=FIRST, document="holes.txt"))},
     ),
     "paused": Scene(
@@ -105,37 +120,33 @@ SCENES = {
             )
         ),
         27 * 60,
-        {60: (), 12 * 60: (), 24 * 60: (), 25 * 60: (plain("DifyDocumentsPaused", "info"),), 27 * 60 - 4: ()},
-        {1: begin, 600: turn(scrapable=False), 604: turn(scrapable=True), 700: turn(reachable=False), 704: turn(reachable=True)},
+        {60: (), 12 * 60: (), 24 * 60: (), 25 * 60: (documents_paused(1, '"held.txt"'),), 27 * 60 - 4: ()},
+        {
+            1: begin,
+            600: turn(scrapable=False),
+            604: turn(scrapable=True),
+            700: turn(reachable=False),
+            704: turn(reachable=True),
+        },
         interval=120,
     ),
     "slow": Scene(
         "documents that took some seconds for hours take minutes; progress goes on",
-        Scenario(
-            workers=1,
-            datasets=(
-                DatasetPlan(
-                    id=HANDBOOK,
-                    name="Handbook",
-                    technique="high_quality",
-                    batches=(
-                        *(
-                            BatchPlan(id=f"2026112109300010{number:04}", at=number * 300, documents=(DocumentPlan(index=20.0),))
-                            for number in range(24)
-                        ),
-                        BatchPlan(
-                            id="20261121093000109000",
-                            at=11_000,
-                            documents=tuple(DocumentPlan(name=f"{number}", index=240.0) for number in range(8)),
-                        ),
-                    ),
-                ),
+        knowledge_base(),
+        310,
+        {60: (), 120: (), 180: (), 225: (indexing_slow("4m 0s", "20s"),), 300: ()},
+        {
+            1: begin,
+            **{
+                2 + 5 * number: upload(
+                    BatchPlan(id=f"2026112109300020{number:04}", documents=(DocumentPlan(index=20.0),))
+                )
+                for number in range(24)
+            },
+            185: upload(
+                BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}", index=240.0) for number in range(8)))
             ),
-        ),
-        290,
-        {60: (), 120: (), 180: (), 225: (plain("DifyIndexingSlow", phase="total"),), 289: ()},
-        {1: begin},
+        },
         interval=60,
-        settings={"discover": True},
     ),
 }

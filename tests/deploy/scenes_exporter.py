@@ -4,46 +4,70 @@ from __future__ import annotations
 
 from exporter.simulator import Action, BatchPlan, DocumentPlan, Scenario
 from exporter.simulator.scenario import DatasetPlan
-from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Firing, Scene, begin, do, end, fault, knowledge_base, mend, turn
-from tests.deploy.scenes_indexing import DEAD, LOST, STEADY, stalled
+from tests.deploy.firings import (
+    clock_offset,
+    config_reload_failed,
+    exporter_absent,
+    exporter_down,
+    exporter_scrapes_failing,
+    indexing_stalled,
+    key_refused,
+    polls_late,
+    series_limit_reached,
+    server_unreachable,
+    state_not_saved,
+    target_unreadable,
+)
+from tests.deploy.scene import (
+    FIRST,
+    HANDBOOK,
+    SECOND,
+    TICKETS,
+    Scene,
+    begin,
+    do,
+    end,
+    fault,
+    knowledge_base,
+    mend,
+    turn,
+)
+from tests.deploy.scenes_indexing import DEAD, STEADY
 
-KB = {"dataset_id": HANDBOOK, "dataset": "Handbook"}
 REFUSED = '{"code":"unauthorized","message":"Access token is invalid","status":401}'
 DISABLED = '{"code":"forbidden","message":"Dataset api access is not enabled.","status":403}'
-
-
-def server(alert: str, severity: str = "critical") -> Firing:
-    return Firing(alert, severity, "", "")
-
-
-def exporter(alert: str, severity: str) -> Firing:
-    return Firing(alert, severity, "", "", {"instance": "exporter:9439", "server": ""})
-
-
-def of_server(alert: str, severity: str) -> Firing:
-    return Firing(alert, severity, "", "", {"instance": "exporter:9439"})
 
 
 SCENES = {
     "server-unreachable": Scene(
         "the API is away for half an hour while a batch works and another waits: nothing is called stalled",
-        knowledge_base(STEADY, BatchPlan(id=SECOND, queue=1_500.0)),
+        Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND, queue=1_500.0)).datasets),
         80,
-        {9: (), 14: (), 17: (server("DifyServerUnreachable"),), 39: (server("DifyServerUnreachable"),), **dict.fromkeys(range(43, 80, 4), ())},
+        {
+            9: (),
+            14: (),
+            17: (server_unreachable("connect 11"),),
+            39: (server_unreachable("connect 2"),),
+            **dict.fromkeys(range(48, 80, 4), ()),
+        },
         {1: begin, 10: turn(reachable=False), 40: turn(reachable=True)},
     ),
     "server-unreachable-while-stalled": Scene(
         "what stood still before an outage is stalled until it is seen to move; what is lost in it shows after it",
         knowledge_base(DEAD),
         80,
-        {24: (stalled("?"),), 39: (stalled("?"), server("DifyServerUnreachable")), 60: (stalled("?"),)},
+        {
+            24: (indexing_stalled("20m 22s"),),
+            39: (indexing_stalled("35m 22s"), server_unreachable("connect 13")),
+            60: (indexing_stalled("56m 22s"),),
+        },
         {1: begin, 25: turn(reachable=False), 45: turn(reachable=True)},
     ),
     "key-refused": Scene(
         "the key is refused, then a good one is put in its place",
         knowledge_base(STEADY),
         60,
-        {9: (), 17: (server("DifyKeyRefused"),), 39: (server("DifyKeyRefused"),), 50: (), 59: ()},
+        {9: (), 17: (key_refused(),), 39: (key_refused(),), 50: (), 59: ()},
         {1: begin, 10: fault(kind="json", status=401, body=REFUSED), 40: mend},
     ),
     "targets-unreadable": Scene(
@@ -51,8 +75,15 @@ SCENES = {
         Scenario(
             workers=None,
             datasets=(
-                DatasetPlan(id=HANDBOOK, name="Handbook", technique="high_quality", batches=(STEADY, BatchPlan(id=SECOND))),
-                DatasetPlan(id=TICKETS, name="Tickets", batches=(BatchPlan(id="20261121093000200001", documents=(DocumentPlan(index=9_000.0),)),)),
+                DatasetPlan(
+                    id=HANDBOOK, name="Handbook", technique="high_quality", batches=(STEADY, BatchPlan(id=SECOND))
+                ),
+                DatasetPlan(
+                    id=TICKETS,
+                    name="Tickets",
+                    technique="high_quality",
+                    batches=(BatchPlan(id="20261121093000200001", documents=STEADY.documents),),
+                ),
             ),
         ),
         80,
@@ -60,10 +91,12 @@ SCENES = {
             9: (),
             20: (),
             39: (
-                Firing("DifyTargetUnreadable", "warning", "", "", {**KB, "kind": "batch"}),
-                Firing("DifyTargetUnreadable", "warning", "", "", {"dataset_id": TICKETS, "dataset": "Tickets", "kind": "batch"}),
+                target_unreadable(SECOND, "forbidden 6, not_found 2"),
+                target_unreadable(
+                    "20261121093000200001", "forbidden 6, not_found 2", dataset="Tickets", dataset_id=TICKETS
+                ),
             ),
-            60: (Firing("DifyTargetUnreadable", "warning", "", "", {**KB, "kind": "batch"}),),
+            60: (target_unreadable(SECOND, "forbidden 6, not_found 3"),),
         },
         {
             1: begin,
@@ -74,9 +107,14 @@ SCENES = {
     ),
     "polls-late": Scene(
         "more targets than the budget of requests allows",
-        knowledge_base(*(BatchPlan(id=f"2026112109300010{number:04}", documents=(DocumentPlan(index=9_000.0),)) for number in range(12)), ),
+        knowledge_base(
+            *(
+                BatchPlan(id=f"2026112109300010{number:04}", documents=(DocumentPlan(index=9_000.0),))
+                for number in range(12)
+            ),
+        ),
         50,
-        {5: (), 30: (of_server("DifyPollsLate", "warning"),)},
+        {5: (), 30: (polls_late("1m 31s"),)},
         {1: begin},
         settings={"requests_per_second": 0.1},
     ),
@@ -84,15 +122,15 @@ SCENES = {
         "a batch of five documents where two may have series",
         knowledge_base(BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}") for number in range(5)))),
         40,
-        {10: (), 20: (Firing("DifySeriesLimitReached", "warning", "", "", KB),), 39: ()},
+        {10: (), 20: (series_limit_reached(3),), 39: ()},
         {1: begin, 25: do(Action(do="delete", batch=FIRST))},
         settings={"documents": 2},
     ),
     "clock-offset": Scene(
         "Dify's API runs in the zone of Shanghai; what stands still is called stalled all the same",
-        knowledge_base(DEAD),
+        Scenario(zone_offset=8, datasets=knowledge_base(DEAD).datasets),
         40,
-        {},
+        {10: (), 27: (indexing_stalled("23m 22s"), clock_offset("8h 0m 4s"))},
         {1: begin},
     ),
     "exporter-down": Scene(
@@ -100,11 +138,11 @@ SCENES = {
         knowledge_base(DEAD),
         60,
         {
-            24: (stalled("?"),),
-            29: (stalled("?"),),
-            33: (exporter("DifyExporterDown", "critical"),),
-            44: (exporter("DifyExporterDown", "critical"),),
-            48: (stalled("?"),),
+            24: (indexing_stalled("20m 22s"),),
+            29: (indexing_stalled("25m 22s"),),
+            33: (exporter_down(),),
+            44: (exporter_down(),),
+            48: (indexing_stalled("44m 22s"),),
         },
         {1: begin, 25: end, 45: begin},
     ),
@@ -114,7 +152,7 @@ SCENES = {
         40,
         {
             5: (),
-            15: (Firing("DifyExporterAbsent", "critical", "", "", {"job": "", "server": ""}),),
+            15: (exporter_absent(),),
             25: (),
         },
         {0: turn(known=False), 1: begin, 20: turn(known=True)},
@@ -123,7 +161,7 @@ SCENES = {
         "scrapes fail every few minutes; later no more",
         knowledge_base(STEADY),
         90,
-        {9: (), 35: (exporter("DifyExporterScrapesFailing", "warning"),), 80: ()},
+        {9: (), 35: (exporter_scrapes_failing("10s"),), 80: ()},
         {
             1: begin,
             **{10 + 6 * number: turn(scrapable=False) for number in range(5)},
@@ -134,7 +172,7 @@ SCENES = {
         "a configuration is refused, then mended",
         knowledge_base(STEADY),
         40,
-        {9: (), 12: (), 17: (exporter("DifyConfigReloadFailed", "warning"),), 30: ()},
+        {9: (), 12: (), 17: (config_reload_failed(),), 30: ()},
         {
             1: begin,
             10: lambda stage: stage.exporter.own.reloaded(stage.clock.time(), success=False),
@@ -145,14 +183,7 @@ SCENES = {
         "the disk of the state is full for a while",
         knowledge_base(STEADY),
         60,
-        {9: (), 19: (), 27: (exporter("DifyStateNotSaved", "warning"),), 40: ()},
+        {9: (), 19: (), 27: (state_not_saved("17m 0s"),), 40: ()},
         {1: begin, 10: turn(saving=False), 35: turn(saving=True)},
     ),
 }
-SCENES["clock-offset"] = Scene(
-    SCENES["clock-offset"].name,
-    Scenario(zone_offset=8, datasets=(DatasetPlan(id=HANDBOOK, name="Handbook", batches=(DEAD,)),)),
-    40,
-    {10: (), 25: (stalled("?"), of_server("DifyClockOffset", "info"))},
-    {1: begin},
-)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from exporter.simulator import Action, BatchPlan, DocumentPlan, Rule, Scenario
 from exporter.simulator.scenario import DatasetPlan
-from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Firing, Scene, begin, do, end, fault, knowledge_base, turn
+from tests.deploy.firings import (
+    documents_fell_back,
+    documents_stalled,
+    indexing_queued,
+    indexing_stalled,
+    target_unreadable,
+)
+from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Scene, begin, do, end, fault, knowledge_base, turn
 
 DEAD = BatchPlan(
     id=FIRST,
@@ -18,27 +25,12 @@ LOST = BatchPlan(id=FIRST, lost=True, documents=(DocumentPlan(name="lost.txt"), 
 STEADY = BatchPlan(id=FIRST, documents=(DocumentPlan(name="novel.txt", segments=900, index=9_000.0),))
 
 
-def stalled(idle: str, dataset: str = "Handbook", batch: str = FIRST) -> Firing:
-    """The alert on a batch that a worker has taken up."""
-    return Firing("DifyIndexingStalled", "critical", f"{dataset}", f"{idle}", {"dataset_id": HANDBOOK, "dataset": dataset, "batch": batch})
-
-
-def queued(waiting: str, dataset: str = "Handbook") -> Firing:
-    """The alert on a batch that no worker has taken up."""
-    return Firing("DifyIndexingQueued", "critical", f"{dataset}", f"{waiting}", {"dataset_id": HANDBOOK, "dataset": dataset, "batch": FIRST})
-
-
-def documents(alert: str, dataset_id: str = HANDBOOK, dataset: str = "Handbook") -> Firing:
-    """The alert on documents whose batch is not known."""
-    return Firing(alert, "critical", "", "", {"dataset_id": dataset_id, "dataset": dataset})
-
-
 SCENES = {
     "stalled": Scene(
         "a worker dies in the middle of a batch; its documents are retried and complete",
         knowledge_base(DEAD),
         50,
-        {10: (), 17: (), 22: (stalled("18m"),), 30: (stalled("26m"),), 45: ()},
+        {10: (), 17: (), 22: (indexing_stalled("18m 22s"),), 30: (indexing_stalled("26m 22s"),), 45: ()},
         {
             1: begin,
             35: do(Action(do="retry", batch=FIRST, document="minutes.txt")),
@@ -50,9 +42,8 @@ SCENES = {
         knowledge_base(DEAD),
         60,
         {
-            **dict.fromkeys((22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34), (stalled("?"),)),
-            36: (stalled("?"),),
-            48: (),
+            **{minute: (indexing_stalled(f"{minute - 4}m 22s"),) for minute in range(20, 37)},
+            43: (),
         },
         {
             1: begin,
@@ -67,14 +58,19 @@ SCENES = {
         "with the plugin daemon down no name can be had; the ids stand in their place",
         knowledge_base(DEAD),
         26,
-        {22: (stalled("?", HANDBOOK), Firing("DifyTargetUnreadable", "warning", "", "", {"dataset_id": HANDBOOK, "dataset": HANDBOOK, "kind": "dataset"}))},
+        {
+            22: (
+                indexing_stalled("18m 22s", HANDBOOK),
+                target_unreadable(HANDBOOK, "server 6", kind="dataset", dataset=HANDBOOK),
+            )
+        },
         {0.5: fault(kind="plugin_down"), 1: begin},
     ),
     "queued": Scene(
         "the message of a batch is lost; the batch is deleted",
         knowledge_base(LOST),
         60,
-        {20: (), 30: (), 34: (queued("?"),), 58: ()},
+        {20: (), 30: (), 34: (indexing_queued("33m 0s"),), 50: (), 58: (target_unreadable(FIRST, "not_found 2"),)},
         {1: begin, 40: do(Action(do="delete", batch=FIRST))},
     ),
     "documents-stalled": Scene(
@@ -94,14 +90,23 @@ SCENES = {
                         ),
                     ),
                 ),
-                DatasetPlan(id=TICKETS, name="Tickets", batches=(BatchPlan(documents=(DocumentPlan(index=60.0, fate="dies"),)),)),
+                DatasetPlan(
+                    id=TICKETS, name="Tickets", batches=(BatchPlan(documents=(DocumentPlan(index=60.0, fate="dies"),)),)
+                ),
             ),
         ),
         60,
         {
             10: (),
-            25: (documents("DifyDocumentsStalled", TICKETS, "Tickets"),),
-            40: (documents("DifyDocumentsStalled", TICKETS, "Tickets"), documents("DifyDocumentsStalled", HANDBOOK, 'The "Handbook"\n2026')),
+            25: (documents_stalled(1, '"document.txt"', "Tickets", TICKETS),),
+            40: (
+                documents_stalled(1, '"document.txt"', "Tickets", TICKETS),
+                documents_stalled(
+                    7,
+                    '"C:\\exports\\1.csv", "The "new" guide.docx", "a", "b", "c", …',
+                    'The "Handbook"\n2026',
+                ),
+            ),
         },
         {1: begin},
         settings={"datasets": (), "discover": True},
@@ -110,7 +115,7 @@ SCENES = {
         "completed documents are set to indexing by a change of the embedding model, and come back",
         knowledge_base(BatchPlan(id=FIRST, documents=(DocumentPlan(name="a.txt"), DocumentPlan(name="b.txt")))),
         80,
-        {10: (), 25: (), 50: (documents("DifyDocumentsFellBack"),), 79: ()},
+        {10: (), 25: (), 50: (documents_fell_back(2, '"a.txt", "b.txt"'),), 79: ()},
         {1: begin, 20: do(Action(do="fall_back", batch=FIRST)), 65: do(Action(do="come_back", batch=FIRST))},
     ),
     "quiet": Scene(
@@ -132,7 +137,11 @@ SCENES = {
                         ),
                         BatchPlan(
                             id="20261121093000100004",
-                            actions=(Action(do="update", at=3_000.0), Action(do="reupload", at=6_000.0, into=SECOND)),
+                            documents=(DocumentPlan(name="stays.txt"), DocumentPlan(name="moves.txt")),
+                            actions=(
+                                Action(do="update", document="stays.txt", at=3_000.0),
+                                Action(do="reupload", document="moves.txt", at=6_000.0, into=SECOND),
+                            ),
                         ),
                         BatchPlan(
                             id="20261121093000100005",

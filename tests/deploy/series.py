@@ -20,9 +20,9 @@ class Series:
         self._scrapes = 0
         self._values: dict[str, list[str]] = {}
 
-    def scrape(self, page: str | None, seconds: float = 0.05) -> None:
+    def scrape(self, page: str | None, seconds: float) -> None:
         """A scrape of ``page`` that took ``seconds``; None: it failed."""
-        found = {"up": "0"} if page is None else {"up": "1", "scrape_duration_seconds": f"{seconds:g}"}
+        found = {"up": "0" if page is None else "1", "scrape_duration_seconds": f"{seconds:g}"}
         for line in (page or "").splitlines():
             name, _, value = line.rpartition(" ")
             if not line.startswith("#") and name.partition("{")[0] in self._names:

@@ -30,6 +30,8 @@ JOB = "dify-exporter"
 INSTANCE = "exporter:9439"
 SAVE_EVERY = 30
 EXPIRE_EVERY = 60
+SERVED, REFUSED, TIMED_OUT = 0.05, 0.001, 10.0
+"""Seconds that scrapes take."""
 
 
 class Turned(ManualClock):
@@ -102,7 +104,7 @@ class Stage:
     def __init__(
         self, scenario: Scenario, folder: Path, names: Collection[str], *, interval: int, settings: Mapping[str, Any]
     ) -> None:
-        """``names``: of the metrics to record, every ``interval`` seconds. ``settings``: of the server and the limit."""
+        """``names``: of metrics to record, every ``interval`` seconds. ``settings``: of the server, and the limit."""
         random.seed(7)  # spreads retries; the same at each recording
         self.clock = Turned()
         self.world = World(scenario, self.clock)
@@ -118,7 +120,7 @@ class Stage:
         """Whether the state can be saved."""
         settings = dict(settings)
         self._documents: int = settings.pop("documents", Limits().documents)
-        defaults = {
+        defaults: dict[str, Any] = {
             "api_key": Secret(scenario.key),
             "requests_per_second": 1000.0,
             "datasets": watched(scenario),
@@ -169,10 +171,12 @@ class Stage:
     def _scrape(self) -> None:
         if not self.known:
             self.series.skip()
-        elif self._exporter is None or not self.scrapable:
-            self.series.scrape(None)
+        elif self._exporter is None:
+            self.series.scrape(None, REFUSED)
+        elif not self.scrapable:
+            self.series.scrape(None, TIMED_OUT)
         else:
-            self.series.scrape(self._exporter.page())
+            self.series.scrape(self._exporter.page(), SERVED)
 
 
 class _Client(Client):
