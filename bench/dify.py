@@ -24,7 +24,7 @@ LATENCY = 0.05
 """Seconds that the server takes for an answer."""
 
 KEY = "dataset-bench"
-_LOOK = 0.005
+_LOOK = 0.002
 _LONGEST = 100.0
 
 

@@ -78,7 +78,7 @@ def bare(url: str, batches: int) -> Mapping[str, Callable[[], Any]]:
     return {"cycle": lambda: asyncio.run(cycle())}
 
 
-def measure(batches: int = 1_000, rounds: int = 3, slice_: int = 50) -> list[Row]:
+def measure(batches: int = 1_000, rounds: int = 5, slice_: int = 50) -> list[Row]:
     """Two rows: the first cycle, with the details of all documents, and a later one. The loop polls a slice."""
     firsts: list[tuple[Cost, int]] = []
     laters: list[tuple[Cost, int]] = []
@@ -128,7 +128,7 @@ def _row(what: str, found: list[tuple[Cost, int]], bound: float, more: str) -> R
         f"{what}: {count:,} requests, the server takes {seconds(LATENCY)}, concurrency {CONCURRENCY}",
         f"{seconds(wall)}, CPU {seconds(cpu)} a poll",
         other,
-        f"{wall / floor:.2f} × floor, CPU {seconds(cpu)} a poll",
+        f"{wall / floor:.3f} × floor, CPU {seconds(cpu)} a poll",
         f"≤ {SLOWEST:.2f} × floor, CPU ≤ {seconds(DEAREST)} a poll",
         wall <= SLOWEST * floor and cpu <= DEAREST,
     )

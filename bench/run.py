@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -51,8 +53,16 @@ def main() -> int:
 
 def _run(name: str, *arguments: str) -> str:
     command = [sys.executable, "-m", f"bench.{name}", *arguments]
-    done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=True)
-    return done.stdout
+    # A group of its own, so that what it started ends with it, should it have to be ended.
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            said, _ = process.communicate(timeout=TIMEOUT)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return said
 
 
 def _machine() -> str:
