@@ -9,7 +9,8 @@ COPY exporter ./exporter
 RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
     && python -m venv --without-pip /opt/dify-exporter \
     && python -m pip --python /opt/dify-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
-        --constraint constraints.txt dist/*.whl
+        --constraint constraints.txt dist/*.whl \
+    && mkdir /data
 
 FROM python:3.13-slim
 ARG VERSION=""
@@ -25,12 +26,15 @@ LABEL org.opencontainers.image.title="dify-exporter" \
 # The schedule computes with local time: only in UTC does it never stand still.
 ENV PATH="/opt/dify-exporter/bin:${PATH}" \
     DIFY_EXPORTER_REVISION="${REVISION}" \
+    DIFY_EXPORTER_STATE_PATH=/data/state.db \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TZ=UTC
 COPY --from=build /opt/dify-exporter /opt/dify-exporter
+COPY --from=build --chown=65532:65532 /data /data
 # Numeric, so that Kubernetes can tell that it is not root.
 USER 65532:65532
+VOLUME ["/data"]
 EXPOSE 9439
 STOPSIGNAL SIGTERM
 # Asks the default port, and no proxy of the environment. Another listen address needs another check.

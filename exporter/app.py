@@ -274,7 +274,7 @@ class App:
         return [served.poller.snapshot() for served in self.served]
 
     def _facts(self) -> Mapping[str, object]:
-        return {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series()}
+        return {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
 
     def _targets(self) -> int:
         return sum(sum(schedule.targets.values()) for schedule in self._schedules())

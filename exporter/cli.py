@@ -97,6 +97,12 @@ def main() -> None:
 @_log_level
 @_log_format
 @_option(
+    "--state.path",
+    "state_path",
+    metavar="FILE",
+    help="Where to keep what is known over restarts; overrides the config.",
+)
+@_option(
     "--config.auto-reload-interval",
     "auto_reload_interval",
     type=_Seconds(),
