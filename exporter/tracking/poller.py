@@ -17,6 +17,7 @@ from exporter.tracking.breaker import Breaker
 from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone
 from exporter.tracking.journal import Journal
 from exporter.tracking.model import ServerSchedule
+from exporter.tracking.paces import Paces
 from exporter.tracking.reading import FINISHED
 from exporter.tracking.schedule import Schedule, next_due
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from exporter.clock import Clock
     from exporter.config import Polling, Server
-    from exporter.tracking.model import Kind, PollObserver, TargetState
+    from exporter.tracking.model import PollObserver
     from exporter.tracking.outcome import Outcome
     from exporter.tracking.roster import Roster
     from exporter.tracking.store import Store
@@ -67,7 +68,7 @@ class Poller:
         self._jitter = jitter
         self._breaker = Breaker(polling, random=jitter)
         self._lock = threading.Lock()
-        self._paces: dict[Target, Cadence] = {}
+        self._paces = Paces()
         self._asker = Asker(server, client, store, polling, clock=clock)
         self._unpolled: set[Target] = set()
         self._problems: dict[Target, str] = {}
@@ -83,16 +84,14 @@ class Poller:
         now = self._clock.monotonic()
         with self._lock:
             for target in targets:
-                if target not in self._paces:
-                    self._paces[target] = Cadence()
+                if self._paces.add(target):
                     self._unpolled.add(target)
                     self.schedule.put(target, now + SETTLED_LAST * self.store.was_settled(target))
 
     @property
     def watched(self) -> set[Target]:
         """The targets that are polled for their own sake."""
-        with self._lock:
-            return {target for target in self._paces if not target.is_step}
+        return self._paces.targets()
 
     def leave(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` no more and forget what came of them."""
@@ -107,10 +106,8 @@ class Poller:
             self._polling = polling
             self._breaker = Breaker(polling, random=self._jitter)
             self._asker = self._asker.changed(server, client, polling)
-            due = self._clock.monotonic()
-            failing = [target for target, pace in self._paces.items() if pace.state in ("failing", "gone")]
-        for target in failing:
-            self.schedule.put(target, due)
+        for target in self._paces.failing():
+            self.schedule.put(target, self._clock.monotonic())
 
     def unwatch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` no more. Their objects are the caller's to forget."""
@@ -118,7 +115,7 @@ class Poller:
         with self._lock:
             for target in targets:
                 self.schedule.drop(target)
-                self._paces.pop(target, None)
+                self._paces.drop(target)
                 self._unpolled.discard(target)
                 self._problems.pop(target, None)
         for target in targets:
@@ -158,15 +155,9 @@ class Poller:
             self._after_poll()
 
     def snapshot(self) -> ServerSchedule:
-        """The schedule now, for the exporter's own metrics. Details that follow from batches are not targets."""
-        targets: dict[tuple[Kind, TargetState], int] = {}
-        with self._lock:
-            for target, pace in self._paces.items():
-                if target.series_kind is not None:
-                    key = (target.series_kind, pace.state)
-                    targets[key] = targets.get(key, 0) + 1
+        """The schedule now, for the exporter's own metrics."""
         lag = self.schedule.lag(self._clock.monotonic())
-        return ServerSchedule(self.name, lag, targets, self.store.offset.seconds)
+        return ServerSchedule(self.name, lag, self._paces.counts(), self.store.offset.seconds)
 
     def _poll(self, target: Target, due: float) -> None:
         """Ask for one target, whatever comes of it, and put it back into the schedule."""
@@ -174,7 +165,7 @@ class Poller:
             self._put_back(target, None, None)
             return
         started = self._clock.monotonic()
-        pace = self._paces.get(target, Cadence())
+        pace = self._paces.of(target)
         closed_until = self._breaker.closed_until(target, started)
         if closed_until is not None:
             self.roster.mark_unread(target)
@@ -208,10 +199,10 @@ class Poller:
             self._unpolled.discard(target)
             watched = self.schedule.done(target, due)
             if pace is None or not watched:
-                self._paces.pop(target, None)
+                self._paces.drop(target)
                 self._asker.forget(target)
             else:
-                self._paces[target] = pace
+                self._paces.note(target, pace)
         if not watched and not target.is_step:
             # It was left while its poll was under way: what the poll brought is not to stay.
             self._forget([target])
