@@ -1,8 +1,11 @@
 """The HTTP side: the routes and the server that carries them."""
 
 from exporter.web.address import ListenAddress, ListenError, parse_listen_address
+from exporter.web.connections import Patience
+from exporter.web.reload import Reload
 from exporter.web.routes import Check, Facts, create_app
 from exporter.web.scrape import Page, PageSource
+from exporter.web.security import WebSecurity
 from exporter.web.server import WebServer
 
 __all__ = [
@@ -12,6 +15,9 @@ __all__ = [
     "ListenError",
     "Page",
     "PageSource",
+    "Patience",
+    "Reload",
+    "WebSecurity",
     "WebServer",
     "create_app",
     "parse_listen_address",

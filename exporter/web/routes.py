@@ -1,4 +1,4 @@
-"""The routes: metrics, health, readiness and the landing page."""
+"""The routes: metrics, health, readiness, reload and the landing page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter.web.landing import CONTENT_SECURITY_POLICY, landing_page
+from exporter.web.reload import RELOAD_PATH, reload_endpoint
 from exporter.web.scrape import scrape_endpoint
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from exporter.web.reload import Reload
     from exporter.web.scrape import PageSource
 
 HEALTHY_PATH: Final = "/-/healthy"
@@ -41,12 +43,13 @@ def create_app(
     healthy: Check,
     ready: Check,
     facts: Facts = dict,
+    reload: Reload | None = None,
 ) -> Starlette:
-    """The web application. With ``telemetry_path`` "/" there is no landing page.
+    """The web application. With ``telemetry_path`` "/" there is no landing page, without ``reload`` no such route.
 
     ValueError when the telemetry path is no path or belongs to another route.
     """
-    if not _PATH.fullmatch(telemetry_path) or telemetry_path in {HEALTHY_PATH, READY_PATH}:
+    if not _PATH.fullmatch(telemetry_path) or telemetry_path in {HEALTHY_PATH, READY_PATH, RELOAD_PATH}:
         raise ValueError(f"telemetry path {telemetry_path!r}: write a path such as /metrics, not that of another page")
 
     async def health(_request: Request) -> Response:
@@ -70,6 +73,8 @@ def create_app(
         Route(HEALTHY_PATH, health, methods=["GET"]),
         Route(READY_PATH, readiness, methods=["GET"]),
     ]
+    if reload is not None:
+        routes.append(Route(RELOAD_PATH, reload_endpoint(reload), methods=["POST"]))
     if telemetry_path != "/":
         routes.append(Route("/", landing, methods=["GET"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse, Exception: _fail})

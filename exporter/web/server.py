@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
 from exporter.web.address import BACKLOG, open_sockets, parse_listen_address
+from exporter.web.connections import Connections, Listener, Patience
+from exporter.web.guard import Guard
+from exporter.web.passwords import Doorkeeper
+from exporter.web.protocol import HttpProtocol
 
 if TYPE_CHECKING:
     import socket
 
     from starlette.types import ASGIApp
 
+    from exporter.web.security import WebSecurity
+
 _log = logging.getLogger(__name__)
 
-KEEP_ALIVE: Final = 75
-"""Seconds that an idle connection is kept: longer than the usual scrape interval of up to a minute."""
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the web config file and the files that it names."""
 
 STOP_TIMEOUT: Final = 4.0
 """Seconds that ``stop`` takes at most, unless told otherwise."""
@@ -31,42 +38,73 @@ _CUT_MARGIN: Final = 1.0
 class _Server(uvicorn.Server):
     """uvicorn that says when it takes connections and, at the end, cuts those that do not finish in time."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, connections: Connections, security: WebSecurity | None) -> None:
         super().__init__(config)
         self.ready = threading.Event()
         self.grace = 0.0
+        self._connections = connections
+        self._security = security
+        self._following: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; then ``ready`` is set."""
         await super().startup(sockets)
+        if self._security is not None:
+            self._following = asyncio.create_task(_follow(self._security))
         self.ready.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's, every 0.1 s."""
+        self._connections.sweep()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, which waits for running answers; after ``grace`` seconds their connections are cut.
 
         uvicorn would cancel the tasks and leave the sockets of clients that do not read open.
         """
-        cut = asyncio.get_running_loop().call_later(self.grace, self._cut)
+        if self._following is not None:
+            self._following.cancel()
+        cut = asyncio.get_running_loop().call_later(self.grace, self._connections.cut)
         try:
             await super().shutdown(sockets)
         finally:
             cut.cancel()
+            self._connections.cut()
 
-    def _cut(self) -> None:
-        for connection in tuple(self.server_state.connections):
-            connection.transport.abort()
+
+async def _follow(security: WebSecurity) -> None:
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.to_thread(security.look)
 
 
 class WebServer:
     """Serves ``app`` on ``listen_address`` (``host:port``, ``[IPv6]:port``, ``:port``; port 0: any free one).
 
-    Requests are logged nowhere; uvicorn's warnings and errors go to the logger ``uvicorn.error``.
+    ``security``: TLS, users and headers; it is followed while the server runs. ``patience``: how slow clients may be;
+    ``limit``: how many connections there may be, by default what the limit of descriptors allows. Beyond that the one
+    that has waited for its client the longest is cut.
+
+    Requests are logged nowhere, malformed ones included; uvicorn's errors go to the logger ``uvicorn.error``.
     A request head may be 16 KiB long, h11's own limit. To be started once.
     """
 
-    def __init__(self, app: ASGIApp, listen_address: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        listen_address: str,
+        *,
+        security: WebSecurity | None = None,
+        patience: Patience | None = None,
+        limit: int | None = None,
+    ) -> None:
         """Raise ListenError when the address is not one. Nothing is opened yet."""
-        self._app = app
+        self._security = security
+        self._doorkeeper = Doorkeeper()
+        self._app = app if security is None else Guard(app, security, self._doorkeeper)
+        self._patience = patience or Patience()
+        self._connections = Connections(self._patience, limit)
         self._address = parse_listen_address(listen_address)
         self._port = self._address.port
         self._server: _Server | None = None
@@ -74,14 +112,22 @@ class WebServer:
 
     def start(self) -> None:
         """Bind in the calling thread (ListenError when that fails), then serve; returns when requests are taken."""
-        sockets = open_sockets(self._address)
+        sockets = [Listener.of(each, self._connections) for each in open_sockets(self._address)]
         self._port = sockets[0].getsockname()[1]
-        self._server = _Server(_config(self._app))
+        self._server = _Server(self._config(), self._connections, self._security)
         self._thread = threading.Thread(target=_run, args=(self._server, sockets), name="web", daemon=True)
         self._thread.start()
         self._server.ready.wait()
         if not self._server.started:
             raise RuntimeError("the web server did not start; the log tells why")
+
+    def _config(self) -> uvicorn.Config:
+        config = _config(self._app, self._patience.idle)
+        config.load()
+        protocol = partial(HttpProtocol, connections=self._connections, security=self._security)
+        config.http_protocol_class = protocol  # type: ignore[assignment]
+        config.ssl = self._security.server_context() if self._security else None
+        return config
 
     @property
     def port(self) -> int:
@@ -98,12 +144,13 @@ class WebServer:
         self._server.grace = max(timeout - _CUT_MARGIN, 0.0)
         self._server.should_exit = True
         self._thread.join(timeout)
+        self._doorkeeper.close()
         return not self._thread.is_alive()
 
 
-def _run(server: _Server, sockets: list[socket.socket]) -> None:
+def _run(server: _Server, sockets: list[Listener]) -> None:
     try:
-        server.run(sockets)
+        server.run([*sockets])
     except Exception:  # noqa: BLE001 - last words of a thread
         _log.exception("the web server failed")
     finally:
@@ -112,12 +159,8 @@ def _run(server: _Server, sockets: list[socket.socket]) -> None:
         server.ready.set()
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
-    """Settings of uvicorn, none of them from the environment.
-
-    It has no time limit for a request head that never ends, nor for a client that never reads its answer:
-    each costs a socket. ``limit_concurrency`` would answer 503 beyond a number of connections.
-    """
+def _config(app: ASGIApp, keep_alive: int) -> uvicorn.Config:
+    """Settings of uvicorn, none of them from the environment."""
     return uvicorn.Config(
         app,
         loop="asyncio",
@@ -127,7 +170,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         interface="asgi3",
         workers=1,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=keep_alive,
         proxy_headers=False,
         server_header=False,
         access_log=False,

@@ -1,0 +1,220 @@
+"""The open connections: what each waits for and since when, so that slow clients cost little and keep nobody out."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import socket
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+MOST_CONNECTIONS: Final = 512
+"""Connections that are open at the same time, unless the limit of file descriptors asks for fewer."""
+
+_LEAST_CONNECTIONS: Final = 8
+
+_ACCEPTED_AT_ONCE: Final = 64
+"""Connections taken before the requests of those that are there are looked at."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def most_connections() -> int:
+    """As many as leave half of the file descriptors to everything else."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(_LEAST_CONNECTIONS, min(MOST_CONNECTIONS, descriptors // 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a client may take.
+
+    ``head``: from connecting, or the first byte, to the end of a request's head; setting up TLS is part of it.
+    ``idle``: between two requests. Longer than the usual scrape interval of up to a minute. ``stall``: without taking
+    anything of an answer. ``answer``: for all of it.
+    """
+
+    head: float = 10.0
+    idle: int = 75
+    stall: float = 20.0
+    answer: float = 300.0
+
+
+class State(Enum):
+    """What a connection does. Only one that is ``ANSWERING`` waits for the exporter and not for its client."""
+
+    HEAD = auto()
+    IDLE = auto()
+    ANSWERING = auto()
+    STALLED = auto()
+
+
+class Connection:
+    """One connection. ``transport``: None while TLS is being set up."""
+
+    __slots__ = ("_connection", "began", "descriptor", "host", "since", "state", "transport")
+
+    def __init__(self, connection: socket.socket, host: str, now: float) -> None:
+        self._connection = connection
+        self.descriptor = connection.fileno()
+        self.host = host
+        self.transport: asyncio.Transport | None = None
+        self.state = State.HEAD
+        self.since = self.began = now
+
+    @property
+    def closed(self) -> bool:
+        """Whether the socket is closed: by the end of TLS before there was any, for one."""
+        return self._connection.fileno() < 0
+
+    def overdue(self, now: float, patience: Patience) -> bool:
+        """Whether the client takes too long."""
+        waited = now - self.since
+        match self.state:
+            case State.HEAD:
+                return waited > patience.head
+            case State.IDLE:
+                # uvicorn ends what is idle, politely, and waits for clients that do not read.
+                return waited > patience.stall + (0 if self._unsent() else patience.idle)
+            case State.STALLED if waited > patience.stall:
+                return True
+            case _:
+                return now - self.began > patience.answer
+
+    def _unsent(self) -> bool:
+        """Whether the end of an answer is still here: its client does not read, and a polite close would wait."""
+        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+
+    def cut(self) -> None:
+        """Close at once, whatever is unsent. asyncio notices and ends what hangs on it."""
+        if self.transport is not None:
+            self.transport.abort()
+            return
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+
+class Connections:
+    """All connections of a server. To be used in its event loop."""
+
+    def __init__(
+        self,
+        patience: Patience | None = None,
+        limit: int | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._patience = patience or Patience()
+        self._limit = limit or most_connections()
+        self._now = now
+        self._open: dict[int, Connection] = {}
+        self.evicted = 0
+        """Connections that were cut because there were too many."""
+
+    def __len__(self) -> int:
+        """Number of open ones."""
+        return len(self._open)
+
+    def accepted(self, connection: socket.socket, host: str) -> bool:
+        """Note a new one. Beyond the limit another is cut; False when there is none to cut."""
+        if len(self._open) >= self._limit:
+            self._forget_closed()
+        if len(self._open) >= self._limit and not self.evict():
+            return False
+        self._open[connection.fileno()] = Connection(connection, host, self._now())
+        return True
+
+    def ready(self, descriptor: int, transport: asyncio.Transport) -> Connection | None:
+        """Note that requests may come: at once without TLS. None for one that was cut meanwhile."""
+        found = self._open.get(descriptor)
+        if found is not None:
+            found.transport = transport
+        return found
+
+    def turn(self, connection: Connection, state: State) -> None:
+        """Note what a connection does from now on. The same again is one stretch."""
+        now = self._now()
+        if state is State.ANSWERING and connection.state in {State.HEAD, State.IDLE}:
+            connection.began = now
+        if connection.state is not state:
+            connection.state, connection.since = state, now
+
+    def lost(self, connection: Connection) -> None:
+        """Forget one."""
+        if self._open.get(connection.descriptor) is connection:
+            del self._open[connection.descriptor]
+
+    def evict(self) -> bool:
+        """Cut the connection that has waited for its client the longest, of the address that has most of these."""
+        waiting = [each for each in self._open.values() if each.state is not State.ANSWERING]
+        if not waiting:
+            return False
+        crowds = Counter(each.host for each in waiting)
+        self._cut(min(waiting, key=lambda each: (-crowds[each.host], each.since)))
+        self.evicted += 1
+        return True
+
+    def sweep(self) -> None:
+        """Cut those whose client takes too long. To be called several times a second."""
+        self._forget_closed()
+        now = self._now()
+        for connection in tuple(self._open.values()):
+            if connection.overdue(now, self._patience):
+                self._cut(connection)
+
+    def cut(self) -> None:
+        """Cut all."""
+        for connection in tuple(self._open.values()):
+            self._cut(connection)
+
+    def _cut(self, connection: Connection) -> None:
+        self.lost(connection)
+        connection.cut()
+
+    def _forget_closed(self) -> None:
+        for connection in tuple(self._open.values()):
+            if connection.closed:
+                self.lost(connection)
+
+
+class Listener(socket.socket):
+    """A listening socket that notes what it accepts."""
+
+    connections: Connections
+    _in_a_row = 0
+
+    @classmethod
+    def of(cls, listening: socket.socket, connections: Connections) -> Listener:
+        """Take over ``listening``."""
+        self = cls(listening.family, listening.type, listening.proto, fileno=listening.detach())
+        self.connections = connections
+        return self
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """As any socket's; out of descriptors, one of a slow client is freed. BlockingIOError: come again."""
+        self._in_a_row += 1
+        if self._in_a_row > _ACCEPTED_AT_ONCE:
+            self._in_a_row = 0
+            raise BlockingIOError
+        try:
+            connection, address = super().accept()
+        except BlockingIOError:
+            self._in_a_row = 0
+            raise
+        except OSError as error:
+            if error.errno in _EXHAUSTED and self.connections.evict():
+                raise BlockingIOError from error
+            raise
+        if not self.connections.accepted(connection, str(address[0])):
+            connection.close()
+            raise BlockingIOError
+        return connection, address

@@ -1,0 +1,128 @@
+"""Verifies passwords: one bcrypt at a time, none for what was right before, and no word on who exists."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import secrets
+from collections import Counter, OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+import bcrypt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MOST_REMEMBERED: Final = 256
+"""Pairs of user and password that were right, and need no bcrypt again."""
+
+MOST_WAITING: Final = 32
+"""Passwords that wait to be verified, of all clients."""
+
+MOST_OF_A_CLIENT: Final = 4
+"""The same, of one address: nobody can keep the others out by guessing."""
+
+_BCRYPT_READS: Final = 72
+"""Bytes of a password that bcrypt looks at; the rest is ignored, as htpasswd and Prometheus do."""
+
+
+class Verdict(Enum):
+    """What became of a request to be let in."""
+
+    RIGHT = auto()
+    WRONG = auto()
+    BUSY = auto()
+    """Not looked at: too many passwords wait to be verified."""
+
+
+class Doorkeeper:
+    """Knows the users that may come in. To be used in one event loop; ``verify`` is bcrypt's, but for tests."""
+
+    def __init__(self, verify: Callable[[bytes, bytes], bool] | None = None) -> None:
+        self._verify = verify or _verify
+        self._salt = secrets.token_bytes(32)
+        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._running: dict[bytes, asyncio.Future[bool]] = {}
+        self._waiting: Counter[str] = Counter()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bcrypt")
+
+    async def judge(self, users: Mapping[bytes, bytes], credentials: tuple[bytes, bytes], client: str) -> Verdict:
+        """Whether ``credentials``, name and password, are of ``users``, bcrypt hash by name.
+
+        ``client``: the address that asks. A name that nobody has takes as long as one that somebody has.
+        """
+        name, password = credentials
+        known = name in users
+        hashed = users[name] if known else max(users.values(), key=_cost)
+        digest = self._digest(name, hashed, password)
+        if known and digest in self._right:
+            self._right.move_to_end(digest)
+            return Verdict.RIGHT
+        verified = self._running.get(digest)
+        if verified is None:
+            if self._waiting.total() >= MOST_WAITING or self._waiting[client] >= MOST_OF_A_CLIENT:
+                return Verdict.BUSY
+            verified = self._begin(digest, password, hashed, client)
+        if not (await asyncio.shield(verified) and known):
+            return Verdict.WRONG
+        self._right[digest] = None
+        while len(self._right) > MOST_REMEMBERED:
+            self._right.popitem(last=False)
+        return Verdict.RIGHT
+
+    def _begin(self, digest: bytes, password: bytes, hashed: bytes, client: str) -> asyncio.Future[bool]:
+        self._waiting[client] += 1
+        loop = asyncio.get_running_loop()
+        verified = loop.run_in_executor(self._worker, self._verify, password, hashed)
+        self._running[digest] = verified
+
+        def end(_done: object) -> None:
+            del self._running[digest]
+            self._waiting[client] -= 1
+            if not self._waiting[client]:
+                del self._waiting[client]
+
+        verified.add_done_callback(end)
+        return verified
+
+    def _digest(self, *parts: bytes) -> bytes:
+        """Stands for a user, hash and password; tells nothing without the salt of this process."""
+        digest = hashlib.blake2b(key=self._salt, digest_size=32)
+        for part in parts:
+            digest.update(len(part).to_bytes(8) + part)
+        return digest.digest()
+
+    def close(self) -> None:
+        """Verify nothing any more."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _verify(password: bytes, hashed: bytes) -> bool:
+    try:
+        return bcrypt.checkpw(password[:_BCRYPT_READS], hashed)
+    except ValueError:  # a byte that the library does not take
+        return False
+
+
+def _cost(hashed: bytes) -> bytes:
+    """The two digits after the scheme; with hashes of one cost every name takes equally long."""
+    return hashed[4:6]
+
+
+def basic_credentials(authorization: list[bytes]) -> tuple[bytes, bytes] | None:
+    """Name and password of the Authorization headers; None when there is not exactly one, or it has none."""
+    if len(authorization) != 1:
+        return None
+    scheme, _, encoded = authorization[0].partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        decoded = base64.b64decode(encoded.strip(), validate=True)
+    except binascii.Error:
+        return None
+    name, colon, password = decoded.partition(b":")
+    return (name, password) if colon else None

@@ -1,0 +1,67 @@
+"""POST /-/reload: reads the configuration anew, for those who may ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse
+
+from exporter.web.guard import AUTHENTICATED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+RELOAD_PATH: Final = "/-/reload"
+
+Reload = Callable[[], str | None]
+"""Reads the configuration anew. None when that went well, else what is wrong. Runs in a worker thread."""
+
+_OF_A_PROXY = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+_STRANGER = (
+    "Forbidden: reload from the machine itself, send the process SIGHUP, or set basic_auth_users in the file of "
+    "--web.config.file and authenticate."
+)
+_WEB_PAGE = "Forbidden: a web page may not reload; use a command such as curl -X POST."
+
+
+def reload_endpoint(reload: Reload) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint for POST. One reload at a time; the others wait without a thread."""
+    turn = asyncio.Lock()
+
+    async def answer(request: Request) -> Response:
+        if "origin" in request.headers:
+            return _text(_WEB_PAGE, HTTPStatus.FORBIDDEN)
+        if not (request.scope.get("state", {}).get(AUTHENTICATED) or _is_local(request)):
+            return _text(_STRANGER, HTTPStatus.FORBIDDEN)
+        async with turn:
+            wrong = await run_in_threadpool(reload)
+        if wrong is None:
+            return _text("Configuration reloaded.", HTTPStatus.OK)
+        return _text(wrong, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    return answer
+
+
+def _is_local(request: Request) -> bool:
+    """Whether the client is on this machine, and no proxy that is speaks for one that is not."""
+    if request.client is None or any(name in request.headers for name in _OF_A_PROXY):
+        return False
+    try:
+        address = ipaddress.ip_address(request.client.host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _text(text: str, status: int) -> Response:
+    return PlainTextResponse(text + "\n", status, headers={"X-Content-Type-Options": "nosniff"})

@@ -1,0 +1,173 @@
+"""The web config file in force: read at the start, followed while the server runs."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from exporter.config import ConfigError, Problem, tree
+from exporter.config.files import read_text
+from exporter.config.load import show_path
+from exporter.config.problems import Invalid
+from exporter.config.reader import BROKEN, Overflow, Reader
+from exporter.web.security_keys import ROOT
+from exporter.web.tls import FollowingContext, make_context
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from exporter.web.security_keys import WebConfig
+
+_log = structlog.get_logger(__name__)
+
+Signature = tuple[tuple[int, ...] | None, ...]
+"""What changes when one of some files does; None for one that cannot be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One state of the file. ``users``: bcrypt hash by name, as bytes of UTF-8; nobody is asked when there is none."""
+
+    users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    allowed_sans: frozenset[str] = frozenset()
+    tls: ssl.SSLContext | None = None
+    files: tuple[Path, ...] = ()
+    signature: Signature = ()
+
+
+class WebSecurity:
+    """TLS, users and headers from a web config file, in the format of Prometheus' exporter-toolkit.
+
+    ``look`` is to be called now and then, from any thread, one at a time.
+    """
+
+    def __init__(self, path: Path, environ: Mapping[str, str] | None = None) -> None:
+        """Read ``path``, variables from ``environ``. Raises ``ConfigError`` with all that is wrong."""
+        self._path = path
+        self._environ = environ or {}
+        self._problem: str | None = None
+        self._settings, warnings = _load(path, self._environ)
+        self._seen = self._settings.signature
+        for warning in warnings:
+            _log.warning("web config", problem=str(warning))
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force now."""
+        return self._settings
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the file as it is now, one line for each; None while what it says is in force."""
+        return self._problem
+
+    def server_context(self) -> ssl.SSLContext | None:
+        """A context for a listening socket that follows the file; None without TLS."""
+        return FollowingContext(self._context) if self._settings.tls else None
+
+    def look(self) -> None:
+        """Take over changed files that have come to rest: those that are as they were at the last look.
+
+        What is wrong changes nothing, is logged once, and is tried again at each look.
+        """
+        signature = _signature(self._settings.files)
+        rests, self._seen = signature == self._seen, signature
+        if not rests or (signature == self._settings.signature and self._problem is None):
+            return
+        try:
+            settings, warnings = _load(self._path, self._environ)
+        except ConfigError as error:
+            self._refuse(str(error))
+            return
+        if (settings.tls is None) != (self._settings.tls is None):
+            self._refuse(str(_problem(self._path, "comes or goes only with a restart", at="tls_server_config")))
+            return
+        self._settings, self._seen, self._problem = settings, settings.signature, None
+        if not settings.users:
+            _log.warning("nobody is asked for a password", file=show_path(self._path))
+        for warning in warnings:
+            _log.warning("web config", problem=str(warning))
+        _log.info("web config reloaded", users=len(settings.users))
+
+    def _context(self) -> ssl.SSLContext:
+        context = self._settings.tls
+        if context is None:  # pragma: no cover - look() lets TLS neither come nor go
+            raise RuntimeError("there is no TLS")
+        return context
+
+    def _refuse(self, problem: str) -> None:
+        if problem == self._problem:
+            return
+        self._problem = problem
+        for line in problem.splitlines():
+            _log.error("the web config was not reloaded, the one before stays", problem=line)
+
+
+def _signature(files: tuple[Path, ...]) -> Signature:
+    return tuple(map(_state, files))
+
+
+def _state(file: Path) -> tuple[int, ...] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _problem(path: Path, message: str, *, line: int | None = None, at: str = "") -> Problem:
+    return Problem(show_path(path), line, at, message)
+
+
+def _load(path: Path, environ: Mapping[str, str]) -> tuple[Settings, list[Problem]]:
+    before = _signature((path,))
+    reader = Reader(show_path(path), path.parent, environ)
+    node = _parse(path)
+    config: Any = BROKEN
+    with suppress(Overflow):
+        config = reader.read(node, ROOT)
+    if reader.problems:
+        raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
+    try:
+        return _settings(path, before, config), reader.warnings
+    except Invalid as refused:
+        problem = _problem(path, str(refused), at="tls_server_config")
+    raise ConfigError([problem])
+
+
+def _parse(path: Path) -> tree.Node:
+    try:
+        node = tree.parse(read_text(path))
+    except FileNotFoundError:
+        problem = _problem(path, "does not exist; --web.config.file names it")
+    except Invalid as refused:
+        problem = _problem(path, str(refused))
+    except tree.Malformed as malformed:
+        problem = _problem(path, str(malformed), line=malformed.line)
+    else:
+        if node is not None:
+            return node
+        problem = _problem(path, "is empty; to serve without TLS and passwords write {}")
+    # Outside of the handlers: no traceback may show what the file holds.
+    raise ConfigError([problem])
+
+
+def _settings(path: Path, before: Signature, config: WebConfig) -> Settings:
+    """``before``: the signature of the file, taken before it was read, so that no change is missed."""
+    tls, headers = config.tls_server_config, config.http_server_config.headers
+    named = tuple(file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file)
+    return Settings(
+        users={name.encode(): hashed for name, hashed in config.basic_auth_users.items()},
+        headers=tuple((name.lower().encode(), text.encode()) for name, text in headers.items() if text),
+        allowed_sans=frozenset(tls.client_allowed_sans),
+        files=(path, *named),
+        signature=(*before, *_signature(named)),
+        tls=make_context(tls) if tls.cert_file else None,
+    )
