@@ -77,33 +77,29 @@ def _health() -> tuple[Json, ...]:
         ),
         table(
             "Unreadable targets",
-            "By the time of the last good answer. While a target cannot be read, what is known of it stays as it was.",
-            Query(
-                "max by (server, kind, dataset_id, target) (time() - "
-                f"dify_exporter_target_last_success_timestamp_seconds{{{SERVERS}}} "
-                f"and on (job, instance, server, kind, dataset_id, target) "
-                f"dify_exporter_target_success{{{SERVERS}}} == 0)",
-                kind="table",
-            ),
-            Query(
-                "max by (server, kind, dataset_id, target) ("
-                f"dify_exporter_target_interval_seconds{{{SERVERS}}} "
-                f"and on (job, instance, server, kind, dataset_id, target) "
-                f"dify_exporter_target_success{{{SERVERS}}} == 0)",
-                kind="table",
-            ),
+            "While a target cannot be read, what is known of it stays as it was. Never read: no time of a last answer.",
+            _unreadable(f"dify_exporter_target_interval_seconds{{{SERVERS}}}"),
+            _unreadable(f"(time() - dify_exporter_target_last_success_timestamp_seconds{{{SERVERS}}})"),
             columns=(
                 Column("server", "Server", width=140),
                 Column("kind", "Kind", width=110),
                 Column("dataset_id", "Knowledge base", width=310),
                 Column("target", "Target"),
-                Column("#A", "Last read", unit="s", width=130),
-                Column("#B", "Asked again every", unit="s", width=150),
+                Column("#B", "Last read ago", unit="s", width=130),
+                Column("#A", "Asked again every", unit="s", width=150),
             ),
             size=(24, 6),
-            no_value="none, or never read: see Targets by state",
+            no_value="none",
             links=(runbook("DifyTargetUnreadable"),),
         ),
+    )
+
+
+def _unreadable(expression: str) -> Query:
+    return Query(
+        f"max by (server, kind, dataset_id, target) ({expression} "
+        f"and on (job, instance, server, kind, dataset_id, target) dify_exporter_target_success{{{SERVERS}}} == 0)",
+        kind="table",
     )
 
 

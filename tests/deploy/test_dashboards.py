@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DASHBOARDS: dict[str, Any] = {path.name: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
-LABELS = {family.name: {*IDENTITY[family.of], *family.labels} for family in CATALOG} | {
+LABELS: dict[str, set[str]] = {family.name: {*IDENTITY[family.of], *family.labels} for family in CATALOG} | {
     family.name: set(family.labels) for family in OWN
 }
-HISTOGRAMS = {family.name for family in (*CATALOG, *OWN) if family.type == "histogram"}
+HISTOGRAMS = {family.name for family in CATALOG if family.type == "histogram"} | {
+    family.name for family in OWN if family.type == "histogram"
+}
 RULES = DEPLOY / "prometheus" / "dify.rules.yml"
 
 OF_PROMETHEUS = {"up": set[str](), "scrape_duration_seconds": set[str](), "scrape_samples_scraped": set[str]()}
