@@ -22,7 +22,7 @@ LABEL org.opencontainers.image.title="dify-exporter" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}"
-# Nothing is written outside volumes (the bytecode was compiled above), so the root file system can be read-only.
+# Nothing is written outside /data (the bytecode was compiled above), so the root file system can be read-only.
 # The schedule computes with local time: only in UTC does it never stand still.
 ENV PATH="/opt/dify-exporter/bin:${PATH}" \
     DIFY_EXPORTER_REVISION="${REVISION}" \
@@ -31,6 +31,8 @@ ENV PATH="/opt/dify-exporter/bin:${PATH}" \
     PYTHONUNBUFFERED=1 \
     TZ=UTC
 COPY --from=build /opt/dify-exporter /opt/dify-exporter
+# For the state. A new volume takes its owner from here.
+RUN install --directory --owner=65532 --group=65532 --mode=700 /data
 COPY --from=build --chown=65532:65532 /data /data
 # Numeric, so that Kubernetes can tell that it is not root.
 USER 65532:65532

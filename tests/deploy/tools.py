@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from typing import TYPE_CHECKING
 
 from tests.integration.harness import ROOT, Done, tool
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEPLOY = ROOT / "deploy"
 
@@ -15,10 +19,11 @@ def own_tool(name: str) -> str:
     return str(path) if path.exists() else tool(name)
 
 
-def call(*command: str, **environment: str) -> Done:
+def call(*command: str, cwd: Path = ROOT, **environment: str) -> Done:
     """Run a program to its end, with nothing in its environment but what is given and a home that is not there."""
     done = subprocess.run(
         command,
+        cwd=cwd,
         env={"HOME": "/nonexistent", **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
