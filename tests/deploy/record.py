@@ -31,14 +31,20 @@ RUNBOOKS = "https://github.com/dify-exporter/dify-exporter/blob/main/docs/alerts
 _METRIC = re.compile(r"(?<![\w:])(?:dify_[a-z_]+|up|scrape_duration_seconds)(?=[\s{\[)])")
 
 
+def rules() -> list[dict[str, Any]]:
+    """All rules, in their order."""
+    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
 def alerts() -> list[dict[str, Any]]:
     """The alerting rules."""
-    return [rule for rule in _rules() if "alert" in rule]
+    return [rule for rule in rules() if "alert" in rule]
 
 
 def used_names() -> set[str]:
     """The metrics that the rules read, in expressions and in texts."""
-    texts = [rule["expr"] for rule in _rules()]
+    texts = [rule["expr"] for rule in rules()]
     texts += [text for rule in alerts() for text in rule["annotations"].values()]
     return {name for text in texts for name in _METRIC.findall(text)}
 
@@ -75,11 +81,6 @@ def _alert(firing: Firing) -> dict[str, Any]:
         "runbook_url": RUNBOOKS + firing.alert.lower(),
     }
     return {"exp_labels": labels, "exp_annotations": annotations}
-
-
-def _rules() -> list[dict[str, Any]]:
-    groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
 
 
 class _Dumper(yaml.SafeDumper):
