@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from exporter.clock import Clock
     from exporter.config import Config
     from exporter.tracking import ServerSchedule
+    from exporter.web import WebSecurity
 
 SEAL_AFTER = 0.1
 """Seconds that a change may wait for others before it is rendered. A scrape never waits: it renders what is left."""
@@ -61,12 +62,15 @@ class App:
         remember: bool = False,
         reread: Callable[[], Config] | None = None,
         reread_every: int | None = None,
+        security: WebSecurity | None = None,
     ) -> None:
         """``remember``: go on from the state file and keep it, as a daemon does.
 
         ``reread`` reads the configuration anew, for ``reload``; every ``reread_every`` seconds, too, if it differs.
+        ``security``: TLS, users and headers of the pages that ``run`` serves.
         """
         self.config = config
+        self._security = security
         self._reread = reread
         self._reloading = threading.Lock()
         self._refused: str | None = None
@@ -113,8 +117,10 @@ class App:
                 healthy=self.what_is_stuck,
                 ready=self.what_is_awaited,
                 facts=self._facts,
+                reload=self.reload,
             ),
             self.config.web.listen_address,
+            security=self._security,
         )
         web.start()
         try:

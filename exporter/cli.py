@@ -22,7 +22,7 @@ from exporter.clock import SystemClock
 from exporter.config import Config, ConfigError, Polling, Stall, State, from_environment, load, override, parse_duration
 from exporter.logs import FORMATS, LEVELS, set_up_logging
 from exporter.metrics import Format
-from exporter.web import ListenError, parse_listen_address
+from exporter.web import ListenError, WebSecurity, parse_listen_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,6 +80,13 @@ _listen_address = _option(
 _telemetry_path = _option(
     "--web.telemetry-path", "web_telemetry_path", metavar="PATH", help="Path of the metrics; overrides the config."
 )
+_web_config_file = _option(
+    "--web.config.file",
+    "web_config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TLS, users and headers, in the format of Prometheus' exporter-toolkit: docs/web-security.md.",
+)
 _log_level = _option("--log.level", "log_level", type=click.Choice(LEVELS), help="Overrides the config.")
 _log_format = _option("--log.format", "log_format", type=click.Choice(FORMATS), help="Overrides the config.")
 
@@ -92,6 +99,7 @@ def main() -> None:
 
 @main.command()
 @_config_file
+@_web_config_file
 @_listen_address
 @_telemetry_path
 @_log_level
@@ -109,29 +117,44 @@ def main() -> None:
     metavar="DURATION",
     help="Look at the config file this often and reload it when it has changed, such as 30s. Off without it.",
 )
-def run(config_file: Path | None, auto_reload_interval: int | None, **overrides: str | None) -> None:
+def run(
+    config_file: Path | None, web_config_file: Path | None, auto_reload_interval: int | None, **overrides: str | None
+) -> None:
     """Poll what the config names and serve /metrics until SIGTERM or Ctrl-C. SIGHUP reloads the config."""
     config = _configure(config_file, overrides)
+    security = _read_web_config(web_config_file)
+    for warning in security.warnings if security else ():
+        _log.warning("web config", problem=str(warning))
 
     def reread() -> Config:
         fresh = override(load(config_file, os.environ), _dotted(overrides)) if config_file else config
         set_up_logging(fresh.log.level, fresh.log.format)
         return fresh
 
-    app = App(config, remember=True, reread=reread if config_file else None, reread_every=auto_reload_interval)
+    app = App(
+        config,
+        remember=True,
+        reread=reread if config_file else None,
+        reread_every=auto_reload_interval,
+        security=security,
+    )
     with _stop_signal() as stop, _reload_signal(app):
         _serve(app, stop)
 
 
 @main.command()
 @_config_file
-@_option("--offline", is_flag=True, help="Look at the file only; ask no server.")
-def check(config_file: Path | None, *, offline: bool) -> None:
+@_web_config_file
+@_option("--offline", is_flag=True, help="Look at the files only; ask no server.")
+def check(config_file: Path | None, web_config_file: Path | None, *, offline: bool) -> None:
     """Check the config, then its servers: version, key, and each configured id. Exit 1 when anything is wrong."""
     config = _read_config(config_file, {})
-    for warning in config.warnings:
+    security = _read_web_config(web_config_file)
+    for warning in (*config.warnings, *(security.warnings if security else ())):
         click.echo(f"warning: {warning}")
     click.echo(f"{config_file or 'environment'}: the configuration is valid")
+    if security:
+        click.echo(f"{web_config_file}: the web configuration is valid")
     if offline:
         return
     # What the log would tell of failed polls is in the report.
@@ -268,6 +291,13 @@ def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> 
     except ConfigError as error:
         _fail(str(error))
     return _overridden(config, overrides)
+
+
+def _read_web_config(path: Path | None) -> WebSecurity | None:
+    try:
+        return WebSecurity(path, os.environ) if path else None
+    except ConfigError as error:
+        _fail(str(error))
 
 
 def _overridden(config: Config, overrides: dict[str, str | None]) -> Config:

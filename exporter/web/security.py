@@ -55,8 +55,8 @@ class WebSecurity:
         self._problem: str | None = None
         self._settings, warnings = _load(path, self._environ)
         self._seen = self._settings.signature
-        for warning in warnings:
-            _log.warning("web config", problem=str(warning))
+        self.warnings = tuple(warnings)
+        """What is useless or unwise in the file as it was at the start."""
 
     @property
     def settings(self) -> Settings:
