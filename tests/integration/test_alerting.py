@@ -1,0 +1,202 @@
+"""The whole chain: a stalled batch rings at a receiver, with its texts, and is resolved when it moves again."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+import yaml
+
+from exporter.clock import SystemClock
+from exporter.simulator import (
+    Action,
+    Api,
+    BatchPlan,
+    DatasetPlan,
+    DocumentPlan,
+    Scenario,
+    SimulatorServer,
+    World,
+    watched,
+)
+from tests.integration.harness import EXPORTER, ROOT, Program, free_port, get, tool, until, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DEPLOY = ROOT / "deploy"
+HANDBOOK = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
+BATCH = "20261121093000100001"
+STALL_AFTER = 3.0
+
+SCENARIO = Scenario(
+    datasets=(
+        DatasetPlan(
+            id=HANDBOOK,
+            name='The "Handbook"',
+            technique="high_quality",
+            batches=(
+                BatchPlan(
+                    id=BATCH,
+                    documents=(DocumentPlan(name="rules.pdf"), DocumentPlan(name="minutes.txt", fate="dies")),
+                ),
+            ),
+        ),
+    ),
+)
+
+
+class Receiver:
+    """A webhook: keeps every alert that it is sent, with the second at which it came."""
+
+    def __init__(self) -> None:
+        received = self.received = list[tuple[float, dict[str, Any]]]()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                received.extend((time.time(), alert) for alert in body["alerts"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def first(self, status: str, *, why: Callable[[], str]) -> tuple[float, dict[str, Any]]:
+        """The first alert with that status, and when it came; waits for it."""
+        found = until(lambda: [each for each in self.received if each[1]["status"] == status], 40, why=why)
+        return found[0]
+
+
+def hurried_rules() -> str:
+    """The rules with seconds in the place of minutes: how long a stall lasts before it fires, what is bridged, names."""
+    rules = (DEPLOY / "prometheus" / "dify.rules.yml").read_text(encoding="utf-8")
+    for slow, fast in (("for: 1m\n", "for: 1s\n"), ("[5m]", "[5s]"), ("[1h:1m]", "[1h:1s]")):
+        assert slow in rules
+        rules = rules.replace(slow, fast)
+    return rules
+
+
+def prometheus_config(exporter: int, alertmanager: int) -> str:
+    """The example with seconds in the place of half minutes, and addresses of this test."""
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager}"]}]
+    config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{exporter}"]}]
+    return yaml.safe_dump(config)
+
+
+def alertmanager_config(url: str) -> str:
+    """The example that sends to the receiver of this test, and does so soon."""
+    config = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+    config["route"] |= {"group_wait": "1s", "group_interval": "1s"}
+    for receiver in config["receivers"]:
+        receiver["webhook_configs"][0]["url"] = url
+    return yaml.safe_dump(config)
+
+
+@pytest.fixture
+def programs() -> Iterator[list[Program]]:
+    """What is started; stopped at the end, the last one first."""
+    started: list[Program] = []
+    yield started
+    for program in reversed(started):
+        program.close()
+
+
+def test_a_stall_reaches_a_person_and_so_does_its_end(
+    tmp_path: Path, programs: list[Program], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The receiver gets the stall once, with labels and texts, then its resolution, and nothing else."""
+    world = World(SCENARIO, SystemClock())
+    with Receiver() as receiver, SimulatorServer(Api(world)) as dify:
+        config = write_config(
+            tmp_path / "config.yaml",
+            dify.url,
+            watched(SCENARIO),
+            polling={"interval": "1s", "max_interval": "1s", "settled_interval": "1s", "max_settled_interval": "1s"},
+            stall={"after": f"{STALL_AFTER:.0f}s", "queued_after": "10s"},
+            state={"path": str(tmp_path / "state.db")},
+        )
+        address = ("--web.listen-address", "127.0.0.1:0")
+        programs.append(Program(tmp_path / "exporter", *EXPORTER, "run", "--config.file", config, *address))
+        exporter = programs[-1].port()
+        sending = free_port()
+        (tmp_path / "alertmanager.yml").write_text(alertmanager_config(receiver.url), encoding="utf-8")
+        (tmp_path / "prometheus.yml").write_text(prometheus_config(exporter, sending), encoding="utf-8")
+        (tmp_path / "dify.rules.yml").write_text(hurried_rules(), encoding="utf-8")
+        programs.append(
+            Program(
+                tmp_path / "alertmanager",
+                tool("prometheus-alertmanager"),
+                f"--config.file={tmp_path / 'alertmanager.yml'}",
+                f"--storage.path={tmp_path / 'alertmanager' / 'data'}",
+                f"--web.listen-address=127.0.0.1:{sending}",
+                "--cluster.listen-address=",
+            )
+        )
+        programs.append(
+            Program(
+                tmp_path / "prometheus",
+                tool("prometheus"),
+                f"--config.file={tmp_path / 'prometheus.yml'}",
+                f"--storage.tsdb.path={tmp_path / 'prometheus' / 'data'}",
+                f"--web.listen-address=127.0.0.1:{free_port()}",
+                "--rules.alert.resend-delay=1s",
+            )
+        )
+
+        def said() -> str:
+            return "\n".join(program.log[-1500:] for program in programs)
+
+        came, alert = receiver.first("firing", why=said)
+        stalled = _last_progress(exporter) + STALL_AFTER
+        world.act(HANDBOOK, Action(do="retry", batch=BATCH, document="minutes.txt"))
+        moved = time.time()
+        resolved, end = receiver.first("resolved", why=said)
+
+    with capsys.disabled():
+        print(f"\nstall to webhook: {came - stalled:.1f} s; retry to resolution: {resolved - moved:.1f} s")  # noqa: T201 asked for
+    expected = {
+        "alertname": "DifyIndexingStalled",
+        "severity": "critical",
+        "job": "dify-exporter",
+        "server": "main",
+        "dataset_id": HANDBOOK,
+        "dataset": 'The "Handbook"',
+        "batch": BATCH,
+    }
+    assert expected == alert["labels"]
+    assert expected == end["labels"]
+    annotations = alert["annotations"]
+    assert f'Indexing of batch {BATCH} in knowledge base "The "Handbook"" is stalled' == annotations["summary"]
+    assert f'taken up batch {BATCH} of knowledge base "The "Handbook""' in annotations["description"]
+    assert annotations["runbook_url"].endswith("docs/alerts.md#difyindexingstalled")
+    assert ["firing", "resolved"] == [each["status"] for _, each in receiver.received]
+
+
+def _last_progress(exporter: int) -> float:
+    """When the batch last moved, Unix seconds."""
+    page = get(exporter, "/metrics").body.decode()
+    found = re.search(r"(?m)^dify_batch_last_progress_timestamp_seconds\{.*\} (\S+)$", page)
+    assert found is not None
+    return float(found[1])
