@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -387,6 +388,40 @@ def test_wrong_values_are_refused(assignment: str, message: str) -> None:
 
     assert 0 != done.code
     assert message in done.err
+
+
+def notes(folder: Path, *arguments: str) -> str:
+    """What Helm tells after an installation: only a cluster shows it, so it is made an object in a copy of the chart."""
+    chart = folder / "chart"
+    shutil.copytree(CHART, chart)
+    text = (chart / "templates" / "NOTES.txt").read_text(encoding="utf-8")
+    (chart / "templates" / "_notes.tpl").write_text(f'{{{{ define "notes" }}}}{text}{{{{ end }}}}')
+    (chart / "templates" / "notes.yaml").write_text('notes: {{ include "notes" . | toJson }}')
+    show = ("--show-only", "templates/notes.yaml")
+    done = call(own_tool("helm"), "template", "x", str(chart), "--kube-version", "1.31", *show, *arguments)
+    assert 0 == done.code, done.err
+    told: str = yaml.safe_load(done.out)["notes"]
+    return told
+
+
+def test_notes_tell_what_is_missing(tmp_path: Path) -> None:
+    """By default the notes say that nothing scrapes and alerts yet; they never show the key."""
+    told = notes(tmp_path, *setting("persistence.enabled=false"))
+
+    assert "watches http://dify-api:5001/v1" in told
+    assert "curl http://127.0.0.1:9439/metrics" in told
+    for hint in ("serviceMonitor.enabled=true", "prometheusRule.enabled=true", "persistence.enabled is false"):
+        assert hint in told
+    assert "dataset-of-a-test" not in told
+
+
+def test_notes_of_the_full_values(tmp_path: Path) -> None:
+    """Where nothing is missing the notes say where to look, and that alone."""
+    told = notes(tmp_path, "--values", str(FULL))
+
+    assert "port-forward service/dify-indexing 9439:9440" in told
+    assert "curl http://127.0.0.1:9439/dify/metrics" in told
+    assert "enabled" not in told
 
 
 def test_copies_are_those_of_the_sources() -> None:
