@@ -59,19 +59,22 @@ def _batch_now() -> tuple[Json, ...]:
             mappings=NO_YES_BAD,
             links=(runbook("DifyIndexingStalled"),),
             no_value="batch not known",
+            size=(6, 4),
         ),
         stat(
             "Last progress",
             "When anything of the batch last moved.",
             Query(f"max(dify_batch_last_progress_timestamp_seconds{{{BATCH}}}) * 1000", kind="instant"),
             unit="dateTimeFromNow",
+            size=(6, 4),
         ),
         stat(
             "Expected end",
             "At the recent pace of the batch; none while it does not move.",
             Query(f"max(dify_batch_eta_timestamp_seconds{{{BATCH}}}) * 1000", kind="instant"),
             unit="dateTimeFromNow",
-            no_value="finished, or no pace",
+            size=(6, 4),
+            no_value="no estimate",
         ),
         stat(
             "Segments indexed",
@@ -82,13 +85,7 @@ def _batch_now() -> tuple[Json, ...]:
             ),
             unit="percentunit",
             no_value="not split yet",
-        ),
-        bar_gauge(
-            "Documents of the batch",
-            "By indexing status.",
-            Query(f"sum by (status) (dify_batch_documents{{{BATCH}}}) > 0", "{{status}}", "instant"),
-            colors=STATUS,
-            size=(8, 4),
+            size=(6, 4),
         ),
     )
 
@@ -129,6 +126,7 @@ def _batch_over_time() -> tuple[Json, ...]:
             "All of the batch, also those without series of their own.",
             Query(f"sum by (status) (dify_batch_documents{{{BATCH}}})", "{{status}}"),
             stacked=True,
+            calcs=("lastNotNull",),
             colors=STATUS,
             decimals=0,
         ),
@@ -170,12 +168,6 @@ def _document_now() -> tuple[Json, ...]:
             "Display status",
             "As Dify's pages show it. No data: the document's detail has not been read.",
             Query(f"max by (status) (dify_document_display_status{{{DOCUMENT}}} == 1)", "{{status}}", "instant"),
-            overrides=[
-                {
-                    "matcher": {"id": "byType", "options": "number"},
-                    "properties": [{"id": "displayName", "value": "${__field.labels.status}"}],
-                }
-            ],
         )
         | {"options": {**_NAME_ONLY}},
         stat(

@@ -61,18 +61,19 @@ def _health() -> tuple[Json, ...]:
         ),
         stat(
             "State last saved",
-            "No data: no state.path in the configuration, and a restart forgets.",
+            "Off: no state.path in the configuration, and a restart forgets.",
             Query(f"min(dify_exporter_state_last_save_timestamp_seconds{{{_JOB}}}) * 1000", kind="instant"),
             unit="dateTimeFromNow",
-            no_value="not kept",
+            no_value="off",
             links=(runbook("DifyStateNotSaved"),),
         ),
         stat(
             "Documents without series",
-            "Because of limits.documents; the sums of their batches have them. No data: the limit was never reached.",
-            Query(f"sum(dify_exporter_documents_collapsed{{{SERVERS}}})", kind="instant"),
+            "Because of limits.documents; the sums of their batches have them.",
+            Query(
+                f"sum(dify_exporter_documents_collapsed{{{SERVERS}}}) or 0 * sum(dify_up{{{SERVERS}}})", kind="instant"
+            ),
             steps=SOME_ARE_ODD,
-            no_value="none",
             links=(runbook("DifySeriesLimitReached"),),
         ),
         table(
@@ -89,7 +90,7 @@ def _health() -> tuple[Json, ...]:
                 Column("#A", "Asked again every", unit="s", width=150),
             ),
             size=(24, 6),
-            no_value="none",
+            no_value="none, or no data: see above",
             links=(runbook("DifyTargetUnreadable"),),
         ),
     )
@@ -150,6 +151,7 @@ def _polling() -> tuple[Json, ...]:
                 "{{reason}}",
             ),
             unit="reqps",
+            soft_max=0.1,
             links=(runbook("DifyTargetUnreadable"),),
         ),
     )

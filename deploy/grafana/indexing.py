@@ -35,6 +35,7 @@ from deploy.grafana.queries import (
     OF_DATASET,
     OF_DOCUMENT,
     SERVERS,
+    batch_progress,
     unfinished_batches,
     unfinished_documents,
     with_dataset,
@@ -88,15 +89,14 @@ def _now() -> tuple[Json, ...]:
         ),
         stat(
             "Longest without progress",
-            "Of all documents that are neither finished nor paused: the longest time since anything moved.",
+            "Of the documents that are neither finished nor paused: the longest time since one moved. 0: there is none.",
             Query(
                 f"max(time() - dify_document_last_progress_timestamp_seconds{{{DATASETS}}} "
-                f"and on ({OF_DOCUMENT}) {unfinished_documents()})",
+                f"and on ({OF_DOCUMENT}) {unfinished_documents()}) or 0 * sum(dify_up{{{SERVERS}}})",
                 kind="instant",
             ),
             unit="s",
             steps=((None, "green"), (900, "orange"), (1800, "red")),
-            no_value="nothing unfinished",
         ),
         stat(
             "Unreadable targets",
@@ -146,11 +146,11 @@ def _batch_table() -> Json:
 
     return table(
         "Unfinished batches",
-        "The end is an estimate from the recent pace of the batch; there is none while it does not move. Segments "
-        "are counted of documents that are split already.",
+        "Progress is the mean of the documents. The end is an estimate from the recent pace of the batch; there is "
+        "none while it does not move.",
         of_unfinished(f"sum by ({OF_BATCH}) (dify_batch_documents{{{DATASETS}}})"),
         of_unfinished(f'sum by ({OF_BATCH}) (dify_batch_documents{{{DATASETS},status=~"completed|error"}})'),
-        of_unfinished(f"(dify_batch_segments_completed{{{DATASETS}}} / (dify_batch_segments{{{DATASETS}}} > 0))"),
+        of_unfinished(f"({batch_progress()})"),
         of_unfinished(f"(dify_batch_eta_timestamp_seconds{{{DATASETS}}} * 1000)"),
         of_unfinished(f"(time() - dify_batch_last_progress_timestamp_seconds{{{DATASETS}}})"),
         of_unfinished(f"dify_batch_stalled{{{DATASETS}}}"),
@@ -159,7 +159,7 @@ def _batch_table() -> Json:
             Column("batch", "Batch", width=190, link=_TO_BATCH),
             Column("#A", "Documents", width=95),
             Column("#B", "Finished", width=95),
-            Column("#C", "Segments indexed", unit="percentunit", look="bar", maximum=1),
+            Column("#C", "Progress", unit="percentunit", look="bar", maximum=1),
             Column("#D", "Expected end", unit="dateTimeFromNow", width=140),
             Column("#E", "Idle for", unit="s", width=110),
             Column("#F", "Stalled", width=80, look="coloured", mappings=NO_YES_BAD),
@@ -173,8 +173,7 @@ def _batch_table() -> Json:
 
 
 def _progress() -> tuple[Json, ...]:
-    pace = f"dify_batch_segments_completed{{{DATASETS}}} / (dify_batch_segments{{{DATASETS}}} > 0)"
-    moving = f"({pace}) and on ({OF_BATCH}) {unfinished_batches()}"
+    moving = f"({batch_progress()}) and on ({OF_BATCH}) {unfinished_batches()}"
     documents = (
         f"(dify_document_segments_completed{{{DATASETS}}} / (dify_document_segments{{{DATASETS}}} > 0)) "
         f'and on ({OF_DOCUMENT}) dify_document_indexing_status{{{DATASETS},status="indexing"}} == 1'
@@ -197,15 +196,14 @@ def _progress() -> tuple[Json, ...]:
     return (
         bar_gauge(
             "Progress of unfinished batches",
-            "Share of their segments that are indexed; red ones are stalled. A batch can fall back when more of its "
-            "documents are split.",
+            "The mean of their documents: share of segments indexed, finished ones count in full. Red: stalled.",
             bars(moving, "0"),
             bars(moving, "1"),
             unit="percentunit",
             maximum=1,
             overrides=[red],
             data_link={"title": "Open this batch", "url": to_batch},
-            no_value="none unfinished, or not split yet",
+            no_value="none unfinished, or no data",
         ),
         bar_gauge(
             "Progress of documents being indexed",
@@ -219,7 +217,7 @@ def _progress() -> tuple[Json, ...]:
             unit="percentunit",
             maximum=1,
             data_link={"title": "Open this document", "url": to_document},
-            no_value="none being indexed",
+            no_value="none being indexed, or no data",
         ),
         _batch_table(),
     )
@@ -279,7 +277,8 @@ def _failures() -> tuple[Json, ...]:
             bars=True,
             stacked=True,
             interval="1m",
-            links=(runbook("DifyDocumentsFailed"),),
+            size=(10, 8),
+            links=(runbook("DifyDocumentsFailed"), runbook("DifyFailureRatioHigh")),
         ),
         bar_gauge(
             "Failures in the time range",
@@ -287,7 +286,8 @@ def _failures() -> tuple[Json, ...]:
             Query(f"sum by (reason) (increase({failed}[$__range]))", "{{reason}}", "instant"),
             steps=((None, "green"), (0.5, "red")),
             overrides=[{"matcher": {"id": "byType", "options": "number"}, "properties": [_WHOLE]}],
-            size=(6, 8),
+            size=(8, 8),
+            names="left",
         ),
         bar_gauge(
             "Indexed again in the time range",

@@ -182,10 +182,12 @@ def graph(
     interval: str = "",
     signed: bool = False,
     decimals: int | None = None,
+    soft_max: float | None = None,
 ) -> Json:
     """Series over time, from 0 unless ``signed``.
 
-    ``steps`` draws their limits as dashed lines; ``calcs`` makes the legend a table; ``interval`` is the least step.
+    ``steps`` draws their limits as dashed lines; ``calcs`` makes the legend a table; ``interval`` is the least step;
+    ``soft_max`` is how far the axis goes at least.
     """
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
@@ -200,6 +202,8 @@ def graph(
     defaults: Json = {"unit": unit, "custom": custom, "color": {"mode": "palette-classic"}}
     if not signed:
         defaults["min"] = 0
+    if soft_max is not None:
+        custom["axisSoftMax"] = soft_max
     if steps:
         defaults["thresholds"] = thresholds(steps)
     if decimals is not None:
@@ -237,8 +241,9 @@ def bar_gauge(
     size: tuple[int, int] = (12, 8),
     links: tuple[Json, ...] = (),
     no_value: str = "no data",
+    names: str = "top",
 ) -> Json:
-    """A horizontal bar a series."""
+    """A horizontal bar a series, its name on ``top`` of it or ``left``."""
     defaults: Json = {"unit": unit, "min": 0, "thresholds": thresholds(steps), "color": {"mode": "thresholds"}}
     if maximum is not None:
         defaults["max"] = maximum
@@ -257,11 +262,11 @@ def bar_gauge(
             "orientation": "horizontal",
             "displayMode": "basic",
             "valueMode": "color",
-            "namePlacement": "top",
+            "namePlacement": names,
             "showUnfilled": True,
             "sizing": "auto",
-            "minVizHeight": 28,
-            "maxVizHeight": 44,
+            "minVizHeight": 28 if names == "top" else 16,
+            "maxVizHeight": 44 if names == "top" else 28,
         },
         links=links,
         no_value=no_value,
@@ -280,13 +285,15 @@ def table(
 ) -> Json:
     """Rows of several queries with the same labels. ``sort``: the title of a column, and whether largest first."""
     fields = [_field(column) for column in columns]
+    places = {field: index for index, field in enumerate(fields)}
     # Grafana calls the value plainly "Value" when only one query has an answer, which then is the first.
     titles = dict(zip(fields, (column.title for column in columns), strict=True))
     if "Value #A" in titles:
         titles["Value"] = titles["Value #A"]
+        places["Value"] = places["Value #A"]
     organize = {
         "excludeByName": {"Time": True},
-        "indexByName": {field: index for index, field in enumerate(fields)},
+        "indexByName": places,
         "renameByName": titles,
     }
     drawn = panel(
@@ -296,7 +303,7 @@ def table(
         queries,
         size=size,
         defaults={"custom": {"align": "auto", "filterable": False}, "color": {"mode": "thresholds"}},
-        overrides=[override(column.title, **_properties(column)) for column in columns if _properties(column)],
+        overrides=[override(column.title, **_properties(column)) for column in columns],
         options={
             "showHeader": True,
             "cellHeight": "sm",
@@ -317,7 +324,7 @@ def _field(column: Column) -> str:
 
 def _properties(column: Column) -> Json:
     cells = {"coloured": {"type": "color-text"}, "bar": {"type": "gauge", "mode": "basic"}}
-    found: Json = {}
+    found: Json = {"noValue": "-"}
     if column.unit:
         found["unit"] = column.unit
     if column.width:

@@ -65,6 +65,21 @@ def unfinished_batches(selector: str = DATASETS) -> str:
     return f'sum by ({OF_BATCH}) (dify_batch_documents{{{selector},status!~"completed|error"}}) > 0'
 
 
+def batch_progress(selector: str = DATASETS) -> str:
+    """How far each batch is, 0 to 1: the mean of its documents, of which a finished one counts 1.
+
+    Not its share of segments, which is 1 as long as the only documents that are split are completed ones.
+    """
+    documents = f"sum by ({OF_BATCH}) (dify_batch_documents{{{selector}}})"
+    finished = f'max without (status) (dify_document_indexing_status{{{selector},status=~"completed|error"}} == 1)'
+    split = f"dify_document_segments_completed{{{selector}}} / (dify_document_segments{{{selector}}} > 0)"
+    done = (
+        f"sum by ({OF_BATCH}) (({finished} or on ({OF_DOCUMENT}) {split}) "
+        f'* on ({OF_DOCUMENT}) group_left (batch) dify_document_info{{{selector},batch!=""}})'
+    )
+    return f"({done} or {documents} * 0) / {documents}"
+
+
 def of_exporters(expression: str) -> str:
     """``expression`` for the processes that are dify-exporters, whatever else runs under their job."""
     return f"{expression} and on (job, instance) dify_exporter_build_info"

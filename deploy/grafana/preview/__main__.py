@@ -29,7 +29,8 @@ HEADER = 56
 TIMEOUT = 90
 
 _PAGE = """<!doctype html><meta charset="utf-8">
-<style>{style}</style><style>body {{ margin: 0; font: 14px Inter, Helvetica, Arial, sans-serif }} * {{ box-sizing: border-box }}</style>
+<style>{style}</style>
+<style>body {{ margin: 0; font: 14px Inter, Helvetica, Arial, sans-serif }} * {{ box-sizing: border-box }}</style>
 <div id="dashboard"></div><script>window.PREVIEW = {data}</script><script>{bundle}</script>
 """
 _CHROMIUM = (

@@ -13,7 +13,7 @@ const TimeAxis = ({ from, to, left, width, y, color }) =>
   Array.from({ length: TICKS + 1 }, (_, index) => {
     const share = index / TICKS;
     return (
-      <text key={index} x={left + share * (width - left - 30)} y={y} fill={color} fontSize={11}>
+      <text key={index} x={left + share * (width - left - 56)} y={y} fill={color} fontSize={11}>
         {clock(from + share * (to - from))}
       </text>
     );
@@ -97,11 +97,11 @@ export const HeatMap = ({ panel, frames, width, height, theme, span }) => {
   const times = frames[0].fields[0].values;
   const most = Math.max(...rows.flatMap(({ counts }) => counts.filter((count) => count !== null)), 1e-9);
   const row = (height - AXIS - 14) / rows.length;
-  const column = (width - left) / times.length;
+  const column = (width - left - 12) / times.length;
   const format = getValueFormat(panel.options.yAxis.unit);
   const least = panel.options.filterValues?.le ?? 0;
   return (
-    <svg width={width} height={height}>
+    <svg width={width} height={height} style={{ overflow: 'hidden' }}>
       {rows.map(({ le, counts }, index) => {
         const y = height - AXIS - 14 - (index + 1) * row;
         return (

@@ -37,8 +37,9 @@ const Stat = ({ panel, frames, width, height }) => (
     source={frames}
     renderCounter={0}
     orientation={panel.options.orientation}
-    renderValue={({ value, width, height, alignmentFactors }) => (
+    renderValue={({ value, width, height, alignmentFactors, count }) => (
       <BigValue
+        count={count}
         {...panel.options}
         value={value.display}
         theme={theme}
