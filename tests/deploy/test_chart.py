@@ -391,7 +391,7 @@ def test_wrong_values_are_refused(assignment: str, message: str) -> None:
 
 
 def notes(folder: Path, *arguments: str) -> str:
-    """What Helm tells after an installation: only a cluster shows it, so it is made an object in a copy of the chart."""
+    """What Helm tells after an installation. Only a cluster shows it, so a copy of the chart has it as an object."""
     chart = folder / "chart"
     shutil.copytree(CHART, chart)
     text = (chart / "templates" / "NOTES.txt").read_text(encoding="utf-8")
