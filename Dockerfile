@@ -9,8 +9,7 @@ COPY exporter ./exporter
 RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
     && python -m venv --without-pip /opt/dify-exporter \
     && python -m pip --python /opt/dify-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
-        --constraint constraints.txt dist/*.whl \
-    && mkdir /data
+        --constraint constraints.txt dist/*.whl
 
 FROM python:3.13-slim
 ARG VERSION=""
@@ -33,7 +32,6 @@ ENV PATH="/opt/dify-exporter/bin:${PATH}" \
 COPY --from=build /opt/dify-exporter /opt/dify-exporter
 # For the state. A new volume takes its owner from here.
 RUN install --directory --owner=65532 --group=65532 --mode=700 /data
-COPY --from=build --chown=65532:65532 /data /data
 # Numeric, so that Kubernetes can tell that it is not root.
 USER 65532:65532
 VOLUME ["/data"]
