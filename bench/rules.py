@@ -1,6 +1,6 @@
 """What detectors make of what the exporter shows: its own verdict, and two rules that a user would write.
 
-Prometheus scrapes and evaluates every 15 s. Documents that are paused do not count as unfinished: a user sees that much.
+Prometheus scrapes and evaluates every 15 s. Paused documents do not count as unfinished: a user sees that much.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _without_increase(scraped: Sequence[Sample], *, careful: bool) -> Iterator[t
     limit = WINDOW - SCRAPE / 2
     window: deque[tuple[float, bool]] = deque()
     before: float | None = None
-    rises, oldest = 0, math.inf
+    rises, oldest = 0, -math.inf
     for sample in scraped:
         if sample.completed is not None:
             rose = before is not None and (sample.completed > before or 0 < sample.completed < before)

@@ -17,7 +17,7 @@ from bench.results import Row, insert, table
 MEASURES = ("scrape", "large", "memory", "growth", "start", "polling", "burst", "prometheus")
 """Modules that give rows of one table, with ``--json``."""
 
-STUDIES: tuple[str, ...] = ()
+STUDIES = ("detection", "cost")
 """Modules that print Markdown of their own."""
 
 TIMEOUT = 180.0

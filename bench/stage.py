@@ -10,7 +10,8 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from bench.lives import ECONOMY, HIGH, PIPELINE, Batch, draw
+from bench.lives import ECONOMY, HIGH, PIPELINE, Batch
+from bench.modes import draw
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
 from exporter.config import Dataset, Secret, Server
@@ -200,7 +201,7 @@ class Stage:
 
     def _fault(self) -> Fault:
         begins, ends = self._outage or Span(inf, inf)
-        return Fault(begins=begins, ends=ends, **self._random.choice(_OUTAGES))  # type: ignore[arg-type]
+        return Fault(begins=begins, ends=ends, **self._random.choice(_OUTAGES))
 
     def _draw_restarts(self) -> list[tuple[float, float, bool]]:
         """When it ends, when it is there again, whether it could save."""

@@ -65,8 +65,8 @@ class Traffic:
         """A request begins. ``now``: seconds of the shared clock."""
         self.requests[endpoint] += 1
         self._recent.append(now)
-        # Slots are sums of floats: two that are a second apart may differ from it in the last digits.
-        while self._recent[0] <= now - 1 + 1e-6:
+        # Slots are sums of floats: two that are a second apart may be a hair less.
+        while self._recent[0] <= now - 1 + 1e-4:
             self._recent.popleft()
         self.busiest = max(self.busiest, len(self._recent))
 

@@ -1,0 +1,19 @@
+"""Tables in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def met(goal: bool) -> str:  # noqa: FBT001 a word for a truth
+    """Whether a goal is met."""
+    return "yes" if goal else "**no**"
