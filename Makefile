@@ -43,9 +43,10 @@ unit: $(READY) ## pytest with branch coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-docs: $(READY) ## Write the generated pages anew
+docs: $(READY) ## Write the generated pages and dashboards anew
 	$(BIN)/python -m exporter.metrics.docs
 	$(BIN)/python -m exporter.config.docs
+	$(BIN)/python -m deploy.grafana
 
 chart: $(READY) ## Write the chart's copies of rules and dashboards and its table of values anew
 	$(BIN)/python -m deploy.kubernetes.chart

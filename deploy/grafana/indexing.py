@@ -89,7 +89,7 @@ def _now() -> tuple[Json, ...]:
         ),
         stat(
             "Longest without progress",
-            "Of the documents that are neither finished nor paused: the longest time since one moved. 0: there is none.",
+            "Of the documents that are neither finished nor paused: the longest time since one moved. 0: none.",
             Query(
                 f"max(time() - dify_document_last_progress_timestamp_seconds{{{DATASETS}}} "
                 f"and on ({OF_DOCUMENT}) {unfinished_documents()}) or 0 * sum(dify_up{{{SERVERS}}})",

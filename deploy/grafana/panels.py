@@ -362,7 +362,7 @@ def state_timeline(
             "mappings": list(mappings),
             "color": {"mode": "thresholds"},
             "thresholds": thresholds(((None, "text"),)),
-            "custom": {"lineWidth": 0, "fillOpacity": 80, "spanNulls": False, "insertNulls": False},
+            "custom": {"lineWidth": 0, "fillOpacity": 80},
         },
         options={
             "mergeValues": True,
