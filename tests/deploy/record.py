@@ -16,10 +16,10 @@ import yaml
 
 from exporter.logs import set_up_logging
 from tests.deploy.scenes import SCENES
-from tests.deploy.stage import JOB, SERVER, Stage
+from tests.deploy.stage import INSTANCE, JOB, SERVER, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from tests.deploy.scene import Firing, Scene
 
@@ -57,12 +57,19 @@ def test_file(scene: Scene) -> str:
     test = {
         "name": scene.name,
         "interval": f"{scene.interval}s",
-        "input_series": [{"series": name, "values": values} for name, values in stage.series.lines()],
+        "input_series": [{"series": name, "values": values} for name, values in _series(stage, twice=scene.twice)],
         "alert_rule_test": list(_expected(scene)),
     }
     content = {"rule_files": [f"../{RULES.name}"], "evaluation_interval": "1m", "tests": [test]}
     written = yaml.dump(content, sort_keys=False, allow_unicode=True, width=1_000_000, Dumper=_Dumper)
     return f"# Written by `python -m tests.deploy.record`. Do not edit.\n{written}"
+
+
+def _series(stage: Stage, *, twice: bool) -> Iterator[tuple[str, str]]:
+    for name, values in stage.series.lines():
+        yield name, values
+        if twice:
+            yield name.replace(f'instance="{INSTANCE}"', 'instance="exporter-2:9439",pod="exporter-2"'), values
 
 
 def _expected(scene: Scene) -> Iterable[dict[str, Any]]:

@@ -34,6 +34,7 @@ class Scene:
 
     ``acts``: what is done when, in minutes. ``fires``: at each of these minutes exactly these alerts fire; () means
     that all is quiet. ``interval``: seconds between scrapes. ``settings``: of the server, and ``documents``, the limit.
+    ``twice``: a second exporter sees the same.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Scene:
     acts: Mapping[float, Act] = field(default_factory=dict)
     interval: int = 30
     settings: Mapping[str, Any] = field(default_factory=dict)
+    twice: bool = False
 
 
 def knowledge_base(*batches: Any, **given: Any) -> Scenario:

@@ -11,8 +11,10 @@ from tests.deploy.firings import (
     documents_paused,
     failure_ratio_high,
     indexing_slow,
+    indexing_stalled,
 )
 from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Scene, begin, do, knowledge_base, turn, upload
+from tests.deploy.scenes_indexing import DEAD
 
 LIMITED = "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached for embeddings'}"
 GOOD = tuple(DocumentPlan(name=f"good {number}.txt") for number in range(8))
@@ -49,6 +51,22 @@ SCENES = {
             75: (),
         },
         {1: begin},
+    ),
+    "failed-and-stalled-twice": Scene(
+        "two exporters on one server make one alert, and nothing is counted twice",
+        Scenario(
+            workers=None,
+            datasets=knowledge_base(
+                BatchPlan(id=SECOND, queue=120.0, documents=(GOOD[0], BAD[0], BAD[1])), DEAD
+            ).datasets,
+        ),
+        30,
+        {
+            2: (),
+            25: (documents_failed(2, "rate_limit", '"bad 0.xlsx", "bad 1.xlsx"'), indexing_stalled("21m 22s")),
+        },
+        {1: begin},
+        twice=True,
     ),
     "empty": Scene(
         "a document without text is completed without segments, of two others one is disabled and one archived",
@@ -146,6 +164,22 @@ SCENES = {
             185: upload(
                 BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}", index=240.0) for number in range(8)))
             ),
+        },
+        interval=60,
+    ),
+    "slow-as-ever": Scene(
+        "documents that always took minutes",
+        knowledge_base(),
+        310,
+        dict.fromkeys(range(30, 310, 30), ()),
+        {
+            1: begin,
+            **{
+                2 + 9 * number: upload(
+                    BatchPlan(id=f"2026112109300020{number:04}", documents=(DocumentPlan(index=240.0),))
+                )
+                for number in range(34)
+            },
         },
         interval=60,
     ),

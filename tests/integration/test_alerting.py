@@ -88,7 +88,7 @@ class Receiver:
 
 
 def hurried_rules() -> str:
-    """The rules with seconds in the place of minutes: how long a stall lasts before it fires, what is bridged, names."""
+    """The rules with seconds in the place of minutes: the wait of a stall, what is bridged, the step of names."""
     rules = (DEPLOY / "prometheus" / "dify.rules.yml").read_text(encoding="utf-8")
     for slow, fast in (("for: 1m\n", "for: 1s\n"), ("[5m]", "[5s]"), ("[1h:1m]", "[1h:1s]")):
         assert slow in rules
