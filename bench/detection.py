@@ -250,8 +250,8 @@ def study(servers: int = 44, *, processes: int | None = None) -> str:
     stalls = sum(len(verdict.stalls) for each in CIRCUMSTANCES for verdict in verdicts[each, OURS])
     explained = (
         f"{sum(counted.values()):,} lives of batches with {stalls:,} stalls. *Late*: after the verdict falls due, "
-        "which is 15 min after the last progress, 30 min while all waits; less than 0 s: before that. Goal: precision and "
-        "recall 1, never before the verdict is due, late by one poll interval at most."
+        "which is 15 min after the last progress, 30 min while all waits; less than 0 s: before that. Goal: precision "
+        "and recall 1, never before the verdict is due, late by one poll interval at most."
     )
     drawn = "Drawn from: " + ", ".join(f"{mode} {number}" for mode, number in modes.most_common()) + "."
     return "\n\n".join(("### Stalls found, and nothing else taken for one", explained, grid(columns, rows), drawn))

@@ -1,8 +1,8 @@
 """Lives of batches, each with its truth.
 
-A mode (see ``bench.modes``) writes a life twice: as a plan for the embedded server, and as the instants at which something that the API shows
-moves. Whether and when it stands still follows from these instants and the rules of ``docs/metrics.md`` alone; nothing
-of the exporter takes part in it.
+A mode (see ``bench.modes``) writes a life twice: as a plan for the embedded server, and as the instants at which
+something that the API shows moves. Whether and when it stands still follows from these instants and the rules of
+``docs/metrics.md`` alone; nothing of the exporter takes part in it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,6 @@ AFTERWARDS = 900.0
 
 SETTLING = 0.5
 """Seconds (a tenth of indexing at most) between the last segment's completion and the document's."""
-
-GROWTH_AFTER_PAUSE = 3.0
-"""Seconds for which the segments of a document that was paused while splitting still grow."""
 
 HIGH, ECONOMY, PIPELINE = "high_quality", "economy", "pipeline"
 
