@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.web.connections import State
@@ -91,6 +92,19 @@ class HttpProtocol(H11Protocol):
     def _turn(self, state: State) -> None:
         if self._connection is not None:
             self._all.turn(self._connection, state)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be read: a request, or the rest of one whose answer is under way and then ends here.
+
+        uvicorn would let that answer run into the refusal, or the refusal into it, and log a traceback.
+        """
+        if self._answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: the request is answered as any other."""

@@ -1,0 +1,36 @@
+"""Requests that go wrong after their head, found by bench/fuzz."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Site
+
+CHUNKED = b"%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+BROKEN = b"5 and no chunk\r\n"
+
+
+@pytest.mark.parametrize("path", [b"GET /-/healthy", b"GET /metrics", b"POST /nowhere"])
+@pytest.mark.parametrize("together", [True, False], ids=["at once", "after the answer"])
+def test_a_malformed_body_is_refused_without_a_word(
+    site: Site, caplog: pytest.LogCaptureFixture, path: bytes, together: bool
+) -> None:
+    """A chunk that is none: 400 before the answer, the end of the connection after it began, and no log either way."""
+    caplog.set_level(logging.WARNING)
+    with closing(socket.create_connection(("127.0.0.1", site().server.port), 10)) as connection:
+        connection.sendall(CHUNKED % path + (BROKEN if together else b""))
+        answer = b"" if together else connection.recv(64)
+        with suppress(ConnectionError):
+            connection.sendall(b"" if together else BROKEN)
+        with suppress(ConnectionError):
+            while part := connection.recv(65_536):
+                answer += part
+
+    assert answer.startswith(b"HTTP/1.1 400 " if together else b"HTTP/1.1 ")
+    assert [] == [record.getMessage() for record in caplog.records]
