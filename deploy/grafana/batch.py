@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.grafana.colors import NO_YES, NO_YES_BAD, STATUS, STATUS_NUMBERS
+from deploy.grafana.colors import NO_YES, NO_YES_BAD, STATUS, STATUS_NUMBERS, STATUS_WORDS
 from deploy.grafana.dashboard import (
     BATCHES,
     DATA_SOURCES,
@@ -32,7 +32,9 @@ from deploy.grafana.queries import (
     BATCH,
     DATASETS,
     DOCUMENT,
+    OF_BATCH,
     OF_DOCUMENT,
+    batch_progress,
     status_number,
     with_dataset,
     with_document,
@@ -70,21 +72,20 @@ def _batch_now() -> tuple[Json, ...]:
         ),
         stat(
             "Expected end",
-            "At the recent pace of the batch; none while it does not move.",
+            "At the recent pace of the batch; none when it is done or does not move.",
             Query(f"max(dify_batch_eta_timestamp_seconds{{{BATCH}}}) * 1000", kind="instant"),
             unit="dateTimeFromNow",
             size=(6, 4),
-            no_value="no estimate",
+            no_value="none",
         ),
         stat(
-            "Segments indexed",
-            "Share of the segments of those documents that are split already.",
+            "Progress",
+            "The mean of the documents: share of segments indexed, finished ones count in full.",
             Query(
-                f"sum(dify_batch_segments_completed{{{BATCH}}}) / (sum(dify_batch_segments{{{BATCH}}}) > 0)",
+                f"avg({batch_progress()} and on ({OF_BATCH}) dify_batch_documents{{{BATCH}}})",
                 kind="instant",
             ),
             unit="percentunit",
-            no_value="not split yet",
             size=(6, 4),
         ),
     )
@@ -140,7 +141,7 @@ def _batch_over_time() -> tuple[Json, ...]:
             columns=(
                 Column("document", "Document", link=to_document),
                 Column("dataset", "Knowledge base", width=220),
-                Column("status", "Status", width=110),
+                Column("status", "Status", width=110, look="coloured", mappings=STATUS_WORDS),
                 Column("#B", "Segments indexed", unit="percentunit", look="bar", maximum=1),
                 Column("#C", "Segments", width=95),
                 Column("#D", "Error", width=80, look="coloured", mappings=NO_YES_BAD),

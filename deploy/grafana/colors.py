@@ -30,5 +30,6 @@ FINISHED = {"completed": "green", "error": "red"}
 TARGETS = {"active": "blue", "settled": "green", "failing": "red", "gone": "orange"}
 
 STATUS_NUMBERS = values_as({number: (status, STATUS[status]) for number, status in enumerate(STATUSES, 1)})
+STATUS_WORDS = values_as({status: (status, color) for status, color in STATUS.items()})
 NO_YES_BAD = values_as({0: ("no", "green"), 1: ("yes", "red")})
 NO_YES = values_as({0: ("no", "text"), 1: ("yes", "text")})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from deploy.grafana.colors import DISPLAY_STATUS, FINISHED, NO_YES_BAD, STATUS
+from deploy.grafana.colors import DISPLAY_STATUS, FINISHED, NO_YES_BAD, STATUS, STATUS_WORDS
 from deploy.grafana.dashboard import (
     BATCHES,
     DATA_SOURCES,
@@ -124,7 +124,7 @@ def _attention() -> Json:
             Column("dataset", "Knowledge base", width=220),
             Column("document", "Document", link=_TO_DOCUMENT),
             Column("batch", "Batch", width=190, link=_TO_BATCH),
-            Column("status", "Status", width=110),
+            Column("status", "Status", width=110, look="coloured", mappings=STATUS_WORDS),
             Column("#A", "Idle for", unit="s", width=120),
             Column("server", "Server", width=120),
             Column("dataset_id", "dataset_id", hidden=True),
@@ -203,6 +203,7 @@ def _progress() -> tuple[Json, ...]:
             maximum=1,
             overrides=[red],
             data_link={"title": "Open this batch", "url": to_batch},
+            size=(12, 10),
             no_value="none unfinished, or no data",
         ),
         bar_gauge(
@@ -217,6 +218,7 @@ def _progress() -> tuple[Json, ...]:
             unit="percentunit",
             maximum=1,
             data_link={"title": "Open this document", "url": to_document},
+            size=(12, 10),
             no_value="none being indexed, or no data",
         ),
         _batch_table(),
@@ -277,7 +279,7 @@ def _failures() -> tuple[Json, ...]:
             bars=True,
             stacked=True,
             interval="1m",
-            size=(10, 8),
+            size=(8, 8),
             links=(runbook("DifyDocumentsFailed"), runbook("DifyFailureRatioHigh")),
         ),
         bar_gauge(
@@ -286,7 +288,7 @@ def _failures() -> tuple[Json, ...]:
             Query(f"sum by (reason) (increase({failed}[$__range]))", "{{reason}}", "instant"),
             steps=((None, "green"), (0.5, "red")),
             overrides=[{"matcher": {"id": "byType", "options": "number"}, "properties": [_WHOLE]}],
-            size=(8, 8),
+            size=(10, 8),
             names="left",
         ),
         bar_gauge(

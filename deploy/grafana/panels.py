@@ -55,10 +55,10 @@ def thresholds(steps: Steps) -> Json:
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
-def values_as(texts: dict[float, tuple[str, str]]) -> tuple[Json, ...]:
+def values_as(texts: dict[float | str, tuple[str, str]]) -> tuple[Json, ...]:
     """Values shown as words in a colour."""
     options = {
-        f"{value:g}": {"text": text, "color": color, "index": index}
+        str(value): {"text": text, "color": color, "index": index}
         for index, (value, (text, color)) in enumerate(texts.items())
     }
     return ({"type": "value", "options": options},)
@@ -194,7 +194,7 @@ def graph(
         "lineInterpolation": "stepAfter" if stacked else "linear",
         "lineWidth": 1 if stacked else 2,
         "fillOpacity": 70 if stacked or bars else 8,
-        "showPoints": "never",
+        "showPoints": "never" if stacked else "auto",
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if steps else "off"},
