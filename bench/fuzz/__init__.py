@@ -1,0 +1,1 @@
+"""Feeds everything that reads what others write with inputs that nobody would write."""

@@ -1,0 +1,111 @@
+"""Lets the whole exporter poll inputs: decoding, progress, objects, log and page."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from contextlib import redirect_stderr
+from dataclasses import replace
+from typing import Any, Final
+from unittest import mock
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from bench.fuzz.canned import BATCH, DATASET, DOCUMENT, KEY, SERVER, CannedClient, check, field_names, recordings, seeds
+from exporter.app import App
+from exporter.clock import ManualClock
+from exporter.config import Config, Dataset, Polling
+from exporter.logs import set_up_logging
+from exporter.metrics import Format
+from exporter.tracking import Target, configured_targets
+
+SEPARATOR: Final = b"\n--\n"
+ENDPOINTS: Final = ("indexing-status", "document", "documents", "segments", "dataset", "datasets")
+"""The parts of an input, in this order; an endpoint without a part gets the first."""
+
+PARSED_EVERY: Final = 40
+"""One page in so many, and every one that has a line of a new form, is read by the library's parser."""
+
+_LABEL = r'[a-z_]+="(?:[^"\\\n]|\\\\|\\"|\\n)*"'
+_LINE = re.compile(
+    rf"# (?:HELP|TYPE|UNIT) .*|# EOF|[a-z_]+(?:\{{(?:{_LABEL},?)*\}})? (?:-?[0-9.]+(?:e[+-]?[0-9]+)?|\+Inf)|"
+)
+
+
+class Poll:
+    """Gives the parts of an input to the endpoints, polls everything once and looks at what is served."""
+
+    separator = SEPARATOR
+
+    def __init__(self) -> None:
+        recorded = {name: each.body for name, each in recordings().items() if each.status == 200 and each.body}
+        batches = [body for name, body in recorded.items() if name.startswith("indexing-status")]
+        details = [body for name, body in recorded.items() if name.startswith("document--")]
+        lists = [body for name, body in recorded.items() if name.startswith("documents") and len(body) < 4_096]
+        others = b'{"total": 3, "data": []}', b'{"id": "%s", "name": "kb"}' % DATASET.encode()
+        self.seeds = seeds("poll")
+        for number, batch in enumerate(each for each in batches if len(each) < 8_192):
+            detail = details[number % len(details)]
+            documents = lists[number % len(lists)] if lists else others[0]
+            self.seeds.append(SEPARATOR.join((batch, detail, documents, *others, b'{"data": [], "total": 0}')))
+        self.words = (DOCUMENT.encode(), KEY.encode(), SEPARATOR, *field_names())
+        self._log = io.StringIO()
+        self._began = 0
+        self._clock = ManualClock()
+        server = replace(SERVER, discover=True, datasets=(Dataset(DATASET, batches=(BATCH,), documents=(DOCUMENT,)),))
+        app = App(Config(servers=(server,), polling=Polling(*[1e9] * 6)), clock=self._clock)
+        self._exposition = app.exposition
+        self._poller = app.served[0].poller
+        self._client = CannedClient({"*": b"{}"})
+        self._poller.change(server, self._client, Polling(*[1e9] * 6))
+        self._targets = [*configured_targets(server), Target("datasets", "", "")]
+        self._poller.watch(configured_targets(server))
+        self._patch = mock.patch.object(app.own, "poll_failed", self._poll_failed)
+        self._patch.start()
+        with redirect_stderr(self._log):
+            set_up_logging("debug", "logfmt")
+        self._stop = threading.Event()
+        self._pages = 0
+        self._reasons: list[str] = []
+
+    def take(self, data: bytes) -> str:
+        """Poll it."""
+        parts = data.split(SEPARATOR)
+        self._client.answers = {"*": parts[0], **dict(zip(ENDPOINTS, parts, strict=False))}
+        self._reasons.clear()
+        self._clock.advance(700.0)
+        for target in self._targets:
+            self._poller.schedule.put(target, 0.0)
+        self._poller.work(self._stop)
+        log = self._log.getvalue()
+        self._log.seek(0)
+        self._log.truncate()
+        check("internal" not in self._reasons, log)
+        check(KEY not in log or KEY.encode() in data, "the key is logged")
+        for line in log.splitlines():
+            check(line.startswith("ts="), f"a line of the log that is none of its own: {line[:200]!r}")
+        return " ".join((*sorted(set(self._reasons)), self._look_at_page(), *_told(log)))
+
+    def close(self) -> None:
+        """Leave the exporter as it was."""
+        self._patch.stop()
+
+    def _poll_failed(self, _server: str, _kind: Any, reason: str) -> None:
+        self._reasons.append(reason)
+
+    def _look_at_page(self) -> str:
+        text = b"".join(self._exposition.page(Format.TEXT).plain_chunks()).decode()
+        names = set()
+        for line in text.split("\n"):
+            check(_LINE.fullmatch(line) is not None, f"a line that nobody can read: {line[:300]!r}")
+            names.add(line.partition("{")[0].partition(" ")[0])
+        self._pages += 1
+        if self._pages % PARSED_EVERY == 1:
+            parsed = {family.name: family for family in text_string_to_metric_families(text)}
+            check(len(parsed) > 20, "most of the page is not there")
+        return f"{len(names)}"
+
+
+def _told(log: str) -> list[str]:
+    return sorted(set(re.findall(r'msg=("[^"]*"|\S+)', log)))

@@ -1,0 +1,34 @@
+"""Everything that is tried, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bench.fuzz.canned import Answer, Body
+from bench.fuzz.files import ConfigFile, WebFile
+from bench.fuzz.polled import Poll
+from bench.fuzz.requested import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bench.fuzz.explore import Subject
+
+SUBJECTS: Final[Mapping[str, Callable[[], Subject]]] = {
+    "body": Body,
+    "answer": Answer,
+    "poll": Poll,
+    "config": ConfigFile,
+    "web": WebFile,
+    "request": Request,
+}
+
+SHARES: Final[Mapping[str, float]] = {
+    "body": 0.55,
+    "answer": 0.10,
+    "poll": 0.06,
+    "config": 0.09,
+    "web": 0.12,
+    "request": 0.08,
+}
+"""What part of all inputs each gets: by what an input costs, some ten microseconds to a few milliseconds."""
