@@ -20,6 +20,7 @@ from exporter.tracking.model import ServerSchedule
 from exporter.tracking.paces import Paces
 from exporter.tracking.reading import FINISHED
 from exporter.tracking.schedule import Schedule, next_due
+from exporter.tracking.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -72,7 +73,7 @@ class Poller:
         self._asker = Asker(server, client, store, polling, clock=clock)
         self._unpolled: set[Target] = set()
         self._problems: dict[Target, str] = {}
-        self._trouble: str | None = None
+        self._service = Service(server.name)
         self._journal = Journal(server.name, store)
 
     def watch(self, targets: Iterable[Target]) -> None:
@@ -133,7 +134,7 @@ class Poller:
 
     def problem(self, target: Target) -> str:
         """Why ``target`` is not read, for a person; "" when nothing is known against it."""
-        return self._problems.get(target, self._trouble or "")
+        return self._problems.get(target, self._service.trouble)
 
     def has_due(self) -> bool:
         """Whether there is something to poll now."""
@@ -221,7 +222,8 @@ class Poller:
         """Note an answer. The pace from now on, None: no further poll."""
         self._breaker.answered(target)
         self._problems.pop(target, None)
-        self._server_says(accepted=True, trouble=None)
+        self.roster.note_server(up=True, version=self._client.version)
+        self._service.answers()
         if pace.state in ("failing", "gone"):
             _log.info("target answers again", failures=pace.failures, **self._words(target))
         self._journal.tell(outcome)
@@ -258,7 +260,11 @@ class Poller:
         self._observer.poll_failed(self.name, target.metric_kind, error.reason)
         self._breaker.failed(target, error, self._clock.monotonic())
         self._problems[target] = str(error)
-        self._server_says(accepted=error.accepted, trouble=None if error.accepted is not False else error.reason)
+        self.roster.note_server(up=error.accepted, version=self._client.version)
+        if error.accepted:
+            self._service.answers()
+        elif error.accepted is False:
+            self._service.fails(target, error, len(self.watched))
         if isinstance(error, NotFound) and (error.gone or target.is_step):
             if error.gone:
                 self._asker.gone(target)
@@ -275,17 +281,6 @@ class Poller:
             )
         self.roster.note(target, success=False, now=self._clock.time(), interval=new.interval)
         return new
-
-    def _server_says(self, *, accepted: bool | None, trouble: str | None) -> None:
-        """Note what the last request said of the server as a whole; a line in the log when that changes."""
-        self.roster.note_server(up=accepted, version=self._client.version)
-        if accepted is None or trouble == self._trouble:
-            return
-        self._trouble = trouble
-        if trouble is None:
-            _log.info("server answers again", server=self.name)
-        else:
-            _log.error("server does not serve", server=self.name, reason=trouble)
 
     def _words(self, target: Target) -> dict[str, str]:
         return {
