@@ -65,6 +65,7 @@ class _DeadlineReader(io.RawIOBase):
         self._sock = sock
         self._end = time.monotonic() + cast("float", sock.gettimeout())
         self.touched = False
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -76,6 +77,7 @@ class _DeadlineReader(io.RawIOBase):
         self._sock.settimeout(left)
         count = self._raw.readinto(buffer)
         self.touched = self.touched or bool(count)
+        self.ended = self.ended or count == 0
         return count
 
     def close(self) -> None:
@@ -102,6 +104,9 @@ class _Answer(http.client.HTTPResponse):
             if self._reader.touched:
                 raise
             raise _Silence("closed without an answer") from error
+        if self._reader.ended:
+            # The library takes headers that the end of the connection cuts for complete ones.
+            raise ConnectionResetError("cut in the headers")
 
 
 class _Connection(HTTPConnection):

@@ -268,3 +268,10 @@ def test_exceptions_of_the_libraries_have_their_leaf(error: Exception, kind: typ
     """What cannot be provoked on loopback is told apart all the same."""
     with pytest.raises(kind, match=said):
         raise unreachable("dify:80", error, 10.0)
+
+
+def test_headers_that_are_cut_are_no_answer(upstream: Upstream, connect: MakeClient) -> None:
+    """A connection that ends within the headers was cut: what came of them is not taken for all of them."""
+    upstream.play(once(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"))
+    with pytest.raises(ConnectFailed):
+        connect().indexing_status(DATASET, BATCH)
