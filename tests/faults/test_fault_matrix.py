@@ -1,0 +1,85 @@
+"""The fault matrix: every row struck one exporter at the same time; here each is judged."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.rows import Row, fault_rows
+from tests.faults.stand import LONGEST_STEP, TIMEOUT, WITNESS, Evidence, lines
+
+ROWS = fault_rows()
+SLACK = 3.0
+"""Seconds that a loaded machine may take, and the second between two looks at the schedule."""
+
+each_row = pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+
+
+@each_row
+def test_fault(evidence: Evidence, row: Row) -> None:
+    """The reason is right, the last values stand and are marked, and what is beside the fault is read on."""
+    name = row.name
+    assert {row.reason} == set(evidence.later.failures(name))
+    assert 0 == evidence.later.target("success", name)
+    last = [page.target("last_success_timestamp_seconds", name) for page in (evidence.broken, evidence.later)]
+    assert last[0] == last[1]
+    assert last[0] is not None
+    assert last[0] <= evidence.broken_at + 2 * TIMEOUT
+    if row.kept:
+        assert evidence.good.of_batch(name) == evidence.later.of_batch(name)
+    else:
+        assert {} == evidence.later.of_batch(name)
+    if row.scope == "batch":
+        beside = evidence.later.target("last_success_timestamp_seconds", name, 1)
+        assert 1 == evidence.later.target("success", name, 1)
+        assert beside is not None
+        assert beside > evidence.mended_at - SLACK - TIMEOUT
+
+
+@each_row
+def test_recovery(evidence: Evidence, row: Row) -> None:
+    """It is read again within one step of its back-off; as long as the server asks it to wait, it waits."""
+    first, step = (page.target("interval_seconds", row.name) for page in (evidence.broken, evidence.later))
+    assert first is not None
+    assert step is not None
+    assert first >= row.retry_after
+    longest = step if row.scope == "batch" else max(step, LONGEST_STEP)
+    assert evidence.recovered[row.name] - evidence.mended_at <= longest + TIMEOUT + SLACK
+
+
+@each_row
+def test_one_line_a_change(evidence: Evidence, row: Row) -> None:
+    """A target tells once that it cannot be read and once that it answers again, the server the same."""
+    told = [(line.message, line.target) for line in lines(evidence.log, row.name)]
+    first = f"{row.name}-first"
+    begins = "target cannot be read" if row.kept else "target is gone"
+    assert told.count((begins, first)) == 1
+    assert told.count(("target answers again", first)) == 1
+    assert [] == [line for line in set(told) if told.count(line) > 1]
+
+
+def test_a_server_beside_all_faults_notices_nothing(evidence: Evidence) -> None:
+    """No failure, no late poll, no line."""
+    assert {} == evidence.mended.failures(WITNESS)
+    last = evidence.later.target("last_success_timestamp_seconds", WITNESS)
+    assert last is not None
+    assert last > evidence.mended_at - SLACK
+    assert [] == lines(evidence.log, WITNESS)
+
+
+def test_stays_healthy_quick_and_without_a_bug(evidence: Evidence) -> None:
+    """It calls itself healthy all the time, no scrape takes a second, nothing is a surprise, it stops as always."""
+    assert {200} == set(evidence.verdicts)
+    assert max(evidence.seconds) < 1.0
+    assert "Traceback" not in evidence.log
+    assert "bug in the exporter" not in evidence.log
+    assert 0 == evidence.code
+
+
+def test_follows_no_redirect(evidence: Evidence) -> None:
+    """The key is not carried to where a redirect leads."""
+    assert 0 == evidence.elsewhere
+
+
+def test_goes_through_the_proxy_of_the_environment(evidence: Evidence) -> None:
+    """A host that only the proxy knows is read through it."""
+    assert evidence.by_proxy > 1
