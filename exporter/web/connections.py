@@ -62,13 +62,14 @@ class State(Enum):
 class Connection:
     """One connection. ``transport``: None while TLS is being set up."""
 
-    __slots__ = ("_connection", "began", "descriptor", "host", "since", "state", "transport")
+    __slots__ = ("_connection", "_unsent", "began", "descriptor", "host", "since", "state", "transport")
 
     def __init__(self, connection: socket.socket, host: str, now: float) -> None:
         self._connection = connection
         self.descriptor = connection.fileno()
         self.host = host
         self.transport: asyncio.Transport | None = None
+        self._unsent = 0
         self.state = State.HEAD
         self.since = self.began = now
 
@@ -78,22 +79,21 @@ class Connection:
         return self._connection.fileno() < 0
 
     def overdue(self, now: float, patience: Patience) -> bool:
-        """Whether the client takes too long."""
-        waited = now - self.since
+        """Whether the client takes too long. To be asked again and again: it looks what was taken in between."""
+        unsent = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        if unsent < self._unsent and self.state in {State.IDLE, State.STALLED}:
+            self.since = now
+        self._unsent = unsent
+        waited, answering = now - self.since, now - self.began
         match self.state:
             case State.HEAD:
                 return waited > patience.head
-            case State.IDLE:
-                # uvicorn ends what is idle, politely, and waits for clients that do not read.
-                return waited > patience.stall + (0 if self._unsent() else patience.idle)
-            case State.STALLED if waited > patience.stall:
-                return True
-            case _:
-                return now - self.began > patience.answer
-
-    def _unsent(self) -> bool:
-        """Whether the end of an answer is still here: its client does not read, and a polite close would wait."""
-        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+            case State.IDLE if not unsent:
+                return waited > patience.idle + patience.stall  # uvicorn is to end it before, with good manners
+            case State.ANSWERING:
+                return answering > patience.answer
+            case _:  # uvicorn would wait for ever for the client to take what is left
+                return waited > patience.stall or answering > patience.answer
 
     def cut(self) -> None:
         """Close at once, whatever is unsent. asyncio notices and ends what hangs on it."""

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.web import WebServer, create_app
+from exporter.web import WebSecurity, WebServer, create_app
+from tests.web.authority import Authority, Certificate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.types import ASGIApp
 
     from exporter.metrics import Format
@@ -123,6 +126,7 @@ class Client:
 
 
 Serve = Callable[..., WebServer]
+Secure = Callable[..., WebSecurity]
 Site = Callable[..., Client]
 
 
@@ -136,11 +140,11 @@ def source() -> Iterator[FakeSource]:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts an app on an address, by default a free port of loopback; stopped at the end."""
+    """Starts an app on an address, by default a free port of loopback, with settings for the server; stops it."""
     servers: list[WebServer] = []
 
-    def start(app: ASGIApp, address: str = "127.0.0.1:0") -> WebServer:
-        server = WebServer(app, address)
+    def start(app: ASGIApp, address: str = "127.0.0.1:0", **settings: Any) -> WebServer:
+        server = WebServer(app, address, **settings)
         server.start()
         servers.append(server)
         return server
@@ -152,15 +156,54 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def site(source: FakeSource, serve: Serve) -> Site:
-    """Starts the exporter's app on a free port, around ``source`` and with settings changed as told."""
+    """Starts the exporter's app on a free port, around ``source`` and with settings changed as told.
 
-    def start(pages: PageSource = source, **changes: Any) -> Client:
+    ``server``: settings of the server.
+    """
+
+    def start(pages: PageSource = source, server: dict[str, Any] | None = None, **changes: Any) -> Client:
         settings: dict[str, Any] = {
             "telemetry_path": "/metrics",
             "version": "1.2.3",
             "healthy": lambda: None,
             "ready": lambda: None,
         }
-        return Client(serve(create_app(pages, **(settings | changes))))
+        return Client(serve(create_app(pages, **(settings | changes)), **(server or {})))
 
     return start
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that signs certificates of servers and clients."""
+    return Authority(tmp_path_factory.mktemp("authority"), "good")
+
+
+@pytest.fixture(scope="session")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """One that nobody here trusts."""
+    return Authority(tmp_path_factory.mktemp("other-authority"), "other")
+
+
+@pytest.fixture(scope="session")
+def localhost(authority: Authority) -> Certificate:
+    """A certificate of localhost."""
+    return authority.sign("localhost")
+
+
+@pytest.fixture
+def web_file(tmp_path: Path, localhost: Certificate) -> Path:
+    """Where the web config file is; server.pem and server.key, of localhost, are beside it."""
+    localhost.copy(tmp_path, "server")
+    return tmp_path / "web.yml"
+
+
+@pytest.fixture
+def secure(web_file: Path) -> Secure:
+    """Writes a web config file and reads it."""
+
+    def read(text: str) -> WebSecurity:
+        web_file.write_text(text, encoding="utf-8")
+        return WebSecurity(web_file)
+
+    return read

@@ -1,0 +1,67 @@
+"""Certificates made with openssl."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate and its key, PEM."""
+
+    certificate: Path
+    key: Path
+
+    def copy(self, folder: Path, name: str) -> None:
+        """Put them to ``folder`` as NAME.pem and NAME.key, in one rename each."""
+        for source, suffix in ((self.certificate, "pem"), (self.key, "key")):
+            fresh = folder / f".{name}.{suffix}"
+            shutil.copyfile(source, fresh)
+            fresh.rename(folder / f"{name}.{suffix}")
+
+
+class Authority:
+    """Signs certificates; its own is in ``certificate``."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Its files go to ``folder``."""
+        self._folder = folder
+        self._signed = 0
+        self.certificate = folder / "ca.pem"
+        self._key = folder / "ca.key"
+        _openssl(
+            "req", "-x509", *EC, "-keyout", self._key, "-out", self.certificate, "-days", "2", "-subj", f"/CN={name}"
+        )
+
+    def sign(self, name: str, *more: str) -> Certificate:
+        """A new certificate of ``name``; for localhost it holds for 127.0.0.1 too. ``more``: such as URI:spiffe://x."""
+        self._signed += 1
+        base = self._folder / f"{self._signed}-{name}"
+        made = Certificate(base.with_suffix(".pem"), base.with_suffix(".key"))
+        names = [f"DNS:{name}", *(["IP:127.0.0.1"] if name == "localhost" else []), *more]
+        request = base.with_suffix(".csr")
+        extensions = base.with_suffix(".ext")
+        extensions.write_text(f"subjectAltName={','.join(names)}\n")
+        _openssl("req", *EC, "-keyout", made.key, "-out", request, "-subj", f"/CN={name}")
+        _openssl(
+            *("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"),
+            *("-days", "2", "-extfile", extensions, "-out", made.certificate),
+        )
+        return made
+
+
+def _openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *arguments], capture_output=True, check=True, timeout=30)
+
+
+def encrypted(key: Path, to: Path) -> None:
+    """Write ``key`` to ``to`` under a password."""
+    _openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", to)

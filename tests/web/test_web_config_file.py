@@ -1,0 +1,285 @@
+"""The web config file: what is accepted, what is refused and how that reads."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.config import ConfigError
+from exporter.web import WebSecurity
+from tests.web.authority import encrypted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.web.authority import Authority
+    from tests.web.conftest import Secure
+
+HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
+NOT_VERIFIED = "a certificate that nobody verifies proves nothing"
+CERTIFIED = "cert_file: server.pem, key_file: server.key"
+
+
+@pytest.fixture(scope="session")
+def faulty(tmp_path_factory: pytest.TempPathFactory, other_authority: Authority) -> Path:
+    """A folder with certificates and keys that do not do."""
+    folder = tmp_path_factory.mktemp("faulty")
+    other_authority.sign("localhost").copy(folder, "other")
+    encrypted(folder / "other.key", folder / "encrypted.key")
+    (folder / "noise.key").write_text("-----BEGIN PRIVATE KEY-----\nnoise\n-----END PRIVATE KEY-----\n")
+    (folder / "noise.pem").write_text("-----BEGIN CERTIFICATE-----\nnoise\n-----END CERTIFICATE-----\n")
+    return folder
+
+
+def refused(secure: Secure, text: str) -> str:
+    """What is said of a file that is wrong, without the name of the file."""
+    with pytest.raises(ConfigError) as caught:
+        secure(text)
+    return "\n".join(str(problem).partition("web.yml")[2] for problem in caught.value.problems)
+
+
+def test_everything_at_once(secure: Secure, web_file: Path, authority: Authority) -> None:
+    """A file with every supported key of the format is accepted, and relative paths start at its folder."""
+    (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
+
+    found = secure(f"""
+tls_server_config:
+  cert_file: server.pem
+  key_file: {web_file.parent}/server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: ca.pem
+  client_allowed_sans: [prometheus, 10.0.0.7]
+  min_version: TLS12
+  max_version: TLS13
+  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256]
+  prefer_server_cipher_suites: false
+  curve_preferences: [CurveP384]
+http_server_config:
+  http2: false
+  headers:
+    Content-Security-Policy: default-src 'self'
+    X-Frame-Options: deny
+    X-Content-Type-Options: nosniff
+    X-XSS-Protection: ""
+    Strict-Transport-Security: max-age=31536000
+basic_auth_users:
+  alice: {HASH}
+  1234: {HASH.replace("y", "a")}
+""")
+
+    assert {b"alice", b"1234"} == set(found.settings.users)
+    assert (b"x-frame-options", b"deny") in found.settings.headers
+    assert 4 == len(found.settings.headers)
+    assert frozenset({"prometheus", "10.0.0.7"}) == found.settings.allowed_sans
+    assert ["web.yml", "server.pem", "server.key", "ca.pem"] == [file.name for file in found.settings.files]
+    assert () == found.warnings
+
+
+@pytest.mark.parametrize("text", ["{}", "tls_server_config:", "tls_server_config: {}", "basic_auth_users:\n"])
+def test_nothing(secure: Secure, text: str) -> None:
+    """A file that asks for nothing gives plain HTTP for everyone."""
+    found = secure(text)
+
+    assert None is found.server_context()
+    assert {} == found.settings.users
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_auth_type: RequestClientCert}}",
+            f":1: tls_server_config.client_auth_type: is served as NoClientCert: {NOT_VERIFIED}",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, min_version: TLS10}}",
+            ":1: tls_server_config.min_version: is served as TLS12: nothing older is spoken",
+        ),
+        (
+            "http_server_config: {http2: true}",
+            ":1: http_server_config.http2: has no effect: HTTP/1.1 is served, which every client of HTTP/2 speaks too",
+        ),
+        (
+            f"basic_auth_users: {{alice: {HASH}}}",
+            ":1: basic_auth_users: without tls_server_config passwords cross the network as they are",
+        ),
+    ],
+    ids=["unverified certificates", "old TLS", "HTTP/2", "no TLS"],
+)
+def test_warnings(secure: Secure, text: str, warning: str) -> None:
+    """What is served otherwise than it is written is said."""
+    assert [warning] == [str(found).partition("web.yml")[2] for found in secure(text).warnings]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ": is empty; to serve without TLS and passwords write {}"),
+        ("- x", ":1: must be a mapping, with lines of key: value (keys: tls_server_config, http_server_config,"),
+        ("tls_config: {}", ":1: unknown key 'tls_config'; did you mean 'tls_server_config'?"),
+        ("a: [", ":2: is not valid YAML: "),
+        ("tls_server_config: {cert_file: server.pem}", ":1: tls_server_config.key_file: is missing: TLS needs"),
+        ("tls_server_config: {min_version: TLS13}", ":1: tls_server_config.cert_file: is missing: TLS needs"),
+        (
+            'tls_server_config: {cert_file: "", key_file: server.key}',
+            ":1: tls_server_config.cert_file: is missing: TLS needs",
+        ),
+        (
+            "tls_server_config: {cert_file: none.pem, key_file: server.key}",
+            ":1: tls_server_config.cert_file: 'none.pem' names a file that does not exist; a relative path starts at",
+        ),
+        (
+            "tls_server_config: {cert_file: server.pem, key_file: none.key}",
+            ":1: tls_server_config.key_file: 'none.key' names a file that does not exist; a relative path starts at",
+        ),
+        (
+            "tls_server_config: {cert_file: server.pem, key_file: server.pem}",
+            ":1: tls_server_config.key_file: 'server.pem' names a file without a private key",
+        ),
+        (
+            "tls_server_config: {cert_file: server.pem, key_file: .}",
+            ":1: tls_server_config.key_file: '.' names a file that is a directory",
+        ),
+        (
+            "tls_server_config: {cert_file: server.pem, key_file: noise.key}",
+            ": tls_server_config: cert_file or key_file is damaged: both must be PEM",
+        ),
+        (
+            "tls_server_config: {cert_file: server.pem, key_file: encrypted.key}",
+            ": tls_server_config: key_file is encrypted: decrypt it",
+        ),
+        (
+            "tls_server_config: {cert_file: server.pem, key_file: other.key}",
+            ": tls_server_config: key_file is not the key of the certificate in cert_file",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_auth_type: VerifyClientCertIfGiven, client_ca_file: noise.pem}}",
+            ": tls_server_config: client_ca_file holds no certificate that can be read",
+        ),
+        ("tls_server_config: {cert: x}", ":1: tls_server_config.cert: is not supported inside this file: write it to"),
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_auth_type: RequireAnyClientCert}}",
+            ":1: tls_server_config.client_auth_type: 'RequireAnyClientCert' would let in whoever makes a certificate",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_auth_type: Sometimes}}",
+            ":1: tls_server_config.client_auth_type: 'Sometimes' must be one of NoClientCert, ",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_auth_type: RequireAndVerifyClientCert}}",
+            ":1: tls_server_config.client_auth_type: needs client_ca_file",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_ca_file: server.pem}}",
+            ":1: tls_server_config.client_ca_file: is of no use with NoClientCert: set client_auth_type",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_allowed_sans: [x]}}",
+            ":1: tls_server_config.client_allowed_sans: needs client_auth_type: RequireAndVerifyClientCert",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, min_version: TLS13, max_version: TLS12}}",
+            ":1: tls_server_config.max_version: is below min_version",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, max_version: TLS11}}",
+            ":1: tls_server_config.max_version: 'TLS11' is older than what is spoken: set TLS12 or TLS13",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}}",
+            ":1: tls_server_config.cipher_suites[0]: 'TLS_RSA_WITH_RC4_128_SHA' must be one of TLS_ECDHE_ECDSA_",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, cipher_suites: [TLS_AES_128_GCM_SHA256]}}",
+            ":1: tls_server_config.cipher_suites: names only suites of TLS 1.3",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, curve_preferences: [X25519, CurveP256]}}",
+            ":1: tls_server_config.curve_preferences: names more than one",
+        ),
+        ("rate_limit: {interval: 1s, burst: 20}", ":1: rate_limit: is not supported: passwords and connections"),
+        (
+            "http_server_config: {headers: {Server: x}}",
+            ":1: http_server_config.headers: unknown key 'Server'; the keys",
+        ),
+        (
+            "http_server_config: {headers: {X-Frame-Options: never}}",
+            ":1: http_server_config.headers.X-Frame-Options: 'never' must be deny or sameorigin",
+        ),
+        (
+            'http_server_config: {headers: {X-XSS-Protection: "a\\r\\nSet-Cookie: x"}}',
+            ":1: http_server_config.headers.X-XSS-Protection: 'a\\r\\nSet-Cookie: x' cannot be sent in a header",
+        ),
+        ("basic_auth_users: [alice]", ":1: basic_auth_users: must be a mapping"),
+        ("basic_auth_users: {alice: secret}", ":1: basic_auth_users.alice: is no bcrypt hash"),
+        (f"basic_auth_users: {{alice: {HASH[:-1]}}}", ":1: basic_auth_users.alice: is no bcrypt hash"),
+        (
+            f"basic_auth_users: {{alice: {HASH.replace('04', '31')}}}",
+            ":1: basic_auth_users.alice: has a cost outside of",
+        ),
+        (f"basic_auth_users: {{'a:b': {HASH}}}", ":1: basic_auth_users.a:b: cannot be sent by a client"),
+        (
+            f"basic_auth_users:\n  alice: {HASH}\n  alice: {HASH}",
+            ":3: basic_auth_users.alice: stands here again, after line 2: keep one",
+        ),
+    ],
+)
+def test_refused(secure: Secure, web_file: Path, faulty: Path, text: str, said: str) -> None:
+    """What is wrong is refused with its place, and with what to do."""
+    shutil.copytree(faulty, web_file.parent, dirs_exist_ok=True)
+
+    message = refused(secure, text)
+
+    assert message.startswith(said), message
+    assert "secret" not in message
+    assert HASH[7:] not in message
+
+
+def test_absent_file(tmp_path: Path) -> None:
+    """A file that is not there is refused: without it the pages would be open."""
+    with pytest.raises(ConfigError, match="does not exist"):
+        WebSecurity(tmp_path / "none.yml")
+
+
+def test_hashes_are_not_shown(secure: Secure) -> None:
+    """What stands for the settings in a log or a traceback holds no hash."""
+    found = secure(f"basic_auth_users: {{alice: {HASH}}}")
+
+    assert HASH not in repr(found.settings)
+
+
+PIECES = (
+    *(
+        "tls_server_config:",
+        "  cert_file:",
+        " server.pem",
+        "\n",
+        "basic_auth_users:",
+        " {",
+        "}",
+        "[",
+        "]",
+        " &a",
+        " *a",
+    ),
+    *(" *a", HASH, "  a: ", "http_server_config:", " headers:", "- ", ": ", '"', "null", "1e9", "~", "<<: "),
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.text() | st.lists(st.sampled_from(PIECES)).map("".join))
+def test_any_text(web_file: Path, text: str) -> None:
+    """Whatever the file holds, it is read, or refused with at least one problem."""
+    web_file.write_text(text, encoding="utf-8", errors="replace")
+
+    problems = None
+    try:
+        WebSecurity(web_file)
+    except ConfigError as error:
+        problems = error.problems
+
+    assert () != problems

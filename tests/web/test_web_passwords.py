@@ -1,0 +1,331 @@
+"""Who may come in, at what cost, and what guessing does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import bcrypt
+import pytest
+
+from exporter.web.passwords import (
+    MOST_OF_A_CLIENT,
+    MOST_REMEMBERED,
+    MOST_WAITING,
+    Doorkeeper,
+    Verdict,
+    basic_credentials,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from pathlib import Path
+
+    from tests.web.conftest import Secure, Site
+
+CHEAP = b"$2b$04$"
+USERS = {b"alice": CHEAP + b"alice", b"bob": b"$2b$10$bob"}
+
+
+@dataclass
+class FakeBcrypt:
+    """Takes the end of the hash for the password, and remembers what it was asked. ``gate``: works when it is open."""
+
+    asked: list[tuple[bytes, bytes]] = field(default_factory=list)
+    most_at_once: int = 0
+    gate: threading.Event = field(default_factory=threading.Event)
+    _inside: int = 0
+
+    def __post_init__(self) -> None:
+        """Open the gate."""
+        self.gate.set()
+
+    def __call__(self, password: bytes, hashed: bytes) -> bool:
+        """Verify."""
+        self._inside += 1
+        self.most_at_once = max(self.most_at_once, self._inside)
+        self.asked.append((password, hashed))
+        assert self.gate.wait(10)
+        self._inside -= 1
+        return hashed[7:] == password
+
+
+def run(main: Callable[[Callable[..., Awaitable[Verdict]]], Coroutine[Any, Any, None]], verify: FakeBcrypt) -> None:
+    """Run ``main`` with a function that asks a doorkeeper: name, password, and the address if it matters."""
+    keeper = Doorkeeper(verify)
+
+    async def ask(name: bytes, password: bytes, client: str = "10.0.0.1", users: Any = USERS) -> Verdict:
+        return await keeper.judge(users, (name, password), client)
+
+    try:
+        asyncio.run(main(ask))
+    finally:
+        verify.gate.set()
+        keeper.close()
+
+
+def test_right_password_costs_one_bcrypt() -> None:
+    """What was right once is let in again without a bcrypt; what was wrong is verified each time."""
+    verify = FakeBcrypt()
+
+    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
+        assert [Verdict.RIGHT] * 3 == [await ask(b"alice", b"alice") for _ in range(3)]
+        assert [Verdict.WRONG] * 2 == [await ask(b"alice", b"bob") for _ in range(2)]
+
+    run(main, verify)
+
+    assert [b"alice", b"bob", b"bob"] == [password for password, _ in verify.asked]
+
+
+def test_unknown_name_costs_as_much() -> None:
+    """A name that nobody has is verified against a hash of the highest cost, and never let in."""
+    verify = FakeBcrypt()
+
+    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
+        assert Verdict.WRONG is await ask(b"mallory", b"bob")
+        assert Verdict.WRONG is await ask(b"mallory", b"bob")
+        assert Verdict.WRONG is await ask(b"", b"bob")
+
+    run(main, verify)
+
+    assert [(b"bob", USERS[b"bob"])] * 3 == verify.asked
+
+
+def test_changed_users() -> None:
+    """A user who left, or got another password, is not let in for what was right before."""
+    verify = FakeBcrypt()
+
+    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
+        assert Verdict.RIGHT is await ask(b"alice", b"alice")
+        assert Verdict.WRONG is await ask(b"alice", b"alice", users={b"bob": USERS[b"bob"]})
+        assert Verdict.WRONG is await ask(b"alice", b"alice", users={b"alice": CHEAP + b"other"})
+        assert Verdict.RIGHT is await ask(b"alice", b"alice")
+
+    run(main, verify)
+
+    assert 3 == len(verify.asked)
+
+
+def test_one_at_a_time() -> None:
+    """However many ask at once, one bcrypt runs; the same pair asked at once is one of them."""
+    verify = FakeBcrypt()
+
+    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
+        asked = [ask(b"alice", password, client) for password in (b"alice", b"x") for client in "abcdefgh"]
+        assert [Verdict.RIGHT] * 8 + [Verdict.WRONG] * 8 == await asyncio.gather(*asked)
+
+    run(main, verify)
+
+    assert 1 == verify.most_at_once
+    assert 2 == len(verify.asked)
+
+
+def test_flood() -> None:
+    """Guesses of one address fill its share alone; who is known comes in meanwhile, and so does a newcomer after it."""
+    verify = FakeBcrypt()
+
+    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
+        assert Verdict.RIGHT is await ask(b"alice", b"alice")
+        verify.gate.clear()
+        guesses = [asyncio.create_task(_keep(ask(b"alice", b"guess %d" % number))) for number in range(100)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert 100 - MOST_OF_A_CLIENT == sum(guess.done() for guess in guesses)
+
+        assert Verdict.RIGHT is await ask(b"alice", b"alice")
+        newcomer = asyncio.create_task(_keep(ask(b"bob", b"bob", "10.0.0.2")))
+        await asyncio.sleep(0)
+        verify.gate.set()
+
+        assert Verdict.RIGHT is await newcomer
+        verdicts = await asyncio.gather(*guesses)
+        assert (MOST_OF_A_CLIENT, 96) == (verdicts.count(Verdict.WRONG), verdicts.count(Verdict.BUSY))
+        assert Verdict.WRONG is await ask(b"alice", b"one more")
+
+    run(main, verify)
+
+
+async def _keep(verdict: Awaitable[Verdict]) -> Verdict:
+    return await verdict
+
+
+def test_flood_of_many_addresses() -> None:
+    """What waits is bounded over all addresses."""
+    verify = FakeBcrypt()
+
+    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
+        verify.gate.clear()
+        guesses = [asyncio.create_task(_keep(ask(b"alice", b"%d" % number, str(number)))) for number in range(100)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        verify.gate.set()
+        assert MOST_WAITING == (await asyncio.gather(*guesses)).count(Verdict.WRONG)
+
+    run(main, verify)
+
+
+def test_memory_is_bounded() -> None:
+    """Only so many right pairs are remembered, the last used ones, and none of them as it was written."""
+    keeper = Doorkeeper(FakeBcrypt())
+    users = {b"user%d" % number: CHEAP + b"password%d" % number for number in range(MOST_REMEMBERED + 10)}
+
+    async def main() -> None:
+        for number in range(MOST_REMEMBERED + 10):
+            assert Verdict.RIGHT is await keeper.judge(users, (b"user%d" % number, b"password%d" % number), "x")
+
+    asyncio.run(main())
+    keeper.close()
+
+    assert MOST_REMEMBERED == len(keeper._right)
+    assert b"password" not in b"".join(keeper._right)
+
+
+def test_given_up_request() -> None:
+    """A client that goes away while its password is verified leaves nothing behind."""
+    verify = FakeBcrypt()
+
+    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
+        verify.gate.clear()
+        gone = [asyncio.create_task(_keep(ask(b"alice", b"%d" % number))) for number in range(MOST_OF_A_CLIENT)]
+        await asyncio.sleep(0)
+        for each in gone:
+            each.cancel()
+        verify.gate.set()
+        await asyncio.gather(*gone, return_exceptions=True)
+        assert Verdict.WRONG is await ask(b"alice", b"last", "10.0.0.2")  # after those that were given up
+        assert Verdict.RIGHT is await ask(b"alice", b"alice")
+
+    run(main, verify)
+
+
+@pytest.mark.parametrize("prefix", [b"$2a$", b"$2b$", b"$2y$"])
+def test_real_bcrypt(prefix: bytes) -> None:
+    """Hashes of every tool are understood; beyond 72 bytes a password does not matter, as with htpasswd."""
+    password = b"x" * 72
+    hashed = prefix + bcrypt.hashpw(password, bcrypt.gensalt(4))[4:]
+    keeper = Doorkeeper()
+
+    async def judge(given: bytes) -> Verdict:
+        return await keeper.judge({b"alice": hashed}, (b"alice", given), "x")
+
+    verdicts = [asyncio.run(judge(given)) for given in (password, password + b"y", b"x" * 71, b"", b"a\0b")]
+    keeper.close()
+
+    assert [Verdict.RIGHT] * 2 + [Verdict.WRONG] * 3 == verdicts
+
+
+def test_password_that_the_library_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password that bcrypt does not take is a wrong one, not an error."""
+
+    def refuse(_password: bytes, _hashed: bytes) -> bool:
+        raise ValueError("no")
+
+    monkeypatch.setattr(bcrypt, "checkpw", refuse)
+    keeper = Doorkeeper()
+    verdict = asyncio.run(keeper.judge(USERS, (b"alice", b"alice"), "x"))
+    keeper.close()
+
+    assert Verdict.WRONG is verdict
+
+
+def _basic(text: bytes) -> bytes:
+    return b"Basic " + base64.b64encode(text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "credentials"),
+    [
+        ([_basic(b"alice:secret")], (b"alice", b"secret")),
+        ([_basic(b"alice:a:b:")], (b"alice", b"a:b:")),
+        ([_basic(b"alice:")], (b"alice", b"")),
+        ([_basic(":ü".encode())], (b"", "ü".encode())),
+        ([_basic(b"alice:secret").replace(b"Basic ", b"bAsIc   ")], (b"alice", b"secret")),
+        ([], None),
+        ([b""], None),
+        ([b"Basic"], None),
+        ([b"Basic !!!"], None),
+        ([b"Basic YTpi\xff"], None),
+        ([_basic(b"alice")], None),
+        ([b"Bearer YTpi"], None),
+        ([_basic(b"a:b"), _basic(b"a:b")], None),
+    ],
+)
+def test_credentials(headers: list[bytes], credentials: tuple[bytes, bytes] | None) -> None:
+    """Name and password come from exactly one well-formed header; the first colon parts them."""
+    assert credentials == basic_credentials(headers)
+
+
+HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+RIGHT = {"authorization": _basic(b"alice:secret").decode()}
+
+
+def test_everything_asks(site: Site, secure: Secure) -> None:
+    """No path answers without a password, health and what is not there included; with it all do."""
+    ask = site(server={"security": secure(f"basic_auth_users: {{alice: {HASH}}}")}, reload=lambda: None).ask
+
+    for path, status in (("/", 200), ("/metrics", 200), ("/-/healthy", 200), ("/-/ready", 200), ("/none", 404)):
+        refused = [ask(path), ask(path, authorization="Basic eDp5"), ask(path, method="HEAD")]
+        assert [401] * 3 == [answer.status for answer in refused]
+        assert 'Basic realm="dify-exporter", charset="UTF-8"' == refused[0].headers["www-authenticate"]
+        assert b"Unauthorized\n" == refused[0].body
+        assert status == ask(path, **RIGHT).status
+    assert 401 == ask("/-/reload", method="POST").status
+
+
+def test_busy(site: Site, secure: Secure) -> None:
+    """While too many passwords wait the answer is 429, at once, and says when to come again."""
+    client = site(server={"security": secure(f"basic_auth_users: {{alice: {HASH}}}")})
+    verify = FakeBcrypt()
+    verify.gate.clear()
+    client.server._doorkeeper._verify = verify
+    answers: list[int] = []
+
+    def guess(number: int) -> None:
+        wrong = _basic(b"alice:%d" % number).decode()
+        answers.append(client.ask("/", authorization=wrong).status)
+
+    guesses = [threading.Thread(target=guess, args=(number,)) for number in range(MOST_OF_A_CLIENT + 1)]
+    for each in guesses:
+        each.start()
+    while 429 not in answers:
+        threading.Event().wait(0.01)
+    busy = client.ask("/", **RIGHT)
+    verify.gate.set()
+    for each in guesses:
+        each.join(10)
+
+    assert (429, "1") == (busy.status, busy.headers["retry-after"])
+    assert [401] * MOST_OF_A_CLIENT + [429] == sorted(answers)
+
+
+def test_headers(site: Site, secure: Secure) -> None:
+    """Configured headers are on every answer, once, in place of the exporter's own."""
+    security = secure(
+        "http_server_config: {headers: {X-Frame-Options: deny, Content-Security-Policy: \"default-src 'self'\"}}"
+    )
+    ask = site(server={"security": security}).ask
+
+    for path in ("/", "/metrics", "/none"):
+        headers = ask(path).headers
+        assert ("deny", "default-src 'self'") == (headers["x-frame-options"], headers["content-security-policy"])
+
+
+def test_users_change_while_serving(site: Site, secure: Secure, web_file: Path) -> None:
+    """New users are in force without a restart, also for a connection that is open; a broken file keeps the old."""
+    security = secure(f"basic_auth_users: {{alice: {HASH}}}")
+    ask = site(server={"security": security}).ask
+    bob = {"authorization": _basic(b"bob:secret").decode()}
+    assert (200, 401) == (ask("/", **RIGHT).status, ask("/", **bob).status)
+
+    web_file.write_text("basic_auth_users: {bob: not a hash}")
+    security.look()
+    security.look()
+    assert (200, 401) == (ask("/", **RIGHT).status, ask("/", **bob).status)
+
+    web_file.write_text(f"basic_auth_users: {{bob: {HASH}}}")
+    security.look()
+    security.look()
+    assert (401, 200) == (ask("/", **RIGHT).status, ask("/", **bob).status)

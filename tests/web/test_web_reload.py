@@ -1,0 +1,147 @@
+"""POST /-/reload: who may, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.web import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.web.conftest import FakeSource, Site
+
+
+def test_done(site: Site) -> None:
+    """A reload that went well is 200."""
+    asked: list[str] = []
+    ask = site(reload=lambda: asked.append(threading.current_thread().name)).ask
+
+    answer = ask("/-/reload", method="POST")
+
+    assert (200, b"Configuration reloaded.\n") == (answer.status, answer.body)
+    assert 1 == len(asked)
+    assert ["web"] != asked
+
+
+def test_refused_config(site: Site) -> None:
+    """One that did not is 500 with what is wrong."""
+    answer = site(reload=lambda: "config.yaml:1: unknown key").ask("/-/reload", method="POST")
+
+    assert (500, b"config.yaml:1: unknown key\n") == (answer.status, answer.body)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_wrong_method(site: Site, method: str) -> None:
+    """What may be followed by a crawler or a prefetch reloads nothing."""
+    asked: list[None] = []
+    answer = site(reload=lambda: asked.append(None)).ask("/-/reload", method=method)
+
+    assert (405, "POST", []) == (answer.status, answer.headers["allow"], asked)
+
+
+def test_nothing_to_reload(site: Site) -> None:
+    """Without anything to reload there is no such page."""
+    assert 404 == site().ask("/-/reload", method="POST").status
+
+
+def test_path_is_taken(source: FakeSource) -> None:
+    """The metrics cannot be there."""
+    with pytest.raises(ValueError, match="telemetry path"):
+        create_app(source, telemetry_path="/-/reload", version="", healthy=lambda: None, ready=lambda: None)
+
+
+def _post(
+    source: FakeSource, client: tuple[str, int] | None, headers: Mapping[str, str] | None = None, **state: bool
+) -> tuple[int, bytes, bool]:
+    """Status, body and whether the configuration was reloaded, for a client that may be anywhere."""
+    done: list[None] = []
+    app = create_app(
+        source,
+        telemetry_path="/metrics",
+        version="",
+        healthy=lambda: None,
+        ready=lambda: None,
+        reload=lambda: done.append(None),
+    )
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/-/reload",
+        "headers": [(name.encode(), text.encode()) for name, text in (headers or {}).items()],
+        "client": client,
+        "state": state,
+    }
+    asyncio.run(app(scope, receive, send))
+    return sent[0]["status"], sent[1]["body"], bool(done)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
+def test_local_client(source: FakeSource, host: str) -> None:
+    """Who is on the machine may reload."""
+    assert (200, True) == _post(source, (host, 1))[::2]
+
+
+@pytest.mark.parametrize("client", [("10.0.0.1", 1), ("::ffff:10.0.0.1", 1), ("fe80::1%eth0", 1), ("", 1), None])
+def test_stranger(source: FakeSource, client: tuple[str, int] | None) -> None:
+    """Who is not, or is not known to be, may not, and reads what to do."""
+    status, body, done = _post(source, client)
+
+    assert (403, False) == (status, done)
+    assert b"SIGHUP" in body
+    assert b"basic_auth_users" in body
+
+
+@pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-real-ip"])
+def test_stranger_behind_a_proxy(source: FakeSource, header: str) -> None:
+    """A proxy on the machine does not make its clients local."""
+    assert (403, False) == _post(source, ("127.0.0.1", 1), {header: "127.0.0.1"})[::2]
+
+
+def test_authenticated_stranger(source: FakeSource) -> None:
+    """Who has proved who he is may reload from anywhere."""
+    assert (200, True) == _post(source, ("10.0.0.1", 1), {"x-forwarded-for": "x"}, authenticated=True)[::2]
+
+
+def test_web_page(source: FakeSource) -> None:
+    """No web page in a browser on the machine may reload, with or without the password that the browser knows."""
+    assert (403, False) == _post(source, ("127.0.0.1", 1), {"origin": "https://evil.example"}, authenticated=True)[::2]
+
+
+def test_one_at_a_time(site: Site, source: FakeSource) -> None:
+    """Reloads wait for each other without a thread each, and scrapes do not wait for them."""
+    inside: list[int] = []
+    most: list[int] = []
+    gate = threading.Event()
+
+    def reload() -> None:
+        inside.append(1)
+        most.append(len(inside))
+        assert gate.wait(10)
+        inside.pop()
+
+    ask = site(reload=reload).ask
+    posts = [threading.Thread(target=ask, args=("/-/reload",), kwargs={"method": "POST"}) for _ in range(50)]
+    for each in posts:
+        each.start()
+    while not most:
+        threading.Event().wait(0.01)
+    scraped = ask("/metrics").body
+    gate.set()
+    for each in posts:
+        each.join(10)
+
+    assert source.text == scraped
+    assert [1] * 50 == most

@@ -1,0 +1,315 @@
+"""Clients that are slow, silent or many: each is cut in time, and the others notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import http.client
+import logging
+import resource
+import socket
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from exporter.web import Patience
+from exporter.web.connections import MOST_CONNECTIONS, Connections, Listener, State, most_connections
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from starlette.requests import Request
+
+    from exporter.web import WebServer
+    from tests.web.conftest import FakeSource, Secure, Serve, Site
+
+hello = PlainTextResponse("hello")
+HURRY = Patience(head=0.4, idle=1, stall=0.4, answer=30.0)
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+LARGE = b"x" * 32_000_000
+
+
+async def _large(_request: Request) -> Response:
+    return Response(LARGE)
+
+
+async def _endless(_request: Request) -> StreamingResponse:
+    async def chunks() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65_536
+            await asyncio.sleep(0)
+
+    return StreamingResponse(chunks())
+
+
+answers = Starlette(routes=[Route("/", _endless), Route("/large", _large)])
+
+
+@contextlib.contextmanager
+def connected(port: int, sent: bytes = b"", *, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """A connection from ``host`` that has sent something and has a small buffer for what comes."""
+    with socket.socket() as client:
+        client.settimeout(10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.bind((host, 0))
+        client.connect(("127.0.0.1", port))
+        client.sendall(sent)
+        yield client
+
+
+def read_hello(client: socket.socket, times: int = 1) -> None:
+    """Read until the answer has come so many times."""
+    received = b""
+    while received.count(b"hello") < times:
+        chunk = client.recv(65_536)
+        assert chunk, received
+        received += chunk
+
+
+def cut_after(client: socket.socket) -> float:
+    """Seconds until the server has closed the connection, whatever came before."""
+    began = time.monotonic()
+    with contextlib.suppress(ConnectionResetError):
+        while client.recv(1 << 20):
+            pass
+    return time.monotonic() - began
+
+
+def wait_until_nobody(server: WebServer, seconds: float = 5) -> None:
+    """Wait until the server has no connection."""
+    deadline = time.monotonic() + seconds
+    while len(server._connections) or server._server is None or server._server.server_state.connections:
+        assert time.monotonic() < deadline, len(server._connections)
+        threading.Event().wait(0.01)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", REQUEST[:-2]], ids=["nothing", "half a line", "no end"])
+def test_request_that_never_ends(serve: Serve, sent: bytes) -> None:
+    """A request's head has so long and no longer."""
+    server = serve(hello, patience=HURRY)
+
+    with connected(server.port, sent) as client:
+        assert 0.3 < cut_after(client) < 2
+    wait_until_nobody(server)
+
+
+def test_request_byte_by_byte(serve: Serve) -> None:
+    """Bytes that trickle win no time."""
+    server = serve(hello, patience=HURRY)
+    began = time.monotonic()
+
+    with connected(server.port, b"GET / HTTP/1.1\r\nX: ") as client, contextlib.suppress(OSError):
+        while time.monotonic() - began < 10:
+            client.sendall(b"x")
+            threading.Event().wait(0.05)
+
+    assert 0.3 < time.monotonic() - began < 2
+
+
+def test_second_request_and_body_that_trickle(serve: Serve) -> None:
+    """A body that nobody asked for, and a next request, have no more time than a first head."""
+    server = serve(hello, patience=HURRY)
+    began = time.monotonic()
+
+    with connected(server.port, REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 1000\r\n\r\n")) as client:
+        read_hello(client)
+        with contextlib.suppress(OSError):
+            while time.monotonic() - began < 10:
+                client.sendall(b"x")
+                threading.Event().wait(0.05)
+
+    assert 0.3 < time.monotonic() - began < 2
+
+
+def test_idle_connection(serve: Serve) -> None:
+    """A connection without a request is kept longer than a head may take, and then closed with good manners."""
+    server = serve(hello, patience=HURRY)
+
+    with connected(server.port, REQUEST) as client:
+        read_hello(client)
+        assert 0.8 < cut_after(client) < 2
+
+
+def test_pipelined_requests(serve: Serve) -> None:
+    """Requests that come at once are answered one after the other."""
+    server = serve(hello, patience=HURRY)
+
+    with connected(server.port, REQUEST * 50) as client:
+        read_hello(client, 50)
+    wait_until_nobody(server)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        REQUEST,
+        REQUEST.replace(b"/ ", b"/large "),
+        LAST,
+    ],
+    ids=["endless", "large", "large, then close"],
+)
+def test_answer_that_is_not_read(serve: Serve, sent: bytes) -> None:
+    """A client that takes nothing of its answer is cut, also when all of it is handed over already."""
+    server = serve(answers, patience=HURRY)
+
+    with connected(server.port, sent) as client:
+        assert b"HTTP/1.1 200" == client.recv(12)
+        wait_until_nobody(server)
+        cut_after(client)
+    assert server._server is not None
+    assert set() == server._server.server_state.tasks
+
+
+def test_slow_reader_that_reads(serve: Serve) -> None:
+    """A client that takes its answer slowly, but does, gets all of it."""
+    server = serve(answers, patience=HURRY)
+    with connected(server.port, LAST) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        received = 0
+        while chunk := client.recv(1 << 18):
+            received += len(chunk)
+            threading.Event().wait(0.005)
+
+    assert received > len(LARGE)
+
+
+def test_answer_without_end(serve: Serve) -> None:
+    """However eagerly it is read, an answer ends some time."""
+    server = serve(answers, patience=Patience(head=5, idle=5, stall=5, answer=0.5))
+
+    with connected(server.port, REQUEST) as client:
+        assert 0.3 < cut_after(client) < 3
+
+
+def test_tls_that_never_begins(serve: Serve, secure: Secure) -> None:
+    """A client that never gets TLS going is cut as one that never ends its request."""
+    security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}")
+    server = serve(hello, security=security, patience=HURRY)
+
+    for sent in (b"", b"\x16\x03\x01\x02\x00"):
+        with connected(server.port, sent) as client:
+            assert 0.3 < cut_after(client) < 2
+    with connected(server.port, b"rubbish"):
+        wait_until_nobody(server)
+
+
+@pytest.mark.parametrize("sent", [b"", REQUEST], ids=["silent", "do not read"])
+def test_too_many(serve: Serve, sent: bytes) -> None:
+    """Beyond the limit the slow ones go; whoever comes and asks is served."""
+    server = serve(answers if sent else hello, limit=16)
+    with contextlib.ExitStack() as clients:
+        for _ in range(100):
+            clients.enter_context(connected(server.port, sent))
+        began = time.monotonic()
+        with connected(server.port, REQUEST) as client:
+            assert b"HTTP/1.1 200" == client.recv(12)
+        assert time.monotonic() - began < 1
+        assert len(server._connections) <= 16
+    assert server._connections.evicted >= 84
+
+
+def test_one_address_of_many(serve: Serve) -> None:
+    """The address that holds the most connections loses one; others keep theirs, however old."""
+    server = serve(hello, limit=8)
+    with connected(server.port, REQUEST, host="127.0.0.2") as other, contextlib.ExitStack() as crowd:
+        read_hello(other)
+        for _ in range(50):
+            crowd.enter_context(connected(server.port, b"GET"))
+        other.sendall(REQUEST)
+        read_hello(other)
+
+
+def test_all_at_work(site: Site, source: FakeSource) -> None:
+    """When every connection waits for the exporter, none is cut: a newcomer is."""
+    client = site(server={"limit": 2})
+    source.gate.clear()
+    bodies: list[bytes] = []
+    scrapes = [threading.Thread(target=lambda: bodies.append(client.ask("/metrics").body)) for _ in range(2)]
+    for each in scrapes:
+        each.start()
+    while [State.ANSWERING] * 2 != [each.state for each in tuple(client.server._connections._open.values())]:
+        threading.Event().wait(0.01)
+    with connected(client.server.port) as newcomer:
+        assert cut_after(newcomer) < 2
+    source.gate.set()
+    for each in scrapes:
+        each.join(10)
+
+    assert [source.text] * 2 == bodies
+
+
+def test_burst(serve: Serve) -> None:
+    """Hundreds that connect and ask at the same instant are all answered."""
+    server = serve(hello)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(server.port, REQUEST)) for _ in range(300)]
+
+        for client in clients:
+            read_hello(client)
+
+
+def test_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without descriptors a slow client makes room; with none to cut, asyncio is told, which waits a second."""
+
+    def accept(_self: socket.socket) -> tuple[socket.socket, object]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    connections = Connections()
+    with closing(Listener.of(socket.create_server(("127.0.0.1", 0)), connections)) as listener:
+        here, there = socket.socketpair()
+        with here, there:
+            connections.accepted(here, "127.0.0.1")
+            monkeypatch.setattr(socket.socket, "accept", accept)
+
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+            assert b"" == there.recv(1)
+            with pytest.raises(OSError, match="too many open files"):
+                listener.accept()
+
+
+def test_forgets_what_is_closed() -> None:
+    """A connection whose socket was closed elsewhere does not count and is not cut again."""
+    connections = Connections(limit=1)
+    first, second = socket.socketpair()
+    connections.accepted(first, "a")
+    first.close()
+    connections.accepted(second, "b")
+    assert (1, 0) == (len(connections), connections.evicted)
+    second.close()
+    connections.sweep()
+    assert 0 == len(connections)
+
+
+def test_limit_follows_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the descriptors are for connections, within bounds."""
+    for limit, most in ((64, 32), (4, 8), (1024, MOST_CONNECTIONS), (resource.RLIM_INFINITY, MOST_CONNECTIONS)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _which, limit=limit: (limit, limit))
+        assert most == most_connections()
+
+
+def test_malformed_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing that a stranger sends writes a line: not what is no request, not a wish for another protocol."""
+    caplog.set_level(logging.INFO)
+    server = serve(hello)
+
+    for sent in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", REQUEST.replace(b"Host", b"Content-Length: x\r\nHost")):
+        with connected(server.port, sent) as client:
+            assert b"HTTP/1.1 400" == client.recv(12)
+    with connected(
+        server.port, REQUEST.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost")
+    ) as client:
+        assert b"HTTP/1.1 200" == client.recv(12)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+        connection.request("GET", "/")
+        assert b"hello" == connection.getresponse().read()
+
+    assert [] == [record.getMessage() for record in caplog.records]

@@ -1,0 +1,316 @@
+"""TLS over real sockets: who is let in, and certificates that change while the server runs."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import ssl
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from starlette.responses import JSONResponse
+
+from exporter.web import WebSecurity
+from exporter.web.tls import alternative_names
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
+
+    from exporter.web import WebServer
+    from tests.web.authority import Authority, Certificate
+    from tests.web.conftest import Secure, Serve
+
+TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key"
+VERIFIED = TLS + ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem"
+
+
+async def whoami(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers the scheme and whether the client has proved who it is."""
+    answer = [scope["scheme"], scope["state"].get("authenticated", False)]
+    await JSONResponse(answer)(scope, receive, send)
+
+
+class Tls:
+    """A client that trusts an authority and may have a certificate of its own."""
+
+    def __init__(self, authority: Authority, own: Certificate | None = None, **settings: Any) -> None:
+        """``settings`` are attributes of the context; ``ciphers`` and ``curve`` are set by its methods."""
+        self.context = ssl.create_default_context(cafile=authority.certificate)
+        if own is not None:
+            self.context.load_cert_chain(own.certificate, own.key)
+        if ciphers := settings.pop("ciphers", None):
+            self.context.set_ciphers(ciphers)
+        if curve := settings.pop("curve", None):
+            self.context.set_ecdh_curve(curve)
+        for name, value in settings.items():
+            setattr(self.context, name, value)
+
+    def get(self, server: WebServer) -> bytes:
+        """The answer; OSError when there is none."""
+        with closing(
+            http.client.HTTPSConnection("localhost", server.port, timeout=10, context=self.context)
+        ) as connection:
+            connection.request("GET", "/")
+            return connection.getresponse().read()
+
+    def handshake(self, server: WebServer) -> ssl.SSLSocket:
+        """A connection, to be looked at and closed."""
+        plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        return self.context.wrap_socket(plain, server_hostname="localhost")
+
+
+@pytest.fixture
+def folder(web_file: Path, authority: Authority) -> Path:
+    """Where the files are; ca.pem is the authority of the clients."""
+    (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
+    return web_file.parent
+
+
+@pytest.mark.usefixtures("folder")
+def test_https(serve: Serve, secure: Secure, authority: Authority) -> None:
+    """HTTPS is served with the certificate, TLS 1.3 and HTTP/1.1; a client without certificate is nobody."""
+    server = serve(whoami, security=secure(TLS + "}"))
+    client = Tls(authority)
+    client.context.set_alpn_protocols(["h2", "http/1.1"])
+
+    assert b'["https",false]' == client.get(server)
+    with client.handshake(server) as connection:
+        assert ("TLSv1.3", "http/1.1") == (connection.version(), connection.selected_alpn_protocol())
+
+
+def test_plain_client(serve: Serve, secure: Secure, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that speaks plain HTTP, or rubbish, gets nothing and writes no line to the log."""
+    caplog.set_level(logging.INFO)
+    server = serve(whoami, security=secure(TLS + "}"))
+
+    for sent in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff\xff"):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+            assert not b"".join(iter(lambda: client.recv(4096), b"")).startswith(b"HTTP")
+    assert [] == [record for record in caplog.records if "web config" not in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("more", "client", "served"),
+    [
+        ("", {"maximum_version": ssl.TLSVersion.TLSv1_2}, True),
+        (", min_version: TLS13", {"maximum_version": ssl.TLSVersion.TLSv1_2}, False),
+        (", max_version: TLS12", {"minimum_version": ssl.TLSVersion.TLSv1_3}, False),
+        (
+            ", max_version: TLS12, cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]",
+            {"ciphers": "ECDHE-ECDSA-AES128-GCM-SHA256"},
+            False,
+        ),
+        (
+            ", max_version: TLS12, cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]",
+            {"ciphers": "ECDHE-ECDSA-AES256-GCM-SHA384"},
+            True,
+        ),
+        (", curve_preferences: [CurveP384]", {"curve": "prime256v1"}, False),
+        (", curve_preferences: [CurveP384]", {"curve": "secp384r1"}, True),
+        (", curve_preferences: [X25519]", {"curve": "X25519"}, True),
+    ],
+)
+def test_what_is_spoken(
+    serve: Serve, secure: Secure, authority: Authority, *, more: str, client: dict[str, Any], served: bool
+) -> None:
+    """Versions, cipher suites and curves are those of the file."""
+    server = serve(whoami, security=secure(f"{TLS}{more}}}"))
+
+    if served:
+        assert b'["https",false]' == Tls(authority, **client).get(server)
+    else:
+        with pytest.raises(ssl.SSLError):
+            Tls(authority, **client).get(server)
+
+
+@pytest.mark.parametrize(("prefer", "chosen"), [("true", "AES256"), ("false", "AES128")])
+def test_whose_order_counts(serve: Serve, secure: Secure, authority: Authority, prefer: str, chosen: str) -> None:
+    """The server's order of suites decides, or the client's."""
+    suites = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+    more = f", max_version: TLS12, cipher_suites: [{suites}], prefer_server_cipher_suites: {prefer}"
+    server = serve(whoami, security=secure(f"{TLS}{more}}}"))
+    client = Tls(authority, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384")
+
+    with client.handshake(server) as connection:
+        assert chosen in str(connection.cipher())
+
+
+@pytest.mark.usefixtures("folder")
+def test_client_certificates(serve: Serve, secure: Secure, authority: Authority, other_authority: Authority) -> None:
+    """Only clients with a certificate of the authority get an answer, and count as authenticated."""
+    server = serve(whoami, security=secure(VERIFIED + "}"))
+
+    assert b'["https",true]' == Tls(authority, authority.sign("prometheus")).get(server)
+    for client in (Tls(authority), Tls(authority, other_authority.sign("prometheus"))):
+        with pytest.raises(OSError, match=r"."):
+            client.get(server)
+
+
+@pytest.mark.usefixtures("folder")
+def test_optional_client_certificates(
+    serve: Serve, secure: Secure, authority: Authority, other_authority: Authority
+) -> None:
+    """A certificate that is given must be right, and tells who it is; none is anonymous."""
+    server = serve(
+        whoami, security=secure(VERIFIED.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven") + "}")
+    )
+
+    assert b'["https",false]' == Tls(authority).get(server)
+    assert b'["https",true]' == Tls(authority, authority.sign("prometheus")).get(server)
+    with pytest.raises(OSError, match=r"."):
+        Tls(authority, other_authority.sign("prometheus")).get(server)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("names", "served"),
+    [
+        (("monitor",), True),
+        (("x", "IP:10.0.0.7"), True),
+        (("x", "IP:::1"), True),
+        (("x", "URI:spiffe://x/prometheus"), True),
+        (("x", "email:a@x.example"), True),
+        (("x", "DNS:monitor.example"), False),
+        (("monitoring", "IP:10.0.0.8"), False),
+    ],
+)
+def test_allowed_names(
+    serve: Serve, secure: Secure, authority: Authority, *, names: tuple[str, ...], served: bool
+) -> None:
+    """Of the authority's clients only those with an allowed name get an answer."""
+    allowed = '[monitor, 10.0.0.7, "::1", "spiffe://x/prometheus", a@x.example]'
+    server = serve(whoami, security=secure(f"{VERIFIED}, client_allowed_sans: {allowed}}}"))
+    client = Tls(authority, authority.sign(*names))
+
+    if served:
+        assert b'["https",true]' == client.get(server)
+    else:
+        with pytest.raises((OSError, http.client.HTTPException)):
+            client.get(server)
+
+
+def test_odd_names() -> None:
+    """A certificate without names, or with an address that is none, has what it has."""
+    assert frozenset() == alternative_names({})
+    assert {"<invalid>", "x"} == alternative_names({"subjectAltName": (("IP Address", "<invalid>"), ("DNS", "x"))})
+
+
+def test_rotation(serve: Serve, secure: Secure, folder: Path, authority: Authority, other_authority: Authority) -> None:
+    """A new certificate serves new connections, an open one lives on; in between, with the old key, nothing breaks."""
+    security = secure(TLS + "}")
+    server = serve(whoami, security=security)
+    new = other_authority.sign("localhost")
+    with closing(
+        http.client.HTTPSConnection("localhost", server.port, timeout=10, context=Tls(authority).context)
+    ) as old:
+        old.request("GET", "/")
+        old.getresponse().read()
+
+        (folder / "server.pem").write_bytes(new.certificate.read_bytes())
+        security.look()
+        security.look()
+        assert "not the key of the certificate" in str(security.problem)
+        assert b'["https",false]' == Tls(authority).get(server)
+
+        (folder / "server.key").write_bytes(new.key.read_bytes())
+        security.look()
+        security.look()
+        assert None is security.problem
+        assert b'["https",false]' == Tls(other_authority).get(server)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            Tls(authority).get(server)
+        old.request("GET", "/")
+        assert b'["https",false]' == old.getresponse().read()
+
+
+def test_rotation_of_client_authorities(
+    serve: Serve, secure: Secure, folder: Path, authority: Authority, other_authority: Authority
+) -> None:
+    """Another authority of the clients is in force without a restart, for sessions that are resumed too."""
+    security = secure(VERIFIED + "}")
+    server = serve(whoami, security=security)
+    client = Tls(authority, authority.sign("prometheus"), maximum_version=ssl.TLSVersion.TLSv1_2)
+    with client.handshake(server) as connection:
+        session = connection.session
+
+    (folder / "ca.pem").write_bytes(other_authority.certificate.read_bytes())
+    security.look()
+    security.look()
+
+    assert b'["https",true]' == Tls(authority, other_authority.sign("prometheus")).get(server)
+    with pytest.raises(OSError, match=r"."):
+        client.get(server)
+    plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    with plain, pytest.raises(OSError, match=r"."):
+        client.context.wrap_socket(plain, server_hostname="localhost", session=session)
+
+
+def test_files_must_rest(secure: Secure, web_file: Path) -> None:
+    """A file is read once it is as it was at the look before: not while it is being written."""
+    security = secure("http_server_config: {headers: {X-Frame-Options: deny}}")
+
+    web_file.write_text("http_server_config: {headers: {}}")
+    security.look()
+    web_file.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}")
+    security.look()
+    assert ((b"x-frame-options", b"deny"),) == security.settings.headers
+    security.look()
+    assert ((b"x-frame-options", b"sameorigin"),) == security.settings.headers
+
+
+def test_broken_file_is_told_once(
+    secure: Secure, web_file: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong is logged when it appears, not at each look; the file is tried until it is right."""
+    security = secure("{}")
+    web_file.unlink()
+    for _ in range(5):
+        security.look()
+    assert "does not exist" in str(security.problem)
+    web_file.write_text("{a: 1}")
+    for _ in range(5):
+        security.look()
+    assert "unknown key" in str(security.problem)
+    web_file.write_text("{}")
+    security.look()
+    security.look()
+
+    assert None is security.problem
+    written = caplog.text + capsys.readouterr().out
+    assert (1, 1) == (written.count("does not exist"), written.count("unknown key"))
+
+
+def test_tls_neither_comes_nor_goes(secure: Secure, web_file: Path) -> None:
+    """A file that turns TLS on or off changes nothing: passwords must not begin to travel in the clear."""
+    security = secure(TLS + "}")
+    web_file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
+    security.look()
+    security.look()
+
+    assert "comes or goes only with a restart" in str(security.problem)
+    assert () == security.settings.headers
+    assert None is not security.settings.tls
+
+
+def test_symlink_swap(web_file: Path) -> None:
+    """Files behind a link that is turned, as Kubernetes does, are noticed."""
+    folder = web_file.parent
+    for name, value in (("one", "deny"), ("two", "sameorigin")):
+        (folder / name).mkdir()
+        (folder / name / "web.yml").write_text(f"http_server_config: {{headers: {{X-Frame-Options: {value}}}}}")
+    (folder / "data").symlink_to("one")
+    web_file.symlink_to("data/web.yml")
+    security = WebSecurity(web_file)
+
+    (folder / "fresh").symlink_to("two")
+    (folder / "fresh").rename(folder / "data")
+    security.look()
+    security.look()
+
+    assert ((b"x-frame-options", b"sameorigin"),) == security.settings.headers
