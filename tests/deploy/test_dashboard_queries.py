@@ -149,6 +149,13 @@ def test_query_finds_something(name: str, panel: Any, target: Any, scraped: Scra
     assert found or reason
 
 
+def test_reasons_are_about_queries_that_exist() -> None:
+    """A reason for nothing goes when its query does."""
+    there = {(name, panel["title"], target["refId"]) for name, panel, target in (one.values for one in targets())}
+
+    assert set() == set(EMPTY) - there
+
+
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_variables_offer_something(name: str, scraped: Scraped) -> None:
     """Each variable has a value to choose, and All of them is a selection that works."""
