@@ -60,10 +60,10 @@ def _health() -> tuple[Json, ...]:
             links=(runbook("DifyConfigReloadFailed"),),
         ),
         stat(
-            "State last saved",
+            "State saved ago",
             "Off: no state.path in the configuration, and a restart forgets.",
-            Query(f"min(dify_exporter_state_last_save_timestamp_seconds{{{_JOB}}}) * 1000", kind="instant"),
-            unit="dateTimeFromNow",
+            Query(f"time() - min(dify_exporter_state_last_save_timestamp_seconds{{{_JOB}}})", kind="instant"),
+            unit="s",
             no_value="off",
             links=(runbook("DifyStateNotSaved"),),
         ),
@@ -77,7 +77,7 @@ def _health() -> tuple[Json, ...]:
             links=(runbook("DifySeriesLimitReached"),),
         ),
         table(
-            "Unreadable targets",
+            "Targets that cannot be read",
             "While a target cannot be read, what is known of it stays as it was. Never read: no time of a last answer.",
             _unreadable(f"dify_exporter_target_interval_seconds{{{SERVERS}}}"),
             _unreadable(f"(time() - dify_exporter_target_last_success_timestamp_seconds{{{SERVERS}}})"),

@@ -45,7 +45,7 @@ CHOICES: dict[str, tuple[dict[str, str], ...]] = {
 """What somebody chooses on a dashboard; each query has to find something with one of the choices at least."""
 
 EMPTY = {
-    ("dify-exporter.json", "Unreadable targets", "B"): "what the demo cannot read, it has never read",
+    ("dify-exporter.json", "Targets that cannot be read", "B"): "what the demo cannot read, it has never read",
     ("dify-batch.json", "Times as Dify gives them", "J"): "the demo disables a document after a minute",
     ("dify-batch.json", "Sizes", "D"): "the detail of a document has them on later versions of Dify only",
 }
