@@ -16,6 +16,7 @@ from exporter.metrics import CATALOG, OWN
 from exporter.metrics.family import IDENTITY
 from tests.deploy.promql import grouping_labels, made_labels, selectors
 from tests.deploy.tools import DEPLOY
+from tests.integration.harness import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,3 +188,16 @@ def test_provisioning_fits() -> None:
 
     assert ("prometheus", True) == (source["type"], source["isDefault"])
     assert ("file", "/var/lib/grafana/dashboards/dify") == (provider["type"], provider["options"]["path"])
+
+
+def test_page_has_what_it_shows() -> None:
+    """Every dashboard has its section and picture, pictures are small, and links lead to files."""
+    page = (ROOT / "docs" / "dashboards.md").read_text("utf-8")
+    linked = {path.partition("#")[0] for path in re.findall(r"\]\(([^):]+)\)", page)}
+    pictures = [ROOT / "docs" / path for path in linked if path.endswith(".png")]
+
+    assert [] == [path for path in linked if not (ROOT / "docs" / path).exists()]
+    assert len(DASHBOARDS) == len(pictures)
+    assert all(picture.stat().st_size < 200_000 for picture in pictures)
+    for dashboard in DASHBOARDS.values():
+        assert f"\n## {dashboard['title'].removeprefix('Dify / ')}\n" in page
