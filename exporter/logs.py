@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("logfmt", "json")
 
-_NOISY = ("urllib3", "charset_normalizer", "asyncio", "schedule")
+_NOISY = ("charset_normalizer", "asyncio", "schedule")
+_SILENT = ("urllib3",)
+"""Warns of headers that it cannot read, with the headers: the API key is in the cookie that Dify sends."""
+
 _FIRST = ("ts", "level", "msg")
 _BARE = re.compile(r'[^\s"=\\]+')
 
@@ -39,6 +42,8 @@ def set_up_logging(level: str, log_format: str) -> None:
     root.setLevel(level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -148,8 +148,8 @@ def test_level(level: str) -> None:
 
 
 def test_libraries_are_heard_from_warnings_up() -> None:
-    """At level debug the connections of urllib3 are not told, its warnings are."""
-    log = logging.getLogger("urllib3.connectionpool")
+    """At level debug what asyncio does is not told, its warnings are."""
+    log = logging.getLogger("asyncio")
 
     def act() -> None:
         log.debug("starting new connection")

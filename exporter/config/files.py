@@ -92,7 +92,11 @@ def wildcard(folder: Path, text: str) -> str:
     """The path ``text`` of ``folder``, with its wildcards. Files that match may come later."""
     if "**" in text:
         raise Invalid("has a **, which is not supported: name one folder after the other, such as */*.yaml")
-    if (folder / text).is_dir():
+    try:
+        is_folder = (folder / text).is_dir()
+    except OSError as error:
+        raise Invalid(f"cannot be a path ({error.strerror})") from None
+    if is_folder:
         raise Invalid("names a directory: name the files in it, such as batches/*.yaml")
     return os.path.join(glob.escape(str(folder)), text)  # noqa: PTH118 a pattern, not a path
 

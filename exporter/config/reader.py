@@ -175,8 +175,14 @@ def _steps(spot: Spot) -> Place:
 
 
 def _render(place: Place) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in place)
     return text.removeprefix(".")
+
+
+def _name(text: str) -> str:
+    """A name as it is, where it can be shown like that."""
+    shown = show(text)
+    return text if shown == f"'{text}'" else shown
 
 
 def _unknown(name: str, section: Section) -> str:

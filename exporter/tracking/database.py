@@ -146,6 +146,17 @@ def _code(error: sqlite3.Error) -> int:
 
 def _look(path: Path) -> None:
     """UnusableFile when there can be no file of the exporter at that place."""
+    try:
+        _look_at(path)
+    except OSError as error:
+        advice = f"it cannot be looked at ({error.strerror}): check the path and the modes of its folders"
+    else:
+        return
+    raise UnusableFile(Trouble("place", advice))
+
+
+def _look_at(path: Path) -> None:
+    """The same; OSError for a path that is too long, or leads through a folder that is closed to this user."""
     if path.is_dir():
         raise UnusableFile(Trouble("place", "it is a folder: let state.path name a file in it"))
     if not path.parent.is_dir():

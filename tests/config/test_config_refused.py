@@ -143,6 +143,7 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         (f"{HEAD}    batch_files: batches/*.yaml\n", "servers[0].batch_files: must be a list"),
         (f"{HEAD}    batch_files: [a/**/b.yaml]\n", "batch_files[0]: 'a/**/b.yaml' has a **, which is not supported"),
         (f"{HEAD}    batch_files: [.]\n", "batch_files[0]: '.' names a directory: name the files in it"),
+        (f"{HEAD}    batch_files: [{'x' * 300}]\n", "cannot be a path (File name too long)"),
         ("servers:\n  - {name: on}\n", "config.yaml:2: servers[0].name: 'on' is a yes or no to YAML: put it in quotes"),
         ("servers:\n  - {name: 2026-11-21}\n", "'2026-11-21' is a date to YAML: put it in quotes"),
         ("servers:\n  - {name: <<}\n", "'<<' is no text to YAML: put it in quotes"),

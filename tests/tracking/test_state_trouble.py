@@ -66,6 +66,13 @@ def test_a_folder_in_the_place_of_the_file_is_left_alone(path: Path) -> None:
     works_again(state, path)
 
 
+def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
+    """A name that is too long, or a folder that is closed, stops nothing."""
+    with told("error", "cannot be looked at", "File name too long"):
+        state = opened(tmp_path / ("x" * 300))
+    goes_on(state)
+
+
 def test_what_is_no_regular_file_is_left_alone(path: Path) -> None:
     """Nothing waits for the other end of a pipe."""
     os.mkfifo(path)

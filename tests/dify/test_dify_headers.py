@@ -1,0 +1,61 @@
+"""Headers that cannot be read, found by bench/fuzz."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from bench.fuzz.canned import Silent
+from exporter.clock import SystemClock
+from exporter.config import Secret, Server
+from exporter.dify import Client
+from exporter.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "dataset-nobody-may-see-this"
+ANSWER = b"HTTP/1.1 200 OK\r\nno header\r\nset-cookie: x-token=%s\r\nContent-Length: 2\r\n\r\n{}" % KEY.encode()
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """All that is logged at the lowest level, set up as the exporter does."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    with contextlib.redirect_stderr(stream):
+        set_up_logging("debug", "logfmt")
+        yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_unreadable_headers_are_not_logged(log: io.StringIO) -> None:
+    """The library would log them as they came, and Dify sends the API key back in one."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_serve, args=(listening,))
+        thread.start()
+        server = Server("main", f"http://127.0.0.1:{listening.getsockname()[1]}/v1", api_key=Secret(KEY), timeout=5.0)
+        client = Client(server, observer=Silent(), clock=SystemClock(), user_agent="test")
+        with contextlib.suppress(Exception):
+            client.documents("a", "indexing")
+        client.close_connections()
+        thread.join()
+
+    assert "" == log.getvalue()
+
+
+def _serve(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(4_096)
+        connection.sendall(ANSWER)
