@@ -46,6 +46,7 @@ unit: $(READY) ## pytest with branch coverage
 docs: $(READY) ## Write the generated pages and dashboards anew
 	$(BIN)/python -m exporter.metrics.docs
 	$(BIN)/python -m exporter.config.docs
+	$(BIN)/python -m exporter.web.docs
 	$(BIN)/python -m deploy.grafana
 
 chart: $(READY) ## Write the chart's copies of rules and dashboards and its table of values anew

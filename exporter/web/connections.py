@@ -24,6 +24,9 @@ _LEAST_CONNECTIONS: Final = 8
 _ACCEPTED_AT_ONCE: Final = 64
 """Connections taken before the requests of those that are there are looked at."""
 
+_SEND_BUFFER: Final = 128 * 1024
+"""Bytes of an answer that the kernel keeps for a client that does not read (Linux takes twice that); else megabytes."""
+
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -196,6 +199,7 @@ class Listener(socket.socket):
     def of(cls, listening: socket.socket, connections: Connections) -> Listener:
         """Take over ``listening``."""
         self = cls(listening.family, listening.type, listening.proto, fileno=listening.detach())
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # those that are accepted inherit it
         self.connections = connections
         return self
 

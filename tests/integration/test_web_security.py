@@ -1,0 +1,182 @@
+"""The web config file with a real Prometheus, and slow clients against the real process."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bcrypt
+import pytest
+import yaml
+
+from tests.integration.harness import Database, Program, exporter, free_port, get, tool, until
+from tests.web.authority import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.conftest import Configure, Start
+
+ANY_PORT = ("--web.listen-address", "127.0.0.1:0")
+REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def _hash(password: str) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(8)).decode()
+
+
+def _write(path: Path, **users: str) -> None:
+    """A web config file with client certificates and these users; put in place in one rename."""
+    tls = {
+        "cert_file": "server.pem",
+        "key_file": "server.key",
+        "client_auth_type": "RequireAndVerifyClientCert",
+        "client_ca_file": "ca.pem",
+    }
+    fresh = path.with_suffix(".fresh")
+    hashes = {name: _hash(password) for name, password in users.items()}
+    fresh.write_text(yaml.safe_dump({"tls_server_config": tls, "basic_auth_users": hashes}))
+    fresh.rename(path)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Signs the server's certificate and Prometheus' own."""
+    folder = tmp_path / "authority"
+    folder.mkdir()
+    return Authority(folder, "authority")
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path, authority: Authority) -> Iterator[list[Program]]:
+    """Where to put what was started."""
+    (tmp_path / "ca.pem").write_bytes(authority.certificate.read_bytes())
+    authority.sign("localhost").copy(tmp_path, "server")
+    authority.sign("prometheus").copy(tmp_path, "prometheus")
+    programs: list[Program] = []
+    yield programs
+    for program in programs:
+        program.close()
+
+
+def _scrape(folder: Path, port: int) -> Database:
+    """A Prometheus that scrapes twice a second, once with each of two passwords."""
+    jobs = [
+        {
+            "job_name": password,
+            "scheme": "https",
+            "basic_auth": {"username": "prometheus", "password": password},
+            "tls_config": {"ca_file": "ca.pem", "cert_file": "prometheus.pem", "key_file": "prometheus.key"},
+            "static_configs": [{"targets": [f"localhost:{port}"]}],
+        }
+        for password in ("first", "second")
+    ]
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump({"global": {"scrape_interval": "500ms"}, "scrape_configs": jobs}))
+    own = free_port()
+    program = Program(
+        folder / "prometheus",
+        tool("prometheus"),
+        f"--config.file={path}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{own}",
+        "--log.level=warn",
+    )
+    return Database("prometheus", own, program)
+
+
+def _up(database: Database) -> tuple[float | None, float | None]:
+    values = {dict(labels)["job"]: value for labels, value in database.query("up").items()}
+    return values.get("first"), values.get("second")
+
+
+def test_prometheus_scrapes(
+    start: Start, configure: Configure, tmp_path: Path, authority: Authority, prometheus: list[Program]
+) -> None:
+    """Prometheus scrapes with password and certificate, not with a wrong password; both change without a restart."""
+    web = tmp_path / "web.yml"
+    _write(web, prometheus="first")
+    program = start("run", "--config.file", configure(), "--web.config.file", str(web), *ANY_PORT)
+    port = program.port()
+    database = _scrape(tmp_path, port)
+    prometheus.append(database.program)
+    until(lambda: (1, 0) == _up(database), why=lambda: f"{_up(database)} {program.log}")
+    before = ssl.get_server_certificate(("127.0.0.1", port))
+
+    authority.sign("localhost").copy(tmp_path, "server")
+    _write(web, prometheus="second")
+
+    until(lambda: (0, 1) == _up(database), why=lambda: f"{_up(database)} {program.log}")
+    assert before != ssl.get_server_certificate(("127.0.0.1", port))
+    assert 'msg="web config reloaded"' in program.log
+    assert "401" not in program.log
+    assert 0 == program.stop()
+
+
+def test_bad_file_is_refused_at_the_start(tmp_path: Path, configure: Configure) -> None:
+    """``run`` and ``check`` end with exit code 1 and one line for each thing that is wrong, with its line."""
+    web = tmp_path / "web.yml"
+    web.write_text("basic_auth_users:\n  alice: canary-password\nrate: 1\n")
+
+    for command in (("run", *ANY_PORT), ("check", "--offline")):
+        done = exporter(*command, "--config.file", configure(), DIFY_EXPORTER_WEB_CONFIG_FILE=str(web))
+        assert 1 == done.code
+        assert "web.yml:2: basic_auth_users.alice: is no bcrypt hash" in done.err
+        assert "web.yml:3: unknown key 'rate'" in done.err
+        assert "canary" not in done.err + done.out
+
+
+def test_check_tells_what_is_served_otherwise(tmp_path: Path, configure: Configure) -> None:
+    """``check`` shows the warnings of both files and says that both are valid."""
+    web = tmp_path / "web.yml"
+    web.write_text("http_server_config: {http2: true}")
+    done = exporter("check", "--offline", "--config.file", configure(), "--web.config.file", str(web))
+
+    assert 0 == done.code
+    assert f"warning: {web}:1: http_server_config.http2: has no effect" in done.out
+    assert f"{web}: the web configuration is valid" in done.out
+
+
+def _descriptors(program: Program) -> int:
+    return len(list(Path(f"/proc/{program.process.pid}/fd").iterdir()))
+
+
+def _memory(program: Program) -> int:
+    """Resident bytes."""
+    pages = int(Path(f"/proc/{program.process.pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def test_slow_clients(start: Start, configure: Configure) -> None:
+    """600 clients that never end a request, or never read, cost bounded memory and descriptors, and delay no scrape."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 1024:
+        pytest.skip("needs 1024 file descriptors")
+    program = start("run", "--config.file", configure(), *ANY_PORT)
+    port = program.port()
+    program.await_log('msg="first cycle done"')
+    page = len(get(port, "/metrics").body)
+    descriptors, memory = _descriptors(program), _memory(program)
+    slowest = 0.0
+    with contextlib.ExitStack() as clients:
+        for number in range(600):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            client.sendall(REQUEST * 20 if number % 2 else REQUEST[:-2])
+            if number % 20 == 0:
+                began = time.monotonic()
+                assert 200 == get(port, "/metrics").status
+                slowest = max(slowest, time.monotonic() - began)
+        assert slowest < 1
+        assert page > 10_000
+        assert _descriptors(program) - descriptors < 560
+        assert _memory(program) - memory < 150e6
+        until(lambda: _descriptors(program) - descriptors < 350, timeout=15)  # those without a request are gone
+        assert 200 == get(port, "/metrics").status
+    until(lambda: _descriptors(program) - descriptors < 10, timeout=15)
+    assert "level=error" not in program.log
+    assert "level=warning" not in program.log

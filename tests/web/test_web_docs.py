@@ -1,0 +1,33 @@
+"""docs/web-security.md: written from the code, and what it shows works."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from exporter.web.docs import PAGE, render
+from exporter.web.security_keys import HTTP, ROOT, TLS
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Secure
+
+
+def test_page_is_fresh() -> None:
+    """The page is what the table of keys gives now; ``python -m exporter.web.docs`` writes it."""
+    assert PAGE.read_text(encoding="utf-8") == render()
+
+
+def test_every_key_is_there() -> None:
+    """Every key of the format has a row."""
+    rows = set(re.findall(r"^\| `([a-z0-9_]+)` \|", render(), re.MULTILINE))
+
+    assert {key.name for section in (ROOT, TLS, HTTP) for key in section.keys} == rows
+
+
+def test_example_is_accepted(secure: Secure) -> None:
+    """The file that the page shows is read as it is, but for the names of certificate and key."""
+    (shown,) = re.findall(r"^```yaml\n# web.yml\n(.*?)^```$", render(), re.MULTILINE | re.DOTALL)
+    found = secure(shown.replace("server.crt", "server.pem"))
+
+    assert {b"prometheus"} == set(found.settings.users)
+    assert () == found.warnings
