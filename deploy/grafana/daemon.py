@@ -6,18 +6,9 @@ from typing import TYPE_CHECKING
 
 from deploy.grafana.colors import TARGETS
 from deploy.grafana.dashboard import DATA_SOURCES, EXPORTER, JOB, SERVER, dashboard
-from deploy.grafana.panels import (
-    SOME_ARE_ODD,
-    Column,
-    Query,
-    graph,
-    heat_map,
-    runbook,
-    stat,
-    table,
-    values_as,
-)
+from deploy.grafana.panels import SOME_ARE_ODD, Query, graph, heat_map, runbook, stat, values_as
 from deploy.grafana.queries import SERVERS, of_exporters
+from deploy.grafana.tables import Column, table
 
 if TYPE_CHECKING:
     from deploy.grafana.panels import Json

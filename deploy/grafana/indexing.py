@@ -17,18 +17,7 @@ from deploy.grafana.dashboard import (
     dashboard,
     link,
 )
-from deploy.grafana.panels import (
-    NONE_IS_GOOD,
-    SOME_ARE_ODD,
-    Column,
-    Query,
-    bar_gauge,
-    graph,
-    heat_map,
-    runbook,
-    stat,
-    table,
-)
+from deploy.grafana.panels import NONE_IS_GOOD, SOME_ARE_ODD, Query, bar_gauge, graph, heat_map, runbook, stat
 from deploy.grafana.queries import (
     DATASETS,
     OF_BATCH,
@@ -42,6 +31,7 @@ from deploy.grafana.queries import (
     with_document,
     with_status,
 )
+from deploy.grafana.tables import Column, table
 
 if TYPE_CHECKING:
     from deploy.grafana.panels import Json
