@@ -60,7 +60,11 @@ def test_file(scene: Scene) -> str:
         "input_series": [{"series": name, "values": values} for name, values in _series(stage, twice=scene.twice)],
         "alert_rule_test": list(_expected(scene)),
     }
-    content = {"rule_files": [f"../{RULES.name}"], "evaluation_interval": "1m", "tests": [test]}
+    content = {
+        "rule_files": [f"../{RULES.name}"],
+        "evaluation_interval": f"{max(60, scene.interval)}s",
+        "tests": [test],
+    }
     written = yaml.dump(content, sort_keys=False, allow_unicode=True, width=1_000_000, Dumper=_Dumper)
     return f"# Written by `python -m tests.deploy.record`. Do not edit.\n{written}"
 

@@ -146,7 +146,7 @@ SCENES = {
             700: turn(reachable=False),
             704: turn(reachable=True),
         },
-        interval=120,
+        interval=240,
     ),
     "slow": Scene(
         "documents that took some seconds for hours take minutes; progress goes on",

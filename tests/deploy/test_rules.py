@@ -115,7 +115,7 @@ def test_every_alert_fires_in_a_scene_and_ends_or_is_quiet_in_another_moment(nam
 
 def test_committed_tests_are_what_the_recording_writes() -> None:
     """`python -m tests.deploy.record` has been run after the last change of the rules, scenes or exporter."""
-    done = run(sys.executable, "-m", "tests.deploy.record", "--check", timeout=120)
+    done = run(sys.executable, "-m", "tests.deploy.record", "--check", timeout=300)
 
     assert "" == done.out + done.err
     assert 0 == done.code
@@ -124,7 +124,7 @@ def test_committed_tests_are_what_the_recording_writes() -> None:
 
 def test_alerts_fire_when_they_should_and_only_then() -> None:
     """By promtool, which plays what was recorded: labels and texts of every alert at every moment, word for word."""
-    done = run(tool("promtool"), "test", "rules", *map(str, sorted(TESTS.iterdir())), timeout=120)
+    done = run(tool("promtool"), "test", "rules", *map(str, sorted(TESTS.iterdir())), timeout=300)
 
     assert 0 == done.code, done.out[-4000:] + done.err[-1000:]
 
