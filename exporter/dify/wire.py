@@ -89,12 +89,15 @@ class DocumentDetail(Struct, frozen=True, gc=False):
 
 
 class Dataset(Struct, frozen=True, gc=False):
-    """A knowledge base, in ``/datasets`` and of ``/datasets/{dataset_id}``."""
+    """A knowledge base, in ``/datasets`` and of ``/datasets/{dataset_id}``. The totals are there since 1.9."""
 
     id: str
     name: str | None = None
     indexing_technique: str | None = None
     embedding_model: str | None = None
+    document_count: Number | None = None
+    total_documents: Number | None = None
+    total_available_documents: Number | None = None
 
 
 class DatasetPage(Struct, frozen=True, gc=False):

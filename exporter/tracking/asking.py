@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.dify import BadRequest, SchemaMismatch
-from exporter.tracking.discovery import LIST_ROUNDS, NAME_INTERVAL, QUIET_ROUNDS, Discovery
+from exporter.tracking.discovery import GUIDED_ROUNDS, LIST_ROUNDS, NAME_INTERVAL, QUIET_ROUNDS, Discovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,12 +38,14 @@ class Asker:
         }
         found = polling.discovery_interval
         self._naming = _steady(polling, NAME_INTERVAL)
+        self._guided = _resting(polling, found, GUIDED_ROUNDS)
+        self._guided_for = 3 * found * LIST_ROUNDS
         self._rhythms: dict[TargetKind, Polling] = {
             "batch": polling,
             "document": polling,
-            "segments": polling,
+            "segments": _steady(polling, max(found, polling.interval)),
             "detail": _steady(polling, polling.detail_interval),
-            "dataset": replace(_steady(polling, found), max_settled_interval=found * QUIET_ROUNDS),
+            "dataset": _resting(polling, found, QUIET_ROUNDS),
             "datasets": _steady(polling, found * LIST_ROUNDS),
         }
 
@@ -59,8 +61,11 @@ class Asker:
 
     def rhythm(self, target: Target) -> Polling:
         """The intervals that ``target`` is polled at."""
-        if target.kind == "dataset" and not self._discovery.discovers(target.dataset_id):
-            return self._naming
+        if target.kind == "dataset":
+            if not self._discovery.discovers(target.dataset_id):
+                return self._naming
+            if self._discovery.is_guided(target.dataset_id, within=self._guided_for):
+                return self._guided
         return self._rhythms[target.kind]
 
     def forget(self, target: Target) -> None:
@@ -104,6 +109,11 @@ class Asker:
             # Nothing else tells more of the document: it is judged without them.
             return self._store.apply_segments(target.dataset_id, target.id, None)
         return self._store.apply_segments(target.dataset_id, target.id, answer.total)
+
+
+def _resting(polling: Polling, interval: float, rounds: int) -> Polling:
+    """The same interval while something is unfinished, up to so many times as long while nothing is."""
+    return replace(_steady(polling, interval), max_settled_interval=interval * rounds)
 
 
 def _steady(polling: Polling, interval: float) -> Polling:

@@ -247,7 +247,7 @@ class Poller:
     def _is_worth(self, target: Target) -> bool:
         """Whether to poll ``target`` at once. The count of segments keeps its own pace until the document is done."""
         match target.kind:
-            case "batch":
+            case "batch" | "dataset":
                 return target in self._paces
             case "segments":
                 document = self.store.document(target.dataset_id, target.id)

@@ -127,9 +127,12 @@ class Store(Objects):
             outcome = self._progress_alone(dataset_id, document_id, progress, before.detail, None)
         return outcome._replace(settled=progress.status != "indexing", wanted=())
 
-    def apply_listed(self, dataset_id: str, listed: Mapping[str, tuple[Progress, str | None]]) -> Outcome:
+    def apply_listed(
+        self, dataset_id: str, listed: Mapping[str, tuple[Progress, str | None]], *, paused: bool = True
+    ) -> Outcome:
         """Take the unfinished documents that discovery found, all of them, each with its error text.
 
+        ``paused``: the paused ones are among them; else one that is not listed may be paused as it was.
         Where a batch covers a document the batch serves it: it is only woken when it believes that all is done.
         """
         wanted: list[Target] = []
@@ -160,18 +163,24 @@ class Store(Objects):
                 failures += outcome.failures
                 if outcome.verdict_at is not None:
                     verdicts.append(outcome.verdict_at)
-            wanted += self._missing(dataset_id, listed)
+            missing = list(self._missing(dataset_id, listed))
+            wanted += [
+                Target("detail", dataset_id, document.document_id)
+                for document in missing
+                if paused or document.progress.status != "paused"
+            ]
+        settled = not listed and not missing
         verdict = min(verdicts, default=None)
-        return Outcome(bool(events), not listed, tuple(wanted), (), tuple(events), tuple(failures), verdict)
+        return Outcome(bool(events), settled, tuple(wanted), (), tuple(events), tuple(failures), verdict)
 
-    def _missing(self, dataset_id: str, listed: Collection[str]) -> Iterator[Target]:
-        """What to ask for of the documents that discovery found and that are unfinished, but listed no more."""
+    def _missing(self, dataset_id: str, listed: Collection[str]) -> Iterator[Document]:
+        """The documents that discovery found and that are unfinished, as far as is known, but not listed."""
         self._found |= {key for key, past in self._past_documents.items() if key[0] == dataset_id and not past.batch}
         for key in self._found:
             if key[0] == dataset_id and key[1] not in listed:
                 document = self._known(*key)
                 if document is not None and not document.batch and document.progress.status not in FINISHED:
-                    yield Target("detail", *key)
+                    yield document
 
     def _progress_alone(
         self,

@@ -1,0 +1,135 @@
+"""One knowledge base looked through: its unfinished documents, and how many documents are in each state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+from msgspec.structs import replace
+
+from exporter.dify import PAGE
+from exporter.tracking.model import DISPLAY_STATUSES
+from exporter.tracking.reading import FINISHED, read_listed
+
+if TYPE_CHECKING:
+    from exporter.dify import ListedDocument
+    from exporter.tracking.model import Progress
+    from exporter.tracking.store import Store
+    from exporter.tracking.upstream import Upstream
+
+CENSUS_ROUNDS = 10
+"""The states at rest are counted every so many rounds, and when the last document has come to rest."""
+
+MAX_PAGES = 20
+"""Pages of unfinished documents that are read of one state and round; more are read as the first ones finish."""
+
+OLD_PAGES = 2
+"""Pages, newest first, that are read of a server that cannot filter by state."""
+
+FILTER_VERSION = (1, 10, 1)
+"""The version of Dify from which on ``status`` filters the list of documents; before, it is ignored."""
+
+_MOVING = ("queuing", "indexing")
+_RESTING = ("error", "available", "disabled", "archived")
+
+_log = structlog.get_logger(__name__)
+
+
+class Seen(NamedTuple):
+    """The documents that were listed, each with its error text. ``paused``: those that are paused are among them."""
+
+    listed: dict[str, tuple[Progress, str | None]]
+    paused: bool
+
+
+class Census:
+    """Looks through the knowledge bases of one server. Each by one thread at a time."""
+
+    def __init__(self, server: str, client: Upstream, store: Store) -> None:
+        self._server = server
+        self._client = client
+        self._store = store
+        self._rounds: dict[str, int] = {}
+        self._ignores_status = False
+
+    def forget(self, dataset_id: str) -> None:
+        """Begin anew with a knowledge base should it return."""
+        self._rounds.pop(dataset_id, None)
+
+    def take(self, dataset_id: str) -> Seen:
+        """Read the documents that are queuing or being indexed; now and then the paused ones, and count all others."""
+        if not self._filters():
+            return Seen(self._read(self._newest(dataset_id)), paused=True)
+        documents: dict[str, ListedDocument] = {}
+        counts: dict[str, int] = {}
+        for state in _MOVING:
+            if not self._page_through(dataset_id, state, documents, counts):
+                return Seen(self._read(self._newest(dataset_id)), paused=True)
+        known = self._store.knowledge_base(dataset_id)
+        before = dict(zip(DISPLAY_STATUSES, known.documents, strict=False))
+        rounds = self._rounds.get(dataset_id, 0)
+        came_to_rest = not documents and any(before.get(state) for state in _MOVING)
+        whole = rounds % CENSUS_ROUNDS == 0 or came_to_rest
+        self._rounds[dataset_id] = 1 if whole else rounds + 1
+        if whole:
+            self._page_through(dataset_id, "paused", documents, counts)
+            for state in _RESTING:
+                counts[state] = int(self._client.documents(dataset_id, state, limit=1).total)
+        states = tuple(counts.get(state, before.get(state)) for state in DISPLAY_STATUSES)
+        self._store.set_knowledge_base(replace(self._store.knowledge_base(dataset_id), documents=states))
+        return Seen(self._read(documents), paused=whole)
+
+    def _page_through(
+        self, dataset_id: str, state: str, documents: dict[str, ListedDocument], counts: dict[str, int]
+    ) -> bool:
+        """Read the documents in one state. False: the server ignores the state.
+
+        It goes by ``total``: ``has_more`` is true on a page that is just full. Documents move between pages while they
+        are read, so one may come twice.
+        """
+        page, pages = 1, 1
+        while page <= min(pages, MAX_PAGES):
+            answer = self._client.documents(dataset_id, state, page=page)
+            if any(document.display_status in _RESTING for document in answer.data):
+                if not self._ignores_status:
+                    _log.warning(
+                        "the server ignores the state of documents in lists: only the newest are searched",
+                        server=self._server,
+                        version=self._client.version,
+                    )
+                self._ignores_status = True
+                return False
+            documents.update((document.id, document) for document in answer.data)
+            counts[state] = int(answer.total)
+            pages = page_count(answer.total, len(answer.data))
+            page += 1
+        return True
+
+    def _newest(self, dataset_id: str) -> dict[str, ListedDocument]:
+        """The unfinished ones among the newest documents, for a server that cannot filter."""
+        documents: dict[str, ListedDocument] = {}
+        for page in range(1, OLD_PAGES + 1):
+            answer = self._client.documents(dataset_id, "", page=page)
+            documents.update((document.id, document) for document in answer.data)
+            if page >= page_count(answer.total, len(answer.data)):
+                break
+        return {document.id: document for document in documents.values() if document.indexing_status not in FINISHED}
+
+    def _read(self, documents: dict[str, ListedDocument]) -> dict[str, tuple[Progress, str | None]]:
+        return {
+            document.id: (read_listed(document, self._store.unknown), document.error) for document in documents.values()
+        }
+
+    def _filters(self) -> bool:
+        """Whether the server filters the list of documents by state, as far as is known."""
+        if self._ignores_status:
+            return False
+        numbers = [int(part) for part in self._client.version.split(".")[:3] if part.isdecimal()]
+        return len(numbers) < len(FILTER_VERSION) or tuple(numbers) >= FILTER_VERSION
+
+
+def page_count(total: float | None, items: int) -> int:
+    """How many pages there are; one with nothing on it is the last, whatever it says."""
+    if total is None or not items:
+        return 1
+    return -(-int(total) // PAGE)
