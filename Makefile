@@ -2,25 +2,31 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+USABLE := $(VENV)/.usable
 READY  := $(VENV)/.ready
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # Programs in Go that the tests of deploy/ drive, built from source: Helm, and the loader of Docker Compose.
 TOOLS   := .tools
 HELM    := helm.sh/helm/v3/cmd/helm@v3.19.0
 COMPOSE := github.com/compose-spec/compose-go/v2/cmd@v2.9.1
 
-.PHONY: help demo test lint format types unit docs chart tools golden bench clean
+.PHONY: help demo test lint format types unit docs rules chart tools golden bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dify-exporter needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
+$(USABLE): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dify-exporter needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable .
 	@touch $@
 
-demo: $(READY) ## An embedded Dify and the exporter on it, at http://127.0.0.1:9439
+$(READY): $(USABLE)
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: $(USABLE) ## An embedded Dify and the exporter on it, at http://127.0.0.1:9439
 	@$(BIN)/dify-exporter demo
 
 test: lint types unit ## Everything that has to hold: style, types, tests, coverage
@@ -39,7 +45,7 @@ types: $(READY) ## mypy, strict
 
 unit: $(READY) ## pytest with branch coverage
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -48,6 +54,9 @@ docs: $(READY) ## Write the generated pages and dashboards anew
 	$(BIN)/python -m exporter.config.docs
 	$(BIN)/python -m exporter.web.docs
 	$(BIN)/python -m deploy.grafana
+
+rules: $(READY) ## Record the input of the rule tests anew, from the exporter on the simulator
+	$(BIN)/python -m tests.deploy.record
 
 chart: $(READY) ## Write the chart's copies of rules and dashboards and its table of values anew
 	$(BIN)/python -m deploy.kubernetes.chart
