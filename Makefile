@@ -11,7 +11,16 @@ TOOLS   := .tools
 HELM    := helm.sh/helm/v3/cmd/helm@v3.19.0
 COMPOSE := github.com/compose-spec/compose-go/v2/cmd@v2.9.1
 
-.PHONY: help demo test lint format types unit docs rules chart tools golden bench clean
+# What is shipped, with the hash of every file: written, looked through and listed by tools of their own.
+SUPPLY  := $(TOOLS)/supply
+IMAGE   := $(TOOLS)/image
+LOCK    := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+           --no-emit-index-url --no-emit-find-links --constraint constraints.txt
+HASHED  := -m pip --disable-pip-version-check
+
+MINUTES ?= 5
+
+.PHONY: help demo test lint format types unit faults fuzz soak docs rules chart lock audit sbom tools golden bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -49,6 +58,15 @@ unit: $(READY) ## pytest with branch coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+faults: $(READY) ## The whole fault matrix of docs/reliability.md, the slow rows too
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/faults
+
+fuzz: $(READY) ## A million inputs that nobody would write, for all that reads what others write
+	$(BIN)/python -m bench.fuzz
+
+soak: $(READY) ## The real process while everything happens, at 720 times the speed; MINUTES=60 stands for 30 days
+	$(BIN)/python -m bench.soak --minutes $(MINUTES)
+
 docs: $(READY) ## Write the generated pages and dashboards anew
 	$(BIN)/python -m exporter.metrics.docs
 	$(BIN)/python -m exporter.config.docs
@@ -60,6 +78,29 @@ rules: $(READY) ## Record the input of the rule tests anew, from the exporter on
 
 chart: $(READY) ## Write the chart's copies of rules and dashboards and its table of values anew
 	$(BIN)/python -m deploy.kubernetes.chart
+
+$(SUPPLY)/.ready: requirements/tools.txt
+	$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/python $(HASHED) install --quiet --require-hashes --requirement $<
+	@touch $@
+
+lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
+lock: $(SUPPLY)/.ready ## Write the hashed lists of requirements/ anew, after a change of pyproject.toml or constraints.txt
+	$(LOCK) pyproject.toml --output-file requirements/image.txt
+	$(LOCK) requirements/build.in --output-file requirements/build.txt
+	$(LOCK) requirements/tools.in --output-file requirements/tools.txt
+
+audit: $(SUPPLY)/.ready ## Ask for known vulnerabilities of what is shipped and of what builds it; needs the network
+	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/image.txt
+	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/build.txt
+
+sbom: $(SUPPLY)/.ready ## dist/sbom.cdx.json: all that is shipped, in CycloneDX, as the image has it
+	$(PYTHON) -m venv --clear --without-pip $(IMAGE)
+	$(SUPPLY)/bin/python $(HASHED) --python $(IMAGE)/bin/python install --quiet \
+		--require-hashes --requirement requirements/image.txt
+	@mkdir -p dist
+	$(SUPPLY)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-format JSON --output-file dist/sbom.cdx.json $(IMAGE)/bin/python
 
 tools: $(TOOLS)/helm $(TOOLS)/compose ## Build Helm and the loader of Docker Compose, with Go; minutes the first time
 

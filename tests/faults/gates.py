@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Gate:
         """How many connections it has taken."""
 
     async def go(self, way: Way) -> None:
-        """Behave that way from now on. Connections that it has taken go on as they began."""
+        """Behave that way from now on. Answers under way end; a further request finds the connection closed."""
         await self.close()
         self._way = way
         if way.shut:
@@ -63,7 +64,7 @@ class Gate:
             sock.listen(0)
             self._crowd = [sock, *(_caller(self.port) for _ in range(3))]
         else:
-            self._server = await asyncio.start_server(self._take, sock=sock, ssl=way.tls)
+            self._server = await asyncio.start_server(partial(self._take, way), sock=sock, ssl=way.tls)
 
     async def close(self) -> None:
         """Listen no more."""
@@ -79,12 +80,12 @@ class Gate:
         for writer in tuple(self._writers):
             writer.transport.abort()
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _take(self, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.taken += 1
         self._writers.add(writer)
         try:
             with contextlib.suppress(OSError, EOFError):
-                await (self._way.script or (self._proxy if self._way.proxy else self._forward))(reader, writer)
+                await (way.script or (self._proxy if way.proxy else self._forward))(reader, writer)
         finally:
             self._writers.discard(writer)
             writer.close()
@@ -93,8 +94,9 @@ class Gate:
         """Pass everything on to the embedded Dify and back; ``first`` before all else."""
         there, away = await asyncio.open_connection("127.0.0.1", self._target)
         away.write(first)
+        way = self._way
         try:
-            await asyncio.gather(_pump(reader, away), _pump(there, writer))
+            await asyncio.gather(_pump(reader, away, lambda: self._way is way), _pump(there, writer))
         finally:
             away.close()
 
@@ -143,11 +145,20 @@ class Gates:
     async def _close(self) -> None:
         for gate in self._gates:
             await gate.close()
-            gate.cut()
+        await _turns()  # connections that were taken just now come to their handlers
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for gate in self._gates:
+            gate.cut()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _turns()
+
+
+async def _turns() -> None:
+    """Let the loop do what is scheduled."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _caller(port: int) -> socket.socket:
@@ -158,9 +169,11 @@ def _caller(port: int) -> socket.socket:
     return sock
 
 
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _pump(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, still: Callable[[], bool] = lambda: True
+) -> None:
     with contextlib.suppress(OSError):
-        while data := await source.read(65_536):
+        while (data := await source.read(65_536)) and still():
             sink.write(data)
             await sink.drain()
     with contextlib.suppress(OSError):

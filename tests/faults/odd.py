@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 class Odd:
     """An odd answer. ``fault``: it, for a batch and a document. ``shown``: what the page then holds of that server.
 
-    In ``shown`` ``{document}`` stands for the document's id.
+    In ``shown`` ``{document}`` stands for the labels of the document.
     """
 
     name: str

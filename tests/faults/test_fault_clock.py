@@ -1,0 +1,54 @@
+"""The wall clock is set, daylight saving begins and ends: polling goes on, nothing seems to stall."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.stand import MAIN, Page
+from tests.integration.harness import ROOT, get, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.conftest import Launch
+
+DAY = 86_400.0
+BEFORE_AUTUMN = datetime(2027, 10, 31, 0, 59, 59, tzinfo=UTC).timestamp()
+"""A second before clocks go back from 3:00 to 2:00 in Berlin."""
+BEFORE_SPRING = datetime(2027, 3, 28, 0, 59, 59, tzinfo=UTC).timestamp()
+"""A second before they go from 2:00 to 3:00."""
+
+
+@pytest.mark.slow
+def test_the_clock_is_set_while_it_runs(launch: Launch, tmp_path: Path) -> None:
+    """By a day to both sides, and over both changes of daylight saving, in a zone that has it."""
+    file = tmp_path / "clock"
+    file.write_text(f"{BEFORE_AUTUMN}\n")
+    folder = ROOT / "tests" / "faults" / "turned_clock"
+    variables = {"TURNED_CLOCK": str(file), "TZ": "Europe/Berlin", "PYTHONPATH": f"{folder}:{ROOT}"}
+    program = launch(variables=variables)
+    port = program.port()
+    until(lambda: Page.of(port).is_known(MAIN))
+    last = Page.of(port).target("last_success_timestamp_seconds", MAIN)
+    assert last is not None
+    assert BEFORE_AUTUMN < last < BEFORE_AUTUMN + 60
+    for moment in (BEFORE_SPRING, BEFORE_SPRING + DAY, BEFORE_SPRING, BEFORE_SPRING - DAY):
+        file.write_text(f"{moment}\n")
+        until(lambda: _now(port) < moment + 60 and _now(port) > moment, 5)  # noqa: B023 called at once
+        polls = Page.of(port).polls(MAIN)
+        until(lambda: Page.of(port).polls(MAIN) >= polls + 1, 6, why=lambda: program.log)  # noqa: B023
+        page = Page.of(port)
+        assert 1 == page.target("success", MAIN)
+        assert {0.0} == {value for series, value in page.server(MAIN).items() if "_stalled" in series}
+        assert 200 == get(port, "/-/healthy").status
+    assert {} == Page.of(port).failures(MAIN)
+    assert "Traceback" not in program.log
+    assert 0 == program.stop()
+
+
+def _now(port: int) -> float:
+    """The exporter's clock when it polled last."""
+    return Page.of(port).target("last_success_timestamp_seconds", MAIN) or 0.0

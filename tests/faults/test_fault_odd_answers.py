@@ -1,0 +1,33 @@
+"""Answers that are odd but no fault are taken; the page stays one that every reader understands."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.faults import odd
+from tests.faults.stand import Evidence, dataset, document
+
+
+@pytest.mark.parametrize("row", odd.ROWS, ids=[row.name for row in odd.ROWS])
+def test_odd_answer(evidence: Evidence, row: odd.Odd) -> None:
+    """No poll fails, and the page shows what was said as it was said."""
+    name = row.name
+    assert {} == evidence.later.failures(name)
+    assert 1 == evidence.later.target("success", name)
+    labels = f'server="{name}",dataset_id="{dataset(name)}",document_id="{document(name)}"'
+    about = "\n".join(line for line in evidence.texts[-1].split("\n") if f'server="{name}"' in line)
+    assert [] == [text for shown in row.shown if (text := shown.format(document=labels)) not in about]
+
+
+def test_every_page_is_valid(evidence: Evidence) -> None:
+    """Whatever was answered, a page parses from its first line to its last, and no value is NaN or infinite."""
+    families = list(text_string_to_metric_families(evidence.texts[-1]))
+    odd_values = [
+        sample
+        for family in families
+        for sample in family.samples
+        if sample.value != sample.value or sample.value in (float("inf"), float("-inf"))
+    ]
+    assert [] == odd_values
+    assert len(families) > 50
