@@ -66,6 +66,9 @@ class Journal:
 
     def _words(self, subject: Batch | Document) -> dict[str, object]:
         words: dict[str, object] = {"server": self._server, "dataset_id": subject.dataset_id, "batch": subject.batch}
+        dataset = self._store.knowledge_base(subject.dataset_id).name
+        if dataset:
+            words["dataset"] = dataset
         if isinstance(subject, Batch):
             words["documents"] = len(subject.documents)
             words["unfinished"] = sum(subject.counts[:6]) + subject.counts[-1]
