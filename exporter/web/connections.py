@@ -118,6 +118,7 @@ class Connections:
     ) -> None:
         self._patience = patience or Patience()
         self._limit = limit or most_connections()
+        self._most = self._limit + self._limit // 4  # while all are answered; that passes in a moment
         self._now = now
         self._open: dict[int, Connection] = {}
         self.evicted = 0
@@ -128,10 +129,10 @@ class Connections:
         return len(self._open)
 
     def accepted(self, connection: socket.socket, host: str) -> bool:
-        """Note a new one. Beyond the limit another is cut; False when there is none to cut."""
+        """Note a new one. Beyond the limit another is cut; False when there is none to cut, nor room for a few more."""
         if len(self._open) >= self._limit:
             self._forget_closed()
-        if len(self._open) >= self._limit and not self.evict():
+        if len(self._open) >= self._limit and not self.evict() and len(self._open) >= self._most:
             return False
         self._open[connection.fileno()] = Connection(connection, host, self._now())
         return True
@@ -169,6 +170,8 @@ class Connections:
     def sweep(self) -> None:
         """Cut those whose client takes too long. To be called several times a second."""
         self._forget_closed()
+        while len(self._open) > self._limit and self.evict():
+            pass
         now = self._now()
         for connection in tuple(self._open.values()):
             if connection.overdue(now, self._patience):

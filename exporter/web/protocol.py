@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.web.connections import State
@@ -17,6 +16,12 @@ if TYPE_CHECKING:
 
     from exporter.web.connections import Connection, Connections
     from exporter.web.security import WebSecurity
+
+
+_REFUSAL: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):
@@ -98,13 +103,13 @@ class HttpProtocol(H11Protocol):
 
         uvicorn would let that answer run into the refusal, or the refusal into it, and log a traceback.
         """
+        refusal = _REFUSAL
         if self._answering:
+            refusal = b"" if self.cycle.response_started else refusal
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            super().send_400_response(msg)
-        else:
-            self.transport.close()
+        self.transport.write(refusal)
+        self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: the request is answered as any other."""

@@ -16,7 +16,7 @@ CHUNKED = b"%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 BROKEN = b"5 and no chunk\r\n"
 
 
-@pytest.mark.parametrize("path", [b"GET /-/healthy", b"GET /metrics", b"POST /nowhere"])
+@pytest.mark.parametrize("path", [b"GET /-/healthy", b"HEAD /-/healthy", b"GET /metrics", b"POST /nowhere"])
 @pytest.mark.parametrize("together", [True, False], ids=["at once", "after the answer"])
 def test_a_malformed_body_is_refused_without_a_word(
     site: Site, caplog: pytest.LogCaptureFixture, path: bytes, together: bool
