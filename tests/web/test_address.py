@@ -102,9 +102,9 @@ def test_name_of_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_name_of_a_taken_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """When one of a name's addresses is taken, none is listened on."""
     _named(monkeypatch, "127.0.0.1", "127.0.0.2")
-    with socket.create_server(("127.0.0.2", 0)) as taken:
-        port = taken.getsockname()[1]
-
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with socket.create_server(("127.0.0.2", port)):
         with pytest.raises(ListenError, match="already in use"):
             open_sockets(ListenAddress("name", port))
 
