@@ -98,7 +98,7 @@ class HttpProtocol(H11Protocol):
         if self._connection is not None:
             self._all.turn(self._connection, state)
 
-    def send_400_response(self, msg: str) -> None:
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn tells it what it tells everybody
         """Refuse what cannot be read: a request, or the rest of one whose answer is under way and then ends here.
 
         uvicorn would let that answer run into the refusal, or the refusal into it, and log a traceback.

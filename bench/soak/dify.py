@@ -1,0 +1,330 @@
+"""An embedded Dify in fast motion, with all that may happen to one; it knows every end that there was."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter, deque
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from exporter.clock import SystemClock
+from exporter.simulator import (
+    Action,
+    Api,
+    BatchPlan,
+    DatasetPlan,
+    DocumentPlan,
+    Fault,
+    Life,
+    Scenario,
+    SimulatorServer,
+    World,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from exporter.simulator.documents import Document
+    from exporter.simulator.scenario import Deed
+
+SPEED: Final = 720.0
+"""Seconds of the API for one of the clock: an hour stands for 30 days."""
+
+KEY: Final = "dataset-soak"
+LASTING: Final = tuple(f"5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a0{number}" for number in range(3))
+"""Knowledge bases that stay; of these every end is to be counted. Others come and go."""
+
+UPLOAD_EVERY: Final = 3.5
+FAULT_EVERY: Final = (14.0, 20.0)
+LONGEST_FAULT: Final = 4.0
+"""Seconds of the clock. Between two faults the exporter, whose back-off is some ten seconds, sees everything once."""
+
+RESTED: Final = 25.0
+"""Seconds of the clock after an end before anything else becomes of a document: longer than the exporter is blind."""
+
+SHORTEST_ATTEMPT: Final = 18.0
+"""The same for what a new attempt takes at least."""
+
+FORGOTTEN: Final = 240.0
+"""Seconds of the clock after which an ended document is deleted: the server does not grow either."""
+
+_FINISHED = frozenset({"completed", "error"})
+_ERRORS = (
+    "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached'}",
+    "PDFium: Data format error. /tmp/tmpq0aw1\nsecond line",
+    "HTTPConnectionPool(host='plugin', port=5002): Read timed out. " + "x" * 2_000,
+)
+_NAMES = ("Report {}.pdf", 'The "new" {}\\.docx', "报告 {}.md", "a\nb {}\t.txt", "\u202e{}.exe", "🚒 {}")
+
+
+class Mischief:
+    """A server and what happens to it. Everything runs on one thread, ten times a second."""
+
+    def __init__(self, folder: str, seed: int) -> None:
+        self._random = Random(seed)  # noqa: S311 the same course again
+        self._lists = Path(folder) / "batches"
+        self._lists.mkdir()
+        plans = tuple(DatasetPlan(each, name=f"kb {each[-1]}", technique="high_quality") for each in LASTING)
+        self.world = World(Scenario(key=KEY, workers=None, datasets=plans), SystemClock(), speed=SPEED)
+        self.api = Api(self.world)
+        self.server = self._serve(0)
+        self.port = self.server.port
+        self.ends: dict[tuple[str, int], tuple[str, str]] = {}
+        self.happened: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
+        self._ended: dict[str, float] = {}
+        self._listed: deque[tuple[float, str, str]] = deque()
+        self._fallen: deque[tuple[float, Document]] = deque()
+        self._batches = 0
+        self._spare = 0
+        self._fault_ends: float | None = None
+        self._due = {"upload": 0.0, "act": 20.0, "fault": 25.0, "restart": 70.0, "spare": 30.0}
+        self._begun = time.monotonic()
+        self._quiet = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mischief", daemon=True)
+        self._write_list()
+        self._thread.start()
+
+    def ends_by_kind(self) -> dict[str, int]:
+        """How many ends there were, by knowledge base and status, as the exporter's counter has them."""
+        return dict(Counter(f"{dataset} {status}" for dataset, status in self.ends.values()))
+
+    def quiet(self) -> None:
+        """Let nothing happen any more: no faults, and nothing that is still unfinished stays."""
+        self._quiet.set()
+        self._thread.join()
+        self.api.faults.clear()
+        self._observe()
+        with self.world.lock:
+            self.world.advance()
+            for document in self._documents():
+                if document.row_now(self.world.now()).status not in _FINISHED:
+                    self.world.remove(document, self.world.now())
+
+    def _serve(self, port: int) -> SimulatorServer:
+        server = SimulatorServer(self.api, port=port, latency=0.003, connections=None)
+        server.start()
+        return server
+
+    def _run(self) -> None:
+        ways: dict[str, Callable[[], float]] = {
+            "upload": self._upload,
+            "act": self._act,
+            "fault": self._fault,
+            "restart": self._restart,
+            "spare": self._come_and_go,
+        }
+        while not self._quiet.wait(0.1):
+            self._observe()
+            self._bring_back()
+            now = self._now()
+            if self._fault_ends is not None and now >= self._fault_ends:
+                self.api.faults.clear()
+                self._fault_ends = None
+            for name, way in ways.items():
+                if now >= self._due[name]:
+                    self._due[name] = self._now() + way()
+
+    def _now(self) -> float:
+        """Seconds of the clock since the beginning."""
+        return time.monotonic() - self._begun
+
+    def _observe(self) -> None:
+        """Write down who has come to an end; delete who ended long ago."""
+        with self.world.lock:
+            now = self.world.advance()
+            for document in list(self._documents()):
+                status = document.row_now(now).status
+                key = document.id, self._attempts[document.id]
+                if status in _FINISHED and not document.held and key not in self.ends:
+                    self.ends[key] = document.dataset.plan.id, status
+                    self._ended[document.id] = self._now()
+                elif self._now() - self._ended.get(document.id, self._now()) > FORGOTTEN and status in _FINISHED:
+                    self.world.remove(document, now)
+                    self._ended.pop(document.id)
+
+    def _documents(self) -> list[Document]:
+        return [document for dataset in LASTING for document in self.world.datasets[dataset].documents.values()]
+
+    def _upload(self) -> float:
+        """A batch. Its message takes a while, so that the exporter has seen it before anything ends."""
+        self._batches += 1
+        dataset = self._random.choice(LASTING)
+        batch = f"20261121{self._batches:012}"
+        documents = tuple(self._document() for _ in range(self._random.choice((1, 1, 2, 3, 6))))
+        queue = self._random.uniform(20.0, 28.0) * SPEED
+        plan = BatchPlan(id=batch, queue=queue, lost=self._random.random() < 0.04, documents=documents)
+        self.world.add_batch(dataset, plan)
+        if self._random.random() < 0.7:
+            self._list(dataset, batch)
+        self.happened["uploads"] += 1
+        self.happened["documents"] += len(documents)
+        return self._random.expovariate(1 / UPLOAD_EVERY)
+
+    def _document(self) -> DocumentPlan:
+        random = self._random
+        fate = random.choices(("completes", "fails", "dies"), (80, 15, 5))[0]
+        phases: tuple[Any, ...] = ("parsing", "splitting", "indexing")
+        return DocumentPlan(
+            name=random.choice(_NAMES).format(random.randrange(10_000)),
+            segments=random.choice((0, 1, 20, 400, 9_000)),
+            parse=random.uniform(0.1, 2.0) * SPEED,
+            split=random.uniform(0.1, 2.0) * SPEED,
+            index=random.uniform(0.5, 9.0) * SPEED,
+            missing=random.choice((0, 0, 0, 5)),
+            fate=cast("Any", fate),
+            phase=random.choice(phases),
+            error=random.choice(_ERRORS),
+        )
+
+    def _list(self, dataset: str, batch: str) -> None:
+        self._listed.append((self._now(), dataset, batch))
+        while self._now() - self._listed[0][0] > FORGOTTEN + 60.0:
+            self._listed.popleft()
+        self._write_list()
+
+    def _write_list(self) -> None:
+        content = msgspec.json.encode([{"dataset_id": dataset, "batch": batch} for _, dataset, batch in self._listed])
+        new = self._lists / ".new"
+        new.write_bytes(content)
+        new.replace(self._lists / "uploads.json")
+
+    def _act(self) -> float:
+        """Something is done to a document: one that rests, or one that is far from its end."""
+        with self.world.lock:
+            now = self.world.advance()
+            rested = [each for each in self._documents() if self._rests(each, now)]
+            moving = [each for each in self._documents() if each.row_now(now).status in {"waiting", "parsing"}]
+            paused = [each for each in self._documents() if each.held]
+            if rested and self._random.random() < 0.7:
+                self._act_on_rested(self._random.choice(rested))
+            elif paused and self._random.random() < 0.6:
+                self._do(self._random.choice(paused), "resume")
+            elif moving:
+                self._do(self._random.choice(moving), self._random.choice(("pause", "delete")))
+        return self._random.expovariate(1 / 1.2)
+
+    def _rests(self, document: Document, now: float) -> bool:
+        ended = self._ended.get(document.id)
+        return (
+            ended is not None
+            and RESTED < self._now() - ended < FORGOTTEN - RESTED
+            and document.row_now(now).status in _FINISHED
+        )
+
+    def _act_on_rested(self, document: Document) -> None:
+        deed: Deed = self._random.choice(
+            ("retry", "update", "reupload", "fall_back", "disable", "enable", "archive", "unarchive", "delete")
+        )
+        if deed not in {"retry", "update", "reupload", "fall_back"}:
+            self._do(document, deed)
+            return
+        self._attempts[document.id] += 1
+        self._ended.pop(document.id)
+        if deed == "fall_back":
+            self._do(document, deed)
+            self._fallen.append((self._now() + SHORTEST_ATTEMPT, document))
+            return
+        fate: Any = self._random.choice(("completes", "completes", "fails", "dies"))
+        parse = self._random.uniform(SHORTEST_ATTEMPT, 1.3 * SHORTEST_ATTEMPT) * SPEED
+        life = Life(parse=parse, index=self._random.uniform(1.0, 5.0) * SPEED, fate=fate, error=_ERRORS[0])
+        into = ""
+        if deed == "reupload":
+            self._batches += 1
+            into = f"20261122{self._batches:012}"
+        self._do(document, deed, life=life, into=into)
+        if into:
+            self._list(document.dataset.plan.id, into)
+
+    def _bring_back(self) -> None:
+        """What fell back for long enough is completed again."""
+        while self._fallen and self._fallen[0][0] <= self._now():
+            _, document = self._fallen.popleft()
+            if not document.gone:
+                self._do(document, "come_back")
+
+    def _do(self, document: Document, deed: Deed, *, life: Life | None = None, into: str = "") -> None:
+        self.happened[deed] += 1
+        self.world.act(
+            document.dataset.plan.id, Action(do=deed, document=document.id, batch=document.batch, life=life, into=into)
+        )
+
+    def _fault(self) -> float:
+        """A fault of everything or of one endpoint, for some seconds."""
+        random = self._random
+        seconds = random.uniform(0.5, LONGEST_FAULT)
+        kind = random.choice(_FAULTS)
+        endpoint = random.choice(("*", "*", "indexing-status", "document", "documents", "datasets"))
+        self.api.faults.add(Fault(**{"endpoint": endpoint, **kind}))
+        self.happened[f"fault {kind['kind']}"] += 1
+        self._fault_ends = self._now() + seconds
+        return random.uniform(*FAULT_EVERY)
+
+    def _restart(self) -> float:
+        """The server is away for some seconds; no fault meanwhile."""
+        self.server.stop()
+        self._quiet.wait(self._random.uniform(0.5, LONGEST_FAULT))
+        self.server = self._serve(self.port)
+        self.happened["restarts of Dify"] += 1
+        self._due["fault"] = self._now() + FAULT_EVERY[0]
+        return self._random.uniform(60.0, 120.0)
+
+    def _come_and_go(self) -> float:
+        """A knowledge base appears with documents, and vanishes."""
+        identifier = f"6a1d9a2e-6c0b-4d5e-9a43-{self._spare:012}"
+        if identifier in self.world.datasets:
+            self.world.delete_dataset(identifier)
+            self._spare += 1
+            return self._random.uniform(10.0, 20.0)
+        batch = BatchPlan(queue=5 * SPEED, documents=tuple(self._document() for _ in range(4)))
+        self.world.add_dataset(DatasetPlan(identifier, name=f"spare {self._spare}", batches=(batch,)))
+        self.happened["spare knowledge bases"] += 1
+        return self._random.uniform(15.0, 40.0)
+
+
+_FAULTS: tuple[dict[str, Any], ...] = (
+    {"kind": "status", "status": 500, "body": '{"message": "Internal Server Error", "code": "unknown", "status": 500}'},
+    {"kind": "status", "status": 503},
+    {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
+    {"kind": "status", "status": 401, "body": '{"code": "unauthorized", "message": "Access token is invalid"}'},
+    {"kind": "status", "status": 403, "body": '{"code": "forbidden", "message": "No permission."}'},
+    {"kind": "html", "status": 404},
+    {"kind": "html", "status": 502},
+    {"kind": "html"},
+    {"kind": "json", "body": '{"data": 5}'},
+    {"kind": "json", "body": '{"data": [{"id": null}], "total": 1e400}'},
+    {"kind": "empty"},
+    {"kind": "redirect"},
+    {"kind": "delay", "seconds": 3.0},
+    {"kind": "delay", "seconds": 0.5},
+    {"kind": "drip", "seconds": 0.5},
+    {"kind": "cut", "where": "before"},
+    {"kind": "cut", "where": "headers"},
+    {"kind": "cut", "where": "body"},
+    {"kind": "truncated"},
+    {"kind": "huge", "size": 40_000_000, "times": 3},
+    {"kind": "gzip_bomb", "size": 40_000_000, "times": 3},
+    {"kind": "length", "size": 100_000},
+    {"kind": "plugin_down"},
+    {"kind": "postgres_down"},
+    {"kind": "redis_down"},
+)
+
+
+def serve(folder: str, seed: int) -> Mapping[str, Callable[[], Any]]:
+    """The server, as commands to a process of its own."""
+    os.nice(1)
+    mischief = Mischief(folder, seed)
+    return {
+        "url": lambda: mischief.server.url,
+        "happened": lambda: dict(mischief.happened),
+        "requests": lambda: sum(mischief.api.requests.values()),
+        "quiet": mischief.quiet,
+        "ends": mischief.ends_by_kind,
+        "elapsed": lambda: mischief.world.now() - mischief.world.start,
+    }

@@ -1,0 +1,71 @@
+"""The soak's own judgement: it has to see what it is there for."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.soak.verdict import creep, percentile, rise, slope, warm
+from bench.soak.watch import Sample, check_page
+
+HOUR = 3_600
+
+
+def samples(growth: float, *, hours: float = 1.0, jitter: int = 0) -> list[Sample]:
+    """One each ten seconds; memory grows by ``growth`` of itself in an hour, up and down by ``jitter`` bytes."""
+    return [
+        Sample(float(at), round(60e6 * (1 + growth * at / HOUR)) + jitter * (-1) ** at, 20, 8)
+        for at in range(0, int(hours * HOUR), 11)
+    ]
+
+
+@pytest.mark.parametrize("growth", [0.0, 0.01, 0.05, -0.02])
+def test_the_slope_of_memory_is_found(growth: float) -> None:
+    """A leak of a percent an hour shows through noise of megabytes."""
+    assert growth == pytest.approx(slope(samples(growth, jitter=2_000_000)), abs=0.003)
+
+
+def test_a_rise_in_a_short_run_is_found() -> None:
+    """From the first to the last third."""
+    assert 0.0 == rise(samples(0.0, hours=0.1))
+    assert 0.3 < rise(samples(6.0, hours=0.1))
+
+
+def test_the_warm_up_is_left_out() -> None:
+    """Four minutes of a long run, half of a very short one."""
+    assert HOUR / 5 <= warm(samples(0.0))[0].at < HOUR / 5 + 11
+    assert 240.0 <= warm(samples(0.0, hours=0.2))[0].at < 251
+    assert 80.0 <= warm(samples(0.0, hours=0.05))[0].at < 100
+
+
+def test_what_stays_open_is_found() -> None:
+    """The floor counts: peaks of concurrent scrapes do not, what is never closed does."""
+    assert 0 == creep([9, 30, 9, 40, 9, 30])
+    assert 4 == creep([9, 30, 11, 33, 13, 35])
+
+
+def test_percentiles() -> None:
+    """The 99th of a hundred is the last but none."""
+    assert 99 == percentile(list(range(100)), 0.99)
+    assert 50 == percentile(list(range(100)), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("page", "problem"),
+    [
+        (b"# TYPE a gauge\na 1\n", ""),
+        (b'# TYPE a gauge\na{b="c"} 1\na{b="c"} 2\n', "a series is there twice"),
+        (b"# TYPE a gauge\na NaN\n", "NaN"),
+        (b"", "nothing is there"),
+        (b'a{b="c} 1\n', "ValueError"),
+    ],
+    ids=["good", "twice", "NaN", "empty", "broken"],
+)
+def test_a_wrong_page_is_found(page: bytes, problem: str) -> None:
+    """A page that Prometheus would refuse, or that says the same thing twice."""
+    assert check_page(page, openmetrics=False).startswith(problem)
+
+
+def test_openmetrics_needs_its_end() -> None:
+    """Each format is read by its own parser."""
+    assert "" == check_page(b"# TYPE a gauge\na 1\n# EOF\n", openmetrics=True)
+    assert "EOF" in check_page(b"# TYPE a gauge\na 1\n", openmetrics=True)
