@@ -2,14 +2,19 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY constraints.txt ./
-RUN python -m pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt hatchling
+COPY requirements ./requirements
+# Every file that pip fetches has its hash in these lists; `make lock` writes them.
+RUN python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter ./exporter
-RUN python -m pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
-    && python -m venv --without-pip /opt/dify-exporter \
+RUN python -m venv --without-pip /opt/dify-exporter \
     && python -m pip --python /opt/dify-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
-        --constraint constraints.txt dist/*.whl
+        --require-hashes --requirement requirements/image.txt \
+    && python -m pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
+    && python -m pip --python /opt/dify-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
+        --no-deps --no-index dist/*.whl \
+    && cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+        --output-format JSON --output-file /opt/dify-exporter/sbom.cdx.json /opt/dify-exporter/bin/python
 
 FROM python:3.13-slim
 ARG VERSION=""
@@ -30,8 +35,9 @@ ENV PATH="/opt/dify-exporter/bin:${PATH}" \
     PYTHONUNBUFFERED=1 \
     TZ=UTC
 COPY --from=build /opt/dify-exporter /opt/dify-exporter
-# For the state. A new volume takes its owner from here.
-RUN install --directory --owner=65532 --group=65532 --mode=700 /data
+# /data is for the state: a new volume takes its owner from here. Nothing may change who it runs as.
+RUN install --directory --owner=65532 --group=65532 --mode=700 /data \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 # Numeric, so that Kubernetes can tell that it is not root.
 USER 65532:65532
 VOLUME ["/data"]

@@ -1,0 +1,68 @@
+"""What is installed where: the hashed lists of the image and of what builds it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+LISTS = ("build", "image", "tools")
+
+_PIN = re.compile(
+    r"^([A-Za-z0-9._-]+)==([^ ;\\]+)((?: ; [^\\]+)?) \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
+)
+
+
+def pins(name: str) -> dict[str, str]:
+    """The pins of a list, by name of the package."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    return {canonicalize_name(match[1]): match[2] for match in _PIN.finditer(text)}
+
+
+def constraints() -> dict[str, str]:
+    """The pins that everything else is installed with."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_package_has_its_hashes(name: str) -> None:
+    """No line asks for a package without a hash, and none says where from."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    rest = [line for line in _PIN.sub("", text).splitlines() if not line.strip().startswith("#")]
+
+    assert [] == rest
+    assert "://" not in text
+    assert "--index" not in text
+
+
+@pytest.mark.parametrize("name", ["build", "image"])
+def test_the_lists_agree_with_the_constraints(name: str) -> None:
+    """The image gets what was tested: ``make lock`` was run after the last change."""
+    known = constraints()
+    locked = pins(name)
+
+    assert locked
+    assert {package: known[package] for package in locked if package in known} == {
+        package: version for package, version in locked.items() if package in known
+    }
+
+
+def test_the_image_has_what_the_package_declares() -> None:
+    """Every dependency is in the list, in a version that is allowed, and pinned in the constraints too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    locked = pins("image")
+    for declared in map(Requirement, project["dependencies"]):
+        assert declared.specifier.contains(locked[canonicalize_name(declared.name)])
+    assert set(locked) <= set(constraints())
+
+
+def test_the_build_has_what_it_needs() -> None:
+    """The backend that pyproject.toml names, and the tool that lists what is shipped."""
+    system = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
+    assert {*system["requires"], "cyclonedx-bom"} <= set(pins("build"))
