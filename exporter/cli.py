@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,9 +20,11 @@ from exporter.clock import SystemClock
 from exporter.config import Config, ConfigError, Polling, Stall, State, from_environment, load, override, parse_duration
 from exporter.logs import FORMATS, LEVELS, set_up_logging
 from exporter.metrics import Format
+from exporter.signals import reload_signal, stop_signals
 from exporter.web import ListenError, WebSecurity, parse_listen_address
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from exporter.simulator import Scenario, SimulatorServer
@@ -138,7 +138,7 @@ def run(
         reread_every=auto_reload_interval,
         security=security,
     )
-    with _stop_signal() as stop, _reload_signal(app):
+    with stop_signals() as stop, reload_signal(app.reload_wanted.set):
         _serve(app, stop)
 
 
@@ -175,7 +175,7 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
     """Poll everything once and print the metrics. Exit 1 when a target failed."""
     config = _configure(config_file, {"log_level": "warning", **_given(overrides)})
     app = App(config)
-    with _stop_signal() as stop, _progress() as show:
+    with stop_signals() as stop, _progress() as show:
         complete = app.poll_once(stop, on_progress=show)
     for chunk in app.exposition.page(Format.TEXT).plain_chunks():
         sys.stdout.buffer.write(chunk)
@@ -200,7 +200,7 @@ def demo(web_listen_address: str, **overrides: str | None) -> None:
     from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
 
     scenario = simulator.demo_scenario()
-    with _stop_signal() as stop, _simulated(scenario, "127.0.0.1:0") as dify:
+    with stop_signals() as stop, _simulated(scenario, "127.0.0.1:0") as dify:
         server = replace(simulator.simulated_server(scenario, dify.url), requests_per_second=50.0)
         config = Config(servers=(server,), polling=_DEMO_POLLING, stall=_DEMO_STALL, state=State(None))
         config = _overridden(config, {"web_listen_address": web_listen_address, **_given(overrides)})
@@ -224,7 +224,7 @@ def simulate(listen: str, scenario: Path | None) -> None:
         plan = simulator.load_scenario(scenario) if scenario else simulator.demo_scenario()
     except simulator.ScenarioError as error:
         _fail(str(error))
-    with _stop_signal() as stop, _simulated(plan, listen) as dify:
+    with stop_signals() as stop, _simulated(plan, listen) as dify:
         click.echo(f"an embedded Dify answers at {dify.url} to the key {plan.key}; Ctrl-C stops it")
         for dataset in simulator.watched(plan):
             click.echo(f"  dataset {dataset.id}: batches {', '.join(dataset.batches)}")
@@ -330,16 +330,6 @@ def _fail(message: str) -> NoReturn:
 
 
 @contextmanager
-def _reload_signal(app: App) -> Iterator[None]:
-    """While the context lasts SIGHUP reloads the configuration."""
-    before = signal.signal(signal.SIGHUP, lambda _number, _frame: app.reload_wanted.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-@contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """Shows on a terminal how far a round is, when it takes longer than two seconds."""
     started = time.monotonic()
@@ -357,21 +347,3 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
     finally:
         if shown:
             click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
-    stop = threading.Event()
-
-    def handle(number: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

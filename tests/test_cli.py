@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -190,14 +188,3 @@ def test_progress_is_for_patient_people(monkeypatch: pytest.MonkeyPatch) -> None
 class _Terminal:
     def isatty(self) -> bool:
         return True
-
-
-def test_signal_handlers_are_put_back() -> None:
-    """The handlers of a command last as long as it does."""
-    before = signal.getsignal(signal.SIGTERM)
-    with cli._stop_signal() as stop:
-        signal.raise_signal(signal.SIGTERM)
-        assert isinstance(stop, threading.Event)
-        assert stop.is_set()
-
-    assert before == signal.getsignal(signal.SIGTERM)

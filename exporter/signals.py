@@ -1,0 +1,65 @@
+"""What signals ask for is done in a thread.
+
+A handler runs in the main thread between any two of its steps, also while that thread holds the lock of an event: to
+set the event there would wait for ever. So handlers only put a number into a queue, which may be interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_END = 0
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
+    stop = threading.Event()
+    asked = False
+
+    def handle(number: int, put: Callable[[int], None]) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(128 + number)
+        asked = True
+        put(number)
+
+    with _relayed((signal.SIGTERM, signal.SIGINT), handle, stop.set):
+        yield stop
+
+
+@contextmanager
+def reload_signal(reload: Callable[[], None]) -> Iterator[None]:
+    """While the context lasts SIGHUP calls ``reload``, in a thread."""
+    with _relayed((signal.SIGHUP,), lambda number, put: put(number), reload):
+        yield
+
+
+@contextmanager
+def _relayed(
+    numbers: tuple[int, ...], handle: Callable[[int, Callable[[int], None]], None], action: Callable[[], None]
+) -> Iterator[None]:
+    came: SimpleQueue[int] = SimpleQueue()
+
+    def work() -> None:
+        while came.get() != _END:
+            action()
+
+    thread = threading.Thread(target=work, name="signals", daemon=True)
+    thread.start()
+    before = {number: signal.signal(number, lambda number, _: handle(number, came.put)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        came.put(_END)
+        thread.join()
