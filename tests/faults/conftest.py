@@ -84,5 +84,5 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
     folder = tmp_path_factory.mktemp("matrix")
     names = [*(row.name for row in fault_rows()), *(row.name for row in odd.ROWS), WITNESS]
     certificates = make(folder / "certificates")
-    with Gates() as gates, SimulatorServer(Api(world(names)), connections=None) as dify:
+    with Gates() as gates, SimulatorServer(Api(world(names)), connections=None, idle=60.0) as dify:
         yield Stand(folder, gates, dify, certificates).run()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 CANARY = "dataset-CanaryThatMustNeverShow"
 """The API key of every row."""
 
-DIFY = {"X-Version": "1.12.1", "Content-Type": "application/json"}
-TEXT = {"Content-Type": "text/html", "X-Version": "1.12.1"}
+DIFY = {"Content-Type": "application/json"}
+TEXT = {"Content-Type": "text/html"}
 NO_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 DEEP = 100_000
 SURROGATE = r"\ud800"

@@ -1,0 +1,59 @@
+"""docs/reliability.md: every test that it names exists, every fault has its row, and the log says what it says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults import odd
+from tests.faults.rows import fault_rows
+from tests.integration.harness import ROOT
+
+if TYPE_CHECKING:
+    from tests.faults.stand import Evidence
+
+PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+FAULTS = {
+    row: (reason, said)
+    for row, reason, said in re.findall(r"^\| `([\w-]+)` \| [^|]+ \| (\w+) \| `([^|]+)` \|$", PAGE, re.MULTILINE)
+}
+
+
+def test_tests_that_it_names_exist() -> None:
+    """By file and name; and each test of this folder is named, but for those that test the tests."""
+    named = set(re.findall(r"`(test_\w+\.py::test_\w+)", PAGE))
+    there = {
+        f"{path.name}::{node.name}"
+        for path in Path(__file__).parent.glob("test_fault_*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+    own = {
+        "test_fault_wrong_types.py::test_every_field_has_its_cases",
+        "test_fault_matrix.py::test_goes_through_the_proxy_of_the_environment",
+    }
+    assert there - own == named
+
+
+def test_every_fault_has_its_row() -> None:
+    """With its reason; and every odd answer."""
+    assert {row.name: row.reason for row in fault_rows()} == {name: reason for name, (reason, _) in FAULTS.items()}
+    assert {row.name for row in odd.ROWS} == set(
+        re.findall(r"^\| `([\w-]+)` \| .+test_odd_answer` \|$", PAGE, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("row", FAULTS)
+def test_the_log_says_it(evidence: Evidence, row: str) -> None:
+    """What an operator is told to look for is in the line about the batch that failed."""
+    told = [
+        line
+        for line in evidence.log.splitlines()
+        if f"target={row}-first" in line and re.search('msg="target (cannot be read|is gone)"', line)
+    ]
+    assert 1 == len(told)
+    assert FAULTS[row][1] in told[0].replace("`", "")
