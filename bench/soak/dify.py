@@ -78,6 +78,7 @@ class Mischief:
         self.happened: Counter[str] = Counter()
         self._attempts: Counter[str] = Counter()
         self._ended: dict[str, float] = {}
+        self._seen: dict[tuple[str, int], float] = {}
         self._listed: deque[tuple[float, str, str]] = deque()
         self._fallen: deque[tuple[float, Document]] = deque()
         self._batches = 0
@@ -144,9 +145,14 @@ class Mischief:
                 if status in _FINISHED and not document.held and key not in self.ends:
                     self.ends[key] = document.dataset.plan.id, status
                     self._ended[document.id] = self._now()
-                elif self._now() - self._ended.get(document.id, self._now()) > FORGOTTEN and status in _FINISHED:
+                elif self._now() - self._ended.get(document.id, self._begun_at(key)) > FORGOTTEN:
                     self.world.remove(document, now)
-                    self._ended.pop(document.id)
+                    self._ended.pop(document.id, None)
+                    del self._attempts[document.id]
+
+    def _begun_at(self, attempt: tuple[str, int]) -> float:
+        """When an attempt was seen first: what hangs for ever is deleted, too."""
+        return self._seen.setdefault(attempt, self._now())
 
     def _documents(self) -> list[Document]:
         return [document for dataset in LASTING for document in self.world.datasets[dataset].documents.values()]
