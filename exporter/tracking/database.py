@@ -19,6 +19,11 @@ BUSY_TIMEOUT = 0.5
 """Seconds to wait for another process to let go of the file."""
 
 _LARGEST_LOG = 4 * 1024 * 1024
+
+_WRITE_FORMAT = 18
+"""Where the header of a database has it."""
+
+_FORMATS = (1, 2)  # rollback journal, write-ahead log
 _COMPANIONS = ("-wal", "-shm", "-journal", "")
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -72,6 +77,7 @@ def open_database(
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         _check(connection, len(migrations))
+        _check_format(path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         # Copying the log into the file waits for the disk: only when everything is saved, not while a poll waits.
@@ -186,6 +192,14 @@ def _check(connection: sqlite3.Connection, newest: int) -> None:
         raise
     if version < 0 or verdict != b"ok":
         raise SpoiltFile("corrupt", verdict.decode(errors="replace"))
+
+
+def _check_format(path: Path) -> None:
+    """SQLite only reads a file whose write format it does not know. No version of the exporter writes such a one."""
+    with path.open("rb") as file:
+        head = file.read(_WRITE_FORMAT + 1)
+    if len(head) > _WRITE_FORMAT and head[_WRITE_FORMAT] not in _FORMATS:
+        raise SpoiltFile("corrupt", f"write format {head[_WRITE_FORMAT]}")
 
 
 def _upgrade(connection: sqlite3.Connection, migrations: Sequence[Callable[[sqlite3.Connection], object]]) -> None:

@@ -63,6 +63,19 @@ def test_a_damaged_file_is_set_aside(path: Path) -> None:
     state.close()
 
 
+def test_a_file_that_sqlite_would_only_read_is_set_aside(path: Path) -> None:
+    """A wrong bit in the header must not keep the state from being saved for ever."""
+    filled(path)
+    content = bytearray(path.read_bytes())
+    content[18] ^= 1
+    path.write_bytes(content)
+    with told("warning", "set aside", "corrupt-"):
+        state = opened(path)
+    state.note([(None, a_document())], at_once=True)
+    assert state.save()
+    state.close()
+
+
 def test_the_file_of_a_newer_version_is_set_aside(path: Path) -> None:
     """A downgrade begins anew and keeps the newer file for the way back."""
     filled(path)
