@@ -93,6 +93,7 @@ lock: $(SUPPLY)/.ready ## Write the hashed lists of requirements/ anew, after a 
 audit: $(SUPPLY)/.ready ## Ask for known vulnerabilities of what is shipped and of what builds it; needs the network
 	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/image.txt
 	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/build.txt
+	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/tools.txt
 
 sbom: $(SUPPLY)/.ready ## dist/sbom.cdx.json: all that is shipped, in CycloneDX, as the image has it
 	$(PYTHON) -m venv --clear --without-pip $(IMAGE)
