@@ -74,6 +74,7 @@ class App:
         self._reread = reread
         self._reloading = threading.Lock()
         self._refused: str | None = None
+        self._stopping = False
         self.reload_wanted = threading.Event()
         """Set it to have the configuration reloaded at the next turn of the loop, as SIGHUP does."""
         self._clock = clock or SystemClock()
@@ -129,6 +130,8 @@ class App:
             self._loop.run(stop)
             _log.info("stopping")
         finally:
+            with self._reloading:
+                self._stopping = True
             self._stop_polling()
             web.stop()
             if self._state is not None:
@@ -160,6 +163,8 @@ class App:
         if self._reread is None:
             return "there is no configuration file to read again"
         with self._reloading:
+            if self._stopping:
+                return "the exporter is stopping"
             try:
                 config = self._reread()
             except ConfigError as error:
