@@ -12,8 +12,9 @@ from exporter.simulator import Api, SimulatorServer, watched
 from tests.faults import odd
 from tests.faults.certificates import make
 from tests.faults.gates import Gates
+from tests.faults.page import MAIN
 from tests.faults.rows import CANARY, fault_rows
-from tests.faults.stand import MAIN, WITNESS, Evidence, Stand, world
+from tests.faults.stand import WITNESS, Evidence, Stand, world
 from tests.integration.harness import EXPORTER, Program, write_config
 
 if TYPE_CHECKING:

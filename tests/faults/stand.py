@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from dataclasses import dataclass
 from threading import Event, Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import yaml
 from msgspec import structs
 
 from exporter.clock import SystemClock
 from exporter.simulator import BatchPlan, DatasetPlan, DocumentPlan, Scenario, World
-from exporter.simulator.documents import stable_id
 from tests.faults import odd
 from tests.faults.gates import Way
+from tests.faults.page import Page, batches, dataset, document
 from tests.faults.rows import CANARY, fault_rows
 from tests.integration.harness import EXPORTER, Done, Program, get, run, until
 
@@ -38,79 +37,17 @@ LONGEST_STEP = 6.0
 HOLD = 4.0
 """Seconds that the faults go on after every row has failed once: two more polls of each, at least."""
 
-MAIN = "main"
-"""The server of tests that watch one alone."""
-
 WITNESS = "witness"
 """The server that nothing happens to."""
-
-_FAILURES = re.compile(r'dify_exporter_poll_failures_total\{kind="\w+",reason="(\w+)"')
-_LINE = re.compile(r'^(dify_\w+\{.*?\bserver="([^"]+)".*\}) (\S+)$', re.MULTILINE)
-
-
-class Page:
-    """A page of metrics: values by server and series."""
-
-    def __init__(self, text: str = "") -> None:
-        self._servers: dict[str, dict[str, float]] = {}
-        for series, server, value in _LINE.findall(text):
-            self._servers.setdefault(server, {})[series] = float(value)
-
-    @classmethod
-    def of(cls, port: int) -> Page:
-        """The page of this moment."""
-        return cls(get(port, "/metrics").body.decode())
-
-    def server(self, server: str) -> dict[str, float]:
-        """All series of a server."""
-        return self._servers.get(server, {})
-
-    def target(self, name: str, server: str, number: int = 0) -> float | None:
-        """A value of ``dify_exporter_target_…`` about the first batch of a server, or another one."""
-        batch = batches(server)[number]
-        labels = f'server="{server}",kind="batch",dataset_id="{dataset(server)}",target="{batch}"'
-        return self.server(server).get(f"dify_exporter_target_{name}{{{labels}}}")
-
-    def is_known(self, server: str) -> bool:
-        """Whether both batches of a server are read, and its document with its detail."""
-        detail = f'dify_document_created_timestamp_seconds{{server="{server}",dataset_id="{dataset(server)}"'
-        known = f'{detail},document_id="{document(server)}"}}' in self.server(server)
-        return known and all(self.target("success", server, number) == 1 for number in (0, 1))
-
-    def read_after(self, server: str, when: float) -> bool:
-        """Whether the first batch of a server was read after ``when``, and well."""
-        last = self.target("last_success_timestamp_seconds", server)
-        return self.target("success", server) == 1 and last is not None and last > when
-
-    def polls(self, server: str) -> float:
-        """How many polls of batches there were."""
-        return self.server(server).get(f'dify_exporter_polls_total{{kind="batch",server="{server}"}}', 0.0)
-
-    def failures(self, server: str) -> dict[str, float]:
-        """Failed polls of a server by reason, those that are not 0."""
-        found: dict[str, float] = {}
-        for series, value in self.server(server).items():
-            about = _FAILURES.match(series)
-            if about and value:
-                found[about[1]] = found.get(about[1], 0.0) + value
-        return found
-
-    def of_batch(self, server: str) -> dict[str, float]:
-        """The domain's series of a server's first batch, and of its document."""
-        batch, found = f'batch="{batches(server)[0]}"', f'document_id="{document(server)}"'
-        return {
-            series: value
-            for series, value in self.server(server).items()
-            if series.startswith(("dify_batch_", "dify_document_")) and (batch in series or found in series)
-        }
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What a run of the matrix showed. Times are Unix seconds.
 
-    ``recovered``: when each row was read again. ``verdicts``, ``seconds``: of a look each half second while all was
-    broken, at /-/healthy and at how long a scrape takes. ``outputs``: all that was said anywhere.
+    ``recovered``: when each row was read again. ``lateness``: how long ago the witness, polled each second, was read at
+    most meanwhile: what the load of the machine adds to everything. ``verdicts``, ``seconds``: of a look each half
+    second while all was broken, at /-/healthy and at how long a scrape takes. ``outputs``: all that was said.
     """
 
     good: Page
@@ -122,40 +59,13 @@ class Evidence:
     broken_at: float
     mended_at: float
     recovered: dict[str, float]
+    lateness: float
     code: int
     verdicts: list[int]
     seconds: list[float]
     outputs: dict[str, bytes]
     elsewhere: int
     by_proxy: int
-
-
-class Line(NamedTuple):
-    """A line of the log that tells of a state; ``target`` "" when it is about a whole server."""
-
-    message: str
-    target: str
-
-
-def lines(log: str, server: str) -> list[Line]:
-    """The log's lines about a server, in order."""
-    about = re.compile(rf'msg="([^"]+)".* server={re.escape(server)}(?: kind=\w+ dataset_id=\S+ target=(\S+))?(?: |$)')
-    return [Line(*found.groups("")) for text in log.splitlines() if (found := about.search(text))]
-
-
-def dataset(server: str) -> str:
-    """The id of the knowledge base that a row watches."""
-    return stable_id(server)
-
-
-def batches(server: str) -> tuple[str, str]:
-    """The ids of the batches that a row watches: the one that faults strike, and another one."""
-    return f"{server}-first", f"{server}-second"
-
-
-def document(server: str) -> str:
-    """The id of the document in the first batch of a row."""
-    return stable_id(f"{server} document")
 
 
 def world(servers: Iterable[str]) -> World:
@@ -216,7 +126,7 @@ class Stand:
             later = Page.of(port)
             mended_at = time.time()
             self._mend()
-            mended = _await(port, lambda page, name: page.read_after(name, mended_at), names)
+            mended, recovered, lateness = _recovery(port, names, mended_at)
             code = program.stop()
             said = (*program.folder.iterdir(), *self._folder.glob("state.db*"))
             outputs |= {path.name: path.read_bytes() for path in said}
@@ -229,7 +139,8 @@ class Stand:
                 log=program.log,
                 broken_at=broken_at,
                 mended_at=mended_at,
-                recovered={name: mended.target("last_success_timestamp_seconds", name) or 0.0 for name in names},
+                recovered=recovered,
+                lateness=lateness,
                 code=code,
                 verdicts=verdicts,
                 seconds=seconds,
@@ -340,6 +251,21 @@ def _await(port: int, condition: Callable[[Page, str], object], names: list[str]
 
     until(look, 30, why=lambda: f"still not: {missing}")
     return page
+
+
+def _recovery(port: int, names: list[str], since: float) -> tuple[Page, dict[str, float], float]:
+    """Wait until all servers are read again: the last page, when each was read first, how late the witness was."""
+    recovered: dict[str, float] = {}
+    ages = [0.0]
+
+    def note(page: Page, name: str) -> bool:
+        ages.append(time.time() - (page.target("last_success_timestamp_seconds", WITNESS) or 0.0))
+        last = page.target("last_success_timestamp_seconds", name)
+        if last is not None and page.read_after(name, since):
+            recovered.setdefault(name, last)
+        return name in recovered
+
+    return _await(port, note, names), recovered, max(ages)
 
 
 def _watch(port: int) -> tuple[list[int], list[float], list[str]]:

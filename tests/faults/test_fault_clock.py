@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stand import MAIN, Page
+from tests.faults.page import MAIN, Page
 from tests.integration.harness import ROOT, get, until
 
 if TYPE_CHECKING:

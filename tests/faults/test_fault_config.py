@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stand import MAIN, Page, batches
+from tests.faults.page import MAIN, Page, batches
 from tests.integration.harness import get, until
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from exporter.clock import SystemClock
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World
+from tests.faults.page import MAIN, Page, batches, dataset
 from tests.faults.rows import CANARY
-from tests.faults.stand import MAIN, Page, batches, dataset
 from tests.integration.harness import get, until
 
 if TYPE_CHECKING:

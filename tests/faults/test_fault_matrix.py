@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.page import lines
 from tests.faults.rows import Row, fault_rows
-from tests.faults.stand import LONGEST_STEP, TIMEOUT, WITNESS, Evidence, lines
+from tests.faults.stand import LONGEST_STEP, TIMEOUT, WITNESS, Evidence
 
 ROWS = fault_rows()
 SLACK = 3.0
@@ -43,7 +44,7 @@ def test_recovery(evidence: Evidence, row: Row) -> None:
     assert step is not None
     assert first >= row.retry_after
     longest = step if row.scope == "batch" else max(step, LONGEST_STEP)
-    assert evidence.recovered[row.name] - evidence.mended_at <= longest + TIMEOUT + SLACK
+    assert evidence.recovered[row.name] - evidence.mended_at <= longest + TIMEOUT + SLACK + evidence.lateness
 
 
 @each_row

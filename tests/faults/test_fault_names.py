@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.faults.namespaces import own_mounts
-from tests.faults.stand import LONGEST_STEP, MAIN, Page
+from tests.faults.page import MAIN, Page
+from tests.faults.stand import LONGEST_STEP
 from tests.integration.harness import until
 
 if TYPE_CHECKING:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults import odd
-from tests.faults.stand import Evidence, dataset, document
+from tests.faults.page import dataset, document
+
+if TYPE_CHECKING:
+    from tests.faults.stand import Evidence
 
 
 @pytest.mark.parametrize("row", odd.ROWS, ids=[row.name for row in odd.ROWS])

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.clock import SystemClock
 from exporter.simulator import Api, SimulatorServer, World, demo_scenario, watched
-from tests.faults.stand import MAIN, Page
+from tests.faults.page import MAIN, Page
 from tests.integration.harness import get, until
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.namespaces import mount_again, own_mounts
-from tests.faults.stand import MAIN, Page
+from tests.faults.page import MAIN, Page
 from tests.integration.harness import until
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from exporter.dify import Client, SchemaMismatch, wire
 from exporter.metrics import Exposition, Format, OwnMetrics
 from exporter.simulator import Api, Fault, SimulatorServer
 from exporter.tracking import Poller, Roster, Stall, Store, Target
+from tests.faults.page import batches, dataset, document
 from tests.faults.rows import CANARY
-from tests.faults.stand import batches, dataset, document, world
+from tests.faults.stand import world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
