@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
@@ -16,30 +14,19 @@ import structlog
 from exporter import __version__
 from exporter.app import App
 from exporter.checking import check_servers
-from exporter.clock import SystemClock
-from exporter.config import Config, ConfigError, Polling, Stall, State, from_environment, load, override, parse_duration
+from exporter.config import Config, ConfigError, from_environment, load, override, parse_duration
 from exporter.logs import FORMATS, LEVELS, set_up_logging
 from exporter.metrics import Format
 from exporter.signals import reload_signal, stop_signals
+from exporter.terminal import fail, show_progress
 from exporter.web import ListenError, WebSecurity, parse_listen_address
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from exporter.simulator import Scenario, SimulatorServer
 
 _log = structlog.get_logger(__name__)
-
-_DEMO_POLLING = Polling(
-    interval=2.0, max_interval=5.0, settled_interval=10.0, max_settled_interval=20.0, detail_interval=30.0
-)
-
-
-PATIENCE = 2.0
-"""Seconds after which a round shows how far it is."""
-
-_DEMO_STALL = Stall(after=30.0, queued_after=40.0)
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
@@ -160,7 +147,7 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
     # What the log would tell of failed polls is in the report.
     set_up_logging("critical", config.log.format)
     lines: list[str] = []
-    with _progress() as show:
+    with show_progress() as show:
         well = check_servers(config, lines.append, on_progress=show)
     click.echo("\n".join(lines))
     if not well:
@@ -175,7 +162,7 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
     """Poll everything once and print the metrics. Exit 1 when a target failed."""
     config = _configure(config_file, {"log_level": "warning", **_given(overrides)})
     app = App(config)
-    with stop_signals() as stop, _progress() as show:
+    with stop_signals() as stop, show_progress() as show:
         complete = app.poll_once(stop, on_progress=show)
     for chunk in app.exposition.page(Format.TEXT).plain_chunks():
         sys.stdout.buffer.write(chunk)
@@ -197,15 +184,17 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
 @_log_format
 def demo(web_listen_address: str, **overrides: str | None) -> None:
     """Show indexing on an embedded Dify: lives, failures and a stall within a minute. Needs nothing else."""
-    from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
+    # What is embedded costs the other commands nothing.
+    from exporter import simulator  # noqa: PLC0415
+    from exporter.demo import embedded, greeting, watching  # noqa: PLC0415
 
     scenario = simulator.demo_scenario()
-    with stop_signals() as stop, _simulated(scenario, "127.0.0.1:0") as dify:
-        server = replace(simulator.simulated_server(scenario, dify.url), requests_per_second=50.0)
-        config = Config(servers=(server,), polling=_DEMO_POLLING, stall=_DEMO_STALL, state=State(None))
-        config = _overridden(config, {"web_listen_address": web_listen_address, **_given(overrides)})
+    with stop_signals() as stop, embedded(scenario, "127.0.0.1:0") as dify:
+        config = _overridden(
+            watching(scenario, dify.url), {"web_listen_address": web_listen_address, **_given(overrides)}
+        )
         _set_up(config)
-        _serve(App(config), stop, greeting=_demo_greeting(dify.url))
+        _serve(App(config), stop, greeting=greeting(dify.url))
 
 
 @main.command()
@@ -218,13 +207,14 @@ def demo(web_listen_address: str, **overrides: str | None) -> None:
 )
 def simulate(listen: str, scenario: Path | None) -> None:
     """Serve the knowledge API of an embedded Dify alone."""
-    from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
+    from exporter import simulator  # noqa: PLC0415
+    from exporter.demo import embedded  # noqa: PLC0415
 
     try:
         plan = simulator.load_scenario(scenario) if scenario else simulator.demo_scenario()
     except simulator.ScenarioError as error:
-        _fail(str(error))
-    with stop_signals() as stop, _simulated(plan, listen) as dify:
+        fail(str(error))
+    with stop_signals() as stop, embedded(plan, listen) as dify:
         click.echo(f"an embedded Dify answers at {dify.url} to the key {plan.key}; Ctrl-C stops it")
         for dataset in simulator.watched(plan):
             click.echo(f"  dataset {dataset.id}: batches {', '.join(dataset.batches)}")
@@ -242,39 +232,8 @@ def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | 
     try:
         app.run(stop, on_listening=on_listening)
     except ListenError as error:
-        _fail(str(error))
+        fail(str(error))
     _log.info("stopped")
-
-
-@contextmanager
-def _simulated(scenario: Scenario, listen: str) -> Iterator[SimulatorServer]:
-    """An embedded Dify that answers while the context lasts."""
-    from exporter import simulator  # noqa: PLC0415 costs the other commands nothing
-
-    api = simulator.Api(simulator.World(scenario, SystemClock()))
-    try:
-        address = parse_listen_address(listen)
-        dify = simulator.SimulatorServer(api, address.host or "127.0.0.1", address.port)
-        dify.start()
-    except ListenError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"cannot serve the embedded Dify on {listen}: {error.strerror or error}")
-    try:
-        yield dify
-    finally:
-        dify.stop()
-
-
-def _demo_greeting(url: str) -> Callable[[int], str]:
-    return lambda port: (
-        f"\n  An embedded Dify is indexing documents at {url}, and this exporter watches it.\n\n"
-        f"    http://127.0.0.1:{port}/          what this is\n"
-        f"    http://127.0.0.1:{port}/metrics   what Prometheus scrapes\n\n"
-        f"    curl -s http://127.0.0.1:{port}/metrics | grep dify_batch_segments\n"
-        f"    curl -s http://127.0.0.1:{port}/metrics | grep 'stalled.* 1$'      in half a minute\n\n"
-        "  Ctrl-C stops it.\n"
-    )
 
 
 def _configure(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
@@ -289,7 +248,7 @@ def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> 
     try:
         config = load(config_file, os.environ) if config_file else from_environment(os.environ)
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
     return _overridden(config, overrides)
 
 
@@ -297,7 +256,7 @@ def _read_web_config(path: Path | None) -> WebSecurity | None:
     try:
         return WebSecurity(path, os.environ) if path else None
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _overridden(config: Config, overrides: dict[str, str | None]) -> Config:
@@ -305,7 +264,7 @@ def _overridden(config: Config, overrides: dict[str, str | None]) -> Config:
     try:
         return override(config, _dotted(overrides))
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _dotted(overrides: dict[str, str | None]) -> dict[str, str]:
@@ -322,28 +281,3 @@ def _set_up(config: Config) -> None:
     os.environ["TZ"] = "UTC"
     time.tzset()
     set_up_logging(config.log.level, config.log.format)
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"dify-exporter: {message}" if "\n" not in message else message, err=True)
-    sys.exit(1)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Shows on a terminal how far a round is, when it takes longer than two seconds."""
-    started = time.monotonic()
-    terminal = sys.stderr.isatty()
-    shown = False
-
-    def show(done: int, targets: int) -> None:
-        nonlocal shown
-        if terminal and time.monotonic() - started > PATIENCE:
-            shown = True
-            click.echo(f"\r{done} of {targets} targets polled", nl=False, err=True)
-
-    try:
-        yield show
-    finally:
-        if shown:
-            click.echo("\r" + " " * 60 + "\r", nl=False, err=True)

@@ -15,7 +15,7 @@ import structlog
 import yaml
 from click.testing import CliRunner
 
-from exporter import __version__, cli
+from exporter import __version__, terminal
 from exporter.cli import main
 
 if TYPE_CHECKING:
@@ -174,11 +174,11 @@ def test_bad_scenario(tmp_path: Path) -> None:
 
 def test_progress_is_for_patient_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """How far a round is shows on a terminal only, and only when it takes long; what was shown is wiped."""
-    monkeypatch.setattr(cli, "PATIENCE", -1)
+    monkeypatch.setattr(terminal, "PATIENCE", -1)
     shown: list[str] = []
     monkeypatch.setattr(click, "echo", lambda text, **_: shown.append(text))
     monkeypatch.setattr("sys.stderr", _Terminal())
-    with cli._progress() as show:
+    with terminal.show_progress() as show:
         show(3, 8)
 
     assert "\r3 of 8 targets polled" == shown[0]

@@ -1,0 +1,62 @@
+"""The embedded Dify of the demo and of ``simulate``, and a configuration that shows all of it within a minute."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from exporter.clock import SystemClock
+from exporter.config import Config, Polling, Stall, State
+from exporter.simulator import Api, SimulatorServer, World, simulated_server
+from exporter.terminal import fail
+from exporter.web import ListenError, parse_listen_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from exporter.simulator import Scenario
+
+POLLING = Polling(
+    interval=2.0, max_interval=5.0, settled_interval=10.0, max_settled_interval=20.0, detail_interval=30.0
+)
+
+STALL = Stall(after=30.0, queued_after=40.0)
+
+REQUESTS_PER_SECOND = 50.0
+
+
+def watching(scenario: Scenario, url: str) -> Config:
+    """A configuration that watches everything in ``scenario``, served at ``url``, and keeps nothing."""
+    server = replace(simulated_server(scenario, url), requests_per_second=REQUESTS_PER_SECOND)
+    return Config(servers=(server,), polling=POLLING, stall=STALL, state=State(None))
+
+
+@contextmanager
+def embedded(scenario: Scenario, listen: str) -> Iterator[SimulatorServer]:
+    """An embedded Dify that answers while the context lasts."""
+    api = Api(World(scenario, SystemClock()))
+    try:
+        address = parse_listen_address(listen)
+        dify = SimulatorServer(api, address.host or "127.0.0.1", address.port)
+        dify.start()
+    except ListenError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot serve the embedded Dify on {listen}: {error.strerror or error}")
+    try:
+        yield dify
+    finally:
+        dify.stop()
+
+
+def greeting(url: str) -> Callable[[int], str]:
+    """What to tell a person, once the port is known."""
+    return lambda port: (
+        f"\n  An embedded Dify is indexing documents at {url}, and this exporter watches it.\n\n"
+        f"    http://127.0.0.1:{port}/          what this is\n"
+        f"    http://127.0.0.1:{port}/metrics   what Prometheus scrapes\n\n"
+        f"    curl -s http://127.0.0.1:{port}/metrics | grep dify_batch_segments\n"
+        f"    curl -s http://127.0.0.1:{port}/metrics | grep 'stalled.* 1$'      in half a minute\n\n"
+        "  Ctrl-C stops it.\n"
+    )
