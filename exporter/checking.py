@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.app import App
@@ -56,7 +57,8 @@ def check_servers(
     ``on_progress`` is called meanwhile with how many targets were polled and how many there are.
     """
     app = App(config)
-    greetings = [_greet(served.client) for served in app.served]
+    with ThreadPoolExecutor(max_workers=max(1, len(app.served))) as pool:
+        greetings = list(pool.map(_greet, [served.client for served in app.served]))
     well = app.poll_once(threading.Event(), on_progress=on_progress)
     for served, (version, problem) in zip(app.served, greetings, strict=True):
         for line in _report(served, version, problem):
