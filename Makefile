@@ -6,6 +6,9 @@ USABLE := $(VENV)/.usable
 READY  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
+DRIVEN       := tests/integration tests/deploy tests/bench
+
 # Programs in Go that the tests of deploy/ drive, built from source: Helm, and the loader of Docker Compose.
 TOOLS   := .tools
 HELM    := helm.sh/helm/v3/cmd/helm@v3.19.0
@@ -52,11 +55,14 @@ format: $(READY) ## Let ruff set the code
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-unit: $(READY) ## pytest with branch coverage
+# What drives real processes by the clock runs without coverage, and the faults run alone: a busy machine is no fault.
+unit: $(READY) ## pytest: with branch coverage, then with real processes
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile
+	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=,$(DRIVEN) tests/faults)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DRIVEN)
+	$(BIN)/python -m pytest tests/faults
 
 faults: $(READY) ## The whole fault matrix of docs/reliability.md, the slow rows too
 	$(BIN)/python -m pytest -m 'slow or not slow' tests/faults

@@ -24,6 +24,10 @@ ADDRESS_SPACE: Final = 4 * 1024**3
 """Bytes."""
 
 
+STARTING = 30.0
+"""Seconds that a process may take to begin."""
+
+
 class Trial:
     """One subject. To be started, and looked at until there is a report."""
 
@@ -60,7 +64,8 @@ class Trial:
         number = self._number.value
         if number != self._seen:
             self._seen, self._since = number, time.monotonic()
-        if time.monotonic() - self._since <= patience:
+        # Before the first input the process imports what it tries.
+        if time.monotonic() - self._since <= (patience if number else max(patience, STARTING)):
             return None
         self._process.kill()
         self._process.join()
