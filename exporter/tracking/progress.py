@@ -78,10 +78,11 @@ def advance(before: Document | None, new: Document, now: Now) -> tuple[Document,
     if same(before.progress, progress):
         return replace(new, last_progress=before.last_progress, moved=before.moved, attempt=before.attempt), ()
     attempt = before.attempt
-    ends = progress.status in FINISHED and not (attempt.counted and _is_same_end(attempt.ended, progress))
+    rests = attempt.counted and _is_same_end(attempt.ended, progress)
+    ends = progress.status in FINISHED and not rests
     restarts = attempt.counted and (ends or progress.status not in AT_REST)
     phases = _phases(new, attempt) if ends and progress.status == "completed" else ()
-    if ends:
+    if ends or rests:
         attempt = Attempt(progress, counted=True)
     elif restarts:
         attempt = Attempt(attempt.ended)
@@ -165,10 +166,17 @@ def _first_sight(progress: Progress) -> Attempt:
 
 def _is_same_end(ended: Progress | None, progress: Progress) -> bool:
     """Whether both are the end of one attempt. If not, it was worked on again between two polls."""
-    return ended is not None and (
-        (ended.status, ended.processing_started_at, ended.completed_at, ended.stopped_at)
-        == (progress.status, progress.processing_started_at, progress.completed_at, progress.stopped_at)
-    )
+    if ended is None or ended.status != progress.status:
+        return False
+    # A list says of an end that there is one, and not when: its times come once the batch is known.
+    return _times(ended) in (_UNTOLD, _times(progress))
+
+
+_UNTOLD = (None, None, None)
+
+
+def _times(progress: Progress) -> tuple[Number | None, ...]:
+    return progress.processing_started_at, progress.completed_at, progress.stopped_at
 
 
 def _phases(document: Document, attempt: Attempt) -> tuple[tuple[str, float], ...]:

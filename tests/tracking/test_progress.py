@@ -248,6 +248,20 @@ def test_an_attempt_between_two_polls_is_seen_by_its_times() -> None:
     assert life.names() == ["Restarted", "Finished"]
 
 
+@pytest.mark.parametrize("end", [DONE, FAILED], ids=["completed", "error"])
+def test_an_end_that_a_list_told_is_not_counted_again_when_its_batch_tells_the_times(end: Progress) -> None:
+    """A list has no times: they are no sign of another attempt, but what is measured by from then on."""
+    listed = Progress(end.status, has_error=end.has_error)
+    document, _ = advance(None, Document("main", "a", "b", "", WAITING), Now(0.0, 0.0))
+    document, events = advance(document, Document("main", "a", "b", "", listed), Now(1.0, 1.0))
+    assert [Finished] == [type(event) for event in events]
+    document, events = advance(document, Document("main", "a", "b", "c", end), Now(2.0, 2.0))
+    assert () == events
+    again = msgspec.structs.replace(end, processing_started_at=500, completed_at=510, stopped_at=505)
+    _, events = advance(document, Document("main", "a", "b", "c", again), Now(3.0, 3.0))
+    assert [Restarted, Finished] == [type(event) for event in events]
+
+
 def test_pausing_a_finished_document_is_neither_restart_nor_end() -> None:
     """``paused`` is put in the place of the status, also of a finished one."""
     life = Life()
