@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import socket
 from contextlib import redirect_stderr, suppress
@@ -15,7 +16,7 @@ import msgspec
 
 from exporter.clock import ManualClock
 from exporter.config import Secret, Server
-from exporter.dify import Client, DifyError, connection
+from exporter.dify import Client, ConnectFailed, DifyError, connection
 from exporter.dify.refusal import Reply
 from exporter.logs import set_up_logging
 
@@ -92,13 +93,20 @@ class Silent:
 
 
 class CannedClient(Client):
-    """A client whose requests are answered from a table, "*" for all endpoints that it does not have."""
+    """A client whose requests are answered from a table, "*" for all endpoints that it does not have.
+
+    ``left``: how many are answered. A list that says that it is endless is read for some hundred pages.
+    """
 
     def __init__(self, answers: Mapping[str, bytes]) -> None:
         super().__init__(SERVER, observer=Silent(), clock=ManualClock(), user_agent="fuzz")
         self.answers = answers
+        self.left = math.inf
 
     def _send(self, endpoint: str, path: str, key: Secret | None) -> Reply:  # noqa: ARG002 as the client has it
+        self.left -= 1
+        if self.left < 0:
+            raise ConnectFailed("no more answers")
         return Reply(200, {"X-Version": "1.12.1"}, self.answers.get(endpoint) or self.answers["*"])
 
 

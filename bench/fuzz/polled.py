@@ -24,6 +24,9 @@ SEPARATOR: Final = b"\n--\n"
 ENDPOINTS: Final = ("indexing-status", "document", "documents", "segments", "dataset", "datasets")
 """The parts of an input, in this order; an endpoint without a part gets the first."""
 
+MOST_REQUESTS: Final = 60
+"""Requests that are answered for one input."""
+
 PARSED_EVERY: Final = 40
 """One page in so many, and every one that has a line of a new form, is read by the library's parser."""
 
@@ -73,6 +76,7 @@ class Poll:
         """Poll it."""
         parts = data.split(SEPARATOR)
         self._client.answers = {"*": parts[0], **dict(zip(ENDPOINTS, parts, strict=False))}
+        self._client.left = MOST_REQUESTS
         self._reasons.clear()
         self._clock.advance(700.0)
         for target in self._targets:

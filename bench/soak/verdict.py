@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from bench.soak.watch import Sample
 
 WARM_UP: Final = 0.2
-"""The share of a run after which the process has to be as large as it will be; four minutes at least, or half of it."""
+"""The share of a run after which the process has to be as large as it will be; nine minutes at least, or half of it."""
 
 LONG: Final = 900.0
 """Seconds of samples from which on a slope by the hour means something."""
@@ -19,7 +19,7 @@ LONG: Final = 900.0
 
 def warm(samples: Sequence[Sample]) -> list[Sample]:
     """The samples after the warm-up."""
-    begins = max(WARM_UP * samples[-1].at, min(240.0, samples[-1].at / 2))
+    begins = max(WARM_UP * samples[-1].at, min(540.0, samples[-1].at / 2))
     return [sample for sample in samples if sample.at >= begins]
 
 

@@ -31,9 +31,9 @@ def test_a_rise_in_a_short_run_is_found() -> None:
 
 
 def test_the_warm_up_is_left_out() -> None:
-    """Four minutes of a long run, half of a very short one."""
+    """A fifth of a long run, nine minutes of a shorter one, half of a very short one."""
     assert HOUR / 5 <= warm(samples(0.0))[0].at < HOUR / 5 + 11
-    assert 240.0 <= warm(samples(0.0, hours=0.2))[0].at < 251
+    assert 540.0 <= warm(samples(0.0, hours=0.4))[0].at < 551
     assert 80.0 <= warm(samples(0.0, hours=0.05))[0].at < 100
 
 
