@@ -61,7 +61,7 @@ unit: $(READY) ## pytest: with branch coverage, then with real processes
 	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=,$(DRIVEN) tests/faults)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DRIVEN)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(DRIVEN)
 	$(BIN)/python -m pytest tests/faults
 
 faults: $(READY) ## The whole fault matrix of docs/reliability.md, the slow rows too
