@@ -16,7 +16,7 @@ import msgspec
 
 from exporter.clock import ManualClock
 from exporter.config import Secret, Server
-from exporter.dify import Client, ConnectFailed, DifyError, connection
+from exporter.dify import Client, DecodeFailed, DifyError, connection
 from exporter.dify.refusal import Reply
 from exporter.logs import set_up_logging
 
@@ -106,7 +106,7 @@ class CannedClient(Client):
     def _send(self, endpoint: str, path: str, key: Secret | None) -> Reply:  # noqa: ARG002 as the client has it
         self.left -= 1
         if self.left < 0:
-            raise ConnectFailed("no more answers")
+            raise DecodeFailed("no more answers")
         return Reply(200, {"X-Version": "1.12.1"}, self.answers.get(endpoint) or self.answers["*"])
 
 

@@ -82,6 +82,7 @@ class Poll:
         for target in self._targets:
             self._poller.schedule.put(target, 0.0)
         self._poller.work(self._stop)
+        check(self._client.left < MOST_REQUESTS, "nothing was polled")
         log = self._log.getvalue()
         self._log.seek(0)
         self._log.truncate()

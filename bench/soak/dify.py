@@ -84,6 +84,7 @@ class Mischief:
         self._batches = 0
         self._spare = 0
         self._fault_ends: float | None = None
+        self._first_faults = deque(fault for fault in _FAULTS if fault["kind"] in {"huge", "gzip_bomb"})
         self._due = {"upload": 0.0, "act": 20.0, "fault": 25.0, "restart": 70.0, "spare": 30.0}
         self._begun = time.monotonic()
         self._quiet = threading.Event()
@@ -264,7 +265,8 @@ class Mischief:
         """A fault of everything or of one endpoint, for some seconds."""
         random = self._random
         seconds = random.uniform(0.5, LONGEST_FAULT)
-        kind = random.choice(_FAULTS)
+        # The largest answers come first: what they need is part of the warm-up.
+        kind = self._first_faults.popleft() if self._first_faults else random.choice(_FAULTS)
         endpoint = random.choice(("*", "*", "indexing-status", "document", "documents", "datasets"))
         self.api.faults.add(Fault(**{"endpoint": endpoint, **kind}))
         self.happened[f"fault {kind['kind']}"] += 1
