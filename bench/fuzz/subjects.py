@@ -24,9 +24,9 @@ SUBJECTS: Final[Mapping[str, Callable[[], Subject]]] = {
 }
 
 SHARES: Final[Mapping[str, float]] = {
-    "body": 0.55,
+    "body": 0.59,
     "answer": 0.10,
-    "poll": 0.06,
+    "poll": 0.02,
     "config": 0.09,
     "web": 0.12,
     "request": 0.08,
