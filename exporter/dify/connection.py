@@ -85,8 +85,11 @@ class _DeadlineReader(io.RawIOBase):
         super().close()
 
 
-class _Silence(ConnectionResetError):
-    """The connection was closed before a byte of the answer came."""
+class Silence(ConnectionResetError):
+    """The connection was closed, or reset, before a byte of the answer came.
+
+    urllib3 passes over a reset that it meets while it sends; then the end of the stream is all that is left of it.
+    """
 
 
 class _Answer(http.client.HTTPResponse):
@@ -103,7 +106,7 @@ class _Answer(http.client.HTTPResponse):
         except ConnectionError as error:
             if self._reader.touched:
                 raise
-            raise _Silence("closed without an answer") from error
+            raise Silence("closed without an answer") from error
         if self._reader.ended:
             # The library takes headers that the end of the connection cuts for complete ones.
             raise ConnectionResetError("cut in the headers")
@@ -146,7 +149,7 @@ class _Connection(HTTPConnection):
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
         try:
             response = super().getresponse()
-        except _Silence:
+        except Silence:
             if self._served:
                 raise StaleConnection from None
             raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import requests
 import urllib3.exceptions
 
+from exporter.dify.connection import Silence
 from exporter.dify.errors import ConnectFailed, DifyError, TimedOut, TLSFailed
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ def _by_kind(link: BaseException, where: str, timeout: float) -> DifyError | Non
             leaf = ConnectFailed(f"{where}: connection cut")
         case ssl.SSLError():
             leaf = TLSFailed(f"{where}: TLS failed ({link.reason}); does the server speak https?")
+        case Silence():
+            leaf = ConnectFailed(f"{where}: connection cut before an answer came")
+        case ConnectionResetError() | BrokenPipeError() if link.strerror:
+            leaf = ConnectFailed(f"{where}: connection cut ({link.strerror})")
         case socket.gaierror():
             leaf = ConnectFailed(f"{where}: no such host, or no name service")
     return leaf

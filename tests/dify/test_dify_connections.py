@@ -17,7 +17,7 @@ from exporter.dify import (
     Stopped,
     TimedOut,
 )
-from exporter.dify.connection import StaleConnection, _Connection
+from exporter.dify.connection import Silence, StaleConnection, _Connection
 from exporter.dify.unreachable import unreachable
 from tests.dify.conftest import (
     BATCH,
@@ -262,6 +262,8 @@ def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
         (OSError(113, "No route to host"), ConnectFailed, "dify:80: No route to host"),
         (UnicodeError("label too long"), ConnectFailed, r"dify:80: url cannot be used \(UnicodeError\)"),
         (StaleConnection(), ConnectFailed, "dify:80: connection cut"),
+        (ConnectionResetError(104, "reset by peer"), ConnectFailed, r"dify:80: connection cut \(reset by peer\)"),
+        (Silence("closed"), ConnectFailed, "dify:80: connection cut before an answer came"),
     ],
 )
 def test_exceptions_of_the_libraries_have_their_leaf(error: Exception, kind: type[DifyError], said: str) -> None:
