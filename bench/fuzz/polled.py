@@ -70,6 +70,7 @@ class Poll:
             set_up_logging("debug", "logfmt")
         self._stop = threading.Event()
         self._pages = 0
+        self._read: set[str] = set()
         self._reasons: list[str] = []
 
     def take(self, data: bytes) -> str:
@@ -101,10 +102,11 @@ class Poll:
 
     def _look_at_page(self) -> str:
         text = b"".join(self._exposition.page(Format.TEXT).plain_chunks()).decode()
-        names = set()
-        for line in text.split("\n"):
+        lines = set(text.split("\n"))
+        for line in lines - self._read:
             check(_LINE.fullmatch(line) is not None, f"a line that nobody can read: {line[:300]!r}")
-            names.add(line.partition("{")[0].partition(" ")[0])
+        self._read = lines
+        names = {line.partition("{")[0].partition(" ")[0] for line in lines}
         self._pages += 1
         if self._pages % PARSED_EVERY == 1:
             parsed = {family.name: family for family in text_string_to_metric_families(text)}

@@ -87,7 +87,7 @@ class Discovery:
         chosen = {dataset.id: dataset.name or "" for dataset in found.values() if self._chooses(dataset)}
         for dataset in found.values():
             if dataset.id in chosen or dataset.id in self._configured:
-                self._name(dataset)
+                self._name(dataset.id, dataset)
                 self._named[dataset.id] = now + NAME_INTERVAL
         marks = {dataset.id: mark for dataset in found.values() if (mark := _mark(dataset)) is not None}
         stirred = [dataset_id for dataset_id, mark in marks.items() if self._marks.get(dataset_id, mark) != mark]
@@ -150,11 +150,12 @@ class Discovery:
             self._named[dataset_id] = self._clock.monotonic() + NAME_RETRY
             _log.debug("no name", server=self._server.name, dataset_id=dataset_id, reason=error.reason)
         else:
-            self._name(dataset)
+            self._name(dataset_id, dataset)
             self._named[dataset_id] = self._clock.monotonic() + NAME_INTERVAL
 
-    def _name(self, dataset: Dataset) -> None:
-        known = self._store.knowledge_base(dataset.id)
+    def _name(self, dataset_id: str, dataset: Dataset) -> None:
+        """Under the id that was asked for: another one in the answer would stay for ever."""
+        known = self._store.knowledge_base(dataset_id)
         self._store.set_knowledge_base(
             replace(
                 known,

@@ -346,6 +346,15 @@ def test_a_configured_dataset_is_named_without_discovery() -> None:
     assert (rig.client.count("dataset"), rig.client.count("documents")) == (3, 0)
 
 
+def test_an_answer_with_another_id_names_what_was_asked_for() -> None:
+    """Under the id of the answer it would stay for ever: nothing would say that it is gone."""
+    rig = Rig(Polling(), Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET),)))
+    rig.client.bases = {DATASET: Dataset(OTHER, "Handbook")}
+    rig.poller.watch([Target("dataset", DATASET, DATASET)])
+    rig.poll()
+    assert {DATASET: "Handbook"} == {key: base.name for key, base in bases(rig).items()}
+
+
 def test_one_dataset_can_opt_out_of_discovery() -> None:
     """``discover: false`` at a dataset wins over the server's."""
     rig = discovering(DatasetConfig(DATASET, discover=False))
