@@ -27,7 +27,9 @@ from bench.soak.verdict import LONG, creep, percentile, rise, slope, warm
 from bench.soak.watch import Exporter, Sample, Scrapers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bench.soak.watch import Scrape
 
 MOST_A_RUN: Final = 0.1
 MOST_AN_HOUR: Final = 0.01
@@ -35,6 +37,9 @@ MOST_AN_HOUR: Final = 0.01
 
 P99: Final = 0.1
 """Seconds of a scrape."""
+
+ALONE: Final = ("text", "openmetrics", "plain")
+"""The ways of scraping that come one at a time, now and then in the middle of a crowd."""
 
 SETTLED_WITHIN: Final = 60.0
 
@@ -53,7 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="keep the log, the configuration and the samples here")
+    parser.add_argument("--folder", type=Path, help="keep the log, the configuration and the tables here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.folder or Path(scratch)
@@ -99,7 +104,8 @@ def soak(folder: Path, seconds: float, seed: int) -> Iterator[Finding]:
             if exporter.process.poll() is None:
                 exporter.process.kill()
                 exporter.process.wait()
-        write_samples(folder, samples)
+        write_table(folder / "samples.csv", samples)
+        write_table(folder / "scrapes.csv", scrapers.scrapes)
     log = exporter.log_path.read_text(encoding="utf-8")
     print(f"{seconds / 60:.0f} minutes stand for {days:.1f} days; {requests} requests, {reloads} reloads")
     print(f"load of the machine at the end: {os.getloadavg()[1]:.1f} in 5 minutes, {os.cpu_count()} processors")
@@ -218,16 +224,17 @@ def judge_ends(expected: Mapping[str, int], counted: Mapping[str, int]) -> Itera
 def judge_scrapes(scrapers: Scrapers) -> Iterator[Finding]:
     """Every page is valid, and quick."""
     problems = scrapers.problems
-    found = f"{scrapers.scrapes} scrapes, {scrapers.parsed} pages parsed, {len(problems)} problems"
+    taken = len(scrapers.times(*ALONE, "crowd"))
+    found = f"{taken} scrapes, {scrapers.read} pages read, {len(problems)} problems"
     yield Finding("pages", found + "".join(f"; {each}" for each in problems[:3]), "all valid", not problems)
-    alone = percentile(scrapers.alone, 0.99)
-    middle = percentile(scrapers.alone, 0.5)
-    control = percentile(scrapers.control, 0.99)
+    times = scrapers.times(*ALONE)
+    alone, middle = percentile(times, 0.99), percentile(times, 0.5)
+    control = percentile(scrapers.times("healthy"), 0.99)
     found = f"{alone * 1e3:.1f} ms, p50 {middle * 1e3:.1f} ms (/-/healthy at the same time: p99 {control * 1e3:.1f} ms)"
     yield Finding("scrape, p99", found, f"< {P99 * 1e3:.0f} ms", alone < P99)
-    if scrapers.crowded:
-        crowded = percentile(scrapers.crowded, 0.99)
-        yield Finding("the same, 20 at once", f"{crowded * 1e3:.1f} ms", "< 1 s", crowded < 1.0)
+    if crowded := scrapers.times("crowd"):
+        worst = percentile(crowded, 0.99)
+        yield Finding("the same, 20 at once", f"{worst * 1e3:.1f} ms", "< 1 s", worst < 1.0)
 
 
 def judge_end(log: str, stopped: float) -> Iterator[Finding]:
@@ -239,13 +246,10 @@ def judge_end(log: str, stopped: float) -> Iterator[Finding]:
     yield Finding("end", f"{stopped:.1f} s", "≤ 10 s", stopped <= 10.0)
 
 
-def write_samples(folder: Path, samples: list[Sample]) -> None:
-    """As a table that other programs read."""
-    lines = [
-        "seconds,memory,descriptors,threads",
-        *(f"{s.at:.1f},{s.memory},{s.descriptors},{s.threads}" for s in samples),
-    ]
-    (folder / "samples.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+def write_table(path: Path, rows: Sequence[Sample] | Sequence[Scrape]) -> None:
+    """For other programs to read."""
+    lines = (",".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row) for row in rows)
+    path.write_text("\n".join((",".join(rows[0]._fields), *lines)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import http.client
 import os
 import re
@@ -19,13 +17,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_text
-
 from bench.soak.dify import LASTING
+from bench.soak.pages import read_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from bench.soak.pages import Reading
 
 ROOT: Final = Path(__file__).parents[2]
 OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
@@ -34,10 +32,9 @@ CROWD: Final = 20
 """Scrapers that come at the same time, now and then."""
 
 MOST_UNREAD: Final = 200
-"""Pages that wait to be parsed; beyond that the scrapers wait."""
+"""Pages that wait to be read; beyond that the scrapers wait."""
 
 _LISTENING = re.compile(r"msg=listening address=\S+:(\d+) ")
-_SUMS = re.compile(rb"^dify_documents_finished_total\{(.*)\} (\S+)$", re.MULTILINE)
 
 
 class Sample(NamedTuple):
@@ -97,48 +94,43 @@ class Exporter:
         return time.monotonic() - begun
 
 
-def check_page(text: bytes, *, openmetrics: bool) -> str:
-    """What is wrong with a page, "" for nothing. Runs in a process of its own."""
-    try:
-        families = list((parse_openmetrics if openmetrics else parse_text)(text.decode()))
-        series = [(sample.name, tuple(sorted(sample.labels.items()))) for each in families for sample in each.samples]
-    except Exception as error:  # noqa: BLE001 whatever the parser does not bear
-        return f"{type(error).__name__}: {error}"
-    if len(set(series)) != len(series):
-        return "a series is there twice"
-    if any(sample.value != sample.value for each in families for sample in each.samples):
-        return "NaN"
-    if not families:
-        return "nothing is there"
-    return ""
-
-
 def _be_nice() -> None:
     os.nice(10)
 
 
+class Scrape(NamedTuple):
+    """A page that was taken: when it was asked for, in seconds from the start, how, and how long it took."""
+
+    at: float
+    way: str
+    seconds: float
+
+
+class _Unread(NamedTuple):
+    begun: float
+    ended: float
+    reading: Future[Reading]
+
+
 class Scrapers:
-    """Scrape in their own rhythms until stopped. Every page that differs from the last ones is parsed."""
+    """Scrape in their own rhythms until stopped. Every page is read, in another process."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_be_nice)
-        self._seen: dict[bytes, None] = {}
-        self._unread: list[Future[str]] = []
-        self._counted: dict[str, float] = {}
-        self._noted: deque[tuple[float, dict[str, float]]] = deque()
-        self.alone: list[float] = []
-        self.crowded: list[float] = []
-        self.control: list[float] = []
-        self.scrapes = 0
-        self.parsed = 0
+        self._unread: deque[_Unread] = deque()
+        self._counted: dict[str, int] = {}
+        self._noted: deque[tuple[float, dict[str, int]]] = deque()
+        self._begun = time.perf_counter()
+        self.scrapes: list[Scrape] = []
+        self.read = 0
         self.problems: list[str] = []
         rhythms: tuple[tuple[float, Callable[[], object]], ...] = (
-            (1.0, lambda: self._take(self.alone)),
-            (3.0, lambda: self._take(self.alone, accept=OPENMETRICS)),
-            (5.0, lambda: self._take(self.alone, encoding="identity")),
+            (1.0, lambda: self._take("text")),
+            (3.0, lambda: self._take("openmetrics", accept=OPENMETRICS)),
+            (5.0, lambda: self._take("plain", encoding="identity")),
             (30.0, self._crowd),
             (1.0, self._ask_health),
             (7.0, self._other_pages),
@@ -151,16 +143,21 @@ class Scrapers:
 
     def counted(self) -> dict[str, int]:
         """The ends that the exporter has counted on the main server, by knowledge base and status."""
-        self._take(self.alone)
-        return {key: int(value) for key, value in self._counted.items()}
+        self._take("text")
+        self._note(0)
+        return self._counted
 
     def stop(self) -> None:
-        """Scrape no more, and parse what is left."""
+        """Scrape no more, and read what is left."""
         self._stop.set()
         for thread in self._threads:
             thread.join(SCRAPE_TIMEOUT + 5.0)
-        self._read(0)
+        self._note(0)
         self._pool.shutdown()
+
+    def times(self, *ways: str) -> list[float]:
+        """Seconds of the scrapes of these ways."""
+        return [scrape.seconds for scrape in self.scrapes if scrape.way in ways]
 
     def _repeat(self, seconds: float, way: Callable[[], object]) -> None:
         while not self._stop.wait(seconds):
@@ -169,53 +166,44 @@ class Scrapers:
             except Exception as error:  # noqa: BLE001 a finding
                 self.problems.append(f"scrape: {type(error).__name__}: {error}")
 
-    def _take(self, times: list[float], accept: str = "text/plain", encoding: str = "gzip") -> None:
+    def _take(self, way: str, accept: str = "text/plain", encoding: str = "gzip") -> None:
         begun = time.perf_counter()
         status, headers, body = _get(self._port, "/metrics", accept, encoding)
         ended = time.perf_counter()
-        times.append(ended - begun)
-        if headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
-        digest = hashlib.blake2b(body, digest_size=16).digest()
+        self.scrapes.append(Scrape(begun - self._begun, way, ended - begun))
+        if status != http.HTTPStatus.OK:
+            self.problems.append(f"status {status}")
+            return
+        packed = headers.get("content-encoding") == "gzip"
         with self._lock:
-            self.scrapes += 1
-            if status != http.HTTPStatus.OK:
-                self.problems.append(f"status {status}")
-            if digest in self._seen:
-                return
-            self._seen[digest] = None
-            if len(self._seen) > MOST_UNREAD:
-                del self._seen[next(iter(self._seen))]
-            self._note_counters(body, begun, ended)
-            self._unread.append(self._pool.submit(check_page, body, openmetrics=accept == OPENMETRICS))
-            self._read(MOST_UNREAD)
+            reading = self._pool.submit(read_page, body, packed=packed, openmetrics=accept == OPENMETRICS)
+            self._unread.append(_Unread(begun, ended, reading))
+        self._note(MOST_UNREAD)
 
-    def _note_counters(self, page: bytes, begun: float, ended: float) -> None:
-        """Sum the ends. A sum that is below one of a page that was there before this one was asked for is a finding."""
-        sums: dict[str, float] = {}
-        for labels, value in _SUMS.findall(page):
-            found = dict(re.findall(r'([a-z_]+)="([^"]*)"', labels.decode()))
-            if found["server"] == "main":
-                key = f"{found['dataset_id']} {found['status']}"
-                sums[key] = sums.get(key, 0.0) + float(value)
+    def _note(self, left: int) -> None:
+        """Take what was read of the pages, until so many are left unread."""
+        with self._lock:
+            while len(self._unread) > left or (self._unread and self._unread[0].reading.done()):
+                begun, ended, future = self._unread.popleft()
+                reading = future.result()
+                self.read += 1
+                if reading.problem:
+                    self.problems.append(f"page: {reading.problem}")
+                self._compare(begun, ended, reading.ends)
+
+    def _compare(self, begun: float, ended: float, ends: dict[str, int]) -> None:
+        """A count that is below one of a page that was there before this one was asked for is a finding."""
         while len(self._noted) > 1 and self._noted[1][0] <= begun:
             self._noted.popleft()
         if self._noted and self._noted[0][0] <= begun:
             before = self._noted[0][1]
-            fell = [key for key in before if key.partition(" ")[0] in LASTING and sums.get(key, 0.0) < before[key]]
+            fell = [key for key in before if key.partition(" ")[0] in LASTING and ends.get(key, 0) < before[key]]
             self.problems += [f"the counter fell: {key}" for key in fell]
-        self._noted.append((ended, sums))
-        self._counted = sums
-
-    def _read(self, left: int) -> None:
-        while len(self._unread) > left or (self._unread and self._unread[0].done()):
-            problem = self._unread.pop(0).result()
-            self.parsed += 1
-            if problem:
-                self.problems.append(f"page: {problem}")
+        self._noted.append((ended, ends))
+        self._counted = ends
 
     def _crowd(self) -> None:
-        threads = [threading.Thread(target=self._take, args=(self.crowded,)) for _ in range(CROWD)]
+        threads = [threading.Thread(target=self._take, args=("crowd",)) for _ in range(CROWD)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -225,7 +213,7 @@ class Scrapers:
         """What the machine and the server cost without a page: the rest is the scrape's."""
         begun = time.perf_counter()
         _get(self._port, "/-/healthy", "*/*", "identity")
-        self.control.append(time.perf_counter() - begun)
+        self.scrapes.append(Scrape(begun - self._begun, "healthy", time.perf_counter() - begun))
 
     def _other_pages(self) -> None:
         for path in ("/", "/-/healthy", "/-/ready", "/nowhere"):

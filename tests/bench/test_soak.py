@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
+from bench.soak.pages import check_page, read_page
 from bench.soak.verdict import creep, percentile, rise, slope, warm
-from bench.soak.watch import Sample, check_page
+from bench.soak.watch import Sample
 
 HOUR = 3_600
 
@@ -69,3 +72,19 @@ def test_openmetrics_needs_its_end() -> None:
     """Each format is read by its own parser."""
     assert "" == check_page(b"# TYPE a gauge\na 1\n# EOF\n", openmetrics=True)
     assert "EOF" in check_page(b"# TYPE a gauge\na 1\n", openmetrics=True)
+
+
+def test_the_ends_of_a_page_are_summed() -> None:
+    """By knowledge base and status, over the reasons; packed or not; another server has its own."""
+    line = 'dify_documents_finished_total{{server="{}",dataset_id="kb",status="error",reason="{}"}} {}\n'
+    ends = line.format("main", "timeout", 2) + line.format("main", "quota", "3.0") + line.format("spare", "quota", 7)
+    text = b"# TYPE dify_documents_finished_total counter\n" + ends.encode()
+    for packed in (False, True):
+        reading = read_page(gzip.compress(text) if packed else text, packed=packed, openmetrics=False)
+        assert ("", {"kb error": 5}) == reading
+
+
+def test_a_wrong_page_is_told_once() -> None:
+    """One that comes again is not parsed again."""
+    page = b"# TYPE b gauge\nb NaN\n"
+    assert ["NaN", ""] == [read_page(page, packed=False, openmetrics=False).problem for _ in range(2)]
