@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KEY_LIKE = re.compile(r"(dataset|app)-", re.IGNORECASE)
+# Dollars may be doubled, for Docker Compose, and the first is easily left out.
+_HASH_LIKE = re.compile(r"2[abxy]?\$+[0-9]{2}\$")
 _MAX_SHOWN = 60
 
 
@@ -39,8 +41,16 @@ class Invalid(ValueError):
     """A value is refused. The text goes on from the value: "is not a UUID; …". It never holds the value itself."""
 
 
+def hash_like(text: str) -> bool:
+    """Whether a bcrypt hash, or the beginning of one, is in ``text``."""
+    return _HASH_LIKE.search(text) is not None
+
+
 def show(text: str) -> str:
-    """``text`` quoted for a message: escaped, cut, and masked where it looks like an API key in the wrong place."""
-    if _KEY_LIKE.search(text):
+    """``text`` quoted for a message: escaped, cut, and masked where it looks like a secret in the wrong place.
+
+    Secrets are API keys and bcrypt hashes.
+    """
+    if _KEY_LIKE.search(text) or hash_like(text):
         return "'…'"
     return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from exporter.config.kinds import BOOLEAN
+from exporter.config.problems import hash_like
 from exporter.config.schema import ANY, Given, Key, ListOf, Section, Value
 from exporter.config.values import has_control
 from exporter.web.security_values import (
@@ -95,6 +96,7 @@ def _tls_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
 
 
 _TEXT = Value("text", str, ANY)
+_UNSHOWN = Value("text", str, ANY, echo=False)
 _INLINE = "is not supported inside this file: write it to a file of its own and name that with {}_file"
 
 TLS: Final = Section(
@@ -185,13 +187,17 @@ class _Named(Section):
     kind: Value = HASH
 
     def find(self, name: str) -> Key | None:
-        """Every name is one."""
-        return Key(name, self.kind, "")
+        """Every name is one. Behind what is no name but a hash, the value may be anything."""
+        return Key(name, _UNSHOWN if hash_like(name) else self.kind, "")
 
 
 def _user_errors(given: Given) -> Iterator[tuple[Spot, str]]:
     for spot in given.lines:
-        if isinstance(spot, str) and (":" in spot or has_control(spot)):
+        if not isinstance(spot, str):
+            continue
+        if hash_like(spot):
+            yield spot, "a bcrypt hash stands where the user name belongs: write name: hash"
+        elif ":" in spot or has_control(spot):
             yield spot, "cannot be sent by a client: a user's name has neither colons nor control characters"
 
 
