@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -32,6 +33,17 @@ _EXCERPT = 200
 _LONGEST_RETRY_AFTER = 3600.0
 _UNREADABLE = Refusal()
 _refusals = msgspec.json.Decoder(Refusal)
+
+# Up to the first escape of half a surrogate pair without the other half. Possessive, and so in linear time.
+_HALF_PAIR = re.compile(
+    rb"""
+    (?: [^\\]++ | \\[^u] | \\u(?![dD][89a-fA-F]) | \\u[dD][89abAB]..\\u[dD][c-fC-F].. )*+
+    (?P<half> \\u[dD][c-fC-F][0-9a-fA-F]{2}
+            | \\u[dD][89abAB][0-9a-fA-F]{2} (?! \\u[dD][c-fC-F] | (?: \\(?: u[dD]? )? )? \Z) )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_OFFSET = re.compile(r"\(byte ([0-9]+)\)")
 
 _FRONTEND = "this may be the web frontend and not the API: does url end in /v1?"
 _KEY = "check the API key (in Dify: Knowledge, Service API)"
@@ -101,13 +113,24 @@ def undecodable(endpoint: str, reply: Reply, error: Exception, key: Secret | Non
     elif body.startswith(b"<"):
         reason = "HTML instead of JSON"
     elif isinstance(error, msgspec.DecodeError):
-        reason = f"no JSON: {excerpt(str(error), key)}"
+        said = "half of a surrogate pair in a text" if _broken_by_half_a_pair(reply.body, error) else str(error)
+        reason = f"no JSON: {excerpt(said, key)}"
     elif isinstance(error, RecursionError):
         reason = "the JSON is nested too deeply"
     else:
         reason = "the JSON is not UTF-8"
     remedy = "" if reply.by_dify else f"; {_FRONTEND}"
     return DecodeFailed(f"{endpoint}: {reason}{remedy}", status=reply.status)
+
+
+def _broken_by_half_a_pair(body: bytes, error: msgspec.DecodeError) -> bool:
+    """Whether half a surrogate pair stands before the place of the error, or anywhere for "Input data was truncated".
+
+    The decoder stops at the first thing that is wrong, and has other words for this one.
+    """
+    found = _HALF_PAIR.match(body)
+    offset = _OFFSET.search(str(error))
+    return found is not None and (offset is None or found.start("half") < int(offset[1]))
 
 
 def retry_after(value: str | None, now: float) -> float | None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +57,7 @@ def item(field: str, text: str) -> bytes:
         (b'{"data": []}{}', DecodeFailed, "trailing characters"),
         (b'{"x": ' + b"[" * 100_000 + b'"data": []}', DecodeFailed, "nested too deeply"),
         (item("error", '"\xff"').replace(b"\xc3\xbf", b"\xff"), DecodeFailed, "not UTF-8"),
-        (item("error", r'"\ud800"'), DecodeFailed, "no JSON"),
+        (item("error", r'"\ud800"'), DecodeFailed, "no JSON: half of a surrogate pair in a text"),
         (item("completed_segments", "NaN"), DecodeFailed, "no JSON"),
         (item("completed_segments", "-Infinity"), DecodeFailed, "no JSON"),
         (
@@ -106,6 +107,29 @@ def test_any_bytes_decode_or_raise_of_the_tree(body: bytes) -> None:
         except (ValueError, RecursionError) as error:
             leaf = undecodable("document", Reply(200, {}, body), error, None)
         assert isinstance(leaf, DecodeFailed | SchemaMismatch)
+
+
+@given(st.lists(st.sampled_from([r"\ud83d", r"\ude00", r"\\", "ud83d", "a", r"\n", r"\u0041", r"\""])))
+def test_half_a_surrogate_pair_is_called_so(pieces: list[str]) -> None:
+    """Wherever it stands; a cut answer is not blamed on the pairs in it, nor is an error before such a half."""
+    text = "".join(pieces)
+    half = any("\ud800" <= character <= "\udfff" for character in json.loads(f'"{text}"'))
+    whole = f'{{"data": [], "x": "{text}"'
+    for body, expected in ((f"{whole}}}", half), (whole, half), (f'{{"data": NaN, "x": "{text}"}}', False)):
+        said = ""
+        try:
+            _indexing_status.decode(body.encode())
+        except msgspec.DecodeError as error:
+            said = str(undecodable("document", Reply(200, {}, body.encode()), error, None))
+        assert expected == ("half of a surrogate pair in a text" in said)
+
+
+@pytest.mark.parametrize("length", range(1, 13))
+def test_an_answer_cut_within_a_pair_is_called_cut(length: int) -> None:
+    """The other half may have followed."""
+    body = b'{"x": "' + rb"\ud83d\ude00"[:length]
+    error = undecodable("document", Reply(200, {}, body), msgspec.DecodeError("Input data was truncated"), None)
+    assert "no JSON: Input data was truncated" in str(error)
 
 
 @pytest.mark.parametrize(("headers", "frontend"), [({"X-Version": "1.12.1"}, False), ({}, True)])
