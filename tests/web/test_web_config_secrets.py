@@ -1,0 +1,57 @@
+"""Hashes of passwords, and what stands beside them, are shown nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.config import ConfigError
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Secure
+
+HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"basic_auth_users:\n  {HASH}: alice",
+            ":2: basic_auth_users.'…': a bcrypt hash stands where the user name belongs: write name: hash",
+        ),
+        (f"basic_auth_users: {{{HASH}: {HASH}}}", ":1: basic_auth_users.'…': a bcrypt hash stands where the user"),
+        (f"basic_auth_users: {{'{HASH}: alice': }}", ":1: basic_auth_users.'…': has no value: give it one or"),
+        (f"basic_auth_users: {{{HASH}: 'x${{NOT_SET}}alice'}}", ":1: basic_auth_users.'…': needs the environment"),
+        (f"basic_auth_users: {{{HASH}: [alice]}}", ":1: basic_auth_users.'…': is a list: write one value"),
+        (f"basic_auth_users: {{a: {HASH}, {HASH}: b, {HASH}: b}}", ":1: basic_auth_users.'…': stands here again"),
+        (f"basic_auth_users: {{{HASH.replace('$', '$$')}: alice}}", ":1: basic_auth_users.'…': a bcrypt hash stands"),
+        (f"basic_auth_users: {{{HASH[1:]}: alice}}", ":1: basic_auth_users.'…': a bcrypt hash stands where"),
+        (f"{HASH}: alice", ":1: unknown key '…'; the keys here are tls_server_config, "),
+        (f"tls_server_config: {{{HASH}: alice}}", ":1: tls_server_config: unknown key '…'; the keys here are "),
+        (f"rate_limit: {{{HASH}: [alice]}}", ":1: rate_limit.'…': is a list: write one value"),
+        (f"tls_server_config: {{min_version: {HASH}}}", ":1: tls_server_config.min_version: '…' must be one of"),
+        (f"tls_server_config: {{cert_file: {HASH}}}", ":1: tls_server_config.cert_file: '…' names a file that"),
+        (
+            f"http_server_config: {{headers: {{X-Frame-Options: {HASH}}}}}",
+            ":1: http_server_config.headers.X-Frame-Options: '…' must be deny or sameorigin",
+        ),
+    ],
+)
+def test_misplaced_hash_is_not_shown(secure: Secure, text: str, said: str) -> None:
+    """A hash in the place of something else, a user's name above all, is in no part of an error; nor is its partner."""
+    with pytest.raises(ConfigError) as caught:
+        secure(text)
+    message = str(caught.value)
+
+    assert f"web.yml{said}" in message
+    assert HASH[-9:] not in message
+    assert "alice" not in message
+
+
+def test_hashes_are_not_shown(secure: Secure) -> None:
+    """What stands for the settings in a log or a traceback holds no hash."""
+    found = secure(f"basic_auth_users: {{alice: {HASH}}}")
+
+    assert HASH not in repr(found.settings)
