@@ -1,0 +1,42 @@
+"""A server on which nobody named anything, and what is found there."""
+
+from __future__ import annotations
+
+from exporter.config import Dataset as DatasetConfig
+from exporter.config import Polling, Server
+from exporter.dify import Dataset, ListedDocument
+from exporter.tracking import Document, KnowledgeBase, configured_targets
+from tests.tracking.rig import DATASET, Rig
+
+OTHER = "a7d082b4-b651-4647-810f-f1a7176fe54f"
+
+
+def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Rig:
+    """A rig whose server has discovery on; nothing is polled yet."""
+    server = Server(
+        "main",
+        "http://127.0.0.1:5001/v1",
+        discover=True,
+        discover_include=include,
+        discover_exclude=exclude,
+        datasets=datasets,
+    )
+    rig = Rig(Polling(), server)
+    rig.client.bases = {DATASET: Dataset(DATASET, "Handbook", "high_quality", "bge"), OTHER: Dataset(OTHER, "Tickets")}
+    rig.poller.watch(configured_targets(server))
+    return rig
+
+
+def listed(document_id: str, status: str, display: str) -> ListedDocument:
+    """A document in a list."""
+    return ListedDocument(document_id, status, display)
+
+
+def bases(rig: Rig) -> dict[str, KnowledgeBase]:
+    """What is known of the knowledge bases, by id."""
+    return {found.dataset_id: found for found in rig.listening.of(KnowledgeBase)}
+
+
+def documents(rig: Rig) -> dict[str, str]:
+    """The status of every document."""
+    return {found.document_id: found.progress.status for found in rig.listening.of(Document)}

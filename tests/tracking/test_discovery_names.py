@@ -1,0 +1,129 @@
+"""Finding knowledge bases that nobody named: which, under what name, and until when."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.config import Dataset as DatasetConfig
+from exporter.config import Polling, Server
+from exporter.dify import BadRequest, Dataset, Forbidden, NotFound, ServerFailed
+from exporter.tracking import DISPLAY_STATUSES, Target, configured_targets
+from exporter.tracking.model import Activity
+from tests.tracking.discovering import OTHER, bases, discovering, documents, listed
+from tests.tracking.rig import DATASET, Rig, item
+
+
+def test_every_knowledge_base_is_found_named_and_counted() -> None:
+    """All that the key sees has a name and a census by display status; states that nothing is known of have none."""
+    rig = discovering()
+    rig.client.listed[DATASET] = [
+        listed("1", "waiting", "queuing"),
+        listed("2", "completed", "available"),
+        listed("3", "completed", "available"),
+        listed("4", "error", "error"),
+    ]
+    rig.poll()
+    found = bases(rig)
+    assert (found[DATASET].name, found[DATASET].indexing_technique, found[DATASET].embedding_model) == (
+        "Handbook",
+        "high_quality",
+        "bge",
+    )
+    assert dict(zip(DISPLAY_STATUSES, found[DATASET].documents, strict=True)) == {
+        "queuing": 1,
+        "indexing": 0,
+        "paused": 0,
+        "error": 1,
+        "available": 2,
+        "disabled": 0,
+        "archived": 0,
+        "unknown": None,
+    }
+    assert found[OTHER].name == "Tickets"
+    assert documents(rig) == {"1": "waiting"}
+    assert {found.dataset_id for found in rig.listening.of(Activity)} == {DATASET, OTHER}
+
+
+def test_patterns_choose_by_name() -> None:
+    """``discover_include`` and ``discover_exclude`` go by the name, in any case; exclusion wins."""
+    rig = discovering(include=("hand*", "tick*"), exclude=("*TICKETS*",))
+    rig.poll()
+    assert set(bases(rig)) == {DATASET}
+
+
+@pytest.mark.parametrize("error", [BadRequest("plugin daemon", status=400), ServerFailed("x", status=500)])
+def test_a_plugin_daemon_that_is_down_stops_neither_batches_nor_known_datasets(error: Exception) -> None:
+    """Names and the list fail; documents of configured knowledge bases are found all the same."""
+    rig = discovering(DatasetConfig(DATASET, batches=("b",)))
+    rig.client.list_error = error
+    rig.client.batches["b"] = [item("9", "waiting")]
+    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    rig.poll()
+    assert documents(rig) == {"1": "waiting", "9": "waiting"}
+    assert rig.roster.target(Target("dataset", DATASET, DATASET)).success is True  # type: ignore[union-attr]
+    assert rig.roster.target(Target("datasets", "", "")).success is False  # type: ignore[union-attr]
+    rig.client.list_error = None
+    rig.pass_time(700)
+    assert bases(rig)[DATASET].name == "Handbook"
+    assert OTHER in bases(rig)
+
+
+def test_a_knowledge_base_that_disappears_takes_its_series_along() -> None:
+    """Deleted, or hidden from the key: nothing of it is left, nothing of it is asked for."""
+    rig = discovering()
+    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    rig.poll()
+    del rig.client.bases[DATASET]
+    rig.client.listed[DATASET] = NotFound("Dataset not found.", gone=True)
+    rig.pass_time(400)
+    assert documents(rig) == {}
+    assert set(bases(rig)) == {OTHER}
+    assert rig.roster.target(Target("dataset", DATASET, DATASET)) is None
+    asked = len([1 for kind, key in rig.client.asked if key.startswith(DATASET)])
+    rig.pass_time(3600)
+    assert len([1 for kind, key in rig.client.asked if key.startswith(DATASET)]) == asked
+
+
+def test_access_that_is_off_for_one_knowledge_base_harms_no_other() -> None:
+    """403 for one: the others are found and followed."""
+    rig = discovering()
+    rig.client.listed[DATASET] = Forbidden("Dataset api access is not enabled.", status=403)
+    rig.client.listed[OTHER] = [listed("1", "waiting", "queuing")]
+    rig.poll()
+    rig.pass_time(120)
+    assert documents(rig) == {"1": "waiting"}
+    assert rig.roster.status.up is True
+    assert rig.roster.target(Target("dataset", DATASET, DATASET)).success is False  # type: ignore[union-attr]
+
+
+def test_a_configured_dataset_is_named_without_discovery() -> None:
+    """Alerts must say names: at first sight, then hourly, and nothing else is asked for."""
+    server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=("b",)),))
+    rig = Rig(Polling(), server)
+    rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
+    rig.client.batches["b"] = [item("1", "completed", 1, 1)]
+    rig.poller.watch(configured_targets(server))
+    rig.poll()
+    assert bases(rig)[DATASET].name == "Handbook"
+    rig.client.bases = {DATASET: Dataset(DATASET, "Renamed")}
+    rig.pass_time(7300)
+    assert bases(rig)[DATASET].name == "Renamed"
+    assert (rig.client.count("dataset"), rig.client.count("documents")) == (3, 0)
+
+
+def test_an_answer_with_another_id_names_what_was_asked_for() -> None:
+    """Under the id of the answer it would stay for ever: nothing would say that it is gone."""
+    rig = Rig(Polling(), Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET),)))
+    rig.client.bases = {DATASET: Dataset(OTHER, "Handbook")}
+    rig.poller.watch([Target("dataset", DATASET, DATASET)])
+    rig.poll()
+    assert {DATASET: "Handbook"} == {key: base.name for key, base in bases(rig).items()}
+
+
+def test_one_dataset_can_opt_out_of_discovery() -> None:
+    """``discover: false`` at a dataset wins over the server's."""
+    rig = discovering(DatasetConfig(DATASET, discover=False))
+    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    rig.client.listed[OTHER] = [listed("2", "waiting", "queuing")]
+    rig.poll()
+    assert documents(rig) == {"2": "waiting"}

@@ -1,0 +1,39 @@
+"""What was found before a restart."""
+
+from __future__ import annotations
+
+from exporter.dify import DocumentDetail
+from exporter.tracking.model import Activity
+from exporter.tracking.state import Memory
+from tests.tracking.discovering import discovering, documents, listed
+from tests.tracking.rig import DATASET
+
+
+def test_a_recalled_document_is_read_in_full_again() -> None:
+    """After a restart its detail is asked for, though its status is the old one: only it tells that it still grows."""
+    before = discovering()
+    before.client.listed[DATASET] = [listed("1", "splitting", "indexing")]
+    before.client.details["1"] = DocumentDetail("1", indexing_status="splitting", segment_count=3)
+    before.poll()
+    after = discovering()
+    after.client.listed, after.client.details = before.client.listed, before.client.details
+    after.store.recall(Memory(before.store.documents, [], []))
+    after.poll()
+    assert 1 == after.client.count("document")
+
+
+def test_a_found_document_that_ends_while_the_exporter_is_down_is_counted_once() -> None:
+    """What was unfinished before the restart and is in no list any more is asked for."""
+    before = discovering()
+    before.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    before.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
+    before.poll()
+    after = discovering()
+    after.client.details["1"] = DocumentDetail("1", indexing_status="completed")
+    after.store.recall(Memory(before.store.documents, [], before.listening.of(Activity)))
+    after.poll()
+    assert documents(after) == {"1": "completed"}
+    (activity,) = [found for found in after.listening.of(Activity) if found.dataset_id == DATASET]
+    assert dict(activity.finished)["completed", ""] == 1
+    after.store.expire(0.0)
+    assert documents(after) == {}

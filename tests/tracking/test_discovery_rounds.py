@@ -1,0 +1,82 @@
+"""How often what is quiet is looked at, and what its totals spare."""
+
+from __future__ import annotations
+
+from exporter.dify import BadRequest, Dataset, DocumentDetail
+from tests.tracking.discovering import discovering, documents, listed
+from tests.tracking.rig import DATASET, Rig
+
+
+def totals(rig: Rig, documents: int, available: int) -> None:
+    """Let the list of knowledge bases tell these totals of the first one."""
+    rig.client.bases[DATASET] = Dataset(
+        DATASET,
+        "Handbook",
+        document_count=documents,
+        total_documents=documents,
+        total_available_documents=available,
+    )
+
+
+def surveys(rig: Rig) -> int:
+    """How often the first knowledge base was looked through."""
+    return sum(kind == "documents" and key == f"{DATASET}/queuing/1" for kind, key in rig.client.asked)
+
+
+def test_a_quiet_knowledge_base_is_looked_at_more_and_more_rarely() -> None:
+    """A minute, then up to four while nothing is unfinished: three lists a look, the resting states rarely."""
+    rig = discovering()
+    rig.poll()
+    rig.client.asked.clear()
+    rig.pass_time(3600)
+    assert rig.client.count("documents") <= 2 * (15 * 3 + 4 * 4)
+
+
+def test_totals_in_the_list_spare_looks_at_quiet_knowledge_bases() -> None:
+    """Where the list tells of new and finished documents, a quiet one is looked through every half hour only."""
+    rig = discovering()
+    totals(rig, 5, 5)
+    rig.poll()
+    rig.pass_time(3600)
+    before = surveys(rig)
+    rig.pass_time(7200)
+    assert surveys(rig) - before == 4
+
+
+def test_a_change_of_the_totals_is_looked_into_at_once() -> None:
+    """A new document, or one that is no longer available, is found when the list is next read."""
+    rig = discovering()
+    totals(rig, 5, 5)
+    rig.poll()
+    rig.pass_time(7200)
+    totals(rig, 6, 5)
+    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    rig.pass_time(300)
+    assert documents(rig) == {"1": "waiting"}
+
+
+def test_without_the_list_quiet_knowledge_bases_are_looked_at_more_often() -> None:
+    """A list that cannot be read tells nothing: every four minutes then."""
+    rig = discovering()
+    totals(rig, 5, 5)
+    rig.poll()
+    rig.client.list_error = BadRequest("plugin daemon", status=400)
+    rig.pass_time(7200)
+    before = surveys(rig)
+    rig.pass_time(2400)
+    assert surveys(rig) - before == 10
+
+
+def test_a_paused_document_is_not_asked_for_in_each_round() -> None:
+    """Paused ones are listed with the census; between two of them they are taken to be paused still."""
+    rig = discovering()
+    rig.client.listed[DATASET] = [listed("1", "indexing", "paused")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", display_status="paused")
+    rig.poll()
+    asked = rig.client.count("document")
+    rig.pass_time(290)
+    assert (documents(rig), rig.client.count("document")) == ({"1": "paused"}, asked)
+    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", display_status="indexing")
+    rig.pass_time(70)
+    assert documents(rig) == {"1": "indexing"}
