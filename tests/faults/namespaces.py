@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
-import pytest
+from tests.integration.harness import lacking, tool
 
-_UNSHARE = ("unshare", "--map-root-user", "--mount", "--propagation", "private")
+_OPTIONS = ("--map-root-user", "--mount", "--propagation", "private")
 
 
 def own_mounts(script: str) -> tuple[str, ...]:
-    """What to put before a command so that it runs after ``script``, which mounts. Skips where that is not allowed."""
-    path = shutil.which("unshare")
-    if path is None or subprocess.run((path, *_UNSHARE[1:], "true"), capture_output=True, check=False).returncode:
-        pytest.skip("needs user and mount namespaces (unshare), which this machine does not give")
-    return (path, *_UNSHARE[1:], "sh", "-c", f'{script} && exec "$0" "$@"')
+    """What to put before a command so that it runs after ``script``, which mounts.
+
+    Where that is not allowed the test is skipped, or fails in CI.
+    """
+    unshare = (tool("unshare"), *_OPTIONS)
+    tried = subprocess.run((*unshare, "true"), capture_output=True, text=True, check=False)
+    if tried.returncode:
+        lacking(f"this machine gives no user and mount namespaces: {tried.stderr.strip()}")
+    return (*unshare, "sh", "-c", f'{script} && exec "$0" "$@"')
 
 
 def mount_again(pid: int, options: str, folder: str) -> None:

@@ -59,11 +59,12 @@ def tool(name: str) -> str:
     """The path of a program of the machine. Without it the test is skipped, or fails where CI must have it."""
     path = shutil.which(name)
     if path is None:
-        _lacking(f"{name} is not installed")
+        lacking(f"{name} is not installed")
     return path
 
 
-def _lacking(what: str) -> NoReturn:
+def lacking(what: str) -> NoReturn:
+    """Something that a test needs is not there: skip the test, or fail it where CI must have it (``CI=true``)."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
