@@ -84,10 +84,13 @@ class App:
             own=self.own, document_name=config.labels.document_name, monotonic=self._clock.monotonic
         )
         self._limit = DocumentLimit(self.exposition, config.limits.documents)
-        self._state = State(config.state.path, self._clock) if remember and config.state.path else None
-        if self._state is not None:
-            self._state.open()
-            self.own.state_saved = lambda: self._state.last_save if self._state else None
+        if security is not None:
+            self.own.web_config_loaded = lambda: security.problem is None
+        self._state = state = State(config.state.path, self._clock) if remember and config.state.path else None
+        if state is not None:
+            state.open()
+            self.own.state_saved = lambda: state.last_save
+            self.own.state_save_successful = lambda: state.last_save_successful
         self._around = Surroundings(
             self._clock, self.own, self._limit, self._state, lambda: self.exposition.seal(SEAL_AFTER)
         )

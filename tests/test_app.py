@@ -26,11 +26,12 @@ from exporter.simulator import (
     World,
     simulated_server,
 )
-from exporter.web import ListenError
+from exporter.web import ListenError, WebSecurity
 from tests.integration.harness import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 KNOWLEDGE_BASE = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
 BATCH = "20261121093000100001"
@@ -190,6 +191,42 @@ def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
 
     assert "<dt>Servers</dt><dd>1</dd>" in page
     assert "<dt>Targets</dt><dd>2</dd>" in page
+
+
+def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
+    """Nothing is said before the first attempt, nor without a state file; then how the last one went."""
+    folder = tmp_path / "volume"
+    app = App(Config(servers=(), state=State(folder / "state.db")), clock=ManualClock(), remember=True)
+    forgetful = App(Config(servers=(), state=State(None)), clock=ManualClock(), remember=True)
+    forgetful._save()
+    name = "dify_exporter_state_last_save_"
+    assert [] == [line for page in map(_page, (app, forgetful)) for line in page.splitlines() if name in line]
+
+    app._save()
+    assert f"\n{name}successful 0.0\n" in _page(app)
+    assert f"{name}timestamp" not in _page(app)
+    folder.mkdir()
+    app._save()
+    assert f"\n{name}successful 1.0\n" in _page(app)
+    assert app._state is not None
+    app._state.close()
+
+
+def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
+    """With a web config file the page says whether it is in force as it is now; without one it says nothing."""
+    file = tmp_path / "web.yml"
+    file.write_text("{}")
+    security = WebSecurity(file)
+    config = Config(servers=(), state=State(None))
+    name = "dify_exporter_web_config_last_reload_successful"
+    assert name not in _page(App(config))
+
+    app = App(config, security=security)
+    for text, value in (("{}", 1), ("a: 1", 0), ("{}", 1)):
+        file.write_text(text)
+        security.look()
+        security.look()
+        assert f"\n{name} {value}.0\n" in _page(app)
 
 
 def test_a_loop_that_stands_still_is_not_healthy() -> None:

@@ -73,8 +73,9 @@ class OwnMetrics(Collector):
     """Counts what polls and requests do (a ``PollObserver`` and a ``RequestObserver``) and renders it.
 
     To be set once there is somebody to ask, and asked at each scrape: ``schedules`` for lag, targets and clock offset;
-    ``state_saved`` for the time of the last save (Unix seconds, None before the first); ``collapsed`` for the documents
-    without series, by server and knowledge base.
+    ``state_saved`` for the time of the last save (Unix seconds, None before the first); ``state_save_successful`` for
+    how the last attempt to save went (None before the first); ``web_config_loaded`` for whether the web config file as
+    it is now is in force; ``collapsed`` for the documents without series, by server and knowledge base.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -82,6 +83,8 @@ class OwnMetrics(Collector):
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.schedules: Callable[[], Iterable[ServerSchedule]] | None = None
         self.state_saved: Callable[[], float | None] | None = None
+        self.state_save_successful: Callable[[], bool | None] | None = None
+        self.web_config_loaded: Callable[[], bool] | None = None
         self.collapsed: Callable[[], Mapping[tuple[str, str], int]] | None = None
         self._registry = registry = CollectorRegistry()
         self._build = (__version__, encodable(environ.get(_REVISION, "")), platform.python_version())
@@ -162,6 +165,10 @@ class OwnMetrics(Collector):
             yield _gauge(name, [((), self._reload_success)])
         if self.state_saved is not None and (saved := self.state_saved()) is not None:
             yield _gauge("dify_exporter_state_last_save_timestamp_seconds", [((), saved)])
+        if self.state_save_successful is not None and (successful := self.state_save_successful()) is not None:
+            yield _gauge("dify_exporter_state_last_save_successful", [((), successful)])
+        if self.web_config_loaded is not None:
+            yield _gauge("dify_exporter_web_config_last_reload_successful", [((), self.web_config_loaded())])
         if self.collapsed is not None:
             yield _gauge("dify_exporter_documents_collapsed", self.collapsed().items())
         if self.schedules is not None:

@@ -82,6 +82,7 @@ OWN = (
         "gauge",
         "When the state was last saved, Unix seconds.",
     ),
+    _row("dify_exporter_state_last_save_successful", "gauge", "Whether the last attempt to save the state succeeded."),
     _row(
         "dify_exporter_config_last_reload_successful", "gauge", "Whether the last load of the configuration succeeded."
     ),
@@ -89,6 +90,11 @@ OWN = (
         "dify_exporter_config_last_reload_success_timestamp_seconds",
         "gauge",
         "When the configuration was last loaded with success, Unix seconds.",
+    ),
+    _row(
+        "dify_exporter_web_config_last_reload_successful",
+        "gauge",
+        "Whether the web config file as it is now is in force, and not an earlier state of it.",
     ),
     _row("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
     _row("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),

@@ -63,6 +63,8 @@ class State:
         self._refused_told = False
         self.last_save: float | None = None
         """Unix seconds of the last ``save`` that went well."""
+        self.last_save_successful: bool | None = None
+        """Whether the last ``save`` went well; None before the first."""
 
     def open(self) -> None:
         """Open the file; make it, or set a spoilt one aside and begin anew, where needed."""
@@ -122,6 +124,7 @@ class State:
         """Write everything that waits, in one transaction. False when that failed: it goes on waiting."""
         with self._using:
             saved = self._save() or (self._file.damaged and self._save())
+            self.last_save_successful = saved
             if saved:
                 self.last_save = self._clock.time()
                 self._file.works()

@@ -51,20 +51,36 @@ in as in [the other file](configuration.md); relative paths start at the folder 
 
 The file, the certificate, its key and the authority are looked at every second and taken over once they have rested
 for a second, without a restart; open connections live on. What is broken, or half of a new pair, changes nothing:
-what was before stays in force, and the log says what is wrong, once. TLS itself comes or goes only with a restart.
+what was before stays in force, the log says what is wrong, once, and until it is mended
+`dify_exporter_web_config_last_reload_successful` is 0. TLS itself comes or goes only with a restart.
 """
 
 _REST = f"""\
 ## Passwords
 
-- Every page asks, `/-/healthy` and `/-/ready` too. Probes need the header `Authorization` then; the health check of
-  the container image asks plainly, so replace it.
+- Every page asks, `/-/healthy` and `/-/ready` too, unless the machine itself asks these two ([below](#health-checks)).
 - A password that was right is remembered (as a keyed digest, {MOST_REMEMBERED} at most, until the users change): a
   scrape costs no bcrypt. One that is verified runs alone, beside the scrapes. {MOST_WAITING} may wait,
   {MOST_OF_A_CLIENT} of one address; beyond that the answer is 429 at once. Whoever guesses can therefore delay the
   first scrape after a restart from the same address, and nothing else.
 - A name that nobody has takes as long as one that somebody has, provided that all hashes have one cost. It may be
   {LEAST_COST} to {MOST_COST}; 10 is some 60 ms.
+
+## Health checks
+
+`python -m exporter.healthcheck` is what the container image has for a health check, and the chart for its probes once
+it is given a web config file. It asks `/-/healthy` on loopback, over TLS where the port speaks it, and needs neither
+password nor certificate:
+
+| with | it sees |
+|---|---|
+| TLS | the answer. The certificate is not verified: nothing secret is sent |
+| users | the answer: clients on the machine itself that send no password are told how the exporter is, and nothing else. A request that a proxy passes on is not from the machine |
+| `RequireAndVerifyClientCert` | that the exporter takes connections and sets up TLS, which counts as healthy. A polling loop that stands still is not seen then: alert on `DifyExporterPollsLate` |
+
+Exit code 0 stands for 200, for 401 and for TLS that wants a certificate; 1, with one line that says why, for 503 and
+all else, and for no answer in 4 s. `--port` is 9439 by default, `--path=/-/ready` asks that page. Probes over the
+network, such as `httpGet` in Kubernetes, need `scheme: HTTPS` and the header `Authorization`, and have no certificate.
 
 ## Who may reload
 

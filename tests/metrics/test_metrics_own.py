@@ -52,6 +52,8 @@ def own() -> OwnMetrics:
     own = OwnMetrics({"DIFY_EXPORTER_REVISION": "abc123"})
     own.schedules = lambda: [ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0)]
     own.state_saved = lambda: 1795282480.25
+    own.state_save_successful = lambda: True
+    own.web_config_loaded = lambda: True
     own.collapsed = lambda: {("main", "ds"): 12}
     own.prepare("main")
     own.polled("main", "batch")
@@ -136,6 +138,30 @@ def test_state_saved(own: OwnMetrics) -> None:
     assert {(): 1795282480.25} == samples(own)[name]
 
     own.state_saved = lambda: None
+    assert name not in samples(own)
+
+
+def test_state_save_successful(own: OwnMetrics) -> None:
+    """Before the first attempt nothing is said of it; one that failed is 0, also when none before it went well."""
+    name = "dify_exporter_state_last_save_successful"
+    assert {(): 1.0} == samples(own)[name]
+
+    own.state_saved, own.state_save_successful = lambda: None, lambda: False
+    assert {(): 0.0} == samples(own)[name]
+
+    own.state_save_successful = lambda: None
+    assert name not in samples(own)
+
+
+def test_web_config(own: OwnMetrics) -> None:
+    """There is no series without a web config file; with one it is told at each scrape whether it is in force."""
+    name = "dify_exporter_web_config_last_reload_successful"
+    assert {(): 1.0} == samples(own)[name]
+
+    own.web_config_loaded = lambda: False
+    assert {(): 0.0} == samples(own)[name]
+
+    own.web_config_loaded = None
     assert name not in samples(own)
 
 

@@ -103,7 +103,7 @@ def goes_on(state: State) -> None:
         assert not state.save()
         assert not state.claim([])
     assert [] == log
-    assert state.last_save is None
+    assert (None, False) == (state.last_save, state.last_save_successful)
     assert by_key([a_document(100)]).items() <= by_key(state.recall("main")).items()
 
 
@@ -114,6 +114,7 @@ def works_again(state: State, path: Path) -> None:
         assert state.save()
     assert [("info", "the state is saved again")] == [(line["log_level"], line["event"]) for line in log]
     assert state.last_save is not None
+    assert state.last_save_successful
     state.close()
     state = opened(path)
     assert by_key([a_document(100)]).items() <= by_key(state.recall("main")).items()

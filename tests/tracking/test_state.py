@@ -97,11 +97,11 @@ def test_what_is_noted_at_once_needs_no_save(path: Path, clock: ManualClock) -> 
     assert state._file.connection is not None
     (count,) = state._file.connection.execute("SELECT count(*) FROM tracked").fetchone()
     assert 2 == count
-    assert state.last_save is None
+    assert (None, None) == (state.last_save, state.last_save_successful)
     assert state.save()
     (count,) = state._file.connection.execute("SELECT count(*) FROM tracked").fetchone()
     assert 3 == count
-    assert clock.time() == state.last_save
+    assert (clock.time(), True) == (state.last_save, state.last_save_successful)
     state.close()
 
 
