@@ -9,6 +9,7 @@ from unittest import mock
 
 from bench.knowledge import BATCH_SIZE, MAIN, STILL, datasets, document_id
 from bench.scrape import metrics_app
+from exporter import allocator
 from exporter.app import App
 from exporter.clock import SystemClock
 from exporter.config import Config, Limits, Secret, Server
@@ -56,6 +57,7 @@ class Exporter:
     """The whole exporter on ``url``. Nothing is due by itself."""
 
     def __init__(self, url: str, batches: int, concurrency: int) -> None:
+        allocator.give_back()
         set_up_logging("error", "logfmt")
         server = Server(
             MAIN,

@@ -8,6 +8,7 @@ from bench.knowledge import BATCH_SIZE, Watched, gzipped
 from bench.library import LabelledGauges
 from bench.results import Row, kib, show
 from bench.side import side
+from exporter import allocator
 from exporter.metrics import Format
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ LARGEST = 4096
 
 def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
     """The exporter after a poll of everything and a scrape; then, for comparison, the gauges beside it."""
+    allocator.give_back()
     watched = Watched(batches)
     watched.poll()
     gzipped(watched.exposition.page(Format.TEXT))

@@ -13,6 +13,7 @@ from bench.knowledge import BATCH_SIZE, Watched
 from bench.library import CustomCollector, LabelledGauges
 from bench.results import Row, middle, seconds, show, times
 from bench.side import side
+from exporter import allocator
 from exporter.web import create_app
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def _well() -> None:
 
 def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
     """The exporter."""
+    allocator.give_back()
     watched = Watched(batches)
     watched.poll()
     asker = Asker(metrics_app(watched.exposition))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 
-from exporter import __version__
+from exporter import __version__, allocator
 from exporter.app import App
 from exporter.checking import check_servers
 from exporter.config import Config, ConfigError, from_environment, load, override, parse_duration
@@ -228,6 +228,7 @@ def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | 
         if greeting:
             click.echo(greeting(port), err=True)
 
+    allocator.give_back()
     _log.info("starting", version=__version__, servers=len(app.config.servers))
     try:
         app.run(stop, on_listening=on_listening)
