@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from deploy.grafana.panels import Json
 
 ALL = "$__all"
+SCRAPE_INTERVAL = 30
+"""Seconds: that of deploy/prometheus/prometheus.yml, as ``provisioning/`` has it too."""
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
 _LABEL_VALUES = re.compile(r"label_values\((?:(?P<series>.+),\s*)?(?P<label>\w+)\)")
@@ -41,7 +43,7 @@ class Span:
     start: float
     end: float
     points: int = 300
-    scrape_interval: float = 15
+    scrape_interval: float = SCRAPE_INTERVAL
 
     def step(self, least: str = "") -> int:
         """Seconds of ``$__interval``; ``least`` is the panel's own bound, like ``1m``."""

@@ -81,9 +81,9 @@ def test_choice_that_is_not_offered() -> None:
 @pytest.mark.parametrize(
     ("hours", "least", "expected"),
     [
-        (3, "", {"__interval": "36s", "__rate_interval": "60s", "__range": "10800s"}),
-        (3, "1m", {"__interval": "60s", "__rate_interval": "75s", "__range": "10800s"}),
-        (24, "1m", {"__interval": "288s", "__rate_interval": "303s", "__range": "86400s"}),
+        (3, "", {"__interval": "36s", "__rate_interval": "120s", "__range": "10800s"}),
+        (3, "1m", {"__interval": "60s", "__rate_interval": "120s", "__range": "10800s"}),
+        (24, "1m", {"__interval": "288s", "__rate_interval": "318s", "__range": "86400s"}),
     ],
 )
 def test_intervals(hours: int, least: str, expected: dict[str, str]) -> None:

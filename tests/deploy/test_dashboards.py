@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deploy.grafana.__main__ import FOLDER, dashboards, text
-from deploy.grafana.asking import panels
+from deploy.grafana.asking import SCRAPE_INTERVAL, panels
 from deploy.grafana.panels import RUNBOOKS
 from exporter.metrics import CATALOG, OWN
 from exporter.metrics.family import IDENTITY
@@ -188,6 +188,18 @@ def test_provisioning_fits() -> None:
 
     assert ("prometheus", True) == (source["type"], source["isDefault"])
     assert ("file", "/var/lib/grafana/dashboards/dify") == (provider["type"], provider["options"]["path"])
+
+
+def test_scrape_interval_is_the_same_everywhere() -> None:
+    """Grafana is told the interval at which the example of Prometheus and the chart scrape, as are the previews."""
+    prometheus = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    chart = yaml.safe_load((DEPLOY / "kubernetes" / "dify-exporter" / "values.yaml").read_text("utf-8"))
+    (source,) = yaml.safe_load((FOLDER.parent / "provisioning/datasources/prometheus.yaml").read_text())["datasources"]
+    told = source["jsonData"]["timeInterval"]
+
+    assert prometheus["global"]["scrape_interval"] == told
+    assert chart["serviceMonitor"]["interval"] == told
+    assert f"{SCRAPE_INTERVAL}s" == told
 
 
 def test_page_has_what_it_shows() -> None:

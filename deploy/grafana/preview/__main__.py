@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from deploy.grafana.__main__ import dashboards
-from deploy.grafana.asking import Span, ask, panels, select
+from deploy.grafana.asking import SCRAPE_INTERVAL, Span, ask, panels, select
 
 if TYPE_CHECKING:
     from deploy.grafana.panels import Json
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     parser.add_argument("--only", default="", help="uid of one dashboard")
     parser.add_argument("--minutes", type=float, default=10, help="time range until now")
-    parser.add_argument("--scrape-interval", type=float, default=15, help="seconds, as in the data source")
+    parser.add_argument("--scrape-interval", type=float, default=SCRAPE_INTERVAL, help="seconds, as in the data source")
     parser.add_argument("--choose", action="append", default=[], metavar="VARIABLE=VALUE", help="as in the address")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
