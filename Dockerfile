@@ -43,8 +43,8 @@ USER 65532:65532
 VOLUME ["/data"]
 EXPOSE 9439
 STOPSIGNAL SIGTERM
-# Asks the default port, and no proxy of the environment. Another listen address needs another check.
+# Asks the default port on loopback, over TLS where that is spoken. Another listen address needs another check.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
-    CMD ["python", "-c", "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 9439, timeout=4); c.request('GET', '/-/healthy'); sys.exit(c.getresponse().status != 200)"]
+    CMD ["python", "-m", "exporter.healthcheck", "--port=9439"]
 ENTRYPOINT ["dify-exporter"]
 CMD ["run", "--config.file=/etc/dify-exporter/config.yaml"]

@@ -257,11 +257,10 @@ class _NoPages:
 
 def _health_check(port: int) -> int:
     """Its exit code, asking ``port`` in place of the default one."""
-    python, option, script = json.loads(_only("HEALTHCHECK").partition(" CMD ")[2])
-    assert "python" == python
-    assert "9439" in script
+    python, *arguments, option = json.loads(_only("HEALTHCHECK").partition(" CMD ")[2])
+    assert ("python", "--port=9439") == (python, option)
     done = subprocess.run(
-        [sys.executable, option, script.replace("9439", str(port))],
+        [sys.executable, *arguments, f"--port={port}"],
         env={"http_proxy": "http://127.0.0.1:9"},
         capture_output=True,
         timeout=30,

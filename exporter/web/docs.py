@@ -68,19 +68,20 @@ _REST = f"""\
 
 ## Health checks
 
-`python -m exporter.healthcheck` is what the container image has for a health check, and the chart for its probes once
-it is given a web config file. It asks `/-/healthy` on loopback, over TLS where the port speaks it, and needs neither
-password nor certificate:
+`python -m exporter.healthcheck` is the health check of the container image, and the chart's probe once the chart is
+given a web config file. It asks `/-/healthy` on loopback, over TLS where the port speaks it, and needs neither password
+nor certificate:
 
-| with | it sees |
-|---|---|
-| TLS | the answer. The certificate is not verified: nothing secret is sent |
-| users | the answer: clients on the machine itself that send no password are told how the exporter is, and nothing else. A request that a proxy passes on is not from the machine |
-| `RequireAndVerifyClientCert` | that the exporter takes connections and sets up TLS, which counts as healthy. A polling loop that stands still is not seen then: alert on `DifyExporterPollsLate` |
+- With TLS it sees the answer. The certificate is not verified: nothing secret is sent.
+- With users it sees the answer as well: clients on the machine itself that send no password are told how the exporter
+  is, and nothing else. Behind a password nobody would see that the polling loop stands still.
+- With `RequireAndVerifyClientCert` it sees that connections are taken and TLS is set up, and is content. When the
+  polling loop stands still, only the alert [DifyPollsLate](alerts.md#difypollslate) tells.
 
-Exit code 0 stands for 200, for 401 and for TLS that wants a certificate; 1, with one line that says why, for 503 and
-all else, and for no answer in 4 s. `--port` is 9439 by default, `--path=/-/ready` asks that page. Probes over the
-network, such as `httpGet` in Kubernetes, need `scheme: HTTPS` and the header `Authorization`, and have no certificate.
+Exit code 0 stands for 200, for 401 and for TLS that wants a certificate; 1, with one line that says why, for 503, for
+all else, and for no answer within 4 s. `--port` is 9439 and `--path` is `/-/healthy` unless told otherwise. Probes from
+elsewhere (`httpGet` in Kubernetes is one) need `scheme: HTTPS` with TLS, the header `Authorization` with users, and
+cannot have a certificate.
 
 ## Who may reload
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 
+from exporter.web.local import is_health_check
 from exporter.web.passwords import Doorkeeper, Verdict, basic_credentials
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Guard:
         """Serve one request."""
         settings = self._security.settings
         send = _with_headers(send, settings)
-        if not settings.users:
+        if not settings.users or is_health_check(HTTPConnection(scope)):
             await self._app(scope, receive, send)
             return
         match await self._judge(scope, settings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
 from exporter.web.guard import AUTHENTICATED
+from exporter.web.local import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -23,8 +23,6 @@ RELOAD_PATH: Final = "/-/reload"
 
 Reload = Callable[[], str | None]
 """Reads the configuration anew. None when that went well, else what is wrong. Runs in a worker thread."""
-
-_OF_A_PROXY = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 _STRANGER = (
     "Forbidden: reload from the machine itself, send the process SIGHUP, or set basic_auth_users in the file of "
@@ -40,7 +38,7 @@ def reload_endpoint(reload: Reload) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         if "origin" in request.headers:
             return _text(_WEB_PAGE, HTTPStatus.FORBIDDEN)
-        if not (request.scope.get("state", {}).get(AUTHENTICATED) or _is_local(request)):
+        if not (request.scope.get("state", {}).get(AUTHENTICATED) or is_local(request)):
             return _text(_STRANGER, HTTPStatus.FORBIDDEN)
         async with turn:
             wrong = await run_in_threadpool(reload)
@@ -49,18 +47,6 @@ def reload_endpoint(reload: Reload) -> Callable[[Request], Awaitable[Response]]:
         return _text(wrong, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     return answer
-
-
-def _is_local(request: Request) -> bool:
-    """Whether the client is on this machine, and no proxy that is speaks for one that is not."""
-    if request.client is None or any(name in request.headers for name in _OF_A_PROXY):
-        return False
-    try:
-        address = ipaddress.ip_address(request.client.host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
 
 
 def _text(text: str, status: int) -> Response:

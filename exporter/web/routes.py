@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter.web.landing import CONTENT_SECURITY_POLICY, landing_page
+from exporter.web.local import HEALTHY_PATH, READY_PATH
 from exporter.web.reload import RELOAD_PATH, reload_endpoint
 from exporter.web.scrape import scrape_endpoint
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from exporter.web.reload import Reload
     from exporter.web.scrape import PageSource
-
-HEALTHY_PATH: Final = "/-/healthy"
-READY_PATH: Final = "/-/ready"
 
 Check = Callable[[], str | None]
 """None when all is well, else what is wrong, in one line. Runs on the event loop: must not wait for anything."""

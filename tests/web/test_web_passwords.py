@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import bcrypt
 import pytest
+from starlette.responses import PlainTextResponse
 
+from exporter.web.guard import Guard
 from exporter.web.passwords import (
     MOST_OF_A_CLIENT,
     MOST_REMEMBERED,
@@ -270,16 +272,49 @@ RIGHT = {"authorization": _basic(b"alice:secret").decode()}
 
 
 def test_everything_asks(site: Site, secure: Secure) -> None:
-    """No path answers without a password, health and what is not there included; with it all do."""
+    """No path answers a stranger without a password, health and what is not there included; with it all do."""
     ask = site(server={"security": secure(f"basic_auth_users: {{alice: {HASH}}}")}, reload=lambda: None).ask
+    far = {"x_forwarded_for": "10.0.0.1"}
 
     for path, status in (("/", 200), ("/metrics", 200), ("/-/healthy", 200), ("/-/ready", 200), ("/none", 404)):
-        refused = [ask(path), ask(path, authorization="Basic eDp5"), ask(path, method="HEAD")]
+        refused = [ask(path, **far), ask(path, authorization="Basic eDp5"), ask(path, method="HEAD", **far)]
         assert [401] * 3 == [answer.status for answer in refused]
         assert 'Basic realm="dify-exporter", charset="UTF-8"' == refused[0].headers["www-authenticate"]
         assert b"Unauthorized\n" == refused[0].body
         assert status == ask(path, **RIGHT).status
     assert 401 == ask("/-/reload", method="POST").status
+
+
+def test_health_checks_need_no_password(site: Site, secure: Secure) -> None:
+    """The machine itself is told without one how the exporter is, and nothing else; a wrong one is refused."""
+    security = secure(f"basic_auth_users: {{alice: {HASH}}}")
+    ask = site(server={"security": security}, healthy=lambda: "stuck", ready=lambda: None, reload=lambda: None).ask
+
+    assert [503, 200] == [ask(path).status for path in ("/-/healthy", "/-/ready")]
+    assert [401] * 2 == [ask(path, authorization="Basic eDp5").status for path in ("/-/healthy", "/-/ready")]
+    assert [401] * 6 == [
+        ask(path).status for path in ("/", "/metrics", "/-/reload", "/none", "/-/healthy/", "//-/ready")
+    ]
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.1", 401)])
+def test_health_checks_come_from_the_machine(secure: Secure, host: str, status: int) -> None:
+    """It is the address of the client that makes it the machine's own."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    keeper = Doorkeeper()
+    guard = Guard(PlainTextResponse(""), secure(f"basic_auth_users: {{alice: {HASH}}}"), keeper)
+    scope = {"type": "http", "method": "GET", "path": "/-/healthy", "headers": [], "client": (host, 1)}
+    asyncio.run(guard(scope, receive, send))
+    keeper.close()
+
+    assert status == sent[0]["status"]
 
 
 def test_busy(site: Site, secure: Secure) -> None:

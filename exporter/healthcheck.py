@@ -1,0 +1,133 @@
+"""Whether the exporter on this machine is alive: ``python -m exporter.healthcheck [--port 9439] [--path /-/ready]``.
+
+For a container's health check or probe, which knows neither password nor certificate. Exit code 0 when it is, else 1
+and one line. Imports nothing of the rest of the exporter: it starts each few seconds, beside the real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import http.client
+import signal
+import socket
+import ssl
+import sys
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+TIMEOUT: Final = 4.0
+"""Seconds for all of it."""
+
+_LONGEST: Final = 1_000
+"""Bytes of an answer that are read."""
+
+_NOBODY_THERE: Final = frozenset({errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+
+class _TurnedAway(Exception):
+    """The port speaks TLS, agreed on a cipher and then closed: it wants a certificate of its clients."""
+
+
+def main(arguments: Sequence[str] | None = None) -> str | None:
+    """What is wrong, in one line; None when nothing is. ``arguments``: by default those of the process."""
+    parser = argparse.ArgumentParser(prog="python -m exporter.healthcheck", description="Ask the exporter how it is.")
+    parser.add_argument("--port", type=int, default=9439, help="where it listens on loopback (%(default)s)")
+    parser.add_argument("--path", default="/-/healthy", help="what to ask (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        with _deadline(TIMEOUT):
+            status, text = _ask(options.port, options.path)
+    except _TurnedAway:
+        return None  # it lives, and cannot be asked for more
+    except TimeoutError:
+        return f"no answer on port {options.port} within {TIMEOUT:g} s"
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer on port {options.port}: {_line(getattr(error, 'strerror', None) or str(error))}"
+    # Who asks for a password lives.
+    return None if status in {HTTPStatus.OK, HTTPStatus.UNAUTHORIZED} else f"{status}: {text}"
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """TimeoutError after so many seconds. The time-out of a socket would begin anew with each byte."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _ask(port: int, path: str) -> tuple[int, str]:
+    """Status and text of the answer, from the first address of loopback that somebody listens on."""
+    try:
+        return _ask_host("127.0.0.1", port, path)
+    except ConnectionRefusedError as refused:
+        try:
+            return _ask_host("::1", port, path)
+        except OSError as error:
+            if error.errno in _NOBODY_THERE:
+                raise refused from None
+            raise
+
+
+def _ask_host(host: str, port: int, path: str) -> tuple[int, str]:
+    """Plain first, so that the usual case is one request; a port that speaks TLS ends such a connection at once."""
+    try:
+        return _get(http.client.HTTPConnection(host, port), path)
+    except (ConnectionRefusedError, TimeoutError):
+        raise
+    except (ConnectionError, http.client.HTTPException) as error:
+        try:
+            return _get_tls(host, port, path)
+        except ssl.SSLError:
+            raise error from None  # the port does not speak TLS either
+
+
+def _get_tls(host: str, port: int, path: str) -> tuple[int, str]:
+    # Not verified: it talks to its own machine and sends no secret, and few certificates are valid for loopback.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("DEFAULT")  # more than Python's own: all that the web config file can ask for
+    connection = http.client.HTTPConnection(host, port)
+    plain = socket.create_connection((host, port))
+    connection.sock = tls = context.wrap_socket(plain, do_handshake_on_connect=False)
+    with closing(tls):
+        try:
+            tls.do_handshake()
+        except (ssl.SSLError, ConnectionError):
+            if tls.cipher() is None:
+                raise
+            raise _TurnedAway from None  # TLS 1.2: the server misses the certificate before the end
+        try:
+            return _get(connection, path)
+        except (ssl.SSLError, ConnectionError):
+            raise _TurnedAway from None  # TLS 1.3: and here after it
+
+
+def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, str]:
+    with closing(connection):
+        connection.request("GET", path, headers={"Connection": "close"})
+        response = connection.getresponse()
+        return response.status, _line(response.read(_LONGEST).decode(errors="replace"))
+
+
+def _line(text: str) -> str:
+    """In one line and harmless to a terminal."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""``python -m exporter.healthcheck`` against the real server, with and without a web config file."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import bcrypt
+import pytest
+from starlette.responses import PlainTextResponse
+
+from exporter import healthcheck
+from exporter.web import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.web.authority import Authority
+    from tests.web.conftest import FakeSource, Secure, Serve, Site
+
+HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+USERS = f"basic_auth_users: {{alice: {HASH}}}\n"
+TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key"
+MUTUAL = TLS + ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem"
+OLD_CIPHER = "cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA]"
+STUCK = "the polling loop has not turned for 61 s"
+
+
+@pytest.fixture(autouse=True)
+def _authorities(web_file: Path, authority: Authority) -> None:
+    """ca.pem, beside the web config file, is the authority of the clients."""
+    (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
+
+
+def ask(port: int, *more: str) -> str | None:
+    """What the check has to say."""
+    return healthcheck.main([f"--port={port}", *more])
+
+
+@contextmanager
+def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> Iterator[int]:
+    """The port of a server that does ``answer`` with each connection, until it is closed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "web_config",
+    [
+        pytest.param(None, id="none"),
+        pytest.param("{}", id="empty"),
+        pytest.param(USERS, id="users"),
+        pytest.param(TLS + "}", id="TLS"),
+        pytest.param(TLS + "}\n" + USERS, id="TLS and users"),
+        pytest.param(TLS + ", min_version: TLS13}", id="TLS 1.3"),
+        pytest.param(TLS + ", max_version: TLS12}", id="TLS 1.2"),
+        pytest.param(TLS + f", max_version: TLS12, {OLD_CIPHER}}}", id="old cipher"),
+    ],
+)
+def test_tells_what_the_exporter_tells(
+    site: Site, secure: Secure, caplog: pytest.LogCaptureFixture, web_config: str | None
+) -> None:
+    """With whatever TLS and passwords, 200 is well and the text of a 503 is told; the server's log stays silent."""
+    caplog.set_level(logging.INFO)
+    wrong: list[str] = []
+    settings = {} if web_config is None else {"security": secure(web_config)}
+    port = site(server=settings, healthy=lambda: wrong[0] if wrong else None).server.port
+
+    well = ask(port)
+    wrong.append(STUCK)
+    stuck = ask(port)
+
+    assert (None, f"503: {STUCK}") == (well, stuck)
+    assert [] == caplog.records
+
+
+@pytest.mark.parametrize("more", ["", ", max_version: TLS12", ", client_allowed_sans: [reader]"])
+def test_without_the_certificate_that_is_wanted(
+    site: Site, secure: Secure, caplog: pytest.LogCaptureFixture, more: str
+) -> None:
+    """Who turns a client without certificate away lives, and does not log it."""
+    caplog.set_level(logging.INFO)
+    port = site(server={"security": secure(MUTUAL + more + "}")}, healthy=lambda: STUCK).server.port
+
+    assert None is ask(port)
+    assert [] == caplog.records
+
+
+def test_readiness(site: Site, secure: Secure) -> None:
+    """Another page can be asked, on the machine without a password too."""
+    port = site(server={"security": secure(USERS)}, ready=lambda: "not ready: 1 of 3").server.port
+
+    assert "503: not ready: 1 of 3" == ask(port, "--path=/-/ready")
+
+
+@pytest.mark.parametrize(("status", "told"), [(401, None), (404, "404: what"), (500, "500: what"), (302, "302: what")])
+def test_statuses(serve: Serve, status: int, told: str | None) -> None:
+    """Who asks for a password lives; any other status is told, with its text in one harmless line."""
+    port = serve(PlainTextResponse(" what\x1b\n\n", status)).port
+
+    assert told == ask(port)
+
+
+def test_plain_is_one_request() -> None:
+    """Without TLS there is one request on one connection, whatever comes of it."""
+    seen: list[bytes] = []
+
+    def refuse(connection: socket.socket) -> None:
+        seen.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy")
+
+    with raw(refuse) as port:
+        assert "503: busy" == ask(port)
+    (request,) = seen
+    assert request.startswith(b"GET /-/healthy HTTP/1.1\r\n")
+    assert b"authorization" not in request.lower()
+
+
+def test_nobody_listens() -> None:
+    """A refused connection is told as such."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+
+    assert f"no answer on port {port}: Connection refused" == ask(port)
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-x\r\n"])
+def test_something_else_listens(said: bytes) -> None:
+    """What speaks neither HTTP nor TLS is not the exporter."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(said)
+
+    with raw(answer) as port:
+        told = ask(port)
+
+    assert told is not None
+    assert told.startswith(f"no answer on port {port}: ")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_time_is_limited(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    """The time is for all of it: an answer that comes byte by byte is late as well."""
+    monkeypatch.setattr(healthcheck, "TIMEOUT", 0.3)
+    over = threading.Event()
+
+    def dawdle(connection: socket.socket) -> None:
+        try:
+            connection.sendall(said)
+            while not over.wait(0.05):
+                connection.sendall(b"x" if said else b"")
+        except OSError:
+            return
+
+    with raw(dawdle) as port:
+        told = ask(port)
+        over.set()
+
+    assert f"no answer on port {port} within 0.3 s" == told
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
+def test_ipv6(serve: Serve, source: FakeSource) -> None:
+    """An exporter that listens on IPv6 alone is found."""
+    app = create_app(source, telemetry_path="/metrics", version="", healthy=lambda: None, ready=lambda: None)
+    server = serve(app, "[::1]:0")
+
+    assert None is ask(server.port)
+
+
+@pytest.mark.parametrize(("wrong", "code", "told"), [(None, 0, b""), (STUCK, 1, f"503: {STUCK}\n".encode())])
+def test_command(site: Site, wrong: str | None, code: int, told: bytes) -> None:
+    """As a command it ends with 0 or with 1 and one line; it imports nothing else of the exporter."""
+    port = site(healthy=lambda: wrong).server.port
+    command = [sys.executable, "-X", "importtime", "-m", "exporter.healthcheck", f"--port={port}"]
+
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    lines = done.stderr.splitlines(keepends=True)
+    imported = {line.rpartition(b"|")[2].strip().decode() for line in lines if line.startswith(b"import time:")}
+
+    assert (code, told) == (done.returncode, b"".join(line for line in lines if not line.startswith(b"import time:")))
+    assert {"exporter"} == {name for name in imported if name.partition(".")[0] == "exporter"}
+    assert not imported & {"uvicorn", "starlette", "requests", "msgspec", "click"}
