@@ -17,7 +17,8 @@ from deploy.grafana.dashboard import (
     dashboard,
     link,
 )
-from deploy.grafana.panels import Query, graph, runbook, stat, state_timeline
+from deploy.grafana.graphs import by_state, segments
+from deploy.grafana.panels import Query, runbook, stat, state_timeline
 from deploy.grafana.queries import (
     BATCH,
     DATASETS,
@@ -105,21 +106,18 @@ def _batch_over_time() -> tuple[Json, ...]:
             mappings=STATUS_NUMBERS,
             size=(24, 9),
         ),
-        graph(
+        segments(
             "Segments of the batch",
             "All, and those that are indexed. Both fall when a document is indexed again.",
-            Query(f"sum(dify_batch_segments{{{BATCH}}})", "all"),
-            Query(f"sum(dify_batch_segments_completed{{{BATCH}}})", "indexed"),
-            colors={"all": "#8E8E8E", "indexed": "blue"},
+            f"sum(dify_batch_segments{{{BATCH}}})",
+            f"sum(dify_batch_segments_completed{{{BATCH}}})",
         ),
-        graph(
+        by_state(
             "Documents of the batch by status",
             "All of the batch, also those without series of their own.",
-            Query(f"sum by (status) (dify_batch_documents{{{BATCH}}})", "{{status}}"),
-            stacked=True,
-            calcs=("lastNotNull",),
-            colors=STATUS,
-            decimals=0,
+            f"dify_batch_documents{{{BATCH}}}",
+            "status",
+            STATUS,
         ),
         table(
             "Documents",

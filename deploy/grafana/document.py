@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.grafana.colors import NO_YES, NO_YES_BAD, STATUS_NUMBERS
-from deploy.grafana.panels import NONE_IS_GOOD, Query, bar_gauge, graph, override, runbook, stat, state_timeline
+from deploy.grafana.graphs import segments
+from deploy.grafana.panels import NONE_IS_GOOD, Query, bar_gauge, override, runbook, stat, state_timeline
 from deploy.grafana.queries import (
     DOCUMENT,
     OF_DOCUMENT,
@@ -27,12 +28,13 @@ def _document_now() -> tuple[Json, ...]:
             Query(f"max({status_number(DOCUMENT)})", kind="instant"),
             mappings=STATUS_NUMBERS,
         ),
-        stat(
-            "Display status",
-            "As Dify's pages show it. No data: the document's detail has not been read.",
-            Query(f"max by (status) (dify_document_display_status{{{DOCUMENT}}} == 1)", "{{status}}", "instant"),
-        )
-        | {"options": _NAME_ONLY},
+        _name_only(
+            stat(
+                "Display status",
+                "As Dify's pages show it. No data: the document's detail has not been read.",
+                Query(f"max by (status) (dify_document_display_status{{{DOCUMENT}}} == 1)", "{{status}}", "instant"),
+            )
+        ),
         stat(
             "Stalled",
             "Whether it is unfinished and has made no progress for too long.",
@@ -66,15 +68,9 @@ def _document_now() -> tuple[Json, ...]:
     )
 
 
-_NAME_ONLY = {
-    "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-    "colorMode": "none",
-    "graphMode": "none",
-    "justifyMode": "auto",
-    "textMode": "name",
-    "orientation": "auto",
-    "wideLayout": True,
-}
+def _name_only(panel: Json) -> Json:
+    return panel | {"options": panel["options"] | {"colorMode": "none", "textMode": "name"}}
+
 
 _PHASES = (
     ("Created", "created"),
@@ -109,12 +105,11 @@ def _document_times() -> tuple[Json, ...]:
             mappings=STATUS_NUMBERS,
             size=(24, 4),
         ),
-        graph(
+        segments(
             "Segments of the document",
             "All, and those that are indexed: at most ten jumps.",
-            Query(f"max(dify_document_segments{{{DOCUMENT}}})", "all"),
-            Query(f"max(dify_document_segments_completed{{{DOCUMENT}}})", "indexed"),
-            colors={"all": "#8E8E8E", "indexed": "blue"},
+            f"max(dify_document_segments{{{DOCUMENT}}})",
+            f"max(dify_document_segments_completed{{{DOCUMENT}}})",
             size=(10, 10),
         ),
         bar_gauge(

@@ -17,6 +17,7 @@ from deploy.grafana.dashboard import (
     dashboard,
     link,
 )
+from deploy.grafana.graphs import by_state
 from deploy.grafana.panels import NONE_IS_GOOD, SOME_ARE_ODD, Query, bar_gauge, graph, heat_map, runbook, stat
 from deploy.grafana.queries import (
     DATASETS,
@@ -218,24 +219,20 @@ def _progress() -> tuple[Json, ...]:
 def _over_time() -> tuple[Json, ...]:
     segments = f"clamp_min(deriv(dify_document_segments_completed{{{DATASETS}}}[$__rate_interval]), 0) * 60"
     return (
-        graph(
+        by_state(
             "Watched documents by indexing status",
             "Documents that have series of their own: those in batches that are watched, and those that discovery "
             "follows until some time after their end.",
-            Query(f"sum by (status) (dify_document_indexing_status{{{DATASETS}}})", "{{status}}"),
-            stacked=True,
-            calcs=("lastNotNull",),
-            colors=STATUS,
-            decimals=0,
+            f"dify_document_indexing_status{{{DATASETS}}}",
+            "status",
+            STATUS,
         ),
-        graph(
+        by_state(
             "All documents of the knowledge bases by display status",
             "What discovery counts. No data: discovery is off (discover: true in the configuration).",
-            Query(f"sum by (display_status) (dify_dataset_documents{{{DATASETS}}})", "{{display_status}}"),
-            stacked=True,
-            calcs=("lastNotNull",),
-            colors=DISPLAY_STATUS,
-            decimals=0,
+            f"dify_dataset_documents{{{DATASETS}}}",
+            "display_status",
+            DISPLAY_STATUS,
         ),
         graph(
             "Segments indexed",

@@ -13,7 +13,7 @@ from tests.deploy.firings import (
     indexing_slow,
     indexing_stalled,
 )
-from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Scene, begin, do, knowledge_base, turn, upload
+from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Act, Scene, begin, do, knowledge_base, turn, upload
 from tests.deploy.scenes_indexing import DEAD
 
 LIMITED = "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached for embeddings'}"
@@ -24,6 +24,17 @@ BAD = (
 )
 BOTH = '"bad 0.xlsx", "broken.pdf"'
 MANY = '"bad 0.xlsx", "bad 1.xlsx", "bad 2.xlsx", "bad 3.xlsx", "bad 4.xlsx", …'
+
+
+def _uploads(count: int, *, every: int, index: float) -> dict[float, Act]:
+    """Batches of one document that takes ``index`` seconds to be indexed, uploaded ``every`` so many minutes."""
+    document = DocumentPlan(index=index)
+    return {
+        2 + every * number: upload(BatchPlan(id=f"2026112109300020{number:04}", documents=(document,)))
+        for number in range(count)
+    }
+
+
 SCENES = {
     "failed": Scene(
         "two of three documents fail: too few for a ratio; one is retried and completes",
@@ -155,12 +166,7 @@ SCENES = {
         {60: (), 120: (), 180: (), 225: (indexing_slow("4m 0s", "20s"),), 300: ()},
         {
             1: begin,
-            **{
-                2 + 5 * number: upload(
-                    BatchPlan(id=f"2026112109300020{number:04}", documents=(DocumentPlan(index=20.0),))
-                )
-                for number in range(24)
-            },
+            **_uploads(24, every=5, index=20.0),
             185: upload(
                 BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}", index=240.0) for number in range(8)))
             ),
@@ -174,12 +180,7 @@ SCENES = {
         dict.fromkeys(range(30, 310, 30), ()),
         {
             1: begin,
-            **{
-                2 + 9 * number: upload(
-                    BatchPlan(id=f"2026112109300020{number:04}", documents=(DocumentPlan(index=240.0),))
-                )
-                for number in range(34)
-            },
+            **_uploads(34, every=9, index=240.0),
         },
         interval=60,
     ),

@@ -1,0 +1,35 @@
+"""Graphs that stand on several dashboards, or several times on one, each time of something else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deploy.grafana.panels import Query, graph
+
+if TYPE_CHECKING:
+    from deploy.grafana.panels import Json
+
+
+def by_state(title: str, about: str, series: str, label: str, colors: dict[str, str]) -> Json:
+    """How many there are in each state, one upon the other; ``label`` of ``series`` has the state."""
+    return graph(
+        title,
+        about,
+        Query(f"sum by ({label}) ({series})", f"{{{{{label}}}}}"),
+        stacked=True,
+        calcs=("lastNotNull",),
+        colors=colors,
+        decimals=0,
+    )
+
+
+def segments(title: str, about: str, everything: str, indexed: str, size: tuple[int, int] = (12, 8)) -> Json:
+    """All segments and those that are indexed; both are expressions with one result."""
+    return graph(
+        title,
+        about,
+        Query(everything, "all"),
+        Query(indexed, "indexed"),
+        colors={"all": "#8E8E8E", "indexed": "blue"},
+        size=size,
+    )
