@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deploy.grafana.colors import TARGETS
 from deploy.grafana.dashboard import DATA_SOURCES, EXPORTER, JOB, SERVER, dashboard
-from deploy.grafana.panels import SOME_ARE_ODD, Query, graph, heat_map, runbook, stat, values_as
+from deploy.grafana.panels import SOME_ARE_ODD, Query, graph, heat_map, override, runbook, stat, values_as
 from deploy.grafana.queries import SERVERS, of_exporters
 from deploy.grafana.tables import Column, table
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _JOB = 'job=~"$job"'
 _UP = values_as({0: ("down", "red"), 1: ("up", "green")})
 _LOADED = values_as({0: ("refused", "red"), 1: ("loaded", "green")})
+_SAVED = values_as({0: ("failed", "red"), 1: ("saved", "green")})
 
 
 def _health() -> tuple[Json, ...]:
@@ -45,16 +46,21 @@ def _health() -> tuple[Json, ...]:
         ),
         stat(
             "Configuration",
-            "Whether the last load of the configuration succeeded. Refused: the one before it is still in use.",
-            Query(f"min(dify_exporter_config_last_reload_successful{{{_JOB}}})", kind="instant"),
+            "Whether the last load of the configuration, and of the web config file where there is one, succeeded. "
+            "Refused: the one before it is still in use.",
+            Query(f"min(dify_exporter_config_last_reload_successful{{{_JOB}}})", "config", "instant"),
+            Query(f"min(dify_exporter_web_config_last_reload_successful{{{_JOB}}})", "web config", "instant"),
             mappings=_LOADED,
-            links=(runbook("DifyConfigReloadFailed"),),
+            links=(runbook("DifyConfigReloadFailed"), runbook("DifyWebConfigReloadFailed")),
         ),
         stat(
-            "State saved ago",
-            "Off: no state.path in the configuration, and a restart forgets.",
-            Query(f"time() - min(dify_exporter_state_last_save_timestamp_seconds{{{_JOB}}})", kind="instant"),
+            "State",
+            "How the last attempt to save it went, and when one last succeeded. Off: no state.path in the "
+            "configuration, and a restart forgets.",
+            Query(f"min(dify_exporter_state_last_save_successful{{{_JOB}}})", "last save", "instant"),
+            Query(f"time() - min(dify_exporter_state_last_save_timestamp_seconds{{{_JOB}}})", "saved ago", "instant"),
             unit="s",
+            overrides=[override("last save", mappings=list(_SAVED))],
             no_value="off",
             links=(runbook("DifyStateNotSaved"),),
         ),

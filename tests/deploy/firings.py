@@ -260,13 +260,26 @@ def config_reload_failed() -> Firing:
     )
 
 
-def state_not_saved(age: str) -> Firing:
-    """The state cannot be saved."""
+def web_config_reload_failed() -> Firing:
+    """A web config file was refused."""
+    return Firing(
+        "DifyWebConfigReloadFailed",
+        "warning",
+        "dify-exporter exporter:9439 could not load its web config file",
+        "exporter:9439 refused its changed web config file, or a certificate or key that the file names, and goes on "
+        "with those before: a renewed certificate or a withdrawn user is not in force. Its log says what is wrong and "
+        "where; dify-exporter check --offline --web.config.file … says it too. Once mended it is taken over by itself.",
+        INSTANCE,
+    )
+
+
+def state_not_saved(since: str) -> Firing:
+    """The state is not saved. ``since``: what is said of the last time that it was."""
     return Firing(
         "DifyStateNotSaved",
         "warning",
         "dify-exporter exporter:9439 cannot save its state",
-        f"exporter:9439 last saved its state {age} ago. It goes on, but after a restart the clocks of stalls begin "
-        "anew. Is the disk full, or read-only? Its log names the file.",
+        f"exporter:9439 {since}. It goes on, but after a restart the clocks of stalls begin anew. Is the disk full or "
+        "read-only, or the folder not there? Its log names the file and the remedy.",
         INSTANCE,
     )

@@ -73,6 +73,21 @@ def turn(**switches: bool) -> Act:
     return act
 
 
+def unmount(stage: Stage) -> None:
+    """Take the volume of the state away."""
+    stage.volume.rename(stage.volume.with_name("unmounted"))
+
+
+def mount(stage: Stage) -> None:
+    """Bring it back."""
+    stage.volume.with_name("unmounted").rename(stage.volume)
+
+
+def web_config(text: str) -> Act:
+    """Write the web config file; an exporter that starts without one follows none."""
+    return lambda stage: stage.web_config.write_text(text, encoding="utf-8")
+
+
 def do(action: Action, dataset: str = HANDBOOK) -> Act:
     """Do something to documents."""
     return lambda stage: stage.world.act(dataset, action)

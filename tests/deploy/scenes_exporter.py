@@ -17,6 +17,7 @@ from tests.deploy.firings import (
     server_unreachable,
     state_not_saved,
     target_unreadable,
+    web_config_reload_failed,
 )
 from tests.deploy.scene import (
     FIRST,
@@ -30,7 +31,10 @@ from tests.deploy.scene import (
     fault,
     knowledge_base,
     mend,
+    mount,
     turn,
+    unmount,
+    web_config,
 )
 from tests.deploy.scenes_indexing import DEAD, STEADY
 
@@ -179,11 +183,32 @@ SCENES = {
             25: lambda stage: stage.exporter.own.reloaded(stage.clock.time(), success=True),
         },
     ),
+    "web-config-broken": Scene(
+        "a web config file is refused, then mended",
+        knowledge_base(STEADY),
+        40,
+        {9: (), 12: (), 17: (web_config_reload_failed(),), 30: ()},
+        {0: web_config("{}"), 1: begin, 10: web_config("basic_auth_users: {prometheus: secret}"), 25: web_config("{}")},
+    ),
     "state-not-saved": Scene(
-        "the disk of the state is full for a while",
+        "the volume of the state is away for a while",
         knowledge_base(STEADY),
         60,
-        {9: (), 19: (), 27: (state_not_saved("17m 0s"),), 40: ()},
-        {1: begin, 10: turn(saving=False), 35: turn(saving=True)},
+        {9: (), 19: (), 27: (state_not_saved("last saved its state 17m 0s ago"),), 40: ()},
+        {1: begin, 10: unmount, 35: mount},
+    ),
+    "state-never-saved": Scene(
+        "the volume of the state is not there at the start",
+        knowledge_base(STEADY),
+        40,
+        {5: (), 10: (), 15: (state_not_saved("has not saved its state since it started"),), 30: ()},
+        {0: unmount, 1: begin, 20: mount},
+    ),
+    "state-save-hangs": Scene(
+        "a save of the state does not come to an end",
+        knowledge_base(STEADY),
+        50,
+        {9: (), 24: (), 27: (state_not_saved("last saved its state 17m 0s ago"),), 40: ()},
+        {1: begin, 10: turn(saving=False), 30: turn(saving=True)},
     ),
 }

@@ -16,6 +16,7 @@ from exporter.dify.refusal import Reply
 from exporter.metrics import Exposition, Format, OwnMetrics
 from exporter.simulator import Api, World, watched
 from exporter.tracking import DocumentLimit, Poller, Roster, State, Store, configured_targets
+from exporter.web import WebSecurity
 from tests.deploy.series import Series
 
 if TYPE_CHECKING:
@@ -66,14 +67,14 @@ class Until(threading.Event):
 class Exporter:
     """The exporter but for its threads and its web server. A new one is a new process."""
 
-    def __init__(self, stage: Stage, server: Server, documents: int, state: Path) -> None:
-        """``documents``: the limit. ``state``: its file."""
+    def __init__(self, stage: Stage, server: Server, documents: int) -> None:
+        """``documents``: the limit."""
         clock = stage.clock
         self.own = OwnMetrics()
         self.own.prepare(server.name)
         self.own.reloaded(clock.time(), success=True)
         self.exposition = Exposition(own=self.own, monotonic=clock.monotonic)
-        self.state = State(state, clock)
+        self.state = State(stage.volume / "state.db", clock)
         self.state.open()
         limit = DocumentLimit(self.exposition, documents)
         roster = Roster(server.name, server.url, listener=limit)
@@ -90,6 +91,10 @@ class Exporter:
         self.poller = Poller(server, client, self.store, roster, Polling(), observer=self.own, clock=clock)
         self.own.schedules = lambda: [self.poller.snapshot()]
         self.own.state_saved = lambda: self.state.last_save
+        self.own.state_save_successful = lambda: self.state.last_save_successful
+        self.security = security = WebSecurity(stage.web_config) if stage.web_config.exists() else None
+        if security is not None:
+            self.own.web_config_loaded = lambda: security.problem is None
         self.own.collapsed = limit.collapsed
         self.poller.watch(configured_targets(server))
 
@@ -117,7 +122,12 @@ class Stage:
         self.known = True
         """Whether Prometheus knows the exporter."""
         self.saving = True
-        """Whether the state can be saved."""
+        """Whether saves come to an end."""
+        self.volume = folder / "volume"
+        """Where the state is."""
+        self.volume.mkdir()
+        self.web_config = folder / "web.yml"
+        """Not there at first."""
         settings = dict(settings)
         self._documents: int = settings.pop("documents", Limits().documents)
         defaults: dict[str, Any] = {
@@ -126,7 +136,6 @@ class Stage:
             "datasets": watched(scenario),
         }
         self._server = Server(SERVER, URL, **(defaults | settings))
-        self._state = folder / "state.db"
         self._interval = interval
         self._exporter: Exporter | None = None
         self.clock.each_second = self._second
@@ -139,7 +148,7 @@ class Stage:
 
     def start(self) -> None:
         """Start the exporter."""
-        self._exporter = Exporter(self, self._server, self._documents, self._state)
+        self._exporter = Exporter(self, self._server, self._documents)
 
     def stop(self) -> None:
         """Stop it."""
@@ -163,6 +172,8 @@ class Stage:
         if self._exporter is not None:
             if self.saving and second % SAVE_EVERY == 0:
                 self._exporter.state.save()
+            if self._exporter.security is not None:
+                self._exporter.security.look()
             if second % EXPIRE_EVERY == 0:
                 self._exporter.store.expire(Retention().finished)
         if second % self._interval == 0:

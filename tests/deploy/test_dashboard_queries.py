@@ -1,7 +1,7 @@
 """Every query of the dashboards on a real Prometheus that has scraped the demo.
 
-Two exporters are scraped: the demo, and one that discovers on the demo's server, keeps state, is limited and watches
-a batch that does not exist.
+Two exporters are scraped: the demo, and one that discovers on the demo's server, keeps state, has a web config file, is
+limited and watches a batch that does not exist.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         programs[0].await_log("watches it")
         (url,) = re.findall(r"at (http://\S+/v1), and this exporter", programs[0].log)
         config = _discovering(folder, url)
-        programs.append(Program(folder / "discovering", *EXPORTER, "run", "--config.file", config, *address))
+        (folder / "web.yml").write_text("{}")
+        files = ("--config.file", config, "--web.config.file", str(folder / "web.yml"))
+        programs.append(Program(folder / "discovering", *EXPORTER, "run", *files, *address))
         jobs = {"demo": demo, "discovering": programs[1].port()}
         scraping = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},

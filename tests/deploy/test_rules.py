@@ -96,7 +96,7 @@ def test_alerts_about_a_knowledge_base_name_it(rule: dict[str, Any]) -> None:
     """Whatever has the id of a knowledge base has its name too, in both texts, and none has the instance."""
     if "dataset:dify_name:info" not in rule["expr"]:
         assert rule["alert"].startswith(
-            ("DifyServer", "DifyKey", "DifyPolls", "DifyClock", "DifyExporter", "DifyConfig", "DifyState")
+            ("DifyServer", "DifyKey", "DifyPolls", "DifyClock", "DifyExporter", "DifyConfig", "DifyWeb", "DifyState")
         )
         return
     for text in ("summary", "description"):
