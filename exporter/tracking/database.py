@@ -7,10 +7,10 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 APPLICATION_ID = 0x64696679
 """In the header of the file: "dify"."""
@@ -62,6 +62,33 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], object], ...] = (_create,)
 """The step at position n leads from schema n, the ``user_version`` of the file, to n + 1. Schema 0 is an empty file."""
 
 
+class Connection(sqlite3.Connection):
+    """One that says of a file that it is damaged where Python cannot read what SQLite says of it.
+
+    SQLite's messages repeat the schema, and Python raises UnicodeDecodeError where that is no UTF-8.
+    """
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        """Run a statement."""
+        with _readable():
+            return super().execute(*args)
+
+    def executemany(self, *args: Any) -> sqlite3.Cursor:
+        """Run a statement for each of several sets of parameters."""
+        with _readable():
+            return super().executemany(*args)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError:
+        error = sqlite3.DatabaseError("its text is no UTF-8")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error from None
+
+
 def open_database(
     path: Path, migrations: Sequence[Callable[[sqlite3.Connection], object]] = MIGRATIONS
 ) -> sqlite3.Connection:
@@ -73,7 +100,9 @@ def open_database(
     # It holds names of documents: for the exporter's user alone. Where this fails, SQLite says what is wrong.
     with contextlib.suppress(OSError):
         path.touch(0o600, exist_ok=False)
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, factory=Connection
+    )
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         _check(connection, len(migrations))
@@ -95,7 +124,7 @@ def read_copy(path: Path) -> sqlite3.Connection | None:
 
     It may lack what a process that was killed had written last.
     """
-    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=Connection)
     try:
         uri = f"{path.as_uri()}?mode=ro&immutable=1"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as original:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Config, ConfigError, load, tree
@@ -71,21 +71,18 @@ def _likely(section: Section) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries({}, optional=optional)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_load_or_are_refused(content: bytes) -> None:
     """No other exception, whatever the bytes."""
     assert isinstance(_outcome(content, {}), Config | str)
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("ab:-?[]{},&*!|>'\"%@`#\n \t$~<=0189.\\x"), max_size=60))
 def test_any_yaml_like_text_is_refused(content: str) -> None:
     """Text of YAML's own signs never loads, and never breaks the parser's user."""
     assert isinstance(_outcome(content.encode(), {}), str)
 
 
-@settings(deadline=None)
 @given(ANYTHING | _likely(ROOT), st.booleans())
 def test_any_yaml_loads_or_is_refused_without_showing_the_key(value: Any, flow: bool) -> None:
     """The key may stand in the file or in the environment, at any place: it is not in the outcome."""
@@ -93,7 +90,6 @@ def test_any_yaml_loads_or_is_refused_without_showing_the_key(value: Any, flow: 
     assert KEY not in repr(_outcome(content.encode("utf-8", "replace"), {"KEY": KEY, "NOPE2": KEY}))
 
 
-@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=200), st.sampled_from(list("\n\t :'\"[]{}*&!%#-\x00\xe9")))
 @pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
 def test_a_typo_anywhere_does_not_show_the_key(loader: str, position: int, typo: str) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -42,7 +42,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@settings(deadline=None)
 @given(answers, st.sampled_from(Format), st.data())
 def test_parsers_read_back_what_went_in(
     drawn: list[list[tuple[Tracked, bool]]], fmt: Format, data: st.DataObject

@@ -78,7 +78,7 @@ def everything(world: World, api: Api) -> list[bytes]:
     return [api.handle("GET", path, "", headers).body for path in paths]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios(), st.lists(st.floats(0.01, 20), max_size=12))
 def test_asking_more_often_changes_nothing(scenario: Scenario, pauses: list[float]) -> None:
     """The state at a time is the same whether it was looked at on the way or not."""
@@ -92,7 +92,7 @@ def test_asking_more_often_changes_nothing(scenario: Scenario, pauses: list[floa
     assert everything(left, Api(left)) == everything(asked, api)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios(), st.lists(st.floats(0.01, 20), max_size=12))
 def test_what_the_api_never_says(scenario: Scenario, pauses: list[float]) -> None:
     """Completed never exceeds total, counts are never negative, every answer has the right status code."""
