@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from starlette.responses import PlainTextResponse
 
 import exporter
+from exporter.healthcheck import TIMEOUT
 from exporter.web import WebServer, create_app
 
 if TYPE_CHECKING:
@@ -238,6 +239,13 @@ def test_health_check(wrong: str | None, code: int) -> None:
         assert code == _health_check(server.port)
     finally:
         server.stop()
+
+
+def test_health_check_ends_in_time() -> None:
+    """The health check ends before it is ended, so that its one line is seen."""
+    (seconds,) = re.findall(r"--timeout=(\d+)s", _only("HEALTHCHECK"))
+
+    assert TIMEOUT < int(seconds)
 
 
 def test_health_check_of_what_does_not_answer() -> None:

@@ -15,8 +15,10 @@ from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonit
 
 import exporter
 from deploy.kubernetes.chart import CHART, COPIES, copies, readme, values
+from exporter import healthcheck
 from exporter.cli import main
 from exporter.config import Config, load
+from exporter.healthcheck import TIMEOUT
 from tests.deploy.tools import call, own_tool
 from tests.integration.harness import ROOT, Done, tool
 
@@ -254,19 +256,53 @@ def test_pod_is_hardened(default: list[Manifest]) -> None:
 
 
 def test_container_runs_the_program(manifests: list[Manifest], tmp_path: Path) -> None:
-    """The arguments are ones that `run` has; probes and Service ask the port that the configuration listens on."""
+    """The arguments are ones that `run` has; probes and Service ask the port that is listened on."""
     command, *options = container(manifests)["args"]
     config = configuration(manifests, tmp_path, THIRD_KEY="dataset-third")
     (port,) = container(manifests)["ports"]
     (service_port,) = only(manifests, "Service")["spec"]["ports"]
-    probes = [container(manifests)[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")]
 
     assert {option.partition("=")[0] for option in options} <= {
         each for parameter in main.commands[command].params for each in parameter.opts
     }
     assert config.web.listen_address == f":{port['containerPort']}"
-    assert [port["name"]] * 4 == [service_port["targetPort"], *(probe["port"] for probe in probes)]
-    assert ["/-/healthy", "/-/healthy", "/-/ready"] == [probe["path"] for probe in probes]
+    assert port["name"] == service_port["targetPort"]
+    assert {config.web.listen_address.removeprefix(":")} == {asked[0] for asked in probes(manifests)}
+    assert ["/-/healthy", "/-/healthy", "/-/ready"] == [asked[1] for asked in probes(manifests)]
+
+
+def probes(manifests: list[Manifest]) -> list[tuple[str, str]]:
+    """Port and path that each probe asks, be it over the network or with the command in the container."""
+    (port,) = container(manifests)["ports"]
+    found = []
+    for kind in ("startup", "liveness", "readiness"):
+        probe = container(manifests)[f"{kind}Probe"]
+        assert TIMEOUT < probe["timeoutSeconds"]
+        if "httpGet" in probe:
+            assert port["name"] == probe["httpGet"]["port"]
+            found.append((str(port["containerPort"]), probe["httpGet"]["path"]))
+        else:
+            *command, asked_port, asked_path = probe["exec"]["command"]
+            assert ["python", "-m", healthcheck.__name__] == command
+            found.append((asked_port.removeprefix("--port="), asked_path.removeprefix("--path=")))
+    return found
+
+
+def test_web_config(default: list[Manifest], full: list[Manifest]) -> None:
+    """The web config file is one of the mounted Secret, and nobody asks over the network then: there may be TLS."""
+    (option,) = (each for each in container(full)["args"] if each.startswith("--web.config.file="))
+    file = Path(option.partition("=")[2])
+    (mount,) = (each for each in container(full)["volumeMounts"] if each["mountPath"] == str(file.parent))
+    volumes = only(full, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    (volume,) = (each for each in volumes if each["name"] == mount["name"])
+
+    assert "web-config.yml" == file.name
+    assert mount["readOnly"]
+    assert {"secretName": "dify-exporter-web", "defaultMode": 0o440} == volume["secret"]
+    for kind in ("startup", "liveness", "readiness"):
+        assert "exec" in container(full)[f"{kind}Probe"]
+        assert "httpGet" in container(default)[f"{kind}Probe"]
+    assert [] == [each for each in container(default)["args"] if "web.config" in each]
 
 
 def test_selectors_find_the_pod(full: list[Manifest]) -> None:
@@ -286,8 +322,14 @@ def test_selectors_find_the_pod(full: list[Manifest]) -> None:
 
 
 def test_scrape_path(full: list[Manifest]) -> None:
-    """Prometheus scrapes the path that the configuration says."""
-    assert ["/dify/metrics"] == [each["path"] for each in only(full, "ServiceMonitor")["spec"]["endpoints"]]
+    """Prometheus scrapes the path that the configuration says, in the way that the web config file asks for."""
+    (endpoint,) = only(full, "ServiceMonitor")["spec"]["endpoints"]
+
+    assert ("/dify/metrics", "https") == (endpoint["path"], endpoint["scheme"])
+    assert {"ca": {"secret": {"name": "dify-exporter-web", "key": "ca.crt"}}, "serverName": "dify-exporter"} == (
+        endpoint["tlsConfig"]
+    )
+    assert ["dify-scrape"] * 2 == [endpoint["basicAuth"][key]["name"] for key in ("username", "password")]
 
 
 @pytest.mark.parametrize(
@@ -379,6 +421,8 @@ def test_network_policy_covers_the_servers() -> None:
         ("server.apiKey=x", "additional properties 'apiKey' not allowed"),
         ("server.url=dify-api:5001", "/server/url"),
         ("service.port=0", "/service/port"),
+        ("webConfig.secret=x", "additional properties 'secret' not allowed"),
+        ("serviceMonitor.scheme=HTTPS", "/serviceMonitor/scheme"),
         ("replicas=2", "additional properties 'replicas' not allowed"),
     ],
 )
@@ -413,6 +457,7 @@ def test_notes_tell_what_is_missing(tmp_path: Path) -> None:
     for hint in ("serviceMonitor.enabled=true", "prometheusRule.enabled=true", "persistence.enabled is false"):
         assert hint in told
     assert "dataset-of-a-test" not in told
+    assert "may see it" not in told
 
 
 def test_notes_of_the_full_values(tmp_path: Path) -> None:
@@ -421,6 +466,7 @@ def test_notes_of_the_full_values(tmp_path: Path) -> None:
 
     assert "port-forward service/dify-indexing 9439:9440" in told
     assert "curl http://127.0.0.1:9439/dify/metrics" in told
+    assert "The Secret dify-exporter-web says who may see it" in told
     assert "enabled" not in told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import subprocess
@@ -144,6 +145,23 @@ def test_nobody_listens() -> None:
         port = free.getsockname()[1]
 
     assert f"no answer on port {port}: Connection refused" == ask(port)
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "told"),
+    [(errno.EADDRNOTAVAIL, "Connection refused"), (errno.ECONNREFUSED, "Connection refused"), (errno.EPERM, "not so")],
+)
+def test_without_ipv6(monkeypatch: pytest.MonkeyPatch, ipv6: int, told: str) -> None:
+    """That a machine has no IPv6 does not hide that nobody listens on IPv4; another failure is told."""
+
+    def refuse(host: str, _port: int, _path: str) -> tuple[int, str]:
+        if host == "127.0.0.1":
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        raise OSError(ipv6, "not so")
+
+    monkeypatch.setattr(healthcheck, "_ask_host", refuse)
+
+    assert f"no answer on port 1: {told}" == ask(1)
 
 
 @pytest.mark.parametrize("said", [b"", b"SSH-2.0-x\r\n"])

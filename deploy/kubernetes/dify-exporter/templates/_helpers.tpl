@@ -60,6 +60,26 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Path of the web config file; nothing without one. */ -}}
+{{- define "dify-exporter.webConfig" -}}
+{{- if .Values.webConfig.existingSecret -}}
+{{- printf "/etc/dify-exporter-web/%s" .Values.webConfig.key -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* How a probe asks for a path, of a list of the root and the path. With a web config file only the container itself
+gets in without password and certificate. */ -}}
+{{- define "dify-exporter.probe" -}}
+{{- $root := index . 0 -}}
+{{- $path := index . 1 -}}
+{{- if $root.Values.webConfig.existingSecret -}}
+exec:
+  command: [python, -m, exporter.healthcheck, --port={{ $root.Values.service.port }}, --path={{ $path }}]
+{{- else -}}
+httpGet: {path: {{ $path }}, port: metrics}
+{{- end -}}
+{{- end -}}
+
 {{- define "dify-exporter.telemetryPath" -}}
 {{- dig "web" "telemetry_path" "/metrics" .Values.config -}}
 {{- end -}}
