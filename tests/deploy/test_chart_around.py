@@ -1,0 +1,99 @@
+"""What is around the pod: what scrapes it, the rules, the dashboards, the network policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from deploy.kubernetes.chart import CHART
+from tests.deploy.chart import Manifest, only, render, setting
+from tests.deploy.tools import call
+from tests.integration.harness import tool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_selectors_find_the_pod(full: list[Manifest]) -> None:
+    """Service, Deployment, NetworkPolicy and ServiceMonitor select the labels that the exporter's objects have."""
+    deployment = only(full, "Deployment")["spec"]
+    pod = deployment["template"]["metadata"]["labels"].items()
+    monitor = only(full, "ServiceMonitor")["spec"]
+    service = only(full, "Service")
+
+    assert deployment["selector"]["matchLabels"].items() <= pod
+    assert service["spec"]["selector"].items() <= pod
+    assert only(full, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items() <= pod
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [service["metadata"]["namespace"]] == monitor["namespaceSelector"]["matchNames"]
+    assert [service["spec"]["ports"][0]["name"]] == [endpoint["port"] for endpoint in monitor["endpoints"]]
+    assert monitor["jobLabel"] in service["metadata"]["labels"]
+
+
+def test_scrape_path(full: list[Manifest]) -> None:
+    """Prometheus scrapes the path that the configuration says, in the way that the web config file asks for."""
+    (endpoint,) = only(full, "ServiceMonitor")["spec"]["endpoints"]
+
+    assert ("/dify/metrics", "https") == (endpoint["path"], endpoint["scheme"])
+    assert {"ca": {"secret": {"name": "dify-exporter-web", "key": "ca.crt"}}, "serverName": "dify-exporter"} == (
+        endpoint["tlsConfig"]
+    )
+    assert ["dify-scrape"] * 2 == [endpoint["basicAuth"][key]["name"] for key in ("username", "password")]
+
+
+def rule_groups() -> list[Any]:
+    """The groups of rules that the chart has copies of."""
+    files = sorted((CHART / "files" / "rules").glob("*.yml"))
+    return [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
+
+
+def test_rules_are_those_of_the_files() -> None:
+    """The PrometheusRule has exactly the rules in `files/`, templates included."""
+    rendered = only(render(*setting("prometheusRule.enabled=true")), "PrometheusRule")
+
+    assert rule_groups() == rendered["spec"]["groups"]
+
+
+def test_rules_are_changed_as_told(tmp_path: Path) -> None:
+    """Alerts get the labels of `alertLabels`, those of `disabledAlerts` are left out, and Prometheus takes the rest."""
+    groups = rule_groups()
+    alerts = [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
+    others = f"{{{','.join(alerts[1:3])}}}"
+    rendered = only(
+        render(
+            *setting("prometheusRule.enabled=true", "prometheusRule.alertLabels.team=search"),
+            *("--set", f"prometheusRule.disabledAlerts={others}"),
+        ),
+        "PrometheusRule",
+    )
+    rules = [rule for group in rendered["spec"]["groups"] for rule in group["rules"]]
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump(rendered["spec"]))
+
+    assert [alerts[0], *alerts[3:]] == [rule["alert"] for rule in rules if "alert" in rule]
+    assert {"search"} == {rule["labels"]["team"] for rule in rules if "alert" in rule}
+    assert not [rule for rule in rules if "record" in rule and "team" in rule.get("labels", {})]
+    assert 0 == call(tool("promtool"), "check", "rules", str(file)).code
+
+
+def test_dashboards(full: list[Manifest]) -> None:
+    """Each dashboard is in a ConfigMap of its own, byte for byte, with the label that the sidecar looks for."""
+    files = sorted((CHART / "files" / "dashboards").glob("*.json"))
+    found = [each for each in full if "grafana_dashboard" in each["metadata"]["labels"]]
+    names = [each["metadata"]["name"] for each in found]
+
+    assert {file.name: file.read_text(encoding="utf-8") for file in files} == {
+        name: text for each in found for name, text in each["data"].items()
+    }
+    assert len(files) == len(set(names))
+    assert {"yes"} == {each["metadata"]["labels"]["grafana_dashboard"] for each in found}
+
+
+def test_network_policy_covers_the_servers() -> None:
+    """By default the policy lets the exporter reach the usual ports of Dify and the DNS, and lets anyone scrape."""
+    policy = only(render(*setting("networkPolicy.enabled=true")), "NetworkPolicy")["spec"]
+    ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+
+    assert {53, 80, 443, 5001} == ports
+    assert [{"ports": [{"port": "metrics", "protocol": "TCP"}]}] == policy["ingress"]
