@@ -48,19 +48,40 @@ class PageSource(Protocol):
         ...
 
 
-def scrape_endpoint(source: PageSource) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint for GET and HEAD of the telemetry path.
+class Pages:
+    """Pages of a source, made one at a time in worker threads: the polls beside many scrapes notice one.
 
-    Pages are made one at a time: many scrapes at once wait for each other rather than for the interpreter, and the
-    polls beside them notice one.
+    Scrapes that wait for their turn share the page that is made next: it is of a moment after all of them have come.
     """
-    turn = asyncio.Lock()
+
+    def __init__(self, source: PageSource) -> None:
+        self._source = source
+        self._next: dict[Format, asyncio.Task[Page]] = {}
+        self.turn = asyncio.Lock()
+        """Held by who uses the CPU for a scrape."""
+
+    async def page(self, fmt: Format) -> Page:
+        """A page that is at least as new as this call."""
+        made = self._next.get(fmt)
+        if made is None:
+            made = self._next[fmt] = asyncio.create_task(self._make(fmt))
+        # Who hangs up does not take the page from the others.
+        return await asyncio.shield(made)
+
+    async def _make(self, fmt: Format) -> Page:
+        async with self.turn:
+            del self._next[fmt]
+            return await run_in_threadpool(self._source.page, fmt)
+
+
+def scrape_endpoint(source: PageSource) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint for GET and HEAD of the telemetry path."""
+    pages = Pages(source)
 
     async def scrape(request: Request) -> Response:
         fmt = negotiate(_header(request, "accept"))
         gzip = accepts_gzip(_header(request, "accept-encoding"))
-        async with turn:
-            page = await run_in_threadpool(source.page, fmt)
+        page = await pages.page(fmt)
         headers = {
             "Content-Type": fmt.content_type,
             "Content-Length": str(page.gzip_length if gzip else page.plain_length),
@@ -73,7 +94,7 @@ def scrape_endpoint(source: PageSource) -> Callable[[Request], Awaitable[Respons
             return Response(headers=headers)
         if gzip:
             return StreamingResponse(_ready(page.gzip_chunks()), headers=headers)
-        return StreamingResponse(_inflated(page.plain_chunks(), turn), headers=headers)
+        return StreamingResponse(_inflated(page.plain_chunks(), pages.turn), headers=headers)
 
     return scrape
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import socket
 import threading
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.metrics import Format
+from exporter.web.scrape import Pages
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.metrics import Format
+    from exporter.web.scrape import Page
     from tests.web.conftest import FakeSource, Site
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -108,13 +112,52 @@ def test_failing_page(site: Site, source: FakeSource, caplog: pytest.LogCaptureF
     assert 1 == caplog.text.count("RuntimeError: no page")
 
 
+def test_waiting_scrapes_share_the_next_page(source: FakeSource) -> None:
+    """Who comes while a page is being made gets a later one, together with all who wait for the same format."""
+    source.gate.clear()
+
+    async def play() -> list[Page]:
+        pages = Pages(source)
+        early = asyncio.create_task(pages.page(Format.TEXT))
+        assert await asyncio.to_thread(source.entered.wait, 10)
+        late = [asyncio.create_task(pages.page(Format.TEXT)) for _ in range(3)]
+        other = asyncio.create_task(pages.page(Format.OPENMETRICS))
+        await asyncio.sleep(0)
+        source.gate.set()
+        return [await early, *await asyncio.gather(*late), await other]
+
+    old, *late, other = asyncio.run(play())
+
+    assert [Format.TEXT, Format.TEXT, Format.OPENMETRICS] == source.formats
+    assert 1 == len({id(page) for page in late})
+    assert len({id(old), id(late[0]), id(other)}) == 3
+
+
+def test_a_client_that_hangs_up_takes_the_page_from_nobody(source: FakeSource) -> None:
+    """The page is made for those who still wait."""
+    source.gate.clear()
+
+    async def play() -> Page:
+        pages = Pages(source)
+        leaving, staying = (asyncio.create_task(pages.page(Format.TEXT)) for _ in range(2))
+        assert await asyncio.to_thread(source.entered.wait, 10)
+        leaving.cancel()
+        await asyncio.sleep(0)
+        source.gate.set()
+        return await staying
+
+    assert source.text == b"".join(asyncio.run(play()).plain_chunks())
+    assert [Format.TEXT] == source.formats
+
+
 def test_one_page_at_a_time(site: Site, source: FakeSource) -> None:
     """Scrapes at the same time wait for each other's page instead of contending for the interpreter."""
     ask = site().ask
     source.linger = 0.02
+    formats = [OPENMETRICS, "text/plain"] * 4
 
     with ThreadPoolExecutor(8) as pool:
-        statuses = [answer.status for answer in pool.map(ask, ["/metrics"] * 8)]
+        statuses = [answer.status for answer in pool.map(lambda accept: ask("/metrics", accept=accept), formats)]
 
     assert [200] * 8 == statuses
     assert 1 == source.most_at_once
