@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,24 @@ def test_the_image_has_what_the_package_declares() -> None:
     for declared in map(Requirement, project["dependencies"]):
         assert declared.specifier.contains(locked[canonicalize_name(declared.name)])
     assert set(locked) <= set(constraints())
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Neither a package that only another one brings, nor one that nothing uses."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    imported: set[str] = set()
+    for file in (ROOT / "exporter").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module)
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+    modules = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - {"exporter"}
+    distributions = packages_distributions()
+
+    assert {canonicalize_name(distributions[module][0]) for module in modules} == {
+        canonicalize_name(Requirement(declared).name) for declared in project["dependencies"]
+    }
 
 
 def test_the_build_has_what_it_needs() -> None:
