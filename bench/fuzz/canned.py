@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ROOT: Final = Path(__file__).parents[2]
+KEPT: Final = ROOT / "tests" / "seeds"
 KEY: Final = "dataset-Pl4nt3dC4n4ry"
 DATASET: Final = "501756ed-cffa-44bb-b992-713f60113872"
 BATCH: Final = "20261121173517669864"
@@ -61,7 +62,7 @@ def recordings() -> dict[str, Recording]:
 
 def seeds(name: str) -> list[bytes]:
     """The inputs that are kept for a subject."""
-    return [path.read_bytes() for path in sorted((ROOT / "tests" / "seeds" / name).iterdir())]
+    return [path.read_bytes() for path in sorted((KEPT / name).glob("*"))]
 
 
 def outcome(failure: Exception, *, secret: bool = True) -> str:
@@ -130,7 +131,7 @@ class Body:
     separator = b""
 
     def __init__(self) -> None:
-        self.seeds = [recording.body for recording in recordings().values()]
+        self.seeds = [*seeds("body"), *(recording.body for recording in recordings().values())]
         self.words = (KEY.encode(), b"null", b"1e400", b"NaN", b"\xef\xbb\xbf", *field_names())
         self._client = CannedClient({})
         self._endpoints = cycle(_ENDPOINTS)

@@ -41,13 +41,12 @@ def _words(section: Section) -> tuple[bytes, ...]:
 
 
 class _File:
-    """Writes an input into a file of memory, where there is such a place."""
+    """Writes an input into a file."""
 
     separator = b""
 
     def __init__(self) -> None:
-        shared = Path("/dev/shm")  # noqa: S108 a folder of our own in it
-        self._folder = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
+        self._folder = Path(tempfile.mkdtemp())
         self._path = self._folder / "config.yaml"
 
     def take(self, data: bytes) -> str:

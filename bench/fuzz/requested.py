@@ -39,7 +39,7 @@ class Request:
     separator = b"\r\n"
 
     def __init__(self) -> None:
-        self.seeds = seeds("request")
+        self.seeds = [*seeds("request"), b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"]
         user = base64.b64encode(b"prometheus:right")
         self.words = (
             *(
@@ -67,7 +67,7 @@ class Request:
                 b"\r\n\r\n",
                 b"Authorization: Basic ",
             ),
-            *(user, b"Authorization: Bearer x\r\n", b"Range: bytes=0-\r\n", b"http://other/metrics", b"a" * 9_000),
+            *(user, b"Authorization: Bearer x\r\n", b"Range: bytes=0-\r\n", b"http://other/metrics"),
         )
         self._folder = Path(tempfile.mkdtemp())
         web = self._folder / "web.yaml"

@@ -10,11 +10,11 @@ from bench.fuzz.polled import Poll
 from bench.fuzz.requested import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from bench.fuzz.explore import Subject
+    from bench.fuzz.limits import Subject
 
-SUBJECTS: Final[Mapping[str, Callable[[], Subject]]] = {
+SUBJECTS: Final[Mapping[str, type[Subject]]] = {
     "body": Body,
     "answer": Answer,
     "poll": Poll,

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import os
-import threading
+import sys
 from contextlib import closing
+from importlib.util import find_spec
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
-from bench.fuzz.explore import explore
-from bench.fuzz.mutation import LONGEST, Mutator
-from bench.fuzz.process import Trial
+from bench.fuzz import __main__ as command
+from bench.fuzz.limits import LONGEST, Watch
+from bench.fuzz.mutation import Mutator
 from bench.fuzz.subjects import SHARES, SUBJECTS
+from bench.fuzz.trial import attempt
+from tests.bench import fragile
+from tests.integration.harness import lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-SHORT = {"body": 3_000, "answer": 350, "poll": 80, "config": 900, "web": 500, "request": 250}
-"""Inputs that take some three seconds together."""
+SHORT = {"body": 2_000, "answer": 500, "poll": 80, "config": 400, "web": 400, "request": 250}
+"""Inputs that take little longer than the start of their processes."""
 
 
 @pytest.fixture
@@ -34,16 +39,34 @@ def _logging() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture
+def _atheris() -> None:
+    """The engine, which is not to be had for every Python and every machine."""
+    if find_spec("atheris") is None:
+        lacking("atheris is not installed")
+
+
 @pytest.mark.usefixtures("_logging")
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_nothing_is_found(name: str) -> None:
-    """The kept inputs, those that once broke something among them, and some hundred changed ones are borne."""
-    with closing(SUBJECTS[name]()) as subject:
-        report = explore(subject, seed=2, inputs=SHORT[name])
+def test_the_kept_inputs_are_borne(name: str) -> None:
+    """What once broke something does not any more, nor does any other input that a search begins with."""
+    with closing(Watch(SUBJECTS[name]())) as watch:
+        outcomes = {watch.take(data) for data in watch.subject.seeds}
+
+    assert len(outcomes) > 4
+
+
+@pytest.mark.usefixtures("_atheris")
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_nothing_is_found(name: str, tmp_path: Path) -> None:
+    """Some hundred changed inputs are borne."""
+    report = attempt(SUBJECTS[name], tmp_path, seed=2, inputs=SHORT[name])
 
     assert None is report.finding, report.finding
     assert SHORT[name] == report.inputs
-    assert report.outcomes > 5
+    assert report.coverage > 100
+    assert report.corpus > 20
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_every_subject_has_its_share() -> None:
@@ -52,86 +75,84 @@ def test_every_subject_has_its_share() -> None:
     assert 1.0 == pytest.approx(sum(SHARES.values()))
 
 
-def test_the_same_seed_gives_the_same_inputs() -> None:
-    """What was found can be found again; another seed finds other things; no input is too long."""
-    corpus = [b'{"a": [1, 2]}\n--\nx: y\n', b"abc"]
+def test_the_same_random_numbers_give_the_same_change() -> None:
+    """What was found can be found again; other numbers give other inputs; none is too long."""
 
     def inputs(seed: int) -> list[bytes]:
-        mutator = Mutator(Random(seed), corpus, (b"word",), b"\n--\n")  # noqa: S311 no secret
-        return [mutator.draw() for _ in range(300)]
+        mutator = Mutator((b"word",), b"\n--\n", lambda part, _longest: part + b"!")
+        random = Random(seed)  # noqa: S311 no secret
+        return [mutator.change(b'{"a": [1, 2]}\n--\nx: y\n', LONGEST, random) for _ in range(300)]
 
     assert inputs(1) == inputs(1)
     assert inputs(1) != inputs(2)
     assert LONGEST >= max(map(len, inputs(1)))
-    assert 200 < len(set(inputs(1)))
+    assert 50 < len(set(inputs(1)))
 
 
-class Fragile:
-    """Breaks in a way of its own at an input that holds a ``b``."""
+def test_one_part_is_changed_at_a_time() -> None:
+    """Values of JSON and lines are changed within their part; libFuzzer changes no more than there is room for."""
+    json, lines = b'{"a":[1,2]}', b"x: 1\ny: 2"
+    rooms: set[int] = set()
 
-    separator = b""
+    def rest(part: bytes, longest: int) -> bytes:
+        rooms.add(longest)
+        return part[::-1]
 
-    def __init__(self) -> None:
-        self.seeds = [b"a", b"aaa"]
-        self.words = (b"b",)
+    mutator = Mutator((b"word",), b"--", rest)
+    random = Random(1)  # noqa: S311 no secret
+    changed = [tuple(mutator.change(json + b"--" + lines, 60, random).split(b"--")) for _ in range(3_000)]
 
-    def take(self, data: bytes) -> str:
-        """Look for it."""
-        if b"b" in data:
-            self.end()
-        return str(len(data))
-
-    def end(self) -> None:
-        """Break."""
-        raise KeyError("b")
-
-    def close(self) -> None:
-        """Nothing to end."""
+    assert {(each, lines) for each in (b"{}", b'{"a":[1,null]}', b'{"a":[1,2],"word":[1,2]}', json[::-1])} <= {*changed}
+    assert {(json, each) for each in (b"y: 2", b"x: 1\n  y: 2", b"x: 1\ny: 2\nx: 1", lines[::-1])} <= {*changed}
+    assert {60 - 2 - len(lines), 60 - 2 - len(json), 60} == rooms
 
 
-class Deadly(Fragile):
-    """Takes the process with it."""
-
-    def end(self) -> None:
-        """As a crash in C does."""
-        os._exit(3)
-
-
-class Endless(Fragile):
-    """Never ends."""
-
-    def end(self) -> None:
-        """Wait for what does not come."""
-        threading.Event().wait()
-
-
-class Greedy(Fragile):
-    """Takes all memory that there is."""
-
-    def end(self) -> None:
-        """More than the limit, and touched."""
-        self.taken = bytearray(os.urandom(1024)) * (512 * 1024)
-
-
-def test_an_exception_is_found() -> None:
-    """An input that raises what is not documented ends the search and is handed over."""
-    finding = explore(Fragile(), seed=1, inputs=1_000).finding
-    assert finding is not None
-    assert b"b" in finding.data
-    assert "KeyError" in finding.why
-
-
+@pytest.mark.usefixtures("_atheris")
 @pytest.mark.parametrize(
-    ("subject", "why"),
-    [(Deadly, "exit code 3"), (Endless, "did not end"), (Greedy, "peak of memory")],
-    ids=["crash", "hang", "memory"],
+    ("kind", "name", "why"),
+    [
+        (fragile.Raising, "crash", "KeyError: 'b'"),
+        (fragile.Slow, "crash", "s of CPU, the limit is 2 s"),
+        (fragile.Greedy, "crash", "raised the peak of memory by 12"),
+        (fragile.Leaking, "crash", " MiB, to 2"),
+        (fragile.Leaving, "death", "exit code 3"),
+        (fragile.Crashing, "crash", "deadly signal"),
+        (fragile.Endless, "timeout", "timeout after 1 seconds"),
+    ],
 )
-def test_what_a_process_does_not_survive_is_found(subject: type[Fragile], why: str) -> None:
-    """A process that ends, hangs or grows leaves the input behind that did it."""
-    trial = Trial("fragile", 1, 1_000, subject)
-    trial.start()
-    while (report := trial.look(0.1, patience=1.0)) is None:
-        pass
+def test_what_breaks_is_found(kind: type[fragile.Sturdy], name: str, why: str, tmp_path: Path) -> None:
+    """A process that raises, grows, ends or hangs leaves the input behind that did it, and tells how."""
+    report = attempt(kind, tmp_path, seed=1, inputs=1_000, patience=1 if kind is fragile.Endless else 60)
+
     assert report.finding is not None
+    assert [report.finding.path] == list(tmp_path.iterdir())
+    data = report.finding.path.read_bytes()
+    assert f"found-{name}-{hashlib.sha1(data).hexdigest()}" == report.finding.path.name  # noqa: S324 no secret
+    assert b"b" in data
     assert why in report.finding.why
-    assert b"b" in report.finding.data
+    assert 1 < report.inputs < 1_000
+
+
+@pytest.mark.usefixtures("_atheris")
+def test_a_subject_that_cannot_begin_is_told(tmp_path: Path) -> None:
+    """Nothing tried is not nothing found."""
+    with pytest.raises(RuntimeError, match="no input was tried"):
+        attempt(int, tmp_path, seed=1, inputs=10)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("_atheris")
+def test_a_finding_fails_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Exit code 1, a row that counts it, the file and the traceback; the other subjects are tried all the same."""
+    monkeypatch.setattr(command, "SUBJECTS", {"body": fragile.Raising, "web": fragile.Sturdy})
+    monkeypatch.setattr(command, "KEPT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--inputs", "1000"])
+
+    assert 1 == command.main()
+    told = capsys.readouterr()
+    rows = [line.split(" | ") for line in told.out.splitlines() if " | " in line]
+    assert [("| subject", "findings |"), ("| body", "1 |"), ("| web", "0 |")] == [(row[0], row[-1]) for row in rows]
+    (found,) = (tmp_path / "body").iterdir()
+    assert str(found) in told.err
+    assert "KeyError: 'b'" in told.err

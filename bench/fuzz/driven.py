@@ -1,0 +1,88 @@
+"""``python -m bench.fuzz.driven MODULE:CLASS FOLDER [FLAG…]``: a subject, driven by atheris in this process.
+
+``FOLDER`` gets the corpus, the dictionary and the record. The flags are libFuzzer's.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import zlib
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import atheris
+
+from bench.fuzz.limits import LONGEST, Watch
+from bench.fuzz.mutation import Mutator
+from bench.fuzz.record import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.fuzz.limits import Subject
+
+ADDRESS_SPACE: Final = 4 * 1024**3
+"""Bytes."""
+
+PLACES: Final = 2_048
+"""Of outcomes, which are told apart by a hash."""
+
+
+def main() -> None:
+    """Does not return: libFuzzer ends the process."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    name, folder, *flags = sys.argv[1:]
+    module, _, kind = name.partition(":")
+    with atheris.instrument_imports(include=["exporter"]):
+        subject: Subject = getattr(import_module(module), kind)()
+    atheris.instrument_func(type(subject).take)
+    corpus = Path(folder, "corpus")
+    corpus.mkdir()
+    for number, seed in enumerate(subject.seeds):
+        (corpus / str(number)).write_bytes(seed)
+    words = Path(folder, "words")
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in subject.words), encoding="ascii")
+    # Setup puts another function in its place.
+    mutator = Mutator(subject.words, subject.separator, lambda data, longest: bytes(atheris.Mutate(data, longest)))
+
+    def mutate(data: bytes, longest: int, seed: int) -> bytes:
+        return mutator.change(data, longest, Random(seed))  # noqa: S311 the same inputs again
+
+    command = [sys.argv[0], f"-max_len={LONGEST}", f"-dict={words}", *flags, str(corpus)]
+    atheris.Setup(command, _taker(subject, Recorder(Path(folder, "record"))), custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def _taker(subject: Subject, recorder: Recorder) -> Callable[[bytes], None]:
+    places = [_place() for _ in range(PLACES)]
+    watch = Watch(subject)
+
+    def take(data: bytes) -> None:
+        recorder.begin(data)
+        outcome = watch.take(data)
+        recorder.spend(watch.slowest, watch.growth)
+        places[zlib.crc32(outcome.encode(errors="replace")) % PLACES]()
+
+    return take
+
+
+def _place() -> Callable[[], None]:
+    """A function that is covered or not: so that libFuzzer sees an outcome that code in C has decided on."""
+
+    def reached() -> None:
+        """Be covered."""
+
+    instrumented: Callable[[], None] = atheris.instrument_func(reached)
+    return instrumented
+
+
+def _escaped(word: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in word)
+
+
+if __name__ == "__main__":
+    main()

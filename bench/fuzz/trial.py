@@ -1,0 +1,119 @@
+"""A subject in a process of its own: what kills it, or never ends, is a finding too."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from bench.fuzz.canned import ROOT
+from bench.fuzz.record import read
+
+if TYPE_CHECKING:
+    from bench.fuzz.limits import Subject
+
+PATIENCE: Final = 60
+"""Seconds for one input, on a machine that does other things too."""
+
+MEMORY: Final = 1_024
+"""MiB of the whole process: what one input takes for good, long before it ends."""
+
+_STATUS = re.compile(r"^#\d+\s+\w+\s+cov: (\d+) ft: \d+ corp: (\d+)/.*\n", re.MULTILINE)
+_EXECUTED = re.compile(r"^stat::number_of_executed_units:\s+(\d+)$", re.MULTILINE)
+_WRITTEN = re.compile(r"Test unit written to (\S+)$", re.MULTILINE)
+
+
+class Finding(Struct, frozen=True):
+    """An input that was not borne. ``why``: a traceback, or the limit that it broke."""
+
+    path: Path
+    why: str
+
+
+class Report(Struct, frozen=True):
+    """What was tried. ``coverage`` and ``corpus`` as libFuzzer counts them: places in the code, inputs worth a change.
+
+    ``slowest``: seconds of CPU; ``growth``: MiB of the peak of memory above the beginning; both of inputs that ended.
+    """
+
+    inputs: int
+    seconds: float
+    coverage: int
+    corpus: int
+    slowest: float
+    growth: float
+    finding: Finding | None = None
+
+
+def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, patience: int = PATIENCE) -> Report:
+    """Give a subject its seeds, then changed ones, ``inputs`` in all or up to the first that it does not bear.
+
+    That one is written into the folder ``kept``. RuntimeError when there is nothing to be tried.
+    """
+    kept.mkdir(parents=True, exist_ok=True)
+    shared = Path("/dev/shm")  # noqa: S108 a folder of our own in it
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        flags = {
+            "runs": inputs,
+            "seed": seed,
+            "timeout": patience,
+            "report_slow_units": patience,
+            "rss_limit_mb": MEMORY,
+            "artifact_prefix": f"{kept}/found-",
+            "keep_seed": 1,
+            "reload": 0,
+            "print_funcs": 0,
+            "print_final_stats": 1,
+        }
+        log = Path(folder, "log")
+        with log.open("wb") as out:
+            done = subprocess.run(
+                (
+                    *(sys.executable, "-u", "-m", "bench.fuzz.driven", f"{kind.__module__}:{kind.__qualname__}"),
+                    *(folder, *(f"-{name}={value}" for name, value in flags.items())),
+                ),
+                cwd=ROOT,
+                env={**_environment(), "TMPDIR": folder, "PYTHONHASHSEED": "0"},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        told = log.read_text(encoding="utf-8", errors="replace")
+        record = read(Path(folder, "record"))
+    if record is None:
+        raise RuntimeError(f"no input was tried (exit code {done.returncode}):\n{told}")
+    statuses = list(_STATUS.finditer(told))
+    coverage, corpus = map(int, statuses[-1].groups()) if statuses else (0, 0)
+    executed = _EXECUTED.search(told)
+    finding = None
+    if done.returncode:
+        written = _WRITTEN.search(told)
+        path = Path(written[1]) if written else kept / f"found-death-{hashlib.sha1(record.data).hexdigest()}"  # noqa: S324 as libFuzzer names them
+        if not written:
+            path.write_bytes(record.data)
+        rest = told[statuses[-1].end() :] if statuses else told
+        finding = Finding(path, f"exit code {done.returncode}\n{rest}")
+    return Report(
+        int(executed[1]) if executed else record.number,
+        time.monotonic() - begun,
+        coverage,
+        corpus,
+        record.slowest,
+        record.growth,
+        finding,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Without a proxy, which would stand between the client and its inputs."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
