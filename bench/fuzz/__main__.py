@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.fuzz", description=__doc__)
     parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], help="all of them without one")
     parser.add_argument("--inputs", type=int, default=DEFAULT_INPUTS, help="of all subjects together")
-    parser.add_argument("--seed", type=int, default=1, help="of the random numbers: the same inputs again")
+    parser.add_argument("--seed", type=int, default=1, help="of the random numbers; what threads do is in no seed")
     return parser
 
 

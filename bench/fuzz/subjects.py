@@ -31,4 +31,4 @@ SHARES: Final[Mapping[str, float]] = {
     "web": 0.12,
     "request": 0.08,
 }
-"""What part of all inputs each gets: by what an input costs, some ten microseconds to a few milliseconds."""
+"""What part of all inputs each gets: by what an input costs, a tenth of a millisecond to some milliseconds."""
