@@ -30,10 +30,13 @@ def read_body(response: requests.Response, endpoint: str, largest: int = LARGEST
     try:
         return _read(response, largest)
     except _Large:
-        raise TooLarge(f"{endpoint}: the answer is larger than {largest // 1024} KiB", status=status) from None
-    except _Damaged as damage:
-        reason = str(damage)
-    raise DecodeFailed(f"{endpoint}: {reason}", status=status)
+        damage = ""
+    except _Damaged as error:
+        damage = str(error)
+    # Raised out here, the error does not carry the other one, whose frames hold what was read.
+    if damage:
+        raise DecodeFailed(f"{endpoint}: {damage}", status=status)
+    raise TooLarge(f"{endpoint}: the answer is larger than {largest // 1024} KiB", status=status)
 
 
 class _Large(Exception):

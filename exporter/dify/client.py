@@ -176,7 +176,11 @@ class Client:
             return decoder.decode(reply.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             failure = undecodable(endpoint, reply, error, key)
-        raise failure
+        try:
+            raise failure
+        finally:
+            # An error that its own frame refers to keeps the answer until the garbage collector comes by.
+            del failure
 
     def _send(self, endpoint: str, path: str, key: Secret | None) -> Reply:
         """Send one request, or a second one when the server had just closed the connection. Always a 200."""
@@ -213,7 +217,10 @@ class Client:
         if isinstance(failure, TLSFailed):
             self._trust.forget()
         # Raised out here, the error does not carry the library's exception, which holds the request with its key.
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure
 
     def _exchange(self, endpoint: str, path: str, key: Secret | None) -> Reply:
         deadline = Deadline(time.monotonic() + self._timeout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import gzip
 import json
 import random
@@ -271,6 +273,33 @@ def test_a_body_above_the_cap_is_too_large(
     assert [] == client.indexing_status(DATASET, BATCH).value
     assert [("main", "indexing_status", "200")] * 2 == notes.requests
     assert 2 == upstream.connections
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (bomb(), {"Content-Encoding": "gzip"}),
+        (b"no gzip", {"Content-Encoding": "gzip"}),
+        (b'{"data": ', {}),
+        (b"", {"Content-Length": "10"}),
+    ],
+    ids=["too large", "damaged", "no JSON", "cut"],
+)
+def test_what_was_read_is_freed_with_the_error(
+    body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient
+) -> None:
+    """Nothing waits for the garbage collector, which comes by seldom: some large answers would fill the memory."""
+    upstream.play(once(http_answer(200, body, headers)))
+    client = connect()
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(DifyError):
+            client.indexing_status(DATASET, BATCH)
+        left = [each for each in gc.get_objects() if issubclass(type(each), Exception)]
+    finally:
+        gc.enable()
+    assert [] == [each for each in left if type(each).__module__.startswith("exporter.")]
 
 
 def test_a_body_of_exactly_the_cap_is_read(upstream: Upstream, connect: MakeClient) -> None:
