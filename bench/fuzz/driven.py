@@ -1,6 +1,6 @@
 """``python -m bench.fuzz.driven MODULE:CLASS FOLDER [FLAG…]``: a subject, driven by atheris in this process.
 
-``FOLDER`` gets the corpus, the dictionary and the record. The flags are libFuzzer's.
+``FOLDER`` gets the seeds, the dictionary and the record. The flags are libFuzzer's.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ def main() -> None:
     with atheris.instrument_imports(include=["exporter"]):
         subject: Subject = getattr(import_module(module), kind)()
     atheris.instrument_func(type(subject).take)
-    corpus = Path(folder, "corpus")
-    corpus.mkdir()
-    for number, seed in enumerate(subject.seeds):
-        (corpus / str(number)).write_bytes(seed)
+    seeds = [Path(folder, f"seed-{number}") for number in range(len(subject.seeds))]
+    for path, seed in zip(seeds, subject.seeds, strict=True):
+        path.write_bytes(seed)
+    first = Path(folder, "seeds")
+    first.write_text(",".join(map(str, seeds)), encoding="utf-8")
     words = Path(folder, "words")
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in subject.words), encoding="ascii")
     # Setup puts another function in its place.
@@ -52,7 +53,8 @@ def main() -> None:
     def mutate(data: bytes, longest: int, seed: int) -> bytes:
         return mutator.change(data, longest, Random(seed))  # noqa: S311 no secret
 
-    command = [sys.argv[0], f"-max_len={LONGEST}", f"-dict={words}", *flags, str(corpus)]
+    # Without a folder for the corpus it stays in memory: nobody needs it later.
+    command = [sys.argv[0], f"-max_len={LONGEST}", f"-dict={words}", f"-seed_inputs=@{first}", *flags]
     atheris.Setup(command, _taker(subject, Recorder(Path(folder, "record"))), custom_mutator=mutate)
     atheris.Fuzz()
 

@@ -70,7 +70,6 @@ def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, patience
             "rss_limit_mb": MEMORY,
             "artifact_prefix": f"{kept}/found-",
             "keep_seed": 1,
-            "reload": 0,
             "print_funcs": 0,
             "print_final_stats": 1,
         }
@@ -95,14 +94,6 @@ def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, patience
     statuses = list(_STATUS.finditer(told))
     coverage, corpus = map(int, statuses[-1].groups()) if statuses else (0, 0)
     executed = _EXECUTED.search(told)
-    finding = None
-    if done.returncode:
-        written = _WRITTEN.search(told)
-        path = Path(written[1]) if written else kept / f"found-death-{hashlib.sha1(record.data).hexdigest()}"  # noqa: S324 as libFuzzer names them
-        if not written:
-            path.write_bytes(record.data)
-        rest = told[statuses[-1].end() :] if statuses else told
-        finding = Finding(path, f"exit code {done.returncode}\n{rest}")
     return Report(
         int(executed[1]) if executed else record.number,
         time.monotonic() - begun,
@@ -110,8 +101,18 @@ def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, patience
         corpus,
         record.slowest,
         record.growth,
-        finding,
+        _found(told, record.data, kept, done.returncode) if done.returncode else None,
     )
+
+
+def _found(told: str, data: bytes, kept: Path, code: int) -> Finding:
+    """What libFuzzer wrote down, or the last input of a process that had no time for that."""
+    if written := _WRITTEN.search(told):
+        path = Path(written[1])
+    else:
+        path = kept / f"found-death-{hashlib.sha1(data).hexdigest()}"  # noqa: S324 as libFuzzer names its own
+        path.write_bytes(data)
+    return Finding(path, f"exit code {code}\n{_STATUS.split(told)[-1]}")
 
 
 def _environment() -> dict[str, str]:
