@@ -28,7 +28,7 @@ SHARES: Final[Mapping[str, float]] = {
     "answer": 0.10,
     "poll": 0.02,
     "config": 0.09,
-    "web": 0.12,
-    "request": 0.08,
+    "web": 0.10,
+    "request": 0.10,
 }
 """What part of all inputs each gets: by what an input costs, a tenth of a millisecond to some milliseconds."""
