@@ -39,9 +39,10 @@ class Finding(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """What was tried. ``coverage`` and ``corpus`` as libFuzzer counts them: places in the code and outcomes,
-    of which there are 2,048 at most; inputs worth a change.
+    """What was tried.
 
+    ``coverage`` and ``corpus`` as libFuzzer counts them: places in the code and outcomes, of which there are 2,048 at
+    most; inputs worth a change.
     ``slowest``: seconds of CPU; ``growth``: MiB of the peak of memory above the beginning; both of inputs that ended.
     """
 
