@@ -101,12 +101,12 @@ class Mischief:
         self._quiet.set()
         self._thread.join()
         self.api.faults.clear()
-        self._observe()
         with self.world.lock:
-            self.world.advance()
+            now = self.world.advance()
             for document in self._documents():
-                if document.row_now(self.world.now()).status not in _FINISHED:
-                    self.world.remove(document, self.world.now())
+                if document.row_now(now).status not in _FINISHED:
+                    self.world.remove(document, now)
+        self._observe()
 
     def _serve(self, port: int) -> SimulatorServer:
         server = SimulatorServer(self.api, port=port, latency=0.003, connections=None)

@@ -82,7 +82,9 @@ def advance(before: Document | None, new: Document, now: Now) -> tuple[Document,
     ends = progress.status in FINISHED and not rests
     restarts = attempt.counted and (ends or progress.status not in AT_REST)
     phases = _phases(new, attempt) if ends and progress.status == "completed" else ()
-    if ends or rests:
+    if rests and attempt.ended is not None:
+        attempt = Attempt(_completed_by(progress, attempt.ended), counted=True)
+    elif ends:
         attempt = Attempt(progress, counted=True)
     elif restarts:
         attempt = Attempt(attempt.ended)
@@ -165,14 +167,26 @@ def _first_sight(progress: Progress) -> Attempt:
 
 
 def _is_same_end(ended: Progress | None, progress: Progress) -> bool:
-    """Whether both are the end of one attempt. If not, it was worked on again between two polls."""
+    """Whether both are the end of one attempt. If not, it was worked on again between two polls.
+
+    A list tells no times of an end and a detail some of them; the others come once the batch is known. Only a time that
+    is another one than before is of another attempt.
+    """
     if ended is None or ended.status != progress.status:
         return False
-    # A list says of an end that there is one, and not when: its times come once the batch is known.
-    return _times(ended) in (_UNTOLD, _times(progress))
+    told = zip(_times(ended), _times(progress), strict=True)
+    return all(one is None or other is None or one == other for one, other in told)
 
 
-_UNTOLD = (None, None, None)
+def _completed_by(progress: Progress, ended: Progress) -> Progress:
+    """An end with the times that only an earlier answer has told of it."""
+    started, completed, stopped = _times(ended)
+    return replace(
+        progress,
+        processing_started_at=started if progress.processing_started_at is None else progress.processing_started_at,
+        completed_at=completed if progress.completed_at is None else progress.completed_at,
+        stopped_at=stopped if progress.stopped_at is None else progress.stopped_at,
+    )
 
 
 def _times(progress: Progress) -> tuple[Number | None, ...]:

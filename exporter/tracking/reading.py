@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, Detail, ProcessRule, Progress
 
 if TYPE_CHECKING:
@@ -99,6 +101,13 @@ def read_listed(document: ListedDocument, unknown: Callable[[str], None]) -> Pro
     """The little progress that a list of documents tells."""
     status = read_status(document.indexing_status, document.display_status, unknown)
     return Progress(status, has_error=bool(document.error))
+
+
+def progress_of_list(told: Progress, before: Progress) -> Progress:
+    """What a list tells, with what was known ``before``. Once the status is another one the times may be, too."""
+    if told.status == before.status:
+        return replace(before, has_error=told.has_error)
+    return replace(told, completed_segments=before.completed_segments, total_segments=before.total_segments)
 
 
 def read_status(status: str, display_status: str | None, unknown: Callable[[str], None]) -> str:

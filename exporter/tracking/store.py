@@ -11,7 +11,14 @@ from exporter.tracking.model import Document
 from exporter.tracking.objects import Objects
 from exporter.tracking.outcome import Outcome
 from exporter.tracking.progress import advance, gather, judge, same, verdict_at
-from exporter.tracking.reading import FINISHED, progress_of_detail, read_detail, read_item, sum_batch
+from exporter.tracking.reading import (
+    FINISHED,
+    progress_of_detail,
+    progress_of_list,
+    read_detail,
+    read_item,
+    sum_batch,
+)
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
@@ -146,9 +153,7 @@ class Store(Objects):
                     if before.progress.status in FINISHED:
                         wanted.append(Target("batch", dataset_id, before.batch))
                     continue
-                progress = told
-                if before is not None:
-                    progress = replace(before.progress, status=told.status, has_error=told.has_error)
+                progress = told if before is None else progress_of_list(told, before.progress)
                 if not self._pinned(dataset_id, document_id):
                     self._found.add((dataset_id, document_id))
                 detail = before.detail if before else None

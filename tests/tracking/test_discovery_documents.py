@@ -6,7 +6,7 @@ import pytest
 
 from exporter.config import Dataset as DatasetConfig
 from exporter.dify import BadRequest, DocumentDetail, NotFound, SchemaMismatch, ServerFailed
-from exporter.tracking import Document
+from exporter.tracking import Document, Target
 from exporter.tracking.model import Activity
 from tests.tracking.discovering import discovering, documents, listed
 from tests.tracking.rig import DATASET, item
@@ -145,3 +145,22 @@ def test_a_deleted_document_is_forgotten() -> None:
     rig.client.listed[DATASET] = [listed("2", "waiting", "queuing")]
     rig.pass_time(300)
     assert {"2": "waiting"} == documents(rig)
+
+
+def test_an_end_that_a_detail_told_is_not_counted_again_by_the_batch() -> None:
+    """The batch of a found document becomes known, or can be read again, after its end: it tells times that are new."""
+    rig = discovering()
+    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
+    rig.poll()
+    rig.client.listed[DATASET] = []
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=210)
+    rig.pass_time(70)
+    rig.client.batches["b"] = [item("1", "completed", 1, 1, processing_started_at=200, completed_at=210)]
+    rig.poller.watch([Target("batch", DATASET, "b")])
+    rig.pass_time(30)
+
+    (document,) = rig.listening.of(Document)
+    (activity,) = [found for found in rig.listening.of(Activity) if found.dataset_id == DATASET]
+    assert ("b", 200) == (document.batch, document.progress.processing_started_at)
+    assert {("completed", ""): 1} == dict(activity.finished)

@@ -15,7 +15,7 @@ from exporter.dify.wire import IndexingStatus
 from exporter.tracking.fold import Folded, fold_batch, refold_batch
 from exporter.tracking.model import STATUSES, Batch, Detail, Document, Progress
 from exporter.tracking.progress import Finished, Now, Restarted, Resumed, Stall, Stalled, advance
-from exporter.tracking.reading import FINISHED, read_item
+from exporter.tracking.reading import FINISHED, progress_of_list, read_item
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 KEY = ("main", "d", "b")
@@ -249,17 +249,29 @@ def test_an_attempt_between_two_polls_is_seen_by_its_times() -> None:
 
 
 @pytest.mark.parametrize("end", [DONE, FAILED], ids=["completed", "error"])
-def test_an_end_that_a_list_told_is_not_counted_again_when_its_batch_tells_the_times(end: Progress) -> None:
-    """A list has no times: they are no sign of another attempt, but what is measured by from then on."""
-    listed = Progress(end.status, has_error=end.has_error)
+@pytest.mark.parametrize("told", [(), ("completed_at",)], ids=["by a list", "by a detail"])
+def test_an_end_is_not_counted_again_when_its_batch_tells_more_times(end: Progress, told: tuple[str, ...]) -> None:
+    """A list has no times and a detail one: the others are no sign of another attempt, but what is measured by then."""
+    less = Progress(end.status, has_error=end.has_error, **{name: getattr(end, name) for name in told})
     document, _ = advance(None, Document("main", "a", "b", "", WAITING), Now(0.0, 0.0))
-    document, events = advance(document, Document("main", "a", "b", "", listed), Now(1.0, 1.0))
+    document, events = advance(document, Document("main", "a", "b", "", less), Now(1.0, 1.0))
     assert [Finished] == [type(event) for event in events]
-    document, events = advance(document, Document("main", "a", "b", "c", end), Now(2.0, 2.0))
-    assert () == events
+    for number, known in enumerate((end, less, end)):
+        document, events = advance(document, Document("main", "a", "b", "c", known), Now(2.0 + number, 2.0 + number))
+        assert () == events
+    document, events = advance(document, Document("main", "a", "b", "", less), Now(8.0, 8.0))
     again = msgspec.structs.replace(end, processing_started_at=500, completed_at=510, stopped_at=505)
-    _, events = advance(document, Document("main", "a", "b", "c", again), Now(3.0, 3.0))
+    _, events = advance(document, Document("main", "a", "b", "c", again), Now(9.0, 9.0))
     assert [Restarted, Finished] == [type(event) for event in events]
+
+
+def test_a_list_keeps_the_times_only_while_the_status_is_the_same() -> None:
+    """Those of an earlier attempt would be taken for those of the end that the list tells."""
+    before = msgspec.structs.replace(DONE, completed_segments=4, total_segments=5)
+    assert before == progress_of_list(Progress("completed"), before)
+    assert Progress("error", completed_segments=4, total_segments=5, has_error=True) == progress_of_list(
+        Progress("error", has_error=True), before
+    )
 
 
 def test_pausing_a_finished_document_is_neither_restart_nor_end() -> None:
