@@ -14,7 +14,7 @@ import bcrypt
 import pytest
 import yaml
 
-from tests.integration.harness import Database, Program, exporter, free_port, get, tool, until
+from tests.integration.harness import Database, Program, exporter, free_port, get, lacking, tool, until
 from tests.web.authority import Authority
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def test_slow_clients(start: Start, configure: Configure) -> None:
     """600 clients that never end a request, or never read, cost bounded memory and descriptors, and delay no scrape."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < 1024:
-        pytest.skip("needs 1024 file descriptors")
+        lacking("1024 file descriptors are not allowed")
     program = start("run", "--config.file", configure(), *ANY_PORT)
     port = program.port()
     program.await_log('msg="first cycle done"')

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -11,6 +9,7 @@ import pytest
 
 from exporter.metrics import Exposition, Format
 from exporter.tracking.model import Detail, Document, ProcessRule, Progress
+from tests.integration.harness import tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,11 +80,7 @@ def document() -> Document:
 @pytest.fixture
 def promtool() -> Callable[[bytes], tuple[int, str]]:
     """A function that gives a page to ``promtool check metrics``: exit code and what it had to say."""
-    program = shutil.which("promtool")
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("promtool is missing")
-        pytest.skip("promtool is missing")
+    program = tool("promtool")
 
     def check(page: bytes) -> tuple[int, str]:
         done = subprocess.run([program, "check", "metrics"], input=page, capture_output=True, check=False, timeout=30)
