@@ -17,6 +17,8 @@ from bench.side import side
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bench.side import Side
+
 LONGEST_SCRAPE = 0.1
 LONGEST_DELAY = 0.02
 PAUSE = 0.2
@@ -33,13 +35,23 @@ def measure(batches: int = 1_000) -> list[Row]:
             ours.ask("first")
             port = ours.ask("port").value
             alone = _scrapes(port, lambda: _rest(BURST / 3))
-            busy = _scrapes(port, lambda: ours.ask("burst"))
+            busy = _scrapes(port, lambda: _burst(dify, ours))
             undisturbed: list[float] = []
             disturbed: list[float] = []
             for _ in range(2):
+                dify.ask("move")
                 undisturbed += ours.ask("spans").value
+                dify.ask("move")
                 _scrapes(port, lambda: disturbed.extend(ours.ask("spans").value))
     return [_scrape_row(batches, alone, busy), _poll_row(undisturbed, disturbed)]
+
+
+def _burst(dify: Side, ours: Side) -> None:
+    """Cycle after cycle, each finding that all batches have moved."""
+    end = time.monotonic() + BURST
+    while time.monotonic() < end:
+        dify.ask("move")
+        ours.ask("again")
 
 
 def _scrape_row(batches: int, alone: Sequence[float], busy: Sequence[float]) -> Row:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from bench.knowledge import BATCH_SIZE, MAIN, STILL, datasets, document_id
+from bench.knowledge import BATCH_SIZE, MAIN, STILL, dataset_id, datasets, document_id
 from bench.scrape import metrics_app
 from exporter import allocator
 from exporter.app import App
-from exporter.clock import SystemClock
+from exporter.clock import ManualClock
 from exporter.config import Config, Limits, Secret, Server
 from exporter.logs import set_up_logging
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World
+from exporter.simulator.lives import SETTLING
 from exporter.tracking import Target, configured_targets
 from exporter.web import WebServer
 
@@ -29,8 +31,21 @@ _LOOK = 0.002
 _LONGEST = 100.0
 
 
+JUMPS = 10
+"""How often a batch can move: the segments of a document are completed in ten jumps at most."""
+
+_JUMP = 100
+"""Segments."""
+
+_STEP = 10.0
+"""Seconds on Dify's clock from one jump to the next."""
+
+
 def serve(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """Dify. In every batch one document is in indexing, and has more segments at each look; the others wait for it."""
+    """Dify, on a clock that stands still. In every batch one document is in indexing, the others wait for it.
+
+    ``move``: a jump further, in every batch. How many segments are then completed in all.
+    """
     plans = []
     number = 0
     for dataset in datasets(batches):
@@ -39,14 +54,26 @@ def serve(batches: int) -> Mapping[str, Callable[[], Any]]:
             uploads.append(BatchPlan(id=batch, queue=0.0, documents=_documents(number)))
             number += 1
         plans.append(DatasetPlan(id=dataset.id, technique="high_quality", batches=tuple(uploads)))
-    api = Api(World(Scenario(key=KEY, workers=None, datasets=tuple(plans)), SystemClock()))
+    clock = ManualClock(time.time())
+    api = Api(World(Scenario(key=KEY, workers=None, datasets=tuple(plans)), clock))
+    clock.advance(_STEP / 100)
+    jumps = itertools.count(1)
+
+    def move() -> int:
+        clock.advance(_STEP)
+        jump = next(jumps)
+        if jump > JUMPS:
+            raise RuntimeError(f"documents move {JUMPS} times")
+        return jump * _JUMP * batches
+
     server = SimulatorServer(api, latency=LATENCY, connections=None)
     server.start()
-    return {"url": lambda: server.url, "requests": lambda: sum(api.requests.values())}
+    return {"url": lambda: server.url, "requests": lambda: sum(api.requests.values()), "move": move}
 
 
 def _documents(number: int) -> tuple[DocumentPlan, ...]:
-    long = {"parse": 0.001, "split": 0.001, "index": 36_000.0, "jumps": 1_000_000, "segments": 1_000_000}
+    index = JUMPS * _STEP + SETTLING
+    long = {"parse": 0.001, "split": 0.001, "index": index, "jumps": JUMPS, "segments": JUMPS * _JUMP}
     return tuple(
         DocumentPlan(name=f"Report {number}-{member}.pdf", id=document_id(number, member), **long)  # type: ignore[arg-type]
         for member in range(BATCH_SIZE)
@@ -97,14 +124,11 @@ class Exporter:
         for target in targets:
             self._poller.schedule.put(target, 0.0)
 
-    def burst(self, seconds: float) -> int:
-        """Cycle after cycle until ``seconds`` are over; how many there were."""
-        end = time.monotonic() + seconds
-        cycles = 0
-        while time.monotonic() < end:
-            self.again()
-            cycles += 1
-        return cycles
+    def completed(self) -> int:
+        """Segments that are completed, as far as the exporter knows."""
+        store = self._poller.store
+        known = (store.document(dataset_id(number), document_id(number, 0)) for number in range(len(self._targets)))
+        return sum(int(document.progress.completed_segments or 0) for document in known if document is not None)
 
     def spans(self, polls: int) -> list[float]:
         """The seconds of so many polls, one after another: from being due to the end."""
@@ -143,7 +167,7 @@ def export(url: str, batches: int, concurrency: int) -> Mapping[str, Callable[[]
         "port": exporter.port,
         "first": exporter.first,
         "again": exporter.again,
-        "burst": lambda: exporter.burst(BURST),
+        "completed": exporter.completed,
         "spans": lambda: exporter.spans(POLLS),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -95,11 +94,13 @@ def measure(batches: int = 1_000, rounds: int = 5, slice_: int = 50) -> list[Row
             for each in (ours, other, least):
                 each.ask("make")
             firsts.append(_counted(dify, ours, "first"))
-            time.sleep(0.2)  # segments complete in steps of 0.036 s
             for _ in range(rounds):
+                completed = dify.ask("move").value
                 plain.append(other.ask("cycle"))
                 bounds.append(least.ask("cycle").wall)
                 laters.append(_counted(dify, ours, "again"))
+                if (seen := ours.ask("completed").value) != completed:
+                    raise RuntimeError(f"{completed} segments are completed, the exporter has seen {seen}")
     whole = middle([cost.wall for cost in plain]) / slice_ * batches
     cpu = middle([cost.cpu for cost in plain]) / slice_
     bound = middle(bounds) / batches
