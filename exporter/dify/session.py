@@ -85,6 +85,7 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         self._context = context
+        self._pool: tuple[ssl.SSLContext | None, Any] | None = None
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -99,6 +100,24 @@ class _Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = POOLS
         return manager
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        # One server and one way to it: the pool that requests would look for at each request.
+        context = self._context() if str(request.url).startswith("https:") else None
+        known = self._pool
+        if known is None or known[0] is not context:
+            known = self._pool = context, super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return known[1]
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else request.path_url
+
+    def close(self) -> None:
+        # A pool closes its connections once nothing refers to it any more, be it a request under way.
+        self._pool = None
+        super().close()
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None

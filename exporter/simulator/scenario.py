@@ -56,7 +56,7 @@ class ScenarioError(ValueError):
 class Life(Struct, frozen=True, forbid_unknown_fields=True):
     """One attempt at indexing a document.
 
-    ``parse``, ``split``, ``index``: seconds in each phase, once it is this document's turn. ``jumps``: steps in which
+    ``parse``, ``split``, ``index``: seconds in each phase, once it is this document's turn. ``jumps``: steps, ten at most, in which
     completed segments arrive with high-quality indexing. ``missing``: segments that never complete although the
     document does. ``fate`` strikes ``after`` that share of ``phase``: ``fails`` with ``error``, ``dies`` (the worker is
     killed and comes back without the task) or ``hangs`` (the worker is held for ever).
