@@ -56,10 +56,10 @@ class ScenarioError(ValueError):
 class Life(Struct, frozen=True, forbid_unknown_fields=True):
     """One attempt at indexing a document.
 
-    ``parse``, ``split``, ``index``: seconds in each phase, once it is this document's turn. ``jumps``: steps, ten at most, in which
-    completed segments arrive with high-quality indexing. ``missing``: segments that never complete although the
-    document does. ``fate`` strikes ``after`` that share of ``phase``: ``fails`` with ``error``, ``dies`` (the worker is
-    killed and comes back without the task) or ``hangs`` (the worker is held for ever).
+    ``parse``, ``split``, ``index``: seconds in each phase, once it is this document's turn. ``jumps``: steps in which
+    completed segments arrive with high-quality indexing, ten at most. ``missing``: segments that never complete
+    although the document does. ``fate`` strikes ``after`` that share of ``phase``: ``fails`` with ``error``, ``dies``
+    (the worker is killed and comes back without the task) or ``hangs`` (the worker is held for ever).
     """
 
     segments: int = 20
