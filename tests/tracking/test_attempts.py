@@ -1,0 +1,153 @@
+"""The rules of attempts: what ended, how long its phases took, and what began again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from exporter.dify.wire import IndexingStatus
+from exporter.tracking.model import Detail, Document, Progress
+from exporter.tracking.progress import Finished, Now, Restarted, Stalled, advance
+from exporter.tracking.reading import FINISHED, progress_of_list, read_item
+from tests.tracking.told import DONE, FAILED, KEY, WAITING, Life, working
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+
+
+def test_an_end_is_counted_once_with_its_phases() -> None:
+    """completed: once, with the seconds that the API's own times tell."""
+    life = Life()
+    life.answer(a=WAITING)
+    life.at(15).answer(a=working(3))
+    life.at(30).answer(a=DONE)
+    life.at(45).again()
+    (event,) = life.events
+    assert isinstance(event, Finished)
+    assert dict(event.phases) == {"parsing": 1, "splitting": 1, "indexing": 8, "total": 10}
+
+
+def test_the_time_in_the_queue_counts_from_the_creation_of_a_document_seen_from_its_beginning() -> None:
+    """``created_at`` of an older document belongs to an earlier attempt."""
+    for first, expected in ((WAITING, 60.0), (FAILED, None)):
+        before, _ = advance(None, Document(*KEY[:2], "a", "b", first), Now(0, 0))
+        detailed = msgspec.structs.replace(before, detail=Detail(created_at=40))
+        waiting = msgspec.structs.replace(detailed, progress=WAITING)
+        waiting, _ = advance(detailed, waiting, Now(1, 1))
+        _, events = advance(waiting, msgspec.structs.replace(waiting, progress=DONE), Now(9, 9))
+        (finished,) = [event for event in events if isinstance(event, Finished)]
+        assert dict(finished.phases).get("queued") == expected
+
+
+def test_first_sight_of_an_end_is_not_counted() -> None:
+    """Nobody saw it happen; a restart without state must not count all of history."""
+    life = Life()
+    life.answer(a=DONE, b=FAILED)
+    assert life.events == []
+
+
+def test_a_retry_restarts_and_ends_anew() -> None:
+    """Waiting with the old error and stopped_at; then completed: one restart, one end, no stale phase."""
+    life = Life()
+    life.answer(a=FAILED)
+    life.at(15).answer(a=Progress("waiting", 100, stopped_at=105, has_error=True))
+    life.at(30).answer(a=Progress("parsing", 200, stopped_at=105))
+    life.at(45).answer(a=Progress("completed", 200, 201, 202, 202, 210, stopped_at=105))
+    assert life.names() == ["Restarted", "Finished"]
+    finished = life.events[-1]
+    assert isinstance(finished, Finished)
+    assert dict(finished.phases) == {"parsing": 1, "splitting": 1, "indexing": 8, "total": 10}
+
+
+def test_a_fallback_from_completed_keeps_no_stale_phase() -> None:
+    """A bulk change sets ``indexing`` and touches no time: only what is new may be measured."""
+    life = Life()
+    life.answer(a=working(3))
+    life.at(15).answer(a=DONE)
+    life.at(30).answer(a=msgspec.structs.replace(DONE, status="indexing"))
+    life.at(45).answer(a=msgspec.structs.replace(DONE, completed_at=300))
+    assert life.names() == ["Finished", "Restarted", "Finished"]
+    last = life.events[-1]
+    assert isinstance(last, Finished)
+    assert last.phases == ()
+
+
+def test_an_attempt_between_two_polls_is_seen_by_its_times() -> None:
+    """Completed before and after, with another ``completed_at``: it was indexed again meanwhile."""
+    life = Life()
+    life.answer(a=DONE)
+    life.at(15).answer(a=msgspec.structs.replace(DONE, processing_started_at=200, completed_at=210))
+    assert life.names() == ["Restarted", "Finished"]
+
+
+@pytest.mark.parametrize("end", [DONE, FAILED], ids=["completed", "error"])
+@pytest.mark.parametrize("told", [(), ("completed_at",)], ids=["by a list", "by a detail"])
+def test_an_end_is_not_counted_again_when_its_batch_tells_more_times(end: Progress, told: tuple[str, ...]) -> None:
+    """A list has no times and a detail one: the others are no sign of another attempt, but what is measured by then."""
+    less = Progress(end.status, has_error=end.has_error, **{name: getattr(end, name) for name in told})
+    document, _ = advance(None, Document("main", "a", "b", "", WAITING), Now(0.0, 0.0))
+    document, events = advance(document, Document("main", "a", "b", "", less), Now(1.0, 1.0))
+    assert [Finished] == [type(event) for event in events]
+    for number, known in enumerate((end, less, end)):
+        document, events = advance(document, Document("main", "a", "b", "c", known), Now(2.0 + number, 2.0 + number))
+        assert () == events
+    document, events = advance(document, Document("main", "a", "b", "", less), Now(8.0, 8.0))
+    again = msgspec.structs.replace(end, processing_started_at=500, completed_at=510, stopped_at=505)
+    _, events = advance(document, Document("main", "a", "b", "c", again), Now(9.0, 9.0))
+    assert [Restarted, Finished] == [type(event) for event in events]
+
+
+def test_a_list_keeps_the_times_only_while_the_status_is_the_same() -> None:
+    """Those of an earlier attempt would be taken for those of the end that the list tells."""
+    before = msgspec.structs.replace(DONE, completed_segments=4, total_segments=5)
+    assert before == progress_of_list(Progress("completed"), before)
+    assert Progress("error", completed_segments=4, total_segments=5, has_error=True) == progress_of_list(
+        Progress("error", has_error=True), before
+    )
+
+
+def test_pausing_a_finished_document_is_neither_restart_nor_end() -> None:
+    """``paused`` is put in the place of the status, also of a finished one."""
+    life = Life()
+    life.answer(a=working(3))
+    life.at(15).answer(a=DONE)
+    life.at(30).answer(a=msgspec.structs.replace(DONE, status="paused", paused_at=120))
+    life.at(45).answer(a=DONE)
+    assert life.names() == ["Finished"]
+
+
+def test_completed_before_it_started_tells_no_duration() -> None:
+    """A negative span is no span."""
+    life = Life()
+    life.answer(a=WAITING)
+    life.at(15).answer(a=Progress("completed", 300, None, None, None, 200))
+    (event,) = life.events
+    assert isinstance(event, Finished)
+    assert event.phases == ()
+
+
+@pytest.mark.parametrize("trace", sorted((RECORDINGS / "traces").glob("*.jsonl")), ids=lambda path: path.stem)
+def test_real_lives_end_once_for_each_attempt(trace: Path) -> None:
+    """A recorded life of a real server: every document that ends is counted once, and nothing stalls on the way."""
+    life = Life()
+    ends: dict[str, int] = {}
+    before: dict[str, str] = {}
+    for line in trace.read_text().splitlines():
+        entry = json.loads(line)
+        if entry["status"] != 200:
+            continue
+        items = msgspec.convert(entry["json"], IndexingStatus).data
+        life.at(entry["t"]).answer(**{found.id: read_item(found, pytest.fail) for found in items})
+        for found in items:
+            if found.indexing_status in FINISHED and before.get(found.id, "completed") not in FINISHED:
+                ends[found.id] = ends.get(found.id, 0) + 1
+            before[found.id] = found.indexing_status
+    counted: dict[str, int] = {}
+    for event in life.events:
+        assert not isinstance(event, Stalled)
+        if isinstance(event, Finished):
+            counted[event.document.document_id] = counted.get(event.document.document_id, 0) + 1
+            assert all(seconds >= 0 for _, seconds in event.phases)
+    assert counted == ends

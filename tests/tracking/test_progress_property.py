@@ -1,0 +1,96 @@
+"""What holds for any sequence of answers about a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.tracking.model import STATUSES, Progress
+from exporter.tracking.progress import Finished, Restarted, Resumed, Stalled
+from tests.tracking.told import Life
+
+times = st.none() | st.integers(0, 400)
+progresses = st.builds(
+    Progress,
+    st.sampled_from(STATUSES),
+    times,
+    times,
+    times,
+    times,
+    times,
+    times,
+    times,
+    st.none() | st.integers(0, 20),
+    st.none() | st.integers(0, 20),
+    st.booleans(),
+)
+steps = st.lists(
+    st.tuples(st.integers(0, 2000), st.dictionaries(st.sampled_from("abc"), progresses, min_size=1)), max_size=12
+)
+
+
+@given(steps)
+def test_progress_never_moves_back_in_time_and_no_end_is_told_twice(
+    lives: list[tuple[int, dict[str, Progress]]],
+) -> None:
+    """Any sequence of answers: last progress never falls; between two ends of a document there is a restart."""
+    life = Life()
+    seconds, latest = 0, 0.0
+    ended: dict[str, bool] = {}
+    for gap, answer in lives:
+        seconds += gap
+        told = len(life.events)
+        life.at(seconds).answer(**answer)
+        assert life.batch is not None
+        assert life.batch.last_progress >= latest
+        latest = life.batch.last_progress
+        for document in life.documents.values():
+            assert document.last_progress <= latest
+        assert life.batch.eta is None or life.batch.eta >= life.now.wall - 1
+        for event in life.events[told:]:
+            if isinstance(event, Finished):
+                assert not ended.get(event.document.document_id)
+                ended[event.document.document_id] = True
+            elif isinstance(event, Restarted):
+                ended[event.document.document_id] = False
+        # One that left the batch is a new document when it comes back.
+        ended = {name: end for name, end in ended.items() if name in answer}
+    verdicts = [type(event) for event in life.events if isinstance(event, (Stalled, Resumed))]
+    assert verdicts == [Stalled, Resumed] * (len(verdicts) // 2) + [Stalled] * (len(verdicts) % 2)
+
+
+@settings(max_examples=50)
+@given(steps, st.randoms(use_true_random=False))
+def test_the_order_of_documents_in_an_answer_does_not_matter(
+    lives: list[tuple[int, dict[str, Progress]]], random: Any
+) -> None:
+    """``data`` comes in no particular order: objects and events are the same in any."""
+    one, other = Life(), Life()
+    seconds = 0
+    for gap, answer in lives:
+        seconds += gap
+        shuffled = list(answer.items())
+        random.shuffle(shuffled)
+        one.at(seconds).answer(**answer)
+        other.at(seconds).answer(**dict(shuffled))
+        assert other.batch == one.batch
+        assert other.documents == one.documents
+
+
+@given(steps)
+def test_a_document_is_stalled_only_with_its_batch_and_while_unfinished(
+    lives: list[tuple[int, dict[str, Progress]]],
+) -> None:
+    """The verdict of a document follows from that of its batch."""
+    life = Life()
+    seconds = 0
+    for gap, answer in lives:
+        seconds += gap
+        life.at(seconds).answer(**answer)
+        life.at(seconds + gap / 2).again()
+        for document in life.documents.values():
+            unfinished = document.progress.status not in {"completed", "error", "paused"}
+            assert document.stalled == (life.stalled and unfinished)
+        seconds += gap

@@ -1,0 +1,65 @@
+"""A batch that is told answers, and what they tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exporter.tracking.fold import Folded, fold_batch, refold_batch
+from exporter.tracking.model import Batch, Document, Progress
+from exporter.tracking.progress import Now, Stall
+
+KEY = ("main", "d", "b")
+STALL = Stall(after=900, queued_after=1800)
+
+
+class Life:
+    """A batch that is told one answer after another."""
+
+    def __init__(self) -> None:
+        self.batch: Batch | None = None
+        self.documents: dict[str, Document] = {}
+        self.events: list[object] = []
+        self.now = Now(1_000_000.0, 0.0)
+
+    def at(self, seconds: float) -> Life:
+        """Let it be so many seconds after the start."""
+        self.now = Now(1_000_000.0 + seconds, seconds)
+        return self
+
+    def answer(self, **progress: Progress) -> Folded:
+        """The server answers this, by document id."""
+        folded = fold_batch(KEY, self.batch, self.documents.get, progress, now=self.now, stall=STALL)
+        self.batch = folded.batch
+        self.documents = {found.document_id: found for found in folded.documents}
+        self.events += folded.events
+        return folded
+
+    def again(self) -> None:
+        """The server answers the same again."""
+        assert self.batch is not None
+        self.batch, documents, events = refold_batch(
+            self.batch, tuple(self.documents.values()), now=self.now, stall=STALL
+        )
+        self.documents = {found.document_id: found for found in documents}
+        self.events += events
+
+    def names(self) -> list[str]:
+        """What happened, in order."""
+        return [type(event).__name__ for event in self.events]
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the batch is."""
+        assert self.batch is not None
+        return self.batch.stalled
+
+
+def working(completed: int = 0, total: int = 10, status: str = "indexing", **more: Any) -> Progress:
+    """A document in the middle of its first attempt."""
+    return Progress(status, 100, 101, 102, 102, completed_segments=completed, total_segments=total, **more)
+
+
+WAITING = Progress("waiting", completed_segments=0, total_segments=0)
+PARSING = Progress("parsing", 100, completed_segments=0, total_segments=0)
+DONE = Progress("completed", 100, 101, 102, 102, 110, completed_segments=10, total_segments=10)
+FAILED = Progress("error", 100, stopped_at=105, completed_segments=0, total_segments=0, has_error=True)
