@@ -16,7 +16,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.util import create_urllib3_context
 
 from exporter.dify.connection import POOLS
@@ -96,7 +96,10 @@ class _Adapter(HTTPAdapter):
         if proxy.lower().startswith("socks"):
             return super().proxy_manager_for(proxy, **kwargs)
         if proxy.lower().startswith("https"):
-            kwargs["proxy_ssl_context"] = self._context()
+            context = kwargs["proxy_ssl_context"] = self._context()
+            known = self.proxy_manager.get(proxy)
+            if known is not None and known.proxy_config.ssl_context is not context:
+                del self.proxy_manager[proxy]
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = POOLS
         return manager
@@ -105,7 +108,8 @@ class _Adapter(HTTPAdapter):
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
         # One server and one way to it: the pool that requests would look for at each request.
-        context = self._context() if str(request.url).startswith("https:") else None
+        ways = (request.url, select_proxy(str(request.url), proxies) if proxies else None)
+        context = self._context() if any(way and way.lower().startswith("https:") for way in ways) else None
         known = self._pool
         if known is None or known[0] is not context:
             known = self._pool = context, super().get_connection_with_tls_context(request, verify, proxies, cert)

@@ -67,4 +67,14 @@ def _by_errno(link: BaseException, where: str, _timeout: float) -> DifyError | N
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or error.__context__ or _wrapped(error)
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    """What urllib3 carries along instead of raising from it, when a connection to a proxy fails."""
+    match error:
+        case urllib3.exceptions.ProxyError():
+            return error.original_error
+        case urllib3.exceptions.SSLError(args=(BaseException() as reason, *_)):
+            return reason
+    return None

@@ -93,6 +93,34 @@ def test_a_replaced_authority_is_noticed_after_a_failure(
     assert [] == ask(client)
 
 
+def test_the_authority_of_a_proxy_is_replaced_too(
+    secure: Upstream, certificate: Path, connect: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A proxy that speaks https is judged as a server is: kind tls, and the authorities are read again."""
+    secure.play(always(EMPTY))
+    file = tmp_path / "ca.pem"
+    shutil.copy(environment("https://dify.invalid/", None).authorities, file)
+    monkeypatch.setenv("http_proxy", f"https://{secure.address}")
+    client = connect("http://dify.invalid/v1", ca_file=file)
+    with pytest.raises(TLSFailed, match=r"through the proxy.*certificate not accepted: self-signed.*ca_file"):
+        ask(client)
+    shutil.copy(certificate, file)
+    assert [] == ask(client)
+    assert 1 == len(secure.heard)
+
+
+def test_a_tunnel_through_a_proxy_that_is_not_trusted(
+    secure: Upstream, certificate: Path, connect: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Towards a server with TLS it is told in the same words; once it is trusted, it is what the proxy says."""
+    secure.play(always(http_answer(403, {})))
+    monkeypatch.setenv("https_proxy", f"https://{secure.address}")
+    with pytest.raises(TLSFailed, match=r"through the proxy.*certificate not accepted: self-signed"):
+        ask(connect("https://dify.invalid/v1"))
+    with pytest.raises(ConnectFailed, match="through the proxy of the environment"):
+        ask(connect("https://dify.invalid/v1", ca_file=certificate))
+
+
 def test_https_to_a_server_without_tls_is_tls(upstream: Upstream, connect: MakeClient) -> None:
     """The message asks whether the server speaks https at all."""
 
