@@ -23,6 +23,10 @@ _REFUSAL: Final = (
     b"Connection: close\r\n\r\n"
 )
 
+_UNSENT: Final = 64 * 1024
+"""Bytes of an answer that wait here for its client. With TLS asyncio would hold 512 KiB, and tell only when all of that
+is gone that anything was taken."""
+
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):
     """A logger whose warnings are of interest to nobody: anyone who can connect can cause them."""
@@ -49,6 +53,7 @@ class HttpProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """TLS, if any, is set up."""
+        transport.set_write_buffer_limits(_UNSENT)
         super().connection_made(transport)
         self._connection = self._all.ready(transport.get_extra_info("socket").fileno(), transport)
         certificate = transport.get_extra_info("peercert")  # empty unless verified

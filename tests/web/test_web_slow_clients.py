@@ -9,6 +9,7 @@ import http.client
 import logging
 import resource
 import socket
+import ssl
 import threading
 import time
 from contextlib import closing
@@ -185,6 +186,24 @@ def test_slow_reader_that_reads(serve: Serve) -> None:
             threading.Event().wait(0.005)
 
     assert received > len(LARGE)
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, encrypted: bool) -> None:
+    """However little a client takes at a time, it takes something: with TLS, too, that is seen before it is cut."""
+    security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}") if encrypted else None
+    server = serve(answers, security=security, patience=HURRY)
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(connected(server.port))
+        if encrypted:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            client = stack.enter_context(context.wrap_socket(client))
+        client.sendall(REQUEST)
+        end = time.monotonic() + 4 * HURRY.stall
+        while time.monotonic() < end:
+            assert client.recv(1 << 14)
+            threading.Event().wait(0.02)
 
 
 def test_answer_without_end(serve: Serve) -> None:
