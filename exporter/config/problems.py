@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _KEY_LIKE = re.compile(r"(dataset|app)-", re.IGNORECASE)
 # Dollars may be doubled, for Docker Compose, and the first is easily left out.
 _HASH_LIKE = re.compile(r"2[abxy]?\$+[0-9]{2}\$")
+_PEM_LIKE = re.compile(r"-----BEGIN|PRIVATE KEY")
 _MAX_SHOWN = 60
 
 
@@ -49,8 +50,8 @@ def hash_like(text: str) -> bool:
 def show(text: str) -> str:
     """``text`` quoted for a message: escaped, cut, and masked where it looks like a secret in the wrong place.
 
-    Secrets are API keys and bcrypt hashes.
+    Secrets are API keys, bcrypt hashes and private keys.
     """
-    if _KEY_LIKE.search(text) or hash_like(text):
+    if _KEY_LIKE.search(text) or _PEM_LIKE.search(text) or hash_like(text):
         return "'…'"
     return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")

@@ -1,7 +1,8 @@
-"""Hashes of passwords, and what stands beside them, are shown nowhere."""
+"""Hashes of passwords, what stands beside them, and private keys are shown nowhere."""
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from exporter.config import ConfigError
 
 if TYPE_CHECKING:
+    from tests.web.authority import Certificate
     from tests.web.conftest import Secure
 
 HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
@@ -55,3 +57,16 @@ def test_hashes_are_not_shown(secure: Secure) -> None:
     found = secure(f"basic_auth_users: {{alice: {HASH}}}")
 
     assert HASH not in repr(found.settings)
+
+
+@pytest.mark.parametrize("key", ["cert_file", "key_file", "client_ca_file", "min_version"])
+def test_pasted_private_key_is_not_shown(secure: Secure, localhost: Certificate, key: str) -> None:
+    """A key in the place of a file's name is masked, whichever line of it a message would begin with."""
+    pem = localhost.key.read_text()
+    for pasted in (pem, "\n" + pem):
+        with pytest.raises(ConfigError) as caught:
+            secure(f"tls_server_config:\n  {key}: |2\n{textwrap.indent(pasted, '    ')}")
+        message = str(caught.value)
+
+        assert f"web.yml:2: tls_server_config.{key}: '…'" in message
+        assert not [line for line in pem.splitlines() if line in message]
