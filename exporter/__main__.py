@@ -1,5 +1,11 @@
-"""``python -m exporter`` is ``dify-exporter``."""
+"""``dify-exporter``, and ``python -m exporter``."""
 
-from exporter.cli import main
+import signal
 
-main(prog_name="dify-exporter")
+# Importing takes half a second. A reload that is asked for meanwhile is held back; it would end the process.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+from exporter.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    main(prog_name="dify-exporter")

@@ -17,7 +17,7 @@ from exporter.checking import check_servers
 from exporter.config import Config, ConfigError, from_environment, load, override, parse_duration
 from exporter.logs import FORMATS, LEVELS, set_up_logging
 from exporter.metrics import Format
-from exporter.signals import reload_signal, stop_signals
+from exporter.signals import release_hangup, reload_signal, stop_signals
 from exporter.terminal import fail, show_progress
 from exporter.web import ListenError, WebSecurity, parse_listen_address
 
@@ -80,8 +80,11 @@ _log_format = _option("--log.format", "log_format", type=click.Choice(FORMATS), 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="dify-exporter")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Prometheus exporter for the knowledge bases of Dify: indexing progress, failures and stalls."""
+    if context.invoked_subcommand != run.name:
+        release_hangup()
 
 
 @main.command()

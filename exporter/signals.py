@@ -38,9 +38,15 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def reload_signal(reload: Callable[[], None]) -> Iterator[None]:
-    """While the context lasts SIGHUP calls ``reload``, in a thread."""
+    """While the context lasts SIGHUP calls ``reload``, in a thread; also one that was held back before."""
     with _relayed((signal.SIGHUP,), lambda number, put: put(number), reload):
+        release_hangup()
         yield
+
+
+def release_hangup() -> None:
+    """Let SIGHUP arrive, which is held back while the program starts."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 @contextmanager

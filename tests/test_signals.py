@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 
 from exporter.signals import reload_signal, stop_signals
@@ -42,3 +45,29 @@ def test_each_signal_is_answered() -> None:
             signal.raise_signal(signal.SIGHUP)
 
     assert 300 == len(calls)
+
+
+def test_a_reload_that_is_asked_for_too_early_is_held_back() -> None:
+    """SIGHUP while the program starts does not end it: the reload is made once it can be."""
+    program = """
+import os, signal, threading
+import exporter.__main__
+from exporter.signals import reload_signal
+os.kill(os.getpid(), signal.SIGHUP)
+done = threading.Event()
+with reload_signal(done.set):
+    print(done.wait(10))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert "True" == done.stdout.strip()
+
+
+def test_a_hangup_ends_what_reloads_nothing() -> None:
+    """When its terminal goes away, the embedded Dify ends."""
+    command = [sys.executable, "-m", "exporter", "simulate", "--listen=127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        os.kill(process.pid, signal.SIGHUP)
+        assert -signal.SIGHUP == process.wait(10)
