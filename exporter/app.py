@@ -48,6 +48,8 @@ CLAIM_EVERY = 3600
 NEEDS_RESTART = ("web", "state", "labels", "limits")
 """The sections of the configuration that a reload cannot change."""
 
+_NO_FILE = "there is no configuration file to read again"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -74,6 +76,7 @@ class App:
         self._reread = reread
         self._reloading = threading.Lock()
         self._refused: str | None = None
+        self._found: Config | str | None = None
         self._stopping = False
         self.reload_wanted = threading.Event()
         """Set it to have the configuration reloaded at the next turn of the loop, as SIGHUP does."""
@@ -126,10 +129,11 @@ class App:
             self.config.web.listen_address,
             security=self._security,
         )
-        web.start()
         try:
-            on_listening(web.port)
-            self._start_polling()
+            with self._reloading:  # one that is asked for at once waits until the polls have begun
+                web.start()
+                on_listening(web.port)
+                self._start_polling()
             self._loop.run(stop)
             _log.info("stopping")
         finally:
@@ -164,7 +168,8 @@ class App:
         What stays keeps its objects and clocks; what left is gone from the next scrape. A bad one changes nothing.
         """
         if self._reread is None:
-            return "there is no configuration file to read again"
+            _log.warning(_NO_FILE)
+            return _NO_FILE
         with self._reloading:
             if self._stopping:
                 return "the exporter is stopping"
@@ -203,17 +208,23 @@ class App:
             served.cut(max(deadline - self._clock.monotonic(), 0.0))
 
     def _reload_if_changed(self) -> None:
+        """Reload once two looks have found the same: half of a file may well be valid YAML."""
         if self._reread is None:
             return
         with self._reloading:
+            found: Config | str
             try:
-                config = self._reread()
+                found = self._reread()
             except ConfigError as error:
-                if self._refused != str(error):
-                    self._refuse(str(error))
+                found = str(error)
+            before, self._found = self._found, found
+            if found != before:
                 return
-            if config != self.config or self._refused is not None:
-                self._apply(config)
+            if isinstance(found, str):
+                if self._refused != found:
+                    self._refuse(found)
+            elif found != self.config or self._refused is not None:
+                self._apply(found)
 
     def _refuse(self, problems: str) -> None:
         self._refused = problems
@@ -226,6 +237,8 @@ class App:
         fixed = [name for name in NEEDS_RESTART if getattr(config, name) != getattr(self.config, name)]
         for name in fixed:
             _log.warning("a change of this section takes effect after a restart", section=name)
+        for warning in config.warnings:
+            _log.warning("config", problem=str(warning))
         self._refused = None
         self.config = config
         before = {served.server.name: served for served in self.served}
@@ -268,13 +281,15 @@ class App:
         )
 
     def _look_at_files(self) -> None:
-        for served in self.served:
-            served.filed.look()
+        with self._reloading:
+            for served in self.served:
+                served.filed.look()
 
     def _expire(self) -> None:
-        for served in self.served:
-            served.poller.store.expire(self.config.retention.finished)
-            served.filed.retire()
+        with self._reloading:
+            for served in self.served:
+                served.poller.store.expire(self.config.retention.finished)
+                served.filed.retire()
 
     def _save(self) -> None:
         if self._state is not None:

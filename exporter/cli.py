@@ -105,7 +105,7 @@ def main(context: click.Context) -> None:
     "auto_reload_interval",
     type=_Seconds(),
     metavar="DURATION",
-    help="Look at the config file this often and reload it when it has changed, such as 30s. Off without it.",
+    help="Look at the config file this often; reload it once two looks find the same change. Such as 30s.",
 )
 def run(
     config_file: Path | None, web_config_file: Path | None, auto_reload_interval: int | None, **overrides: str | None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
 from exporter.app import App
 from exporter.clock import ManualClock
-from exporter.config import Config, ConfigError, Dataset, Labels, Polling, Problem, Server, State
+from exporter.config import Config, ConfigError, Dataset, Labels, Polling, Problem, Server, State, Web
 from exporter.metrics import Format
 from exporter.simulator import (
     Api,
@@ -185,3 +186,78 @@ def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading)
 def test_an_exporter_without_a_file_says_so() -> None:
     """A configuration from the environment cannot be read again."""
     assert "no configuration file" in (App(Config(state=State(None))).reload() or "")
+
+
+def test_warnings_are_told_again(reloading: Reloading, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is useless in the new file is told, as at the start."""
+    warning = Problem("config.yaml", 3, "servers[0].datasets", "names nothing")
+    reloading.config = reloading.configure(reloading.server, warnings=(warning,))
+    reloading.app.reload()
+    assert "names nothing" in capsys.readouterr().out
+
+
+def test_a_file_that_is_being_written_is_not_taken(reloading: Reloading) -> None:
+    """What one look finds is gone on with once the next one has found the same, good or bad."""
+    whole, half = reloading.config, reloading.configure(replace(reloading.server, datasets=()))
+    broken = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
+    look = reloading.app._reload_if_changed
+    before = reloading.lines("dify_batch_last_progress_timestamp_seconds")
+    for found in (half, whole, broken, half, whole, whole):
+        reloading.config = found
+        look()
+        assert before == reloading.lines("dify_batch_last_progress_timestamp_seconds")
+        assert "dify_exporter_config_last_reload_successful 1.0" in reloading.page()
+    reloading.config = broken
+    look()
+    look()
+    assert "dify_exporter_config_last_reload_successful 0.0" in reloading.page()
+    reloading.config = half
+    look()
+    look()
+    assert [] == reloading.lines("dify_batch_stalled")
+    assert "dify_exporter_config_last_reload_successful 1.0" in reloading.page()
+
+
+def test_a_reload_before_the_polls_have_begun(reloading: Reloading) -> None:
+    """Whoever asks as soon as the port answers waits until there is something to change."""
+    app = App(reloading.configure(reloading.server, web=Web("127.0.0.1:0")), reread=reloading.reread)
+    stop, answers = threading.Event(), []
+    reloading.config = reloading.configure(replace(reloading.server, timeout=3.0))
+    asking = threading.Thread(target=lambda: answers.append(app.reload()))
+
+    def on_listening(_port: int) -> None:
+        asking.start()
+        asking.join(0.2)
+        assert [] == answers
+
+    running = threading.Thread(target=app.run, args=(stop,), kwargs={"on_listening": on_listening})
+    running.start()
+    until(lambda: answers == [None])
+    until(lambda: app.what_is_awaited() is None)
+    stop.set()
+    running.join(20)
+    assert not running.is_alive()
+
+
+def test_a_reload_waits_for_a_look_at_the_batch_files(reloading: Reloading) -> None:
+    """They belong to one thread at a time: else a batch would be watched that nobody names any more."""
+    (served,) = reloading.app.served
+    looking, go = threading.Event(), threading.Event()
+
+    def look() -> None:
+        if not looking.is_set():
+            looking.set()
+            assert go.wait(10)
+
+    with mock.patch.object(served.filed, "look", look):
+        looker = threading.Thread(target=reloading.app._look_at_files)
+        looker.start()
+        assert looking.wait(10)
+        reload = threading.Thread(target=reloading.app.reload)
+        reload.start()
+        reload.join(0.2)
+        assert reload.is_alive()
+        go.set()
+        looker.join(10)
+        reload.join(10)
+    assert not reload.is_alive()
