@@ -87,28 +87,38 @@ class Asker:
                 self._store.forget_dataset(target.dataset_id)
 
     def _batch(self, target: Target) -> Outcome:
+        asked = self._clock.monotonic()
         answer = self._client.indexing_status(target.dataset_id, target.id, known=self._digests.get(target))
         if answer.value is None:
             return self._store.confirm_batch(target.dataset_id, target.id)
-        outcome = self._store.apply_batch(target.dataset_id, target.id, answer.value)
-        self._digests[target] = answer.digest
+        outcome = self._store.apply_batch(target.dataset_id, target.id, answer.value, asked=asked)
+        self._remember(target, answer.digest, outcome)
         return outcome
 
     def _document(self, target: Target) -> Outcome:
+        asked = self._clock.monotonic()
         answer = self._client.document(target.dataset_id, target.id, known=self._digests.get(target))
         if answer.value is None:
             return self._store.confirm_document(target.dataset_id, target.id)
-        outcome = self._store.apply_detail(target.dataset_id, answer.value, document_id=target.id)
-        self._digests[target] = answer.digest
+        outcome = self._store.apply_detail(target.dataset_id, answer.value, document_id=target.id, asked=asked)
+        self._remember(target, answer.digest, outcome)
         return outcome
 
+    def _remember(self, target: Target, digest: bytes, outcome: Outcome) -> None:
+        """Let an equal answer pass as the same again; one that was passed over is to be read when it comes again."""
+        if outcome.outdated:
+            self.forget(target)
+        else:
+            self._digests[target] = digest
+
     def _segments(self, target: Target) -> Outcome:
+        asked = self._clock.monotonic()
         try:
             answer = self._client.completed_segments(target.dataset_id, target.id)
         except (BadRequest, SchemaMismatch):
             # Nothing else tells more of the document: it is judged without them.
             return self._store.apply_segments(target.dataset_id, target.id, None)
-        return self._store.apply_segments(target.dataset_id, target.id, answer.total)
+        return self._store.apply_segments(target.dataset_id, target.id, answer.total, asked=asked)
 
 
 def _resting(polling: Polling, interval: float, rounds: int) -> Polling:

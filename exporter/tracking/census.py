@@ -36,10 +36,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Seen(NamedTuple):
-    """The documents that were listed, each with its error text. ``paused``: those that are paused are among them."""
+    """The documents that were listed, each with its error text. ``paused``: those that are paused are among them.
+
+    ``asked``: the monotonic second before the first list.
+    """
 
     listed: dict[str, tuple[Progress, str | None]]
     paused: bool
+    asked: float
 
 
 class Census:
@@ -58,13 +62,14 @@ class Census:
 
     def take(self, dataset_id: str) -> Seen:
         """Read the documents that are queuing or being indexed; now and then the paused ones, and count all others."""
+        asked = self._store.clock.monotonic()
         if not self._filters():
-            return Seen(self._read(self._newest(dataset_id)), paused=True)
+            return Seen(self._read(self._newest(dataset_id)), paused=True, asked=asked)
         documents: dict[str, ListedDocument] = {}
         counts: dict[str, int] = {}
         for state in _MOVING:
             if not self._page_through(dataset_id, state, documents, counts):
-                return Seen(self._read(self._newest(dataset_id)), paused=True)
+                return Seen(self._read(self._newest(dataset_id)), paused=True, asked=asked)
         known = self._store.knowledge_base(dataset_id)
         before = dict(zip(DISPLAY_STATUSES, known.documents, strict=False))
         rounds = self._rounds.get(dataset_id, 0)
@@ -77,7 +82,7 @@ class Census:
                 counts[state] = int(self._client.documents(dataset_id, state, limit=1).total)
         states = tuple(counts.get(state, before.get(state)) for state in DISPLAY_STATUSES)
         self._store.set_knowledge_base(replace(self._store.knowledge_base(dataset_id), documents=states))
-        return Seen(self._read(documents), paused=whole)
+        return Seen(self._read(documents), paused=whole, asked=asked)
 
     def _page_through(
         self, dataset_id: str, state: str, documents: dict[str, ListedDocument], counts: dict[str, int]

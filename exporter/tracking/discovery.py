@@ -127,7 +127,7 @@ class Discovery:
         if not discovers:
             return Outcome(settled=True)
         seen = self._census.take(dataset_id)
-        return self._store.apply_listed(dataset_id, seen.listed, paused=seen.paused)
+        return self._store.apply_listed(dataset_id, seen.listed, paused=seen.paused, asked=seen.asked)
 
     def _chooses(self, dataset: Dataset) -> bool:
         """Whether the patterns of the config let the name of a knowledge base pass."""

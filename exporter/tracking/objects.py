@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from exporter.tracking.ledger import Ledger
 from exporter.tracking.model import Activity, Document, KnowledgeBase, NoRecorder
 from exporter.tracking.offset import ClockOffset
@@ -148,6 +150,26 @@ class Objects:
             self._ledger.close(dataset_id, changes)
             self._tell(changes)
 
+    def forget_batch(self, dataset_id: str, batch: str) -> None:
+        """The batch is gone, and with it every document that nothing else holds."""
+        with self._lock:
+            old = self._batches.pop((dataset_id, batch), None)
+            if old is None:
+                return
+            changes: list[Change] = [(old, None)]
+            for document_id in old.documents:
+                self._release(dataset_id, document_id, batch, changes)
+            self._tell(changes)
+
+    def forget_document(self, dataset_id: str, document_id: str) -> None:
+        """The document is gone, unless a batch still names it."""
+        with self._lock:
+            old = self._documents.get((dataset_id, document_id))
+            if old is not None and not old.batch:
+                del self._documents[dataset_id, document_id]
+                self._found.discard((dataset_id, document_id))
+                self._tell([(old, None)])
+
     def expire(self, seconds: float) -> None:
         """Forget the documents that discovery found and that have been finished for so many seconds."""
         before = self.clock.monotonic() - seconds
@@ -179,6 +201,19 @@ class Objects:
         if document != before:
             self._documents[key] = document
             changes.append((before, document))
+
+    def _release(self, dataset_id: str, document_id: str, batch: str, changes: list[Change]) -> None:
+        """``batch`` holds the document no longer. It stays where another batch has taken it or the config names it."""
+        key = (dataset_id, document_id)
+        document = self._documents.get(key)
+        if document is None or document.batch != batch:
+            return
+        if self._pinned(dataset_id, document_id):
+            self._documents[key] = after = replace(document, batch="")
+            changes.append((document, after))
+        else:
+            del self._documents[key]
+            changes.append((document, None))
 
     def _tell(self, changes: list[Change]) -> None:
         """Tell the recorder, then the listener.

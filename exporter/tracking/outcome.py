@@ -15,6 +15,7 @@ class Outcome(NamedTuple):
 
     ``moved``, ``settled``: of what was asked for. ``wanted``: to be polled now. ``dropped``: to be polled no more.
     ``verdict_at``: the monotonic second at which the next answer shows a stall if it is still the same; None: never.
+    ``outdated``: some of the answer was passed over, because what it tells of moved after it was asked for.
     """
 
     moved: bool = False
@@ -24,3 +25,4 @@ class Outcome(NamedTuple):
     events: tuple[Event, ...] = ()
     failures: tuple[Failure, ...] = ()
     verdict_at: float | None = None
+    outdated: bool = False

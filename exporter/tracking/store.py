@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -43,13 +44,24 @@ _UNTOLD_BY_DETAILS = frozenset({"indexing"})
 
 
 class Store(Objects):
-    """Takes the answers of one server."""
+    """Takes the answers of one server.
 
-    def apply_batch(self, dataset_id: str, batch: str, items: list[IndexingItem]) -> Outcome:
+    Several are under way at once, and each tells how things stood at any time since it was ``asked`` for (monotonic
+    seconds). A document that another answer moved since then stays as that one told: else an end would be taken back
+    and counted again. What was passed over is asked for anew.
+    """
+
+    def apply_batch(self, dataset_id: str, batch: str, items: list[IndexingItem], *, asked: float = inf) -> Outcome:
         """Take an answer of indexing-status."""
         now = self._now()
         progress = {item.id: read_item(item, self.unknown) for item in items}
         with self._lock:
+            newer = [known for found in progress if (known := self._known(dataset_id, found)) and known.moved > asked]
+            for known in newer:
+                if known.batch in (batch, ""):
+                    progress[known.document_id] = known.progress
+                else:
+                    del progress[known.document_id]
             unseen = [document_id for document_id in progress if (dataset_id, document_id) not in self._documents]
             old = self._batches.get((dataset_id, batch))
             folded = fold_batch(
@@ -80,9 +92,11 @@ class Store(Objects):
         settled = all(found.status in FINISHED for found in progress.values())
         # A document from before a restart has its detail; while unfinished it is asked for again all the same.
         again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
-        wanted = (Target("detail", dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again)))
+        wanted = [Target("detail", dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again))]
+        if newer:
+            wanted.append(Target("batch", dataset_id, batch))
         verdict = verdict_at(folded.batch, self._stall)
-        return Outcome(folded.moved, settled, tuple(wanted), (), folded.events, failures, verdict)
+        return Outcome(folded.moved, settled, tuple(wanted), (), folded.events, failures, verdict, bool(newer))
 
     def confirm_batch(self, dataset_id: str, batch: str) -> Outcome:
         """Take an answer that is the last one again, byte for byte."""
@@ -102,7 +116,7 @@ class Store(Objects):
         settled = all(found.progress.status in FINISHED for found in held)
         return Outcome(moved=False, settled=settled, events=events, verdict_at=verdict_at(new, self._stall))
 
-    def apply_detail(self, dataset_id: str, answer: DocumentDetail, *, document_id: str) -> Outcome:
+    def apply_detail(self, dataset_id: str, answer: DocumentDetail, *, document_id: str, asked: float = inf) -> Outcome:
         """Take the detail of a document. Its progress counts only while no batch tells more."""
         detail = read_detail(answer, self.unknown)
         with self._lock:
@@ -119,10 +133,12 @@ class Store(Objects):
             if progress is None:
                 return Outcome()
             return self._progress_alone(
-                dataset_id, document_id, progress, detail, answer.error, untold=_UNTOLD_BY_DETAILS
+                dataset_id, document_id, progress, detail, answer.error, untold=_UNTOLD_BY_DETAILS, asked=asked
             )
 
-    def apply_segments(self, dataset_id: str, document_id: str, completed: Number | None) -> Outcome:
+    def apply_segments(
+        self, dataset_id: str, document_id: str, completed: Number | None, *, asked: float = inf
+    ) -> Outcome:
         """Take the number of completed segments of a document whose batch is not known; None: the server refuses it."""
         with self._lock:
             before = self._documents.get((dataset_id, document_id))
@@ -131,11 +147,16 @@ class Store(Objects):
             progress = before.progress
             if completed is not None:
                 progress = replace(progress, completed_segments=completed)
-            outcome = self._progress_alone(dataset_id, document_id, progress, before.detail, None)
-        return outcome._replace(settled=progress.status != "indexing", wanted=())
+            outcome = self._progress_alone(dataset_id, document_id, progress, before.detail, None, asked=asked)
+        return outcome._replace(settled=progress.status != "indexing" and not outcome.outdated, wanted=())
 
     def apply_listed(
-        self, dataset_id: str, listed: Mapping[str, tuple[Progress, str | None]], *, paused: bool = True
+        self,
+        dataset_id: str,
+        listed: Mapping[str, tuple[Progress, str | None]],
+        *,
+        paused: bool = True,
+        asked: float = inf,
     ) -> Outcome:
         """Take the unfinished documents that discovery found, all of them, each with its error text.
 
@@ -161,7 +182,7 @@ class Store(Objects):
                 if recalled or detail is None or before is None or before.progress.status != told.status:
                     wanted.append(Target("detail", dataset_id, document_id))
                 outcome = self._progress_alone(
-                    dataset_id, document_id, progress, detail, error, untold=_UNTOLD_BY_LISTS
+                    dataset_id, document_id, progress, detail, error, untold=_UNTOLD_BY_LISTS, asked=asked
                 )
                 wanted += outcome.wanted
                 events += outcome.events
@@ -196,6 +217,7 @@ class Store(Objects):
         error: str | None,
         *,
         untold: frozenset[str] = frozenset(),
+        asked: float = inf,
     ) -> Outcome:
         """Take the progress of a document whose batch is not known.
 
@@ -205,6 +227,8 @@ class Store(Objects):
         now = self._now()
         key = (dataset_id, document_id)
         before = self._known(dataset_id, document_id)
+        if before is not None and before.moved > asked and not same(before.progress, progress):
+            return Outcome(wanted=(Target("detail", dataset_id, document_id),), outdated=True)
         new = Document(
             self._server, dataset_id, document_id, "", progress, detail, stalled=before.stalled if before else False
         )
@@ -237,39 +261,6 @@ class Store(Objects):
             return self._progress_alone(
                 dataset_id, document_id, before.progress, before.detail, None, untold=_UNTOLD_BY_DETAILS
             )
-
-    def forget_batch(self, dataset_id: str, batch: str) -> None:
-        """The batch is gone, and with it every document that nothing else holds."""
-        with self._lock:
-            old = self._batches.pop((dataset_id, batch), None)
-            if old is None:
-                return
-            changes: list[Change] = [(old, None)]
-            for document_id in old.documents:
-                self._release(dataset_id, document_id, batch, changes)
-            self._tell(changes)
-
-    def forget_document(self, dataset_id: str, document_id: str) -> None:
-        """The document is gone, unless a batch still names it."""
-        with self._lock:
-            old = self._documents.get((dataset_id, document_id))
-            if old is not None and not old.batch:
-                del self._documents[dataset_id, document_id]
-                self._found.discard((dataset_id, document_id))
-                self._tell([(old, None)])
-
-    def _release(self, dataset_id: str, document_id: str, batch: str, changes: list[Change]) -> None:
-        """``batch`` holds the document no longer. It stays where another batch has taken it or the config names it."""
-        key = (dataset_id, document_id)
-        document = self._documents.get(key)
-        if document is None or document.batch != batch:
-            return
-        if self._pinned(dataset_id, document_id):
-            self._documents[key] = after = replace(document, batch="")
-            changes.append((document, after))
-        else:
-            del self._documents[key]
-            changes.append((document, None))
 
     def _resum(self, dataset_id: str, batch: str, changes: list[Change]) -> None:
         """Sum a batch anew that has lost documents to another one, or for ever."""
