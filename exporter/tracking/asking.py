@@ -27,7 +27,7 @@ class Asker:
         self._store = store
         self._clock = clock
         self._discovery = Discovery(server, client, store, clock)
-        self._digests: dict[Target, bytes] = {}
+        self._digests: dict[Target, tuple[bytes, object]] = {}
         self._asks: dict[TargetKind, Callable[[Target], Outcome]] = {
             "batch": self._batch,
             "document": self._document,
@@ -88,7 +88,7 @@ class Asker:
 
     def _batch(self, target: Target) -> Outcome:
         asked = self._clock.monotonic()
-        answer = self._client.indexing_status(target.dataset_id, target.id, known=self._digests.get(target))
+        answer = self._client.indexing_status(target.dataset_id, target.id, known=self._known(target))
         if answer.value is None:
             return self._store.confirm_batch(target.dataset_id, target.id)
         outcome = self._store.apply_batch(target.dataset_id, target.id, answer.value, asked=asked)
@@ -97,19 +97,24 @@ class Asker:
 
     def _document(self, target: Target) -> Outcome:
         asked = self._clock.monotonic()
-        answer = self._client.document(target.dataset_id, target.id, known=self._digests.get(target))
+        answer = self._client.document(target.dataset_id, target.id, known=self._known(target))
         if answer.value is None:
             return self._store.confirm_document(target.dataset_id, target.id)
         outcome = self._store.apply_detail(target.dataset_id, answer.value, document_id=target.id, asked=asked)
         self._remember(target, answer.digest, outcome)
         return outcome
 
+    def _known(self, target: Target) -> bytes | None:
+        """The digest of the last answer, while what came of it stands: then an equal one tells no more."""
+        digest, trace = self._digests.get(target, (None, None))
+        return digest if trace is not None and trace == self._store.trace(target) else None
+
     def _remember(self, target: Target, digest: bytes, outcome: Outcome) -> None:
         """Let an equal answer pass as the same again; one that was passed over is to be read when it comes again."""
         if outcome.outdated:
             self.forget(target)
         else:
-            self._digests[target] = digest
+            self._digests[target] = digest, self._store.trace(target)
 
     def _segments(self, target: Target) -> Outcome:
         asked = self._clock.monotonic()

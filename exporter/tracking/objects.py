@@ -98,6 +98,16 @@ class Objects:
         """The batch as it was last seen."""
         return self._batches.get((dataset_id, batch))
 
+    def trace(self, target: Target) -> object:
+        """What came of an answer about ``target`` stands while this is equal. None: nothing came of it.
+
+        The batch; of a document the batch that tells its progress, or when it moved last.
+        """
+        if target.kind == "batch":
+            return target.id if (target.dataset_id, target.id) in self._batches else None
+        document = self._documents.get((target.dataset_id, target.id))
+        return document and (document.batch or document.moved)
+
     @property
     def documents(self) -> list[Document]:
         """Every document that is known now."""

@@ -103,7 +103,7 @@ class Store(Objects):
         with self._lock:
             old = self._batches.get((dataset_id, batch))
             if old is None:
-                return Outcome(moved=False, settled=True)
+                return Outcome()
             held = [self._documents[dataset_id, document_id] for document_id in old.documents]
             new, documents, events = refold_batch(old, held, now=self._now(), stall=self._stall)
             changes: list[Change] = []
@@ -255,7 +255,7 @@ class Store(Objects):
         with self._lock:
             before = self._documents.get((dataset_id, document_id))
             if before is None:
-                return Outcome(settled=True)
+                return Outcome()
             if before.batch:
                 return Outcome(settled=before.progress.status in FINISHED)
             return self._progress_alone(

@@ -1,0 +1,101 @@
+"""Answers that equal the last one byte for byte: they tell nothing new only while what came of the last one stands."""
+
+from __future__ import annotations
+
+from exporter.config import Dataset as DatasetConfig
+from exporter.config import Polling, Server
+from exporter.dify import Dataset, DocumentDetail, NotFound
+from exporter.tracking import Batch, Document, Target, configured_targets
+from exporter.tracking.model import Progress
+from tests.tracking.discovering import documents
+from tests.tracking.rig import DATASET, Rig, item
+
+
+def configured(*, batches: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> Rig:
+    """A rig whose configuration names these batches and documents of a knowledge base."""
+    server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=batches, documents=names),))
+    rig = Rig(Polling(), server)
+    rig.client.bases[DATASET] = Dataset(DATASET, "Handbook")
+    rig.poller.watch(configured_targets(server))
+    return rig
+
+
+def lose_knowledge_base(rig: Rig) -> None:
+    """It answers 404 once, and is there again."""
+    rig.client.bases[DATASET] = NotFound("Dataset not found.", gone=True)
+    rig.poller.schedule.put(Target("dataset", DATASET, DATASET), rig.clock.monotonic())
+    rig.poll()
+    assert rig.listening.of(Batch) == rig.listening.of(Document) == []
+    rig.client.bases[DATASET] = Dataset(DATASET, "Handbook")
+
+
+def test_a_batch_comes_back_with_its_knowledge_base() -> None:
+    """The knowledge base was forgotten, its batch answers as it did before."""
+    rig = configured(batches=("b",))
+    rig.client.batches["b"] = [item("1", "indexing", 1, 3)]
+    rig.poll()
+    lose_knowledge_base(rig)
+    rig.pass_time(120)
+    assert documents(rig) == {"1": "indexing"}
+    assert [found.batch for found in rig.listening.of(Batch)] == ["b"]
+
+
+def test_a_document_comes_back_with_its_knowledge_base() -> None:
+    """The same for a document that the configuration names."""
+    rig = configured(names=("1",))
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=3)
+    rig.poll()
+    lose_knowledge_base(rig)
+    rig.pass_time(120)
+    assert documents(rig) == {"1": "indexing"}
+
+
+def test_a_batch_that_is_forgotten_while_it_is_asked_for_comes_back_soon() -> None:
+    """The answer says that all is as it was, but what it was is no longer known."""
+    rig = configured(batches=("b",))
+    rig.client.batches["b"] = [item("1", "completed", 3, 3)]
+    rig.poll()
+    todo = [rig.store.forget_dataset]
+    rig.client.before_answer = lambda key: todo.pop()(DATASET) if key == "b" and todo else None
+    rig.poller.schedule.put(Target("batch", DATASET, "b"), rig.clock.monotonic())
+    rig.poll()
+    assert documents(rig) == {}
+    rig.pass_time(60)
+    assert documents(rig) == {"1": "completed"}
+
+
+def test_a_document_that_its_batch_leaves_to_the_configuration_goes_on_by_its_detail() -> None:
+    """Its detail told of an upload while the batch still told its progress; once the batch is gone that counts."""
+    rig = configured(batches=("b",), names=("1",))
+    rig.client.batches["b"] = [item("1", "completed", 3, 3)]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
+    rig.poll()
+    assert documents(rig) == {"1": "completed"}
+    rig.client.batches["b"] = NotFound("Documents not found.", gone=True)
+    rig.pass_time(24 * 3600, tick=5)
+    (document,) = rig.listening.of(Document)
+    assert ("", "waiting", True) == (document.batch, document.progress.status, document.stalled)
+
+
+def test_a_status_that_another_answer_told_does_not_stay_for_an_equal_detail() -> None:
+    """Retried and failed again just as before, and in between a list told that it was waiting."""
+    rig = configured(names=("1",))
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="error", error="quota")
+    rig.poll()
+    waiting = Progress("waiting")
+    rig.clock.advance(1)
+    rig.store.apply_listed(DATASET, {"1": (waiting, None)})
+    assert documents(rig) == {"1": "waiting"}
+    rig.pass_time(3600)
+    assert documents(rig) == {"1": "error"}
+
+
+def test_an_equal_answer_is_not_read() -> None:
+    """While nothing else tells of it, the digest is enough."""
+    rig = configured(batches=("b",), names=("1", "2"))
+    rig.client.batches["b"] = [item("1", "indexing", 1, 3)]
+    rig.client.details |= {key: DocumentDetail(key, indexing_status="indexing", segment_count=3) for key in "12"}
+    rig.poll()
+    rig.store.apply_batch = rig.store.apply_detail = None  # type: ignore[method-assign,assignment]
+    rig.pass_time(600)
+    assert not rig.observer.failures
