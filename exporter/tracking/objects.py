@@ -164,21 +164,27 @@ class Objects:
         """The batch is gone, and with it every document that nothing else holds."""
         with self._lock:
             old = self._batches.pop((dataset_id, batch), None)
-            if old is None:
+            known = old or self._past_batches.pop((dataset_id, batch), None)
+            if known is None:
                 return
-            changes: list[Change] = [(old, None)]
-            for document_id in old.documents:
+            changes: list[Change] = [(old, None)] if old else []
+            for document_id in known.documents:
                 self._release(dataset_id, document_id, batch, changes)
             self._tell(changes)
 
     def forget_document(self, dataset_id: str, document_id: str) -> None:
         """The document is gone, unless a batch still names it."""
         with self._lock:
-            old = self._documents.get((dataset_id, document_id))
-            if old is not None and not old.batch:
-                del self._documents[dataset_id, document_id]
-                self._found.discard((dataset_id, document_id))
-                self._tell([(old, None)])
+            document = self._known(dataset_id, document_id)
+            if document is None or self._is_covered(document):
+                return
+            key = (dataset_id, document_id)
+            self._found.discard(key)
+            if self._documents.pop(key, None):
+                self._tell([(document, None)])
+            else:
+                del self._past_documents[key]
+                self._recorder.note([(document, None)], at_once=False)
 
     def expire(self, seconds: float) -> None:
         """Forget the documents that discovery found and that have been finished for so many seconds."""
@@ -215,10 +221,14 @@ class Objects:
     def _release(self, dataset_id: str, document_id: str, batch: str, changes: list[Change]) -> None:
         """``batch`` holds the document no longer. It stays where another batch has taken it or the config names it."""
         key = (dataset_id, document_id)
-        document = self._documents.get(key)
+        document = self._known(dataset_id, document_id)
         if document is None or document.batch != batch:
             return
-        if self._pinned(dataset_id, document_id):
+        pinned = self._pinned(dataset_id, document_id)
+        if key not in self._documents:
+            if pinned:
+                self._past_documents[key] = replace(document, batch="")
+        elif pinned:
             self._documents[key] = after = replace(document, batch="")
             changes.append((document, after))
         else:
@@ -233,6 +243,12 @@ class Objects:
         if changes:
             self._recorder.note(changes, at_once=any(_counts(old, new) for old, new in changes))
             self._listener.changed(changes)
+
+    def _is_covered(self, document: Document) -> bool:
+        """Whether a batch tells its progress: the one it is in, unless that is only recalled and watched no longer."""
+        shown = (document.dataset_id, document.document_id) in self._documents
+        watched = Target("batch", document.dataset_id, document.batch) in self._roster
+        return bool(document.batch) and (shown or watched)
 
     def _pinned(self, dataset_id: str, document_id: str) -> bool:
         return Target("document", dataset_id, document_id) in self._roster

@@ -123,10 +123,11 @@ class Store(Objects):
             if detail.rule is not None:
                 detail = replace(detail, rule=self._rules.setdefault(detail.rule, detail.rule))
             before = self._known(dataset_id, document_id)
-            if before is not None and before.batch:
+            if before is not None and self._is_covered(before):
+                if (dataset_id, document_id) not in self._documents:
+                    return Outcome()
                 changes: list[Change] = []
-                if (dataset_id, document_id) in self._documents:
-                    self._keep(replace(before, detail=detail), changes)
+                self._keep(replace(before, detail=detail), changes)
                 self._tell(changes)
                 return Outcome(settled=before.progress.status in FINISHED)
             progress = progress_of_detail(answer, before.progress if before else None, self.unknown)
@@ -170,7 +171,7 @@ class Store(Objects):
         with self._lock:
             for document_id, (told, error) in listed.items():
                 before = self._known(dataset_id, document_id)
-                if before is not None and before.batch and Target("batch", dataset_id, before.batch) in self._roster:
+                if before is not None and self._is_covered(before):
                     if before.progress.status in FINISHED:
                         wanted.append(Target("batch", dataset_id, before.batch))
                     continue

@@ -1,0 +1,111 @@
+"""Documents from before a restart, of which something was deleted or taken out of the configuration meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.clock import ManualClock
+from exporter.config import Dataset as DatasetConfig
+from exporter.config import Polling, Server
+from exporter.dify import Dataset, DocumentDetail, NotFound
+from exporter.tracking import Document, Roster, Store, configured_targets
+from exporter.tracking.model import Progress
+from exporter.tracking.reading import sum_batch
+from exporter.tracking.state import Memory
+from tests.tracking.discovering import discovering, documents
+from tests.tracking.rig import DATASET, Listening, Rig, item
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.tracking import Change
+
+FOUND = Document("main", DATASET, "1", "", Progress("indexing"))
+
+
+def restarted(*, batches: tuple[str, ...] = (), status: str = "indexing") -> Rig:
+    """A rig that remembers the document in its batch; the configuration names the document and these batches."""
+    server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=batches, documents=("1",)),))
+    rig = Rig(Polling(), server)
+    rig.client.bases[DATASET] = Dataset(DATASET, "Handbook")
+    rig.client.details["1"] = DocumentDetail("1", indexing_status=status, segment_count=3)
+    document = Document("main", DATASET, "1", "b", Progress(status, completed_segments=1, total_segments=3))
+    rig.store.recall(Memory([document], [sum_batch("main", DATASET, "b", [document])], []))
+    rig.poller.watch(configured_targets(server))
+    return rig
+
+
+def told(rig: Rig) -> list[tuple[str, str]]:
+    """The batch and the status of every document that is shown."""
+    return [(found.batch, found.progress.status) for found in rig.listening.of(Document)]
+
+
+def test_a_document_whose_batch_is_watched_no_longer_goes_on_by_its_detail() -> None:
+    """The batch has left the configuration, the document stays in it."""
+    rig = restarted()
+    rig.poll()
+    assert told(rig) == [("", "indexing")]
+
+
+@pytest.mark.parametrize("status", ["indexing", "completed"])
+def test_a_document_whose_batch_is_gone_goes_on_by_its_detail(status: str) -> None:
+    """The batch is watched and answers 404, for a finished document after its detail has been asked for."""
+    rig = restarted(batches=("b",), status=status)
+    rig.client.batches["b"] = NotFound("Documents not found.", gone=True)
+    rig.pass_time(60)
+    assert told(rig) == [("", status)]
+
+
+def test_a_document_that_has_left_its_batch_goes_on_by_its_detail() -> None:
+    """The batch is watched and names another document."""
+    rig = restarted(batches=("b",))
+    rig.client.batches["b"] = [item("2", "completed", 3, 3)]
+    rig.pass_time(60)
+    assert sorted(told(rig)) == [("", "indexing"), ("b", "completed")]
+
+
+def test_a_document_whose_batch_is_watched_waits_for_it() -> None:
+    """Its detail alone does not show it: the batch tells more."""
+    rig = restarted(batches=("b",))
+    rig.client.batches["b"] = NotFound("not of Dify", gone=False)
+    rig.pass_time(60)
+    assert told(rig) == []
+    rig.client.batches["b"] = [item("1", "indexing", 2, 3)]
+    rig.pass_time(600)
+    (document,) = rig.listening.of(Document)
+    assert (document.batch, document.progress.completed_segments) == ("b", 2)
+    assert document.detail is not None
+
+
+def test_a_document_that_was_deleted_meanwhile_is_asked_for_once() -> None:
+    """It is in no list, and its detail is a 404: then its knowledge base is at rest."""
+    rig = discovering()
+    rig.store.recall(Memory([FOUND], [], []))
+    rig.client.details["1"] = NotFound("Document Not Exists.", gone=True)
+    rig.poll()
+    rig.pass_time(7200)
+    assert documents(rig) == {}
+    assert rig.client.count("document") == 1
+    assert rig.poller.snapshot().targets["dataset", "settled"] == 2
+
+
+def test_a_document_that_was_deleted_meanwhile_leaves_the_state() -> None:
+    """The recorder is told, and nobody else: it was never shown."""
+    noted: list[Change] = []
+
+    class Noting:
+        def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
+            assert not at_once
+            noted.extend(changes)
+
+    listening = Listening()
+    roster = Roster("main", "http://x/v1", listener=listening)
+    store = Store("main", roster, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=Noting())
+    store.recall(Memory([FOUND], [], []))
+    store.forget_document(DATASET, "1")
+    store.forget_document(DATASET, "1")
+    assert noted == [(FOUND, None)]
+    assert store.document(DATASET, "1") is None
+    assert listening.of(Document) == []
