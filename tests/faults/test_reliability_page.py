@@ -26,17 +26,29 @@ FAULTS = {
 def test_tests_that_it_names_exist() -> None:
     """By file and name; and each test of this folder is named, but for those that test the tests."""
     named = set(re.findall(r"`(test_\w+\.py::test_\w+)", PAGE))
-    there = {
-        f"{path.name}::{node.name}"
-        for path in Path(__file__).parent.glob("test_fault_*.py")
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-    }
+    there = {name for path in Path(__file__).parent.glob("test_fault_*.py") for name in _tests(path)}
     own = {
         "test_fault_wrong_types.py::test_every_field_has_its_cases",
         "test_fault_matrix.py::test_goes_through_the_proxy_of_the_environment",
     }
     assert there - own == named
+
+
+def test_tests_elsewhere_exist() -> None:
+    """Those of other folders are named with their folder."""
+    found = re.findall(r"`(tests/(?:\w+/)*)(test_\w+\.py)::(test_\w+)", PAGE)
+    assert found
+    for folder, file, name in found:
+        assert f"{file}::{name}" in _tests(ROOT / folder / file)
+
+
+def _tests(path: Path) -> set[str]:
+    """The tests in a file, by its name and theirs."""
+    return {
+        f"{path.name}::{node.name}"
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
 
 
 def test_every_fault_has_its_row() -> None:
