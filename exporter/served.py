@@ -118,7 +118,7 @@ class Served:
     def end(self) -> None:
         """The server is configured no longer: nothing of it is shown any more."""
         self.workers.stop()
-        self.poller.leave(self.poller.watched)
+        self.poller.close()
         self.poller.roster.close()
         self.client.close_connections()
 

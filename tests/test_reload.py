@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -49,8 +49,9 @@ POLLING = Polling(interval=1.0, max_interval=1.0)
 class Reloading:
     """An exporter whose configuration a test changes while it runs."""
 
-    def __init__(self, dify: SimulatorServer, folder: Path) -> None:
-        self.server = replace(simulated_server(SCENARIO, dify.url, name="main"), requests_per_second=1000.0)
+    def __init__(self, dify: SimulatorServer, folder: Path, **changes: Any) -> None:
+        server = simulated_server(SCENARIO, dify.url, name="main")
+        self.server = replace(server, requests_per_second=1000.0, **changes)
         self.folder = folder
         self.config: Config | ConfigError = self.configure(self.server)
         assert isinstance(self.config, Config)
@@ -85,6 +86,12 @@ class Reloading:
         """Poll until what was newly watched was polled."""
         until(lambda: self.app.what_is_awaited() is None)
 
+    def end(self) -> None:
+        """Wait for the polls under way."""
+        for served in self.app.served:
+            served.stop()
+            served.cut(10.0)
+
 
 @pytest.fixture
 def reloading(tmp_path: Path) -> Iterator[Reloading]:
@@ -93,9 +100,7 @@ def reloading(tmp_path: Path) -> Iterator[Reloading]:
         running = Reloading(dify, tmp_path)
         running.begin()
         yield running
-        for served in running.app.served:
-            served.stop()
-            served.cut(10.0)
+        running.end()
 
 
 def test_what_stays_keeps_its_objects_and_clocks(reloading: Reloading) -> None:

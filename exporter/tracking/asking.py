@@ -59,6 +59,10 @@ class Asker:
         """Ask for ``target``. Raises DifyError, and Stopped."""
         return self._asks[target.kind](target)
 
+    def holds(self, dataset_id: str) -> bool:
+        """Whether the config names the knowledge base, or discovery has found it."""
+        return self._discovery.holds(dataset_id)
+
     def rhythm(self, target: Target) -> Polling:
         """The intervals that ``target`` is polled at."""
         if target.kind == "dataset":

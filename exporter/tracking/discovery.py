@@ -57,9 +57,15 @@ class Discovery:
         self._marked: float | None = None
 
     def adopt(self, before: Discovery) -> None:
-        """Go on from what another discovery on the same server has found."""
-        self._listed = before._listed if self._server.discover else {}
+        """Go on from what another discovery on the same server has found, as far as the patterns still choose it."""
+        if self._server.discover:
+            self._listed = {dataset_id: name for dataset_id, name in before._listed.items() if self._chooses(name)}
+            self._marks, self._marked = before._marks, before._marked
         self._named = before._named
+
+    def holds(self, dataset_id: str) -> bool:
+        """Whether the config names the knowledge base, or the list of them has brought it."""
+        return dataset_id in self._configured or dataset_id in self._listed
 
     def discovers(self, dataset_id: str) -> bool:
         """Whether unfinished documents of the knowledge base are looked for."""
@@ -84,7 +90,7 @@ class Discovery:
             pages = min(page_count(answer.total, len(answer.data)), MAX_LIST_PAGES)
             page += 1
         now = self._clock.monotonic()
-        chosen = {dataset.id: dataset.name or "" for dataset in found.values() if self._chooses(dataset)}
+        chosen = {dataset.id: dataset.name or "" for dataset in found.values() if self._chooses(dataset.name or "")}
         for dataset in found.values():
             if dataset.id in chosen or dataset.id in self._configured:
                 self._name(dataset.id, dataset)
@@ -129,12 +135,11 @@ class Discovery:
         seen = self._census.take(dataset_id)
         return self._store.apply_listed(dataset_id, seen.listed, paused=seen.paused, asked=seen.asked)
 
-    def _chooses(self, dataset: Dataset) -> bool:
-        """Whether the patterns of the config let the name of a knowledge base pass."""
-        name = (dataset.name or "").casefold()
+    def _chooses(self, name: str) -> bool:
+        """Whether the patterns of the config let a knowledge base of that name pass."""
 
         def matches(patterns: tuple[str, ...]) -> bool:
-            return any(fnmatch.fnmatchcase(name, pattern.casefold()) for pattern in patterns)
+            return any(fnmatch.fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
 
         if self._server.discover_include and not matches(self._server.discover_include):
             return False

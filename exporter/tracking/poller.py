@@ -21,9 +21,10 @@ from exporter.tracking.paces import Paces
 from exporter.tracking.reading import FINISHED
 from exporter.tracking.schedule import Schedule, next_due
 from exporter.tracking.service import Service
+from exporter.tracking.targets import Target, with_bases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from exporter.clock import Clock
     from exporter.config import Polling, Server
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from exporter.tracking.outcome import Outcome
     from exporter.tracking.roster import Roster
     from exporter.tracking.store import Store
-    from exporter.tracking.targets import Target
     from exporter.tracking.upstream import Upstream
 
 SETTLED_LAST = 0.001
@@ -95,10 +95,12 @@ class Poller:
         return self._paces.targets()
 
     def leave(self, targets: Iterable[Target]) -> None:
-        """Poll ``targets`` no more and forget what came of them."""
-        targets = list(targets)
-        self.unwatch(targets)
-        self._forget(targets)
+        """Poll ``targets`` no more and forget what came of them; knowledge bases stay while anything holds them."""
+        self._end(with_bases(targets, self.watched, self._asker.holds))
+
+    def close(self) -> None:
+        """Poll nothing more and forget everything."""
+        self._end(self.watched)
 
     def change(self, server: Server, client: Upstream, polling: Polling) -> None:
         """Go on with another configuration of the same server. Polls under way end as they began."""
@@ -207,6 +209,10 @@ class Poller:
         if not watched and not target.is_step:
             # It was left while its poll was under way: what the poll brought is not to stay.
             self._forget([target])
+
+    def _end(self, targets: Collection[Target]) -> None:
+        self.unwatch(targets)
+        self._forget(targets)
 
     def _forget(self, targets: Iterable[Target]) -> None:
         """Forget what came of targets that are left; a knowledge base goes with the last target in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from exporter.config import Server
     from exporter.tracking.model import Kind
@@ -47,6 +47,17 @@ _SERIES: dict[TargetKind, Kind] = {
     "dataset": "dataset",
     "datasets": "datasets",
 }
+
+
+def with_bases(targets: Iterable[Target], watched: set[Target], holds: Callable[[str], bool]) -> set[Target]:
+    """What is to be left together with ``targets``: their knowledge bases too, but for those that something holds.
+
+    That is the config or discovery, which ``holds`` tells, or another target in it that stays ``watched``.
+    """
+    left = set(targets)
+    held = {target.dataset_id for target in watched - left if target.kind != "dataset"}
+    bases = {Target("dataset", target.dataset_id, target.dataset_id) for target in left if target.dataset_id}
+    return (left | bases) - {base for base in bases if base.dataset_id in held or holds(base.dataset_id)}
 
 
 def configured_targets(server: Server) -> Iterator[Target]:

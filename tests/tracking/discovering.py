@@ -8,6 +8,8 @@ from exporter.dify import Dataset, ListedDocument
 from exporter.tracking import Document, KnowledgeBase, configured_targets
 from tests.tracking.rig import DATASET, Rig
 
+URL = "http://127.0.0.1:5001/v1"
+
 OTHER = "a7d082b4-b651-4647-810f-f1a7176fe54f"
 
 
@@ -15,7 +17,7 @@ def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude
     """A rig whose server has discovery on; nothing is polled yet."""
     server = Server(
         "main",
-        "http://127.0.0.1:5001/v1",
+        URL,
         discover=True,
         discover_include=include,
         discover_exclude=exclude,
@@ -25,6 +27,14 @@ def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude
     rig.client.bases = {DATASET: Dataset(DATASET, "Handbook", "high_quality", "bge"), OTHER: Dataset(OTHER, "Tickets")}
     rig.poller.watch(configured_targets(server))
     return rig
+
+
+def reload(rig: Rig, server: Server, polling: Polling | None = None) -> None:
+    """Go on with another configuration of the server."""
+    rig.poller.change(server, rig.client, polling or Polling())
+    left = rig.poller.watched - set(configured_targets(server))
+    rig.poller.watch(configured_targets(server))
+    rig.poller.leave(left)
 
 
 def listed(document_id: str, status: str, display: str) -> ListedDocument:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from exporter.config import Server
 from exporter.dify import BadRequest, Dataset, DocumentDetail
-from tests.tracking.discovering import discovering, documents, listed
+from tests.tracking.discovering import URL, discovering, documents, listed, reload
 from tests.tracking.rig import DATASET, Rig
 
 
@@ -51,6 +52,19 @@ def test_a_change_of_the_totals_is_looked_into_at_once() -> None:
     rig.pass_time(7200)
     totals(rig, 6, 5)
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    rig.pass_time(300)
+    assert documents(rig) == {"1": "waiting"}
+
+
+def test_totals_that_change_around_a_reload_are_looked_into() -> None:
+    """The first list after it is compared with the last one before it."""
+    rig = discovering()
+    totals(rig, 5, 5)
+    rig.poll()
+    rig.pass_time(7300)
+    totals(rig, 6, 5)
+    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    reload(rig, Server("main", URL, discover=True))
     rig.pass_time(300)
     assert documents(rig) == {"1": "waiting"}
 

@@ -1,0 +1,61 @@
+"""A new configuration for a server on which discovery finds what nobody named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.clock import ManualClock
+from exporter.simulator import Api, SimulatorServer, World
+from tests.test_reload import ONE, SCENARIO, TWO, Reloading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def reloading(tmp_path: Path) -> Iterator[Reloading]:
+    """An exporter that is told of nothing and has found two knowledge bases with three documents."""
+    with SimulatorServer(Api(World(SCENARIO, ManualClock())), connections=None) as dify:
+        running = Reloading(dify, tmp_path, datasets=(), discover=True)
+        running.begin()
+        yield running
+        running.end()
+
+
+def test_what_was_found_outlives_reloads(reloading: Reloading) -> None:
+    """Each knowledge base is watched on, with its name, documents and counters."""
+    names = ("dify_dataset_info", "dify_document_info", "dify_documents_finished_total")
+    before = [sorted(reloading.lines(name)) for name in names]
+    watched = reloading.app.served[0].poller.watched
+    assert len(before[0]) == 2
+    for concurrency in (3, 4):
+        reloading.config = reloading.configure(replace(reloading.server, concurrency=concurrency))
+        assert reloading.app.reload() is None
+        assert [sorted(reloading.lines(name)) for name in names] == before
+        assert reloading.app.served[0].poller.watched == watched
+
+
+def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(reloading: Reloading) -> None:
+    """Nothing of the one knowledge base is left, nothing of the other one lost."""
+    reloading.config = reloading.configure(replace(reloading.server, discover_exclude=("KB 2",)))
+    assert TWO in reloading.page()
+    assert reloading.app.reload() is None
+    assert (ONE in reloading.page(), TWO in reloading.page()) == (True, False)
+
+
+def test_discovery_that_is_switched_off_takes_along_what_it_found(reloading: Reloading) -> None:
+    """Nothing else holds it; a server that left has nothing left either."""
+    reloading.config = reloading.configure(replace(reloading.server, discover=False))
+    assert reloading.app.reload() is None
+    assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
+
+
+def test_a_server_that_leaves_takes_along_what_was_found_on_it(reloading: Reloading) -> None:
+    """All of it, and at once."""
+    reloading.config = reloading.configure(replace(reloading.server, name="other", discover=False))
+    assert reloading.app.reload() is None
+    assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
