@@ -53,7 +53,7 @@ class FiledBatches:
         self._retired &= named
         datasets = {Target("dataset", target.dataset_id, target.dataset_id) for target in named} - self._configured
         self._poller.watch([*sorted(new), *sorted(datasets)])
-        self._end(gone)
+        self._poller.leave(gone)
         if new or gone:
             _log.info("batch files read", server=self._poller.name, new=len(new), gone=len(gone), batches=len(named))
 
@@ -66,15 +66,4 @@ class FiledBatches:
             and age >= self._retention
         }
         self._retired |= over
-        self._end(over)
-
-    def _end(self, targets: Collection[Target]) -> None:
-        self._poller.unwatch(targets)
-        for target in targets:
-            self._poller.store.forget_batch(target.dataset_id, target.id)
-        left = {target.dataset_id for target in self._named - self._retired}
-        left |= {target.dataset_id for target in self._configured}
-        ended = {target.dataset_id for target in targets} - left
-        self._poller.unwatch([Target("dataset", dataset_id, dataset_id) for dataset_id in ended])
-        for dataset_id in ended:
-            self._poller.store.forget_dataset(dataset_id)
+        self._poller.leave(over)

@@ -1,0 +1,58 @@
+"""Batches that files name, in a server on which other things are watched too."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.dify import DocumentDetail
+from exporter.tracking import BatchFiles, FiledBatches, Target
+from tests.tracking.discovering import OTHER, bases, discovering, documents, listed
+from tests.tracking.rig import DATASET, Rig, item
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DAY = 86_400.0
+FILED = Target("batch", DATASET, "b")
+BASE = Target("dataset", DATASET, DATASET)
+
+
+def filed(rig: Rig, path: Path, *configured: Target) -> FiledBatches:
+    """The batches of a file that names one batch; it has been looked at."""
+    write(path, "b")
+    files = BatchFiles([path / "*.yaml"], clock=rig.clock)
+    found = FiledBatches(files, rig.poller, configured=configured, retention=DAY)
+    found.look()
+    return found
+
+
+def write(path: Path, *batches: str) -> None:
+    """Name these batches."""
+    (path / "a.yaml").write_text(json.dumps([{"dataset_id": DATASET, "batch": batch} for batch in batches]))
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """A server on which discovery finds an unfinished document."""
+    rig = discovering()
+    rig.client.listed[DATASET] = [listed("found", "waiting", "queuing")]
+    rig.client.details["found"] = DocumentDetail("found", indexing_status="waiting")
+    rig.client.batches["b"] = [item("filed", "completed", 1, 1)]
+    return rig
+
+
+def test_the_last_filed_batch_does_not_end_discovery(rig: Rig, tmp_path: Path) -> None:
+    """Finished for the retention, it goes alone: what discovery found in its knowledge base is followed on."""
+    batches = filed(rig, tmp_path)
+    rig.poll()
+    assert documents(rig) == {"filed": "completed", "found": "waiting"}
+    rig.pass_time(DAY + 60, tick=30.0)
+    batches.retire()
+    assert documents(rig) == {"found": "waiting"}
+    assert set(bases(rig)) == {DATASET, OTHER}
+    rig.client.listed[DATASET] = [listed("new", "waiting", "queuing")]
+    rig.pass_time(300)
+    assert documents(rig) == {"found": "waiting", "new": "waiting"}
