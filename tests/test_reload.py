@@ -156,6 +156,20 @@ def test_new_targets_of_a_server_are_polled_at_once(reloading: Reloading) -> Non
     assert len(reloading.lines("dify_batch_stalled")) == 3
 
 
+def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(reloading: Reloading) -> None:
+    """The batch keeps its objects and clocks, its knowledge base its name; all else is gone."""
+    (reloading.folder / "a.yaml").write_text(f"[{{dataset_id: {TWO}, batch: '20261121093000100003'}}]")
+    both = replace(reloading.server, batch_files=(str(reloading.folder / "*.yaml"),))
+    reloading.config = reloading.configure(both)
+    assert reloading.app.reload() is None
+    before = [line for line in reloading.lines("dify_batch_last_progress_timestamp_seconds") if TWO in line]
+    reloading.config = reloading.configure(replace(both, datasets=()))
+    assert reloading.app.reload() is None
+    assert reloading.lines("dify_batch_last_progress_timestamp_seconds") == before != []
+    assert {target.dataset_id for target in reloading.app.served[0].poller.watched} == {TWO}
+    assert [TWO in line for line in reloading.lines("dify_dataset_info")] == [True]
+
+
 def test_sections_that_need_a_restart_are_named(reloading: Reloading, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is silently left out."""
     reloading.config = reloading.configure(reloading.server, labels=Labels(document_name=False))

@@ -26,30 +26,33 @@ class FiledBatches:
         self._poller = poller
         self._configured = frozenset(configured)
         self._retention = retention
-        self._named: frozenset[Target] = frozenset()
+        self._listed: frozenset[Target] = frozenset()
         self._retired: set[Target] = set()
 
     def change(self, *, configured: Collection[Target], retention: float) -> None:
         """Go on with another configuration. ``look`` again after it."""
         self._configured = frozenset(configured)
         self._retention = retention
-        self._named -= self._configured
+        self._retired &= self._named
+
+    @property
+    def _named(self) -> frozenset[Target]:
+        """The batches that files name and the config does not."""
+        return self._listed - self._configured
 
     def holds(self, target: Target) -> bool:
         """Whether ``target`` is watched because a file names it."""
-        named = self._named - self._retired
-        if target.kind == "dataset":
-            return any(found.dataset_id == target.dataset_id for found in named)
-        return target in named
+        return target in self._listed and target not in self._configured and target not in self._retired
 
     def look(self) -> None:
         """Watch what the files newly name, and no more what they name no longer."""
         batches = self._files.look()
         if batches is None:
             return
-        named = frozenset(Target("batch", found.dataset_id, found.batch) for found in batches) - self._configured
-        new, gone = named - self._named, self._named - named
-        self._named = named
+        before = self._named
+        self._listed = frozenset(Target("batch", found.dataset_id, found.batch) for found in batches)
+        named = self._named
+        new, gone = named - before, before - named
         self._retired &= named
         datasets = {Target("dataset", target.dataset_id, target.dataset_id) for target in named} - self._configured
         self._poller.watch([*sorted(new), *sorted(datasets)])

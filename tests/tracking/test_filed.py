@@ -56,3 +56,33 @@ def test_the_last_filed_batch_does_not_end_discovery(rig: Rig, tmp_path: Path) -
     rig.client.listed[DATASET] = [listed("new", "waiting", "queuing")]
     rig.pass_time(300)
     assert documents(rig) == {"found": "waiting", "new": "waiting"}
+
+
+def test_a_batch_that_leaves_the_config_stays_while_a_file_names_it(rig: Rig, tmp_path: Path) -> None:
+    """The file, which has not changed, was passed over while the config named the batch too."""
+    batches = filed(rig, tmp_path, FILED)
+    rig.poller.watch([FILED])
+    rig.poll()
+    batches.change(configured=[], retention=DAY)
+    batches.look()
+    assert batches.holds(FILED)
+    assert not batches.holds(Target("batch", OTHER, "b"))
+    rig.pass_time(DAY + 60, tick=30.0)
+    batches.retire()
+    assert FILED not in rig.poller.watched
+    assert not batches.holds(FILED)
+
+
+def test_a_batch_that_the_config_named_meanwhile_is_not_long_finished(rig: Rig, tmp_path: Path) -> None:
+    """Retired, then named by the config for a while: it stays until it is retired anew."""
+    batches = filed(rig, tmp_path)
+    rig.poll()
+    rig.pass_time(DAY + 60, tick=30.0)
+    batches.retire()
+    batches.change(configured=[FILED], retention=DAY)
+    rig.poller.watch([FILED])
+    rig.client.batches["b"] = [item("filed", "waiting")]
+    rig.poll()
+    batches.change(configured=[], retention=DAY)
+    batches.retire()
+    assert batches.holds(FILED)
