@@ -103,7 +103,6 @@ class Discovery:
         self._listed = chosen
         for dataset_id in vanished:
             if dataset_id not in self._configured:
-                self._store.forget_dataset(dataset_id)
                 self._census.forget(dataset_id)
                 self._named.pop(dataset_id, None)
         if appeared or vanished:
@@ -117,11 +116,7 @@ class Discovery:
                 for dataset_id in (*appeared, *stirred)
                 if self.discovers(dataset_id)
             ),
-            dropped=tuple(
-                Target("dataset", dataset_id, dataset_id)
-                for dataset_id in vanished
-                if dataset_id not in self._configured
-            ),
+            dropped=tuple(Target("dataset", dataset_id, dataset_id) for dataset_id in vanished),
         )
 
     def survey(self, target: Target) -> Outcome:

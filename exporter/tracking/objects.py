@@ -126,6 +126,12 @@ class Objects:
             return None
         return self.clock.monotonic() - found.moved
 
+    @property
+    def knowledge_bases(self) -> list[str]:
+        """The ids of those of which something is known."""
+        with self._lock:
+            return list(self._bases)
+
     def knowledge_base(self, dataset_id: str) -> KnowledgeBase:
         """What is known of a knowledge base itself."""
         return self._bases.get(dataset_id) or KnowledgeBase(self._server, dataset_id)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class Outcome(NamedTuple):
     """What an answer did.
 
-    ``moved``, ``settled``: of what was asked for. ``wanted``: to be polled now. ``dropped``: to be polled no more.
+    ``moved``, ``settled``: of what was asked for. ``wanted``: to be polled now. ``dropped``: to be left, unless
+    something else holds them.
     ``verdict_at``: the monotonic second at which the next answer shows a stall if it is still the same; None: never.
     ``outdated``: some of the answer was passed over, because what it tells of moved after it was asked for.
     """

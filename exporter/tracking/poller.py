@@ -233,22 +233,24 @@ class Poller:
         if pace.state in ("failing", "gone"):
             _log.info("target answers again", failures=pace.failures, **self._words(target))
         self._journal.tell(outcome)
-        self._follow(outcome)
+        self._follow(target, outcome)
         if target.is_step and outcome.settled:
             return None
         pace = after_answer(pace, self._asker.rhythm(target), moved=outcome.moved, settled=outcome.settled)
         self.roster.note(target, success=True, now=self._clock.time(), interval=pace.interval)
         return pace
 
-    def _follow(self, outcome: Outcome) -> None:
+    def _follow(self, target: Target, outcome: Outcome) -> None:
         """Poll what an answer made worth polling, and no more what it ended."""
         now = self._clock.monotonic()
-        self.watch(target for target in outcome.wanted if target.kind == "dataset")
-        for target in outcome.wanted:
-            if self._is_worth(target):
-                self.schedule.put(target, now)
-        if outcome.dropped:
-            self.unwatch(outcome.dropped)
+        self.watch(found for found in outcome.wanted if found.kind == "dataset")
+        if target.kind == "datasets":
+            # All that is known, as a reload may have left some of what the list then brought back.
+            known = [Target("dataset", dataset_id, dataset_id) for dataset_id in self.store.knowledge_bases]
+            self.leave([*outcome.dropped, *known])
+        for wanted in outcome.wanted:
+            if self._is_worth(wanted):
+                self.schedule.put(wanted, now)
 
     def _is_worth(self, target: Target) -> bool:
         """Whether to poll ``target`` at once. The count of segments keeps its own pace until the document is done."""

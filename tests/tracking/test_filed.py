@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.dify import DocumentDetail
+from exporter.dify import Dataset, DocumentDetail
 from exporter.tracking import BatchFiles, FiledBatches, Target
 from tests.tracking.discovering import OTHER, bases, discovering, documents, listed
 from tests.tracking.rig import DATASET, Rig, item
@@ -37,7 +37,7 @@ def write(path: Path, *batches: str) -> None:
 @pytest.fixture
 def rig() -> Rig:
     """A server on which discovery finds an unfinished document."""
-    rig = discovering()
+    rig = discovering(exclude=("archive",))
     rig.client.listed[DATASET] = [listed("found", "waiting", "queuing")]
     rig.client.details["found"] = DocumentDetail("found", indexing_status="waiting")
     rig.client.batches["b"] = [item("filed", "completed", 1, 1)]
@@ -86,3 +86,18 @@ def test_a_batch_that_the_config_named_meanwhile_is_not_long_finished(rig: Rig, 
     batches.change(configured=[], retention=DAY)
     batches.retire()
     assert batches.holds(FILED)
+
+
+def test_a_filed_batch_holds_a_knowledge_base_that_discovery_lost(rig: Rig, tmp_path: Path) -> None:
+    """Under a name that is excluded it is in no list: the batch keeps its objects and clocks all the same."""
+    rig.client.batches["b"] = [item("filed", "indexing", 1, 9)]
+    filed(rig, tmp_path)
+    rig.poll()
+    moved = rig.store.batch(DATASET, "b").moved  # type: ignore[union-attr]
+    rig.client.bases[DATASET] = Dataset(DATASET, "Archive")
+    rig.pass_time(3600)
+    assert {FILED, BASE} <= rig.poller.watched
+    assert bases(rig)[DATASET].name == "Archive"
+    found = rig.store.batch(DATASET, "b")
+    assert found is not None
+    assert (found.moved, found.stalled) == (moved, True)

@@ -1,0 +1,69 @@
+"""A new configuration while something is being asked for on a server with discovery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporter.config import Dataset as DatasetConfig
+from exporter.config import Server
+from tests.tracking.discovering import OTHER, URL, bases, discovering, reload
+from tests.tracking.rig import DATASET, Rig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+OFF = Server("main", URL)
+
+
+def during(patch: pytest.MonkeyPatch, rig: Rig, name: str, deed: Callable[[], None]) -> None:
+    """Do something while the next request of that name is under way."""
+    ask = getattr(rig.client, name)
+
+    def asked(*args: object, **more: object) -> object:
+        patch.setattr(rig.client, name, ask)
+        answer = ask(*args, **more)
+        deed()
+        return answer
+
+    patch.setattr(rig.client, name, asked)
+
+
+def test_a_list_under_way_finds_nothing_once_discovery_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it brings is neither watched nor named."""
+    rig = discovering()
+    during(monkeypatch, rig, "datasets", lambda: reload(rig, OFF))
+    rig.poll()
+    assert (rig.poller.watched, bases(rig)) == (set(), {})
+    rig.pass_time(7200, tick=10.0)
+    assert [("datasets", "1")] == rig.client.asked
+
+
+def test_a_later_list_brings_nothing_back_once_discovery_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells what was found before and is left."""
+    rig = discovering()
+    rig.poll()
+    during(monkeypatch, rig, "datasets", lambda: reload(rig, OFF))
+    rig.pass_time(300)
+    assert (rig.poller.watched, bases(rig)) == (set(), {})
+
+
+def test_a_list_under_way_brings_nothing_that_the_patterns_choose_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list itself is still wanted."""
+    rig = discovering()
+    chosen = Server("main", URL, discover=True, discover_exclude=("tickets",))
+    during(monkeypatch, rig, "datasets", lambda: reload(rig, chosen))
+    rig.poll()
+    rig.pass_time(400)
+    assert set(bases(rig)) == {DATASET}
+    assert {target.dataset_id for target in rig.poller.watched} == {"", DATASET}
+
+
+def test_a_list_under_way_leaves_what_the_config_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Discovery goes off, a knowledge base is named by hand: it alone stays."""
+    rig = discovering()
+    named = Server("main", URL, datasets=(DatasetConfig(OTHER),))
+    during(monkeypatch, rig, "datasets", lambda: reload(rig, named))
+    rig.poll()
+    assert set(bases(rig)) == {OTHER}
