@@ -19,6 +19,7 @@ class Paces:
         self._lock = threading.Lock()
         self._targets: dict[Target, Cadence] = {}
         self._steps: dict[Target, Cadence] = {}
+        self._new: set[Target] = set()
         self._counts: dict[tuple[Kind, TargetState], int] = {}
 
     def __contains__(self, target: Target) -> bool:
@@ -34,20 +35,28 @@ class Paces:
             if target in self:
                 return False
             self._put(target, Cadence())
+            self._new.add(target)
             return True
 
     def note(self, target: Target, pace: Cadence) -> None:
-        """Note the pace of ``target``."""
+        """Note the pace of ``target``, which has been polled."""
         with self._lock:
+            self._new.discard(target)
             self._put(target, pace)
 
     def drop(self, target: Target) -> None:
         """Forget the pace of ``target``."""
         with self._lock:
+            self._new.discard(target)
             if target.is_step:
                 self._steps.pop(target, None)
             elif target in self._targets:
                 self._count(target, self._targets.pop(target), -1)
+
+    @property
+    def unpolled(self) -> int:
+        """How many were added and have not been polled yet."""
+        return len(self._new)
 
     def counts(self) -> dict[tuple[Kind, TargetState], int]:
         """How many targets of each kind are in each state, where there are any."""

@@ -71,7 +71,6 @@ class Poller:
         self._lock = threading.Lock()
         self._paces = Paces()
         self._asker = Asker(server, client, store, polling, clock=clock)
-        self._unpolled: set[Target] = set()
         self._problems: dict[Target, str] = {}
         self._service = Service(server.name)
         self._journal = Journal(server.name, store)
@@ -86,7 +85,6 @@ class Poller:
         with self._lock:
             for target in targets:
                 if self._paces.add(target):
-                    self._unpolled.add(target)
                     self.schedule.put(target, now + SETTLED_LAST * self.store.was_settled(target))
 
     @property
@@ -119,7 +117,6 @@ class Poller:
             for target in targets:
                 self.schedule.drop(target)
                 self._paces.drop(target)
-                self._unpolled.discard(target)
                 self._problems.pop(target, None)
         for target in targets:
             self._asker.forget(target)
@@ -128,7 +125,7 @@ class Poller:
     @property
     def unpolled(self) -> int:
         """How many targets have not been polled yet."""
-        return len(self._unpolled)
+        return self._paces.unpolled
 
     def close_connections(self) -> None:
         """A burst is over: leave the server's few connections to others."""
@@ -153,7 +150,7 @@ class Poller:
             try:
                 self._poll(*taken)
             except Stopped:
-                self.schedule.done(*taken)
+                self._put_back(*taken)
                 return
             self._after_poll()
 
@@ -165,14 +162,14 @@ class Poller:
     def _poll(self, target: Target, due: float) -> None:
         """Ask for one target, whatever comes of it, and put it back into the schedule."""
         if target.is_step and self.store.document(target.dataset_id, target.id) is None:
-            self._put_back(target, None, None)
+            self._put_back(target, None)
             return
         started = self._clock.monotonic()
         pace = self._paces.of(target)
         closed_until = self._breaker.closed_until(target, started)
         if closed_until is not None:
             self.roster.mark_unread(target)
-            self._put_back(target, pace, closed_until)
+            self._put_back(target, closed_until, pace)
             return
         try:
             outcome = self._asker.ask(target)
@@ -192,19 +189,20 @@ class Poller:
             again = next_due(due, started, answered.interval) if answered else None
             if again is not None and outcome.verdict_at is not None:
                 again = min(again, outcome.verdict_at)
-            self._put_back(target, answered, again)
+            self._put_back(target, again, answered)
             return
         self._observer.polled(self.name, target.metric_kind)
-        self._put_back(target, pace, self._clock.monotonic() + pace.interval)
+        self._put_back(target, self._clock.monotonic() + pace.interval, pace)
 
-    def _put_back(self, target: Target, pace: Cadence | None, due: float | None) -> None:
+    def _put_back(self, target: Target, due: float | None, pace: Cadence | None = None) -> None:
+        """A poll has ended, or was given up, which changes no pace. ``due`` None: no further one."""
         with self._lock:
-            self._unpolled.discard(target)
             watched = self.schedule.done(target, due)
-            if pace is None or not watched:
+            if due is None or not watched:
                 self._paces.drop(target)
+                self._problems.pop(target, None)
                 self._asker.forget(target)
-            else:
+            elif pace is not None:
                 self._paces.note(target, pace)
         if not watched and not target.is_step:
             # It was left while its poll was under way: what the poll brought is not to stay.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from exporter.config import Dataset as DatasetConfig
 from exporter.config import Server
+from exporter.dify import Dataset, Stopped
+from exporter.tracking import configured_targets
 from tests.tracking.discovering import OTHER, URL, bases, discovering, reload
 from tests.tracking.rig import DATASET, Rig
 
@@ -67,3 +69,16 @@ def test_a_list_under_way_leaves_what_the_config_names(monkeypatch: pytest.Monke
     during(monkeypatch, rig, "datasets", lambda: reload(rig, named))
     rig.poll()
     assert set(bases(rig)) == {OTHER}
+
+
+def test_a_look_that_is_given_up_leaves_nothing_of_a_knowledge_base_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is known when the reload drops it and ends the connection that it was looked through over."""
+    server = Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),))
+    rig = Rig(server=server)
+    rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
+    rig.client.listed[DATASET] = Stopped()
+    rig.poller.watch(configured_targets(server))
+    during(monkeypatch, rig, "dataset", lambda: reload(rig, OFF))
+    rig.poll()
+    assert rig.client.count("documents") == 1
+    assert (rig.poller.watched, bases(rig)) == (set(), {})

@@ -228,6 +228,19 @@ def test_the_detail_of_a_document_that_is_gone_is_not_asked_for_again(rig: Rig) 
     assert len(rig.poller.schedule) == 2
 
 
+def test_the_problem_of_a_document_that_is_gone_is_forgotten(rig: Rig) -> None:
+    """What documents leave behind does not pile up."""
+    detail = Target("detail", DATASET, "1")
+    rig.client.batches["b"] = [item("1", "waiting"), item("2", "waiting")]
+    rig.client.details["1"] = ServerFailed("Internal Server Error", status=500)
+    rig.poller.watch([batch()])
+    rig.poll()
+    assert rig.poller.problem(detail) == "Internal Server Error"
+    rig.client.batches["b"] = [item("2", "waiting")]
+    rig.pass_time(60)
+    assert rig.poller.problem(detail) == ""
+
+
 def test_a_bug_in_one_poll_does_not_end_the_others(rig: Rig) -> None:
     """An unexpected exception is a failure with the reason ``internal``."""
     rig.client.batches["b"] = ZeroDivisionError("bug")
@@ -244,6 +257,7 @@ def test_stopping_in_the_middle_loses_no_target(rig: Rig) -> None:
     rig.poller.watch([batch()])
     rig.poll()
     assert rig.poller.has_due()
+    assert rig.poller.unpolled == 1
     rig.stop.set()
     rig.poll()
     assert len(rig.client.asked) == 1
