@@ -55,6 +55,13 @@ class Asker:
         asker._discovery.adopt(self._discovery)
         return asker
 
+    def asks_anew(self, target: Target, before: Asker) -> bool:
+        """Whether ``before`` asked for something else: for the list by other patterns, or discovery was switched."""
+        if target.kind == "dataset":
+            discovers, discovered = self._discovery.discovers, before._discovery.discovers
+            return discovers(target.dataset_id) != discovered(target.dataset_id)
+        return target.kind == "datasets"
+
     def ask(self, target: Target) -> Outcome:
         """Ask for ``target``. Raises DifyError, and Stopped."""
         return self._asks[target.kind](target)

@@ -40,6 +40,17 @@ def after_answer(previous: Cadence, polling: Polling, *, moved: bool, settled: b
     return Cadence(min(previous.interval * 1.5, polling.max_interval), "active")
 
 
+def longest(pace: Cadence, polling: Polling) -> float:
+    """How long at most to wait at a pace that was found at other intervals."""
+    match pace.state:
+        case "settled":
+            return polling.max_settled_interval
+        case "active":
+            return polling.max_interval
+        case "failing" | "gone":
+            return 0.0
+
+
 def after_gone(previous: Cadence, polling: Polling) -> Cadence:
     """The pace for something that does not exist (404): as slow as something settled; its return is noticed."""
     if previous.state == "gone":

@@ -68,11 +68,10 @@ class Paces:
         with self._lock:
             return set(self._targets)
 
-    def failing(self) -> list[Target]:
-        """What did not answer the last time, steps included."""
+    def all(self) -> dict[Target, Cadence]:
+        """Every pace, those of the steps included."""
         with self._lock:
-            paces = {**self._targets, **self._steps}
-        return [target for target, pace in paces.items() if pace.state in ("failing", "gone")]
+            return {**self._targets, **self._steps}
 
     def _put(self, target: Target, pace: Cadence) -> None:
         if target.is_step:

@@ -14,7 +14,7 @@ import structlog
 from exporter.dify import DifyError, NotFound, Stopped
 from exporter.tracking.asking import Asker
 from exporter.tracking.breaker import Breaker
-from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone
+from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone, longest
 from exporter.tracking.journal import Journal
 from exporter.tracking.model import ServerSchedule
 from exporter.tracking.paces import Paces
@@ -101,14 +101,17 @@ class Poller:
         self._end(self.watched)
 
     def change(self, server: Server, client: Upstream, polling: Polling) -> None:
-        """Go on with another configuration of the same server. Polls under way end as they began."""
+        """Go on with another configuration. Polls under way end as they began, none waits longer than it says now."""
         with self._lock:
+            before = self._asker
             self._client = client
             self._polling = polling
             self._breaker = Breaker(polling, random=self._jitter)
-            self._asker = self._asker.changed(server, client, polling)
-        for target in self._paces.failing():
-            self.schedule.put(target, self._clock.monotonic())
+            self._asker = before.changed(server, client, polling)
+        now = self._clock.monotonic()
+        for target, pace in self._paces.all().items():
+            wait = 0.0 if self._asker.asks_anew(target, before) else longest(pace, self._asker.rhythm(target))
+            self.schedule.hasten(target, now + wait)
 
     def unwatch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` no more. Their objects are the caller's to forget."""

@@ -48,6 +48,15 @@ class Schedule:
             else:
                 self._push(target, due)
 
+    def hasten(self, target: Target, due: float) -> None:
+        """Let ``target`` be due at ``due`` at the latest, if it is due at all."""
+        with self._lock:
+            if target in self._due:
+                if due < self._due[target][0]:
+                    self._push(target, due)
+            elif target in self._taken and target not in self._dropped:
+                self._wanted[target] = min(due, self._wanted.get(target, due))
+
     def done(self, target: Target, due: float | None) -> bool:
         """The poll of a taken ``target`` has ended; it is due again at ``due``, or never (None).
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exporter.config import Dataset as DatasetConfig
-from exporter.config import Server
+from exporter.config import Polling, Server
 from exporter.dify import Dataset, Stopped
 from exporter.tracking import configured_targets
-from tests.tracking.discovering import OTHER, URL, bases, discovering, reload
-from tests.tracking.rig import DATASET, Rig
+from tests.tracking.discovering import OTHER, URL, bases, discovering, documents, listed, reload
+from tests.tracking.rig import DATASET, Rig, item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,3 +82,45 @@ def test_a_look_that_is_given_up_leaves_nothing_of_a_knowledge_base_that_left(mo
     rig.poll()
     assert rig.client.count("documents") == 1
     assert (rig.poller.watched, bases(rig)) == (set(), {})
+
+
+def configured(*datasets: DatasetConfig) -> tuple[Rig, Server]:
+    """A server on which only these knowledge bases are configured, polled for two hours."""
+    server = Server("main", URL, datasets=datasets)
+    rig = Rig(server=server)
+    rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
+    rig.client.batches["b"] = [item("filed", "completed", 1, 1)]
+    rig.poller.watch(configured_targets(server))
+    rig.poll()
+    rig.pass_time(7200, tick=10.0)
+    return rig, server
+
+
+def test_discovery_that_is_switched_on_begins_at_once() -> None:
+    """Not when the name would have been asked for next."""
+    rig, _ = configured(DatasetConfig(DATASET))
+    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    reload(rig, Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),)))
+    rig.poll()
+    assert documents(rig) == {"1": "waiting"}
+
+
+def test_the_list_is_read_at_once_after_a_reload() -> None:
+    """Other patterns may choose more of it."""
+    rig = discovering(exclude=("tickets",))
+    rig.poll()
+    assert set(bases(rig)) == {DATASET}
+    reload(rig, Server("main", URL, discover=True))
+    rig.poll()
+    assert set(bases(rig)) == {DATASET, OTHER}
+
+
+def test_what_rests_keeps_to_the_new_rhythm() -> None:
+    """A settled batch is not asked for hours later because it once could be."""
+    rig, server = configured(DatasetConfig(DATASET, batches=("b",)))
+    asked = rig.client.count("batch")
+    reload(rig, server, Polling(settled_interval=60.0, max_settled_interval=60.0))
+    rig.poll()
+    assert rig.client.count("batch") == asked
+    rig.pass_time(60)
+    assert rig.client.count("batch") == asked + 1

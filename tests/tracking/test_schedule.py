@@ -36,6 +36,25 @@ def test_a_target_is_never_handed_out_twice() -> None:
     assert len(schedule) == 1
 
 
+def test_hastening_makes_nothing_later_and_brings_nothing_back() -> None:
+    """What waits, or is being polled, is due at that time at the latest; what is not there stays away."""
+    schedule = Schedule()
+    schedule.put(A, 9.0)
+    schedule.hasten(A, 5.0)
+    schedule.hasten(A, 7.0)
+    assert schedule.next_due() == 5.0
+    schedule.take(5.0)
+    schedule.hasten(A, 20.0)
+    schedule.done(A, 60.0)
+    assert schedule.next_due() == 20.0
+    schedule.take(20.0)
+    schedule.drop(A)
+    schedule.hasten(A, 20.0)
+    schedule.hasten(B, 20.0)
+    assert not schedule.done(A, 60.0)
+    assert schedule.next_due() is None
+
+
 def test_a_dropped_target_does_not_come_back() -> None:
     """Dropped while due or while polled: it is not polled again."""
     schedule = Schedule()
