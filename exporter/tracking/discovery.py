@@ -103,6 +103,7 @@ class Discovery:
         self._listed = chosen
         for dataset_id in vanished:
             if dataset_id not in self._configured:
+                self._uncount(dataset_id)
                 self._census.forget(dataset_id)
                 self._named.pop(dataset_id, None)
         if appeared or vanished:
@@ -123,6 +124,8 @@ class Discovery:
         """Learn the name of a knowledge base when it is time; with discovery, find its unfinished documents."""
         dataset_id = target.dataset_id
         discovers = self.discovers(dataset_id)
+        if not discovers:
+            self._uncount(dataset_id)
         if self._clock.monotonic() >= self._named.get(dataset_id, 0.0) or not discovers:
             self._ask_name(dataset_id, needed=not discovers)
         if not discovers:
@@ -152,6 +155,12 @@ class Discovery:
         else:
             self._name(dataset_id, dataset)
             self._named[dataset_id] = self._clock.monotonic() + NAME_INTERVAL
+
+    def _uncount(self, dataset_id: str) -> None:
+        """Nobody counts the documents of a knowledge base any more: the last numbers would stand for ever."""
+        known = self._store.knowledge_base(dataset_id)
+        if known.documents:
+            self._store.set_knowledge_base(replace(known, documents=()))
 
     def _name(self, dataset_id: str, dataset: Dataset) -> None:
         """Under the id that was asked for: another one in the answer would stay for ever."""

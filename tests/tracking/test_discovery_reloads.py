@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from exporter.config import Dataset as DatasetConfig
 from exporter.config import Polling, Server
-from exporter.dify import Dataset, Stopped
+from exporter.dify import Dataset, DocumentDetail, Stopped
 from exporter.tracking import configured_targets
 from tests.tracking.discovering import OTHER, URL, bases, discovering, documents, listed, reload
 from tests.tracking.rig import DATASET, Rig, item
@@ -103,6 +103,22 @@ def test_discovery_that_is_switched_on_begins_at_once() -> None:
     reload(rig, Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),)))
     rig.poll()
     assert documents(rig) == {"1": "waiting"}
+
+
+def test_discovery_that_is_switched_off_tells_no_old_counts() -> None:
+    """Nobody counts the documents any more; what was found unfinished is followed to its end."""
+    rig, off = configured(DatasetConfig(DATASET, discover=False))
+    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
+    reload(rig, Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),)))
+    rig.poll()
+    assert bases(rig)[DATASET].documents[0] == 1
+    reload(rig, off)
+    rig.poll()
+    assert (bases(rig)[DATASET].name, bases(rig)[DATASET].documents) == ("Handbook", ())
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="completed")
+    rig.pass_time(700)
+    assert documents(rig) == {"1": "completed"}
 
 
 def test_the_list_is_read_at_once_after_a_reload() -> None:

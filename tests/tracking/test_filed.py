@@ -97,7 +97,7 @@ def test_a_filed_batch_holds_a_knowledge_base_that_discovery_lost(rig: Rig, tmp_
     rig.client.bases[DATASET] = Dataset(DATASET, "Archive")
     rig.pass_time(3600)
     assert {FILED, BASE} <= rig.poller.watched
-    assert bases(rig)[DATASET].name == "Archive"
+    assert (bases(rig)[DATASET].name, bases(rig)[DATASET].documents) == ("Archive", ())
     found = rig.store.batch(DATASET, "b")
     assert found is not None
     assert (found.moved, found.stalled) == (moved, True)
