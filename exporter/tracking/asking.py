@@ -111,7 +111,9 @@ class Asker:
         answer = self._client.document(target.dataset_id, target.id, known=self._known(target))
         if answer.value is None:
             return self._store.confirm_document(target.dataset_id, target.id)
-        outcome = self._store.apply_detail(target.dataset_id, answer.value, document_id=target.id, asked=asked)
+        outcome = self._store.apply_detail(
+            target.dataset_id, answer.value, document_id=target.id, asked=asked, begins=not target.is_step
+        )
         self._remember(target, answer.digest, outcome)
         return outcome
 

@@ -116,13 +116,20 @@ class Store(Objects):
         settled = all(found.progress.status in FINISHED for found in held)
         return Outcome(moved=False, settled=settled, events=events, verdict_at=verdict_at(new, self._stall))
 
-    def apply_detail(self, dataset_id: str, answer: DocumentDetail, *, document_id: str, asked: float = inf) -> Outcome:
-        """Take the detail of a document. Its progress counts only while no batch tells more."""
+    def apply_detail(
+        self, dataset_id: str, answer: DocumentDetail, *, document_id: str, asked: float = inf, begins: bool = True
+    ) -> Outcome:
+        """Take the detail of a document. Its progress counts only while no batch tells more.
+
+        ``begins``: an unknown document is known from now on. Else it was left while it was being asked for.
+        """
         detail = read_detail(answer, self.unknown)
         with self._lock:
             if detail.rule is not None:
                 detail = replace(detail, rule=self._rules.setdefault(detail.rule, detail.rule))
             before = self._known(dataset_id, document_id)
+            if before is None and not begins:
+                return Outcome(settled=True)
             if before is not None and self._is_covered(before):
                 if (dataset_id, document_id) not in self._documents:
                     return Outcome()

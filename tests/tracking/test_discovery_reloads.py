@@ -140,3 +140,17 @@ def test_what_rests_keeps_to_the_new_rhythm() -> None:
     assert rig.client.count("batch") == asked
     rig.pass_time(60)
     assert rig.client.count("batch") == asked + 1
+
+
+def test_a_detail_under_way_brings_no_document_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reload drops its batch meanwhile: nothing would ever end the document."""
+    server = Server("main", URL, datasets=(DatasetConfig(DATASET, batches=("b",)),))
+    rig = Rig(server=server)
+    rig.client.bases = {DATASET: Dataset(DATASET, "H")}
+    rig.client.batches["b"] = [item("1", "waiting")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
+    rig.poller.watch(configured_targets(server))
+    during(monkeypatch, rig, "document", lambda: reload(rig, OFF))
+    rig.poll()
+    assert ("document", "1") in rig.client.asked
+    assert [] == rig.store.documents
