@@ -24,6 +24,8 @@ DEAD = BatchPlan(
 LOST = BatchPlan(id=FIRST, lost=True, documents=(DocumentPlan(name="lost.txt"), DocumentPlan(name="found.txt")))
 STEADY = BatchPlan(id=FIRST, documents=(DocumentPlan(name="novel.txt", segments=900, index=9_000.0),))
 
+NAMELESS = '"05fa664f-7853-500f-ac67-d0681072b553", "1da950ed-9708-513d-bf24-213e5a49705a"'
+
 
 SCENES = {
     "stalled": Scene(
@@ -112,11 +114,24 @@ SCENES = {
         settings={"datasets": (), "discover": True},
     ),
     "fallen-back": Scene(
-        "completed documents are set to indexing by a change of the embedding model, and come back",
+        "completed documents are set to indexing by a change of the embedding model, scrapes fail, they come back",
         knowledge_base(BatchPlan(id=FIRST, documents=(DocumentPlan(name="a.txt"), DocumentPlan(name="b.txt")))),
         80,
-        {10: (), 25: (), 50: (documents_fell_back(2, '"a.txt", "b.txt"'),), 79: ()},
-        {1: begin, 20: do(Action(do="fall_back", batch=FIRST)), 65: do(Action(do="come_back", batch=FIRST))},
+        {
+            10: (),
+            25: (),
+            50: (documents_fell_back(2, '"a.txt", "b.txt"'),),
+            **dict.fromkeys((54, 55, 56), (documents_fell_back(2, NAMELESS),)),
+            60: (documents_fell_back(2, '"a.txt", "b.txt"'),),
+            79: (),
+        },
+        {
+            1: begin,
+            20: do(Action(do="fall_back", batch=FIRST)),
+            53.5: turn(scrapable=False),
+            56.5: turn(scrapable=True),
+            65: do(Action(do="come_back", batch=FIRST)),
+        },
     ),
     "quiet": Scene(
         "long queues, steady and slow lives, updates, pauses, deletions, a restart, gaps and an outage of the API",
