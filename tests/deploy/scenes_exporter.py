@@ -39,6 +39,7 @@ from tests.deploy.scene import (
 from tests.deploy.scenes_indexing import DEAD, STEADY
 
 REFUSED = '{"code":"unauthorized","message":"Access token is invalid","status":401}'
+BROKEN = '{"code":"internal_server_error","message":"Internal Server Error","status":500}'
 DISABLED = '{"code":"forbidden","message":"Dataset api access is not enabled.","status":403}'
 
 
@@ -108,6 +109,39 @@ SCENES = {
             10: fault(kind="json", status=403, body=DISABLED, id=TICKETS),
             40: mend,
         },
+    ),
+    "batch-unreadable": Scene(
+        "a batch cannot be read while all else is finished and rarely asked for; much later nothing can",
+        Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND)).datasets),
+        360,
+        {
+            15: (),
+            **{
+                minute: (target_unreadable(FIRST, f"server {failures}"),)
+                for minute, failures in ((22, 5), (60, 14), (120, 26), (150, 32), (180, 38), (210, 44), (240, 50))
+            },
+            350: (server_unreachable("server 9"),),
+        },
+        {
+            0: fault(kind="json", status=500, body=BROKEN, id=FIRST),
+            1: begin,
+            250: fault(kind="json", status=500, body=BROKEN),
+        },
+        interval=60,
+    ),
+    "database-down": Scene(
+        "all answers are errors while a batch works and another is finished: that is the server, and no single target",
+        Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND)).datasets),
+        110,
+        {
+            39: (),
+            47: (server_unreachable("server 11"),),
+            60: (server_unreachable("server 7"),),
+            75: (server_unreachable("server 18"),),
+            90: (),
+            105: (),
+        },
+        {1: begin, 40: fault(kind="json", status=500, body=BROKEN), 80: mend},
     ),
     "polls-late": Scene(
         "more targets than the budget of requests allows",
