@@ -173,6 +173,21 @@ SCENES = {
         },
         interval=60,
     ),
+    "slow-but-few-twice": Scene(
+        "three documents that take minutes after ten that took seconds are too few, also when two exporters see them",
+        knowledge_base(),
+        310,
+        dict.fromkeys(range(60, 310, 15), ()),
+        {
+            1: begin,
+            **_uploads(10, every=12, index=20.0),
+            185: upload(
+                BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}", index=240.0) for number in range(3)))
+            ),
+        },
+        interval=60,
+        twice=True,
+    ),
     "slow-as-ever": Scene(
         "documents that always took minutes",
         knowledge_base(),
