@@ -30,7 +30,7 @@ from bench.rules import PROMQL, PROMQL_CAREFUL, STATIC, alarms_of_rules, own_ala
 from bench.stage import LIVES, perform
 from exporter.config import Polling
 from exporter.logs import set_up_logging
-from exporter.tracking.cadence import JITTER, MAX_BACKOFF_FACTOR
+from exporter.tracking.cadence import JITTER, longest_backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,7 +48,7 @@ requests wait for the budget."""
 
 _POLLING = Polling()
 _QUIET = 4 * _POLLING.discovery_interval
-_BACKOFF = MAX_BACKOFF_FACTOR * _POLLING.max_interval * (1 + JITTER)
+_BACKOFF = longest_backoff(_POLLING) * (1 + JITTER)
 
 
 class Verdict(NamedTuple):

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from exporter.tracking.model import TargetState
 
 MAX_BACKOFF_FACTOR = 5
-"""A failing target is tried again at the latest after this many times ``polling.max_interval``."""
+"""A back-off grows up to this many times ``polling.max_interval``, but not beyond ``MAX_BACKOFF`` seconds."""
+
+MAX_BACKOFF = 300.0
+"""Alerts look a quarter of an hour back for the reason why a server is not read: polls have to fail within that."""
 
 JITTER = 0.2
 """A back-off is spread by this share to both sides, so that targets that failed together do not return together."""
@@ -74,7 +77,12 @@ def after_failure(
 
 def backoff(failures: int, polling: Polling, *, random: Callable[[], float]) -> float:
     """Seconds to wait after that many failures in a row."""
-    longest = MAX_BACKOFF_FACTOR * polling.max_interval
     exponent = min(failures - 1, 30)
-    delay: float = min(polling.interval * 2**exponent, longest)
+    delay: float = min(polling.interval * 2**exponent, longest_backoff(polling))
     return delay * (1 + JITTER * (2 * random() - 1))
+
+
+def longest_backoff(polling: Polling) -> float:
+    """Seconds that a back-off grows up to, but for its jitter; never less than ``polling.interval``."""
+    longest: float = min(MAX_BACKOFF_FACTOR * polling.max_interval, max(MAX_BACKOFF, polling.interval))
+    return longest

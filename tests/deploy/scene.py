@@ -33,8 +33,8 @@ class Scene:
     """A unit test of the rules.
 
     ``acts``: what is done when, in minutes. ``fires``: at each of these minutes exactly these alerts fire; () means
-    that all is quiet. ``interval``: seconds between scrapes. ``settings``: of the server, and ``documents``, the limit.
-    ``twice``: a second exporter sees the same.
+    that all is quiet. ``interval``: seconds between scrapes. ``settings``: of the server; ``documents``, the limit;
+    ``polling``. ``twice``: a second exporter sees the same.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.config import Polling
 from exporter.simulator import Action, BatchPlan, DocumentPlan, Scenario
 from exporter.simulator.scenario import DatasetPlan
 from tests.deploy.firings import (
@@ -74,6 +75,14 @@ SCENES = {
         60,
         {9: (), 17: (key_refused(),), 39: (key_refused(),), 50: (), 59: ()},
         {1: begin, 10: fault(kind="json", status=401, body=REFUSED), 40: mend},
+    ),
+    "key-refused-and-rare-polls": Scene(
+        "the alert is the same all the time, however rarely what does not move is polled",
+        knowledge_base(STEADY),
+        150,
+        {9: (), **dict.fromkeys(range(20, 140, 5), (key_refused(),)), 149: ()},
+        {1: begin, 10: fault(kind="json", status=401, body=REFUSED), 140: mend},
+        settings={"polling": Polling(max_interval=300.0, settled_interval=600.0)},
     ),
     "targets-unreadable": Scene(
         "a batch is gone, and the API access of another knowledge base is switched off and on",

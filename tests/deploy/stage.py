@@ -67,7 +67,7 @@ class Until(threading.Event):
 class Exporter:
     """The exporter but for its threads and its web server. A new one is a new process."""
 
-    def __init__(self, stage: Stage, server: Server, documents: int) -> None:
+    def __init__(self, stage: Stage, server: Server, polling: Polling, documents: int) -> None:
         """``documents``: the limit."""
         clock = stage.clock
         self.own = OwnMetrics()
@@ -88,7 +88,7 @@ class Exporter:
         )
         self.store.recall(self.state.recall(server.name))
         client = _Client(stage, server, observer=self.own, clock=clock, user_agent="dify-exporter")
-        self.poller = Poller(server, client, self.store, roster, Polling(), observer=self.own, clock=clock)
+        self.poller = Poller(server, client, self.store, roster, polling, observer=self.own, clock=clock)
         self.own.schedules = lambda: [self.poller.snapshot()]
         self.own.state_saved = lambda: self.state.last_save
         self.own.state_save_successful = lambda: self.state.last_save_successful
@@ -109,7 +109,7 @@ class Stage:
     def __init__(
         self, scenario: Scenario, folder: Path, names: Collection[str], *, interval: int, settings: Mapping[str, Any]
     ) -> None:
-        """``names``: of metrics to record, every ``interval`` seconds. ``settings``: of the server, and the limit."""
+        """``names``: of metrics to record, every ``interval`` seconds. ``settings``: as of a scene."""
         random.seed(7)  # spreads retries; the same at each recording
         self.clock = Turned()
         self.world = World(scenario, self.clock)
@@ -130,6 +130,7 @@ class Stage:
         """Not there at first."""
         settings = dict(settings)
         self._documents: int = settings.pop("documents", Limits().documents)
+        self._polling: Polling = settings.pop("polling", Polling())
         defaults: dict[str, Any] = {
             "api_key": Secret(scenario.key),
             "requests_per_second": 1000.0,
@@ -148,7 +149,7 @@ class Stage:
 
     def start(self) -> None:
         """Start the exporter."""
-        self._exporter = Exporter(self, self._server, self._documents)
+        self._exporter = Exporter(self, self._server, self._polling, self._documents)
 
     def stop(self) -> None:
         """Stop it."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Polling
-from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone, backoff
+from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone, backoff, longest_backoff
 
 POLLING = Polling()
 
@@ -63,3 +64,21 @@ def test_backoff_stays_within_its_jitter(failures: int, random: float) -> None:
     """The wait is within a fifth of the exponential one, and bounded for any number of failures."""
     exact = min(15.0 * 2 ** min(failures - 1, 30), 300.0)
     assert 0.8 * exact <= backoff(failures, POLLING, random=lambda: random) <= 1.2 * exact
+
+
+@pytest.mark.parametrize(
+    ("polling", "longest"),
+    [
+        (Polling(interval=1.0, max_interval=1.0), 5.0),
+        (Polling(), 300.0),
+        (Polling(max_interval=3_600.0), 300.0),
+        (Polling(interval=600.0, max_interval=3_600.0), 600.0),
+    ],
+    ids=["quick", "default", "rare", "never often"],
+)
+def test_what_fails_is_tried_again_within_minutes_however_rarely_the_rest_is_polled(
+    polling: Polling, longest: float
+) -> None:
+    """Five minutes are the limit; only an ``interval`` that is longer itself is kept."""
+    assert longest == longest_backoff(polling)
+    assert longest == backoff(30, polling, random=lambda: 0.5)
