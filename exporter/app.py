@@ -95,7 +95,12 @@ class App:
             self.own.state_saved = lambda: state.last_save
             self.own.state_save_successful = lambda: state.last_save_successful
         self._around = Surroundings(
-            self._clock, self.own, self._limit, self._state, lambda: self.exposition.seal(SEAL_AFTER)
+            self._clock,
+            self.own,
+            self._limit,
+            self._state,
+            lambda: self.exposition.seal(SEAL_AFTER),
+            config.labels.document_name,
         )
         self.served = [Served(server, config, self._around) for server in config.servers]
         self.own.schedules = self._schedules

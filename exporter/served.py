@@ -34,13 +34,18 @@ _log = structlog.get_logger(__name__)
 
 
 class Surroundings(NamedTuple):
-    """What all servers share. ``after_poll`` is called in the polling thread; ``state`` None: nothing is kept."""
+    """What all servers share, for as long as the process runs.
+
+    ``after_poll`` is called in the polling thread; ``state`` None: nothing is kept; ``document_name``: names of
+    documents go into the log.
+    """
 
     clock: Clock
     own: OwnMetrics
     listener: Listener
     state: State | None
     after_poll: Callable[[], None]
+    document_name: bool
 
 
 class Served:
@@ -73,6 +78,7 @@ class Served:
             observer=around.own,
             clock=around.clock,
             after_poll=around.after_poll,
+            document_name=around.document_name,
         )
         self.workers = Workers(self.poller, server.concurrency, self.workers_stop)
         self.filed = self._file(server, config)

@@ -9,10 +9,11 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.app import STUCK_AFTER, App
 from exporter.clock import ManualClock
-from exporter.config import Config, Polling, State, Web
+from exporter.config import Config, Labels, Polling, State, Web
 from exporter.metrics import Format
 from exporter.simulator import (
     Action,
@@ -181,6 +182,22 @@ def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock)
         until(lambda: completed + "1\n" in running.get("/metrics")[1])
         dify.api.world.act(KNOWLEDGE_BASE, Action(do="delete", document="notes.md", batch=BATCH))
         until(lambda: completed not in running.get("/metrics")[1])
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, *, shown: bool) -> None:
+    """``labels.document_name`` decides whether names of documents are on the page and in the log."""
+    again = "document is indexed again"
+    polling = Polling(interval=1, max_interval=1, settled_interval=1)
+    config = _config(dify, polling=polling, labels=Labels(document_name=shown))
+    with capture_logs() as log, _running(config) as running:
+        clock.advance(60)
+        until(lambda: f'document_id="{NOTES.id}",status="completed"}} 1\n' in running.get("/metrics")[1])
+        until(lambda: f'dify_document_tokens{{server="first",dataset_id="{KNOWLEDGE_BASE}"' in _page(running.app))
+        dify.api.world.act(KNOWLEDGE_BASE, Action(do="update", document="notes.md", batch=BATCH))
+        until(lambda: [line for line in log if line["event"] == again])
+
+        assert (shown, shown) == ("notes.md" in running.get("/metrics")[1], "notes.md" in str(log))
 
 
 def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:

@@ -143,7 +143,12 @@ ROOT: Final = Section(
             Section(
                 Labels,
                 keys=(
-                    Key("document_name", BOOLEAN, "Whether `dify_document_info` has the document's name as a label."),
+                    Key(
+                        "document_name",
+                        BOOLEAN,
+                        "Whether names of documents are shown: in the label `name` of `dify_document_info`, and in the "
+                        "log. The state file has them all the same, and so may error texts, logged at level debug.",
+                    ),
                 ),
             ),
             "What goes into labels.",

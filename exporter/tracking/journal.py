@@ -19,11 +19,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Journal:
-    """Tells of one server."""
+    """Tells of one server; names of documents only with ``document_name``."""
 
-    def __init__(self, server: str, store: Store) -> None:
+    def __init__(self, server: str, store: Store, *, document_name: bool) -> None:
         self._server = server
         self._store = store
+        self._document_name = document_name
         self._zone_told: float | None = None
 
     def tell(self, outcome: Outcome) -> None:
@@ -33,7 +34,7 @@ class Journal:
         for failure in outcome.failures:
             words = self._words(failure.document)
             _log.warning("document failed", reason=failure.reason, **words)
-            # It may hold paths and prompts: for those who asked for all there is.
+            # It may hold paths, prompts and names: for those who asked for all there is.
             _log.debug("document failed: what the server says of it", error=failure.text, **words)
         self._tell_zone()
 
@@ -74,6 +75,6 @@ class Journal:
             words["unfinished"] = sum(subject.counts[:6]) + subject.counts[-1]
         else:
             words["document_id"] = subject.document_id
-            if subject.detail:
+            if subject.detail and self._document_name:
                 words["name"] = subject.detail.name
         return words

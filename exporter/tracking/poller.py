@@ -55,8 +55,12 @@ class Poller:
         clock: Clock,
         after_poll: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
+        document_name: bool = True,
     ) -> None:
-        """``after_poll`` is called after each poll, in the polling thread: rendering waits there."""
+        """``after_poll`` is called after each poll, in the polling thread: rendering waits there.
+
+        ``document_name``: whether names of documents go into the log.
+        """
         self.name = server.name
         self.store = store
         self.roster = roster
@@ -73,7 +77,7 @@ class Poller:
         self._asker = Asker(server, client, store, polling, clock=clock)
         self._problems: dict[Target, str] = {}
         self._service = Service(server.name)
-        self._journal = Journal(server.name, store)
+        self._journal = Journal(server.name, store, document_name=document_name)
 
     def watch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` from now on; those that were finished before a restart after all others."""

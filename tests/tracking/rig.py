@@ -168,7 +168,9 @@ class CountingObserver:
 class Rig:
     """A poller with everything around it faked; ``pass_time`` turns the clock tick by tick, as the loop would."""
 
-    def __init__(self, polling: Polling | None = None, server: Server | None = None) -> None:
+    def __init__(
+        self, polling: Polling | None = None, server: Server | None = None, *, document_name: bool = True
+    ) -> None:
         self.clock = ManualClock()
         self.client = FakeClient()
         self.listening = Listening()
@@ -190,6 +192,7 @@ class Rig:
             observer=self.observer,
             clock=self.clock,
             jitter=lambda: 0.5,
+            document_name=document_name,
         )
         self.stop = threading.Event()
 
