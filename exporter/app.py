@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter import __version__
 from exporter.clock import SystemClock
-from exporter.config import ConfigError
+from exporter.config import NEEDS_RESTART, ConfigError
 from exporter.metrics import Exposition, OwnMetrics
 from exporter.served import Served, Surroundings
 from exporter.tracking import TICK, Chore, DocumentLimit, Job, Loop, State, Target
@@ -45,9 +46,6 @@ SAVE_EVERY = 30
 CLAIM_EVERY = 3600
 """Seconds between two looks through the state for what nobody watches any more."""
 
-NEEDS_RESTART = ("web", "state", "labels", "limits")
-"""The sections of the configuration that a reload cannot change."""
-
 _NO_FILE = "there is no configuration file to read again"
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +70,7 @@ class App:
         ``security``: TLS, users and headers of the pages that ``run`` serves.
         """
         self.config = config
+        self._started_with = config
         self._security = security
         self._reread = reread
         self._reloading = threading.Lock()
@@ -94,14 +93,8 @@ class App:
             state.open()
             self.own.state_saved = lambda: state.last_save
             self.own.state_save_successful = lambda: state.last_save_successful
-        self._around = Surroundings(
-            self._clock,
-            self.own,
-            self._limit,
-            self._state,
-            lambda: self.exposition.seal(SEAL_AFTER),
-            config.labels.document_name,
-        )
+        seal = partial(self.exposition.seal, SEAL_AFTER)
+        self._around = Surroundings(self._clock, self.own, self._limit, self._state, seal, config.labels.document_name)
         self.served = [Served(server, config, self._around) for server in config.servers]
         self.own.schedules = self._schedules
         self.own.collapsed = self._limit.collapsed
@@ -130,6 +123,7 @@ class App:
                 ready=self.what_is_awaited,
                 facts=self._facts,
                 reload=self.reload,
+                unapplied=self.what_needs_restart,
             ),
             self.config.web.listen_address,
             security=self._security,
@@ -171,6 +165,7 @@ class App:
         """Read the configuration anew and go on with it. None when that went well, else what is wrong with it.
 
         What stays keeps its objects and clocks; what left is gone from the next scrape. A bad one changes nothing.
+        ``what_needs_restart`` tells what a good one did not change.
         """
         if self._reread is None:
             _log.warning(_NO_FILE)
@@ -199,6 +194,10 @@ class App:
         if not waiting:
             return None
         return f"not ready: {self._targets() - waiting} of {self._targets()} targets polled"
+
+    def what_needs_restart(self) -> list[str]:
+        """The sections that differ from those that the process started with, and that a reload cannot change."""
+        return [name for name in NEEDS_RESTART if getattr(self.config, name) != getattr(self._started_with, name)]
 
     def _start_polling(self) -> None:
         for served in self.served:
@@ -239,13 +238,12 @@ class App:
 
     def _apply(self, config: Config) -> None:
         """Go on with ``config``."""
-        fixed = [name for name in NEEDS_RESTART if getattr(config, name) != getattr(self.config, name)]
-        for name in fixed:
+        self._refused = None
+        self.config = config
+        for name in self.what_needs_restart():
             _log.warning("a change of this section takes effect after a restart", section=name)
         for warning in config.warnings:
             _log.warning("config", problem=str(warning))
-        self._refused = None
-        self.config = config
         before = {served.server.name: served for served in self.served}
         after = []
         for server in config.servers:
@@ -308,7 +306,9 @@ class App:
         return [served.poller.snapshot() for served in self.served]
 
     def _facts(self) -> Mapping[str, object]:
-        return {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
+        facts = {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
+        unapplied = self.what_needs_restart()
+        return {**facts, "Needs a restart": ", ".join(unapplied)} if unapplied else facts
 
     def _targets(self) -> int:
         return sum(sum(schedule.targets.values()) for schedule in self._schedules())

@@ -31,7 +31,7 @@ from exporter.web import ListenError, WebSecurity
 from tests.integration.harness import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 KNOWLEDGE_BASE = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
@@ -65,10 +65,10 @@ class Running:
         self._thread.join(10)
         return not self._thread.is_alive()
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Status and text."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
-            connection.request("GET", path)
+            connection.request(method, path)
             response = connection.getresponse()
             return response.status, response.read().decode()
 
@@ -97,8 +97,8 @@ def _config(*servers: SimulatorServer, **settings: object) -> Config:
 
 
 @contextmanager
-def _running(config: Config) -> Iterator[Running]:
-    running = Running(App(config))
+def _running(config: Config, reread: Callable[[], Config] | None = None) -> Iterator[Running]:
+    running = Running(App(config, reread=reread))
     running.start()
     try:
         yield running
@@ -208,6 +208,15 @@ def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
 
     assert "<dt>Servers</dt><dd>1</dd>" in page
     assert "<dt>Targets</dt><dd>2</dd>" in page
+
+
+def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
+    """The answer to POST /-/reload names the sections that take a restart."""
+    with _running(_config(dify), lambda: _config(dify, labels=Labels(document_name=False))) as running:
+        status, text = running.get("/-/reload", method="POST")
+
+        assert (200, "Configuration reloaded. Changes of labels take effect after a restart.\n") == (status, text)
+        assert "<dt>Needs a restart</dt><dd>labels</dd>" in running.get("/")[1]
 
 
 def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.app import App
 from exporter.clock import ManualClock
-from exporter.config import Config, ConfigError, Dataset, Labels, Polling, Problem, Server, State, Web
+from exporter.config import Config, ConfigError, Dataset, Labels, Limits, Polling, Problem, Server, State, Web
 from exporter.metrics import Format
 from exporter.simulator import (
     Api,
@@ -171,10 +171,20 @@ def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(reloading:
 
 
 def test_sections_that_need_a_restart_are_named(reloading: Reloading, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is silently left out."""
-    reloading.config = reloading.configure(reloading.server, labels=Labels(document_name=False))
-    reloading.app.reload()
-    assert "section=labels" in capsys.readouterr().out
+    """Nothing is silently left out: at each reload, until the configuration is again as the process was started."""
+    changed = reloading.configure(reloading.server, labels=Labels(document_name=False), limits=Limits(documents=1))
+    for reloading.config in (changed, replace(changed, polling=Polling())):
+        assert reloading.app.reload() is None
+        log = capsys.readouterr().out
+        assert "section=labels" in log
+        assert "section=limits" in log
+        assert reloading.app.what_needs_restart() == ["limits", "labels"]
+        assert reloading.app._facts()["Needs a restart"] == "limits, labels"
+    reloading.config = reloading.configure(reloading.server)
+    assert reloading.app.reload() is None
+    assert "section=" not in capsys.readouterr().out
+    assert reloading.app.what_needs_restart() == []
+    assert "Needs a restart" not in reloading.app._facts()
 
 
 def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading) -> None:

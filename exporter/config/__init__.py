@@ -1,6 +1,7 @@
 """YAML to a checked configuration."""
 
 from exporter.config.durations import format_duration, parse_duration
+from exporter.config.keys import NEEDS_RESTART
 from exporter.config.load import from_environment, load, override
 from exporter.config.model import (
     ERROR_REASONS,
@@ -23,6 +24,7 @@ from exporter.config.values import parse_api_key, parse_listen_address
 
 __all__ = [
     "ERROR_REASONS",
+    "NEEDS_RESTART",
     "Config",
     "ConfigError",
     "Dataset",

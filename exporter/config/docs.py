@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from exporter.config.keys import ROOT
+from exporter.config.keys import NEEDS_RESTART, ROOT
 from exporter.config.schema import Key, ListOf, Section, default_of
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
@@ -32,6 +32,9 @@ config.yaml:7: polling: unknown key 'intervall'; did you mean 'interval'?
 - **Durations** are whole numbers with units, largest first: `500ms`, `15s`, `1h30m`, `2d`. A number alone is refused.
 - **Paths** that are relative start at the folder of the configuration file, `state.path` too. In a container, name a
   volume there: `/data/state.db`.
+- **Changes** take effect with a reload: SIGHUP, `POST /-/reload`, or by themselves with
+  `--config.auto-reload-interval`. Those of {restart} take a restart; a reload names them in the
+  log and in its answer.
 - **Keys** of the API are never shown: not in messages, logs, metrics or pages.
 - Anchors and aliases work; merge keys (`<<`), tags (`!…`) and several documents in one file do not. At most 16 MiB.
 
@@ -71,23 +74,33 @@ A program that uploads documents knows the batch (it is in the answer) and can t
 
 def render() -> str:
     """The page."""
-    return "\n".join([_INTRODUCTION, *_sections(ROOT, "", "The file"), _LISTS])
+    return "\n".join([_introduction(), *_sections(ROOT, "", "The file"), _LISTS])
 
 
-def _sections(section: Section, path: str, title: str) -> list[str]:
-    lines = [f"## {title}", "", "| key | value | default | meaning |", "|---|---|---|---|"]
+def _introduction() -> str:
+    *names, last = [f"`{name}`" for name in NEEDS_RESTART]
+    return _INTRODUCTION.replace("{restart}", f"{', '.join(names)} and {last}")
+
+
+def _sections(section: Section, path: str, title: str, note: str = "") -> list[str]:
+    lines = [f"## {title}", "", *([note, ""] if note else [])]
+    lines += ["| key | value | default | meaning |", "|---|---|---|---|"]
     lines += [_row(section, key) for key in section.keys]
     lines.append("")
     for key in section.keys:
         item = key.kind.item if isinstance(key.kind, ListOf) else key.kind
         if isinstance(item, Section):
             inner = f"{path}{key.name}{'[]' if isinstance(key.kind, ListOf) else ''}"
-            lines += _sections(item, f"{inner}.", f"`{inner}`")
+            lines += _sections(item, f"{inner}.", f"`{inner}`", _restart(key).lstrip())
     return lines
 
 
 def _row(section: Section, key: Key) -> str:
-    return f"| `{key.name}` | {_kind(key)} | {_default(section, key)} | {key.description} |"
+    return f"| `{key.name}` | {_kind(key)} | {_default(section, key)} | {key.description}{_restart(key)} |"
+
+
+def _restart(key: Key) -> str:
+    return " A change takes a restart." if key.restart else ""
 
 
 def _kind(key: Key) -> str:

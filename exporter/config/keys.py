@@ -132,7 +132,7 @@ ROOT: Final = Section(
         Key("polling", _POLLING, "How often to ask."),
         Key("stall", _STALL, "When indexing counts as stalled."),
         Key("retention", _RETENTION, "How long to keep what the file does not name."),
-        Key("limits", _LIMITS, "Bounds for what is shown."),
+        Key("limits", _LIMITS, "Bounds for what is shown.", restart=True),
         Key(
             "error_reasons",
             ListOf(_ERROR_REASON),
@@ -152,6 +152,7 @@ ROOT: Final = Section(
                 ),
             ),
             "What goes into labels.",
+            restart=True,
         ),
         Key(
             "state",
@@ -167,6 +168,7 @@ ROOT: Final = Section(
                 ),
             ),
             "What is kept over a restart.",
+            restart=True,
         ),
         Key(
             "web",
@@ -186,6 +188,7 @@ ROOT: Final = Section(
                 ),
             ),
             "The exporter's own pages.",
+            restart=True,
         ),
         Key(
             "log",
@@ -201,3 +204,6 @@ ROOT: Final = Section(
     ),
 )
 """The whole file."""
+
+NEEDS_RESTART: Final = tuple(key.name for key in ROOT.keys if key.restart)
+"""The sections that a reload does not change."""

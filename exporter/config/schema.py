@@ -45,7 +45,8 @@ class ListOf:
 class Key:
     """A key of a section; its name is a field of the section's model.
 
-    ``default``: what the documentation says of its default, where the value itself says too little.
+    ``default``: what the documentation says of its default, where the value itself says too little. ``restart``: a
+    change takes effect after a restart, and not with a reload.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Key:
     description: str
     required: bool = False
     default: str = ""
+    restart: bool = False
 
 
 Spot = str | tuple[str, int]

@@ -85,10 +85,10 @@ cannot have a certificate.
 
 ## Who may reload
 
-`POST /-/reload` reads the configuration anew: 200 when that went well, 500 with what is wrong otherwise. It is for
-clients on the machine itself and for those that have proved who they are, with a password or a verified certificate;
-others get 403. A request that a proxy passes on (`Forwarded`, `X-Forwarded-For`, `X-Real-IP`) is not from the
-machine, and one from a web page (`Origin`) is always refused.
+`POST /-/reload` reads the configuration anew: 200 when that went well, with the sections whose change waits
+for a restart, 500 with what is wrong otherwise. It is for clients on the machine itself and for those that have proved
+who they are, with a password or a verified certificate; others get 403. A request that a proxy passes on (`Forwarded`,
+`X-Forwarded-For`, `X-Real-IP`) is not from the machine, and one from a web page (`Origin`) is always refused.
 
 ## Slow clients
 

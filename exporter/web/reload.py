@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +24,9 @@ RELOAD_PATH: Final = "/-/reload"
 Reload = Callable[[], str | None]
 """Reads the configuration anew. None when that went well, else what is wrong. Runs in a worker thread."""
 
+Unapplied = Callable[[], Sequence[str]]
+"""The sections whose change waits for a restart."""
+
 _STRANGER = (
     "Forbidden: reload from the machine itself, send the process SIGHUP, or set basic_auth_users in the file of "
     "--web.config.file and authenticate."
@@ -31,7 +34,7 @@ _STRANGER = (
 _WEB_PAGE = "Forbidden: a web page may not reload; use a command such as curl -X POST."
 
 
-def reload_endpoint(reload: Reload) -> Callable[[Request], Awaitable[Response]]:
+def reload_endpoint(reload: Reload, unapplied: Unapplied) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint for POST. One reload at a time; the others wait without a thread."""
     turn = asyncio.Lock()
 
@@ -43,10 +46,15 @@ def reload_endpoint(reload: Reload) -> Callable[[Request], Awaitable[Response]]:
         async with turn:
             wrong = await run_in_threadpool(reload)
         if wrong is None:
-            return _text("Configuration reloaded.", HTTPStatus.OK)
+            return _text(_done(unapplied()), HTTPStatus.OK)
         return _text(wrong, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     return answer
+
+
+def _done(unapplied: Sequence[str]) -> str:
+    done = "Configuration reloaded."
+    return f"{done} Changes of {', '.join(unapplied)} take effect after a restart." if unapplied else done
 
 
 def _text(text: str, status: int) -> Response:

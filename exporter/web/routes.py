@@ -20,7 +20,7 @@ from exporter.web.scrape import scrape_endpoint
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from exporter.web.reload import Reload
+    from exporter.web.reload import Reload, Unapplied
     from exporter.web.scrape import PageSource
 
 Check = Callable[[], str | None]
@@ -42,10 +42,12 @@ def create_app(
     ready: Check,
     facts: Facts = dict,
     reload: Reload | None = None,
+    unapplied: Unapplied = list,
 ) -> Starlette:
     """The web application. With ``telemetry_path`` "/" there is no landing page, without ``reload`` no such route.
 
-    ValueError when the telemetry path is no path or belongs to another route.
+    ``unapplied``: what a reload has left to a restart. ValueError when the telemetry path is no path or belongs to
+    another route.
     """
     if not _PATH.fullmatch(telemetry_path) or telemetry_path in {HEALTHY_PATH, READY_PATH, RELOAD_PATH}:
         raise ValueError(f"telemetry path {telemetry_path!r}: write a path such as /metrics, not that of another page")
@@ -72,7 +74,7 @@ def create_app(
         Route(READY_PATH, readiness, methods=["GET"]),
     ]
     if reload is not None:
-        routes.append(Route(RELOAD_PATH, reload_endpoint(reload), methods=["POST"]))
+        routes.append(Route(RELOAD_PATH, reload_endpoint(reload, unapplied), methods=["POST"]))
     if telemetry_path != "/":
         routes.append(Route("/", landing, methods=["GET"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse, Exception: _fail})

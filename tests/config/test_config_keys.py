@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.config import State, load
+from exporter.config import NEEDS_RESTART, State, load
 from exporter.config.docs import PAGE, render
 from exporter.config.keys import ROOT
 from exporter.config.schema import ListOf, Section, default_of
@@ -87,3 +87,12 @@ def test_the_switched_off_keys_of_the_example_work(tmp_path: Path) -> None:
 def test_the_page_is_up_to_date() -> None:
     """docs/configuration.md is what the table says; ``python -m exporter.config.docs`` writes it."""
     assert render() == PAGE.read_text()
+
+
+def test_what_takes_a_restart_is_marked() -> None:
+    """Whoever reads of such a section, in the page or in the example, reads what a change of it takes."""
+    page = render()
+    for name in NEEDS_RESTART:
+        assert f"\n## `{name}`\n\nA change takes a restart.\n" in page
+    assert 2 * len(NEEDS_RESTART) == page.count("A change takes a restart.")
+    assert all(name in EXAMPLE.read_text().splitlines()[1] for name in NEEDS_RESTART)

@@ -28,6 +28,14 @@ def test_done(site: Site) -> None:
     assert ["web"] != asked
 
 
+def test_done_in_part(site: Site) -> None:
+    """What waits for a restart is named, in a success all the same."""
+    answer = site(reload=lambda: None, unapplied=lambda: ["limits", "labels"]).ask("/-/reload", method="POST")
+
+    expected = b"Configuration reloaded. Changes of limits, labels take effect after a restart.\n"
+    assert (200, expected) == (answer.status, answer.body)
+
+
 def test_refused_config(site: Site) -> None:
     """One that did not is 500 with what is wrong."""
     answer = site(reload=lambda: "config.yaml:1: unknown key").ask("/-/reload", method="POST")
