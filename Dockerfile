@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="dify-exporter" \
 # The schedule computes with local time: only in UTC does it never stand still.
 ENV PATH="/opt/dify-exporter/bin:${PATH}" \
     DIFY_EXPORTER_REVISION="${REVISION}" \
-    DIFY_EXPORTER_STATE_PATH=/data/state.db \
+    DIFY_EXPORTER_DEFAULT_STATE_PATH=/data/state.db \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TZ=UTC

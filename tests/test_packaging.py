@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse
 import exporter
 from exporter.healthcheck import TIMEOUT
 from exporter.web import WebServer, create_app
+from tests.deploy.tools import image_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,6 +205,19 @@ def test_image_starts_the_program() -> None:
 
     assert program in PROJECT["scripts"]
     assert option.partition("=")[0] in {name for each in main.commands[command].params for name in each.opts}
+
+
+def test_image_overrides_no_configuration() -> None:
+    """No variable of the image is an option's, which would win over the file; where the state goes is a default."""
+    from exporter.cli import main
+
+    variables = image_environment()
+    options = {option.envvar for command in main.commands.values() for option in command.params}
+    (volume,) = json.loads(_only("VOLUME"))
+
+    assert "PATH" in variables
+    assert set() == options & variables.keys()
+    assert Path(volume) == Path(variables["DIFY_EXPORTER_DEFAULT_STATE_PATH"]).parent
 
 
 def test_image_stages_have_one_base() -> None:

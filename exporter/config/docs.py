@@ -31,7 +31,7 @@ config.yaml:7: polling: unknown key 'intervall'; did you mean 'interval'?
   YAML; a number or a duration may be a variable too. Inside `[]` and `{}`, put them in quotes.
 - **Durations** are whole numbers with units, largest first: `500ms`, `15s`, `1h30m`, `2d`. A number alone is refused.
 - **Paths** that are relative start at the folder of the configuration file, `state.path` too. In a container, name a
-  volume there: `/data/state.db`.
+  volume there; in the image `/data/state.db` is the default.
 - **Changes** take effect with a reload: SIGHUP, `POST /-/reload`, or by themselves with
   `--config.auto-reload-interval`. Those of {restart} take a restart; a reload names them in the
   log and in its answer.
@@ -46,7 +46,12 @@ config.yaml:7: polling: unknown key 'intervall'; did you mean 'interval'?
 |---|---|---|
 | `DIFY_API_KEY` | **required** | Knowledge API key. |
 | `DIFY_BASE_URL` | `https://api.dify.ai/v1` | Base URL of the API, with its `/v1`. |
-| `DIFY_EXPORTER_STATE_PATH` | none | File to keep the state in, as `state.path`; relative to the working directory. |
+| `DIFY_EXPORTER_STATE_PATH` | none; in the image `/data/state.db` | File to keep the state in; as `state.path`. |
+
+`DIFY_EXPORTER_STATE_PATH` is relative to the working directory. Beside a file it overrides `state.path`, as the
+variables of all options override their keys (`dify-exporter run --help` names them).
+`DIFY_EXPORTER_DEFAULT_STATE_PATH`, which the image sets, overrides nothing: it is for where neither the file nor that
+variable names a path.
 """
 
 _LISTS = """\

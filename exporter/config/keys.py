@@ -164,6 +164,7 @@ ROOT: Final = Section(
                         Value("path", files.path_or_nothing),
                         'SQLite file that is made and kept up to date; its folder has to be writable. `""` for none: '
                         "then a restart forgets since when something stands still, and what was counted.",
+                        default="`state.db`, in the image `/data/state.db`",
                     ),
                 ),
             ),

@@ -17,8 +17,10 @@ from exporter.config.schema import Section, Value
 from exporter.config.values import parse_api_key, server_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+_DEFAULT_STATE = "DIFY_EXPORTER_DEFAULT_STATE_PATH"
 
 _WRITE_A_FILE = """\
 write a file such as
@@ -35,6 +37,7 @@ and name it with --config.file; config.example.yaml has every key"""
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """The configuration in the file ``path``, variables from ``environ``; files that it names are examined too.
 
+    DIFY_EXPORTER_DEFAULT_STATE_PATH is where the state is kept unless the file says where.
     Raises ``ConfigError`` with all that is wrong.
     """
     file = show_path(path)
@@ -46,7 +49,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         problems = [Problem(file, malformed.line, "", str(malformed))]
     else:
         if root is not None:
-            return _read(root, Reader(file, path.parent, environ))
+            return _read(root, Reader(file, path.parent, environ), environ)
         problems = [Problem(file, None, "", f"is empty; {_WRITE_A_FILE}")]
     raise ConfigError(problems)
 
@@ -57,13 +60,15 @@ def show_path(path: Path) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _read(root: tree.Node, reader: Reader) -> Config:
+def _read(root: tree.Node, reader: Reader, environ: Mapping[str, str]) -> Config:
     config: Any = BROKEN
     with contextlib.suppress(Overflow):
         config = reader.read(root, ROOT)
     if reader.problems:
         raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
     path = config.state.path
+    if environ.get(_DEFAULT_STATE) and isinstance(root, tree.Mapping) and not root.has("state", "path"):
+        (path,) = _variables(environ, ((_DEFAULT_STATE, "", path_or_nothing),))
     state = State(None if path is None else reader.folder / path)
     result: Config = replace(config, state=state, warnings=tuple(reader.warnings))
     return result
@@ -78,29 +83,38 @@ def _text(path: Path) -> str:
 def from_environment(environ: Mapping[str, str]) -> Config:
     """The configuration without a file: DIFY_API_KEY alone is one, with discovery on.
 
-    DIFY_BASE_URL names a server other than Dify Cloud; DIFY_EXPORTER_STATE_PATH a file to keep the state in, else none
-    is kept. Raises ``ConfigError`` with all that is wrong, and how to write a file where there is no key.
+    DIFY_BASE_URL names a server other than Dify Cloud; DIFY_EXPORTER_STATE_PATH, or where that is not set
+    DIFY_EXPORTER_DEFAULT_STATE_PATH, a file to keep the state in, else none is kept. Raises ``ConfigError`` with all
+    that is wrong, and how to write a file where there is no key.
     """
     if not environ.get("DIFY_API_KEY"):
         lacking = "there is no configuration: set DIFY_API_KEY"
         if environ.get("DIFY_BASE_URL"):
             lacking = "DIFY_BASE_URL is set, and DIFY_API_KEY is not: set it too"
         raise ConfigError([Problem("environment", None, "", f"{lacking}, or {_WRITE_A_FILE}")])
-    problems = []
-    found: dict[str, Any] = {}
-    for variable, default, parse in (
-        ("DIFY_API_KEY", "", parse_api_key),
-        ("DIFY_BASE_URL", "https://api.dify.ai/v1", server_url),
-        ("DIFY_EXPORTER_STATE_PATH", "", path_or_nothing),
-    ):
+    state = "DIFY_EXPORTER_STATE_PATH"
+    key, url, path = _variables(
+        environ,
+        (
+            ("DIFY_API_KEY", "", parse_api_key),
+            ("DIFY_BASE_URL", "https://api.dify.ai/v1", server_url),
+            (state if environ.get(state) else _DEFAULT_STATE, "", path_or_nothing),
+        ),
+    )
+    return Config(servers=(Server("dify", url, api_key=key, discover=True),), state=State(path))
+
+
+def _variables(environ: Mapping[str, str], wanted: Sequence[tuple[str, str, Callable[[str], Any]]]) -> list[Any]:
+    """The values of variables, each given with its default and how it is read."""
+    values, problems = [], []
+    for name, default, parse in wanted:
         try:
-            found[variable] = parse(environ.get(variable) or default)
+            values.append(parse(environ.get(name) or default))
         except Invalid as refused:
-            problems.append(Problem("environment", None, variable, str(refused)))
+            problems.append(Problem("environment", None, name, str(refused)))
     if problems:
         raise ConfigError(problems)
-    server = Server("dify", found["DIFY_BASE_URL"], api_key=found["DIFY_API_KEY"], discover=True)
-    return Config(servers=(server,), state=State(found["DIFY_EXPORTER_STATE_PATH"]))
+    return values
 
 
 def override(config: Config, settings: Mapping[str, str]) -> Config:

@@ -49,6 +49,13 @@ class Mapping(Struct):
         """Key and value, one pair after the other."""
         return zip(self.children[::2], self.children[1::2], strict=True)
 
+    def has(self, name: str, *more: str) -> bool:
+        """Whether there is such a key, in it the next one, and so on."""
+        for key, value in self.pairs():
+            if isinstance(key, Scalar) and key.text == name:
+                return not more or (isinstance(value, Mapping) and value.has(*more))
+        return False
+
 
 Node = Scalar | Sequence | Mapping
 

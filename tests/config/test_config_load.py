@@ -201,6 +201,31 @@ def test_the_environment_names_another_server_and_the_state() -> None:
     assert ("http://api:5001/v1", State(Path("state.db"))) == (config.servers[0].url, config.state)
 
 
+@pytest.mark.parametrize("text", ["", "state:\n", "state: {}\n"])
+def test_a_default_path_of_the_state(load_text: LoadText, text: str) -> None:
+    """What an image sets holds where the file names no path; the environment alone may name another one."""
+    default = {"DIFY_EXPORTER_DEFAULT_STATE_PATH": "/data/state.db"}
+    assert State(Path("/data/state.db")) == load_text(SERVER + text, **default).state
+    assert State(Path("/data/state.db")) == from_environment({"DIFY_API_KEY": KEY, **default}).state
+    named = {"DIFY_API_KEY": KEY, "DIFY_EXPORTER_STATE_PATH": "s.db", **default}
+    assert State(Path("s.db")) == from_environment(named).state
+
+
+@pytest.mark.parametrize(("text", "expected"), [('""', None), ("state.db", "state.db"), ("/x/s.db", "/x/s.db")])
+def test_the_file_has_its_way_over_a_default(
+    load_text: LoadText, tmp_path: Path, text: str, expected: str | None
+) -> None:
+    """A path in the file, also that of no state or of the usual one, wins over the default of an image."""
+    config = load_text(f"{SERVER}state: {{path: {text}}}\n", DIFY_EXPORTER_DEFAULT_STATE_PATH="/data/state.db")
+    assert State(None if expected is None else tmp_path / expected) == config.state
+
+
+def test_a_default_that_is_no_path(load_text: LoadText) -> None:
+    """It is refused by the name of its variable."""
+    with pytest.raises(ConfigError, match="environment: DIFY_EXPORTER_DEFAULT_STATE_PATH: is not a path"):
+        load_text(SERVER, DIFY_EXPORTER_DEFAULT_STATE_PATH="a\nb")
+
+
 def test_without_a_key_there_is_no_configuration() -> None:
     """The message says so, and how to go on; an empty key is none."""
     with pytest.raises(ConfigError, match="there is no configuration: set DIFY_API_KEY, or write a file such as"):

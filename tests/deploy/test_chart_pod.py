@@ -13,6 +13,7 @@ from exporter import healthcheck
 from exporter.cli import main
 from exporter.healthcheck import TIMEOUT
 from tests.deploy.chart import Manifest, configuration, container, only, render, setting
+from tests.deploy.tools import image_environment
 from tests.integration.harness import ROOT
 
 
@@ -62,7 +63,7 @@ def test_state_is_on_the_volume(default: list[Manifest], tmp_path: Path) -> None
     state = configuration(default, tmp_path).state.path
     assert state is not None
     assert [str(state.parent)] == folders
-    assert configuration(without, tmp_path).state.path is None
+    assert configuration(without, tmp_path, **image_environment()).state.path is None
     assert "PersistentVolumeClaim" not in {each["kind"] for each in without}
     assert not [each for each in container(without)["volumeMounts"] if not each.get("readOnly")]
 

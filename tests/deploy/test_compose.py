@@ -13,7 +13,7 @@ import yaml
 import exporter
 from exporter.cli import main
 from exporter.config import load
-from tests.deploy.tools import DEPLOY, call, own_tool
+from tests.deploy.tools import DEPLOY, call, image_environment, own_tool
 from tests.integration.harness import EXPORTER, ROOT, Database, Program, free_port, get, tool, until
 
 if TYPE_CHECKING:
@@ -167,6 +167,11 @@ def test_quickstart_asks_services_that_are_there() -> None:
 
     assert {"simulator", "dify-exporter", "prometheus", "alertmanager"} == asked
     assert asked <= services(QUICKSTART).keys()
+
+
+def test_quickstart_keeps_no_state() -> None:
+    """The quick start forgets: it has no volume for the state, and the image does not keep one all the same."""
+    assert load(QUICKSTART / "dify-exporter" / "config.yaml", image_environment()).state.path is None
 
 
 def test_grafana_is_provisioned() -> None:

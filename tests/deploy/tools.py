@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,13 @@ def own_tool(name: str) -> str:
     """The path of a program of `make tools`, or else of the machine. Without it: skipped, or failed in CI."""
     path = ROOT / ".tools" / name
     return str(path) if path.exists() else tool(name)
+
+
+def image_environment() -> dict[str, str]:
+    """The variables that the image has."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (settings,) = re.findall(r"^ENV (.*)$", dockerfile, re.MULTILINE)
+    return dict(setting.split("=", 1) for setting in shlex.split(settings))
 
 
 def call(*command: str, cwd: Path = ROOT, **environment: str) -> Done:
