@@ -14,7 +14,15 @@ import structlog
 from exporter import __version__, allocator
 from exporter.app import App
 from exporter.checking import check_servers
-from exporter.config import Config, ConfigError, from_environment, load, override, parse_duration
+from exporter.config import (
+    Config,
+    ConfigError,
+    from_environment,
+    is_in_environment,
+    load,
+    override,
+    parse_duration,
+)
 from exporter.logs import FORMATS, LEVELS, set_up_logging
 from exporter.metrics import Format
 from exporter.signals import release_hangup, reload_signal, stop_signals
@@ -138,14 +146,18 @@ def run(
 @_option("--offline", is_flag=True, help="Look at the files only; ask no server.")
 def check(config_file: Path | None, web_config_file: Path | None, *, offline: bool) -> None:
     """Check the config, then its servers: version, key, and each configured id. Exit 1 when anything is wrong."""
-    config = _read_config(config_file, {})
+    web_alone = offline and web_config_file and not config_file and not is_in_environment(os.environ)
+    config = None if web_alone else _read_config(config_file, {})
     security = _read_web_config(web_config_file)
-    for warning in (*config.warnings, *(security.warnings if security else ())):
+    for warning in (*(config.warnings if config else ()), *(security.warnings if security else ())):
         click.echo(f"warning: {warning}")
-    click.echo(f"{config_file or 'environment'}: the configuration is valid")
+    if config:
+        click.echo(f"{config_file or 'environment'}: the configuration is valid")
     if security:
         click.echo(f"{web_config_file}: the web configuration is valid")
-    if offline:
+    if config is None:
+        click.echo("no other configuration was named: only this one was looked at")
+    if config is None or offline:
         return
     # What the log would tell of failed polls is in the report.
     set_up_logging("critical", config.log.format)

@@ -113,6 +113,34 @@ def test_missing_file(tmp_path: Path) -> None:
     assert "nothing.yaml: does not exist" in result.stderr
 
 
+def test_web_config_alone(tmp_path: Path) -> None:
+    """``check --offline`` looks at a web config file also without a configuration, and says that there is none."""
+    web = tmp_path / "web.yml"
+    web.write_text("basic_auth_users: {}\n", encoding="utf-8")
+    good = _call("check", "--offline", "--web.config.file", web)
+    web.write_text("basic_auth_userz: {}\n", encoding="utf-8")
+    bad = _call("check", "--offline", "--web.config.file", web)
+
+    assert 0 == good.exit_code
+    assert f"{web}: the web configuration is valid\nno other configuration was named" in good.stdout
+    assert "the configuration is valid" not in good.stdout
+    assert 1 == bad.exit_code
+    assert f"{web}:1:" in bad.stderr
+    assert "basic_auth_userz" in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"), [(["--offline"], {"DIFY_BASE_URL": "http://api:5001/v1"}), ([], {})]
+)
+def test_a_configuration_that_is_lacking(tmp_path: Path, arguments: list[str], environment: dict[str, str]) -> None:
+    """One that was begun, and servers to ask, need all of it."""
+    (tmp_path / "web.yml").write_text("{}")
+    result = _call("check", *arguments, "--web.config.file", tmp_path / "web.yml", **environment)
+
+    assert 1 == result.exit_code
+    assert "DIFY_API_KEY" in result.stderr
+
+
 def test_warnings_are_shown(config: Path) -> None:
     """``check`` shows what is allowed and hardly meant, and is content all the same."""
     config.write_text(yaml.safe_dump({"servers": [{**SERVER, "datasets": []}]}), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.keys import NEEDS_RESTART
-from exporter.config.load import from_environment, load, override
+from exporter.config.load import from_environment, is_in_environment, load, override
 from exporter.config.model import (
     ERROR_REASONS,
     Config,
@@ -42,6 +42,7 @@ __all__ = [
     "Web",
     "format_duration",
     "from_environment",
+    "is_in_environment",
     "load",
     "override",
     "parse_api_key",

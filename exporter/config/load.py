@@ -80,6 +80,11 @@ def _text(path: Path) -> str:
     raise Invalid(f"does not exist; {_WRITE_A_FILE}")
 
 
+def is_in_environment(environ: Mapping[str, str]) -> bool:
+    """Whether the environment is meant to be the configuration, right or wrong."""
+    return bool(environ.get("DIFY_API_KEY") or environ.get("DIFY_BASE_URL"))
+
+
 def from_environment(environ: Mapping[str, str]) -> Config:
     """The configuration without a file: DIFY_API_KEY alone is one, with discovery on.
 

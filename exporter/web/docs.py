@@ -44,8 +44,9 @@ scrape_configs:
 ```
 
 A hash is made with `htpasswd -nBC 10 '' | tr -d ':\\n'`. `dify-exporter check --offline --web.config.file web.yml`
-examines the file; one that is wrong is refused at the start with file, line and remedy. Variables (`${NAME}`) are put
-in as in [the other file](configuration.md); relative paths start at the folder of the file.
+examines the file, alone or beside `--config.file`; one that is wrong is refused at the start with file, line and
+remedy. Variables (`${NAME}`) are put in as in [the other file](configuration.md); relative paths start at the folder of
+the file.
 
 ## While it runs
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from exporter.cli import main
 from exporter.config import load
@@ -81,6 +83,28 @@ def test_configuration_fits_the_unit(tmp_path: Path) -> None:
     assert Path("/var/lib/dify-exporter/state.db") == config.state.path
     assert "/etc/dify-exporter/dify-api-key" == source
     assert () == config.warnings
+
+
+def test_configuration_can_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command of the README gives the configuration what the unit does, and the program and files are those."""
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8").replace("\\\n", "")
+    (line,) = re.findall(r"^sudo env (.* check .*)$", text, re.MULTILINE)
+    words = shlex.split(line)
+    given = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
+    program, command, option = words[len(given) :]
+    credential, _, source = only("LoadCredential").partition(":")
+    run, _, used = only("ExecStart").split()
+
+    assert {"CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"} == given.keys()
+    assert source == f"{given['CREDENTIALS_DIRECTORY']}/{credential}"
+    assert given["STATE_DIRECTORY"] == f"/var/lib/{only('StateDirectory')}"
+    assert (run, used) == (program, option)
+
+    (tmp_path / credential).write_text("dataset-of-a-test\n")
+    file = f"--config.file={FOLDER / 'config.yaml'}"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert 0 == CliRunner().invoke(main, [command, "--offline", file]).exit_code
 
 
 def test_environment_file_has_variables_that_exist() -> None:
