@@ -127,6 +127,7 @@ class Served:
         self.poller.close()
         self.poller.roster.close()
         self.client.close_connections()
+        self._around.own.forget(self.server.name)
 
     def _connect(self, server: Server) -> tuple[Client, threading.Event]:
         stop = threading.Event()

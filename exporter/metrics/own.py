@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -54,19 +55,59 @@ _DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _UNKNOWN_FIELDS = ("indexing_status", "display_status")
 
 
-class _Counted:
-    """A counter that remembers its children: asking the library for one is ten times as dear as a look-up."""
+_Kept = TypeVar("_Kept", Counter, Histogram)
+
+
+class _Children(Generic[_Kept]):
+    """The children of a metric by their labels, the server first, until that server is forgotten.
+
+    They are remembered: asking the library for one is ten times as dear as a look-up.
+    """
+
+    def __init__(self, metric: _Kept) -> None:
+        self._metric: _Kept = metric
+        self._found: dict[tuple[str, ...], _Kept] = {}
+        self._lock = threading.Lock()
+        self._forgotten: set[str] = set()
+
+    def of(self, labels: tuple[str, ...]) -> _Kept | None:
+        """The child, made when there is none yet. None for a server that was forgotten: a poll of it ended late."""
+        return self._found.get(labels) or self._make(labels)
+
+    def expect(self, server: str) -> None:
+        """The server may have children, again or for the first time."""
+        with self._lock:
+            self._forgotten.discard(server)
+
+    def forget(self, server: str) -> None:
+        """Drop the children of the server, and make no more."""
+        with self._lock:
+            self._forgotten.add(server)
+            for labels in [labels for labels in self._found if labels[0] == server]:
+                del self._found[labels]
+                self._metric.remove(*map(encodable, labels))
+
+    def _make(self, labels: tuple[str, ...]) -> _Kept | None:
+        with self._lock:
+            if labels[0] in self._forgotten:
+                return None
+            child: _Kept = self._metric.labels(*map(encodable, labels))
+            self._found[labels] = child
+            return child
+
+
+class _Counted(_Children[Counter]):
+    """A counter with a child for each set of labels."""
 
     def __init__(self, name: str, registry: CollectorRegistry) -> None:
         row = _ROWS[name]
-        self._counter = Counter(row.name, row.help, row.labels, registry=registry)
-        self._children: dict[tuple[str, ...], Counter] = {}
+        super().__init__(Counter(row.name, row.help, row.labels, registry=registry))
 
     def add(self, *labels: str, amount: float = 1.0) -> None:
-        child = self._children.get(labels)
-        if child is None:
-            child = self._children[labels] = self._counter.labels(*map(encodable, labels))
-        child.inc(amount)
+        """Count ``amount`` more."""
+        child = self.of(labels)
+        if child is not None:
+            child.inc(amount)
 
 
 class OwnMetrics(Collector):
@@ -96,16 +137,19 @@ class OwnMetrics(Collector):
         self._throttled = _Counted("dify_exporter_throttled_seconds_total", registry)
         self._unknown = _Counted("dify_exporter_unknown_values_total", registry)
         durations = _ROWS["dify_exporter_request_duration_seconds"]
-        self._durations = Histogram(
-            durations.name, durations.help, durations.labels, registry=registry, buckets=_DURATIONS
+        self._durations = _Children(
+            Histogram(durations.name, durations.help, durations.labels, registry=registry, buckets=_DURATIONS)
         )
-        self._durations_children: dict[tuple[str, str], Histogram] = {}
+        counters = (self._polls, self._failures, self._requests, self._throttled, self._unknown)
+        self._of_servers: tuple[_Children[Any], ...] = (*counters, self._durations)
         registry.register(_Now(self._now))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
     def prepare(self, server: str) -> None:
         """Start the counters of a server at 0, so that ``rate`` and ``increase`` see the first event."""
+        for children in self._of_servers:
+            children.expect(server)
         for kind in KINDS:
             self._polls.add(server, kind, amount=0)
             for reason in REASONS:
@@ -113,6 +157,11 @@ class OwnMetrics(Collector):
         for field in _UNKNOWN_FIELDS:
             self._unknown.add(server, field, amount=0)
         self._throttled.add(server, amount=0)
+
+    def forget(self, server: str) -> None:
+        """Drop all that was counted of a server. What ends late is not counted any more, until it is prepared again."""
+        for children in self._of_servers:
+            children.forget(server)
 
     def polled(self, server: str, kind: Kind) -> None:
         """A poll has ended, well or not."""
@@ -129,11 +178,9 @@ class OwnMetrics(Collector):
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
         """A request has ended; ``code`` is the HTTP status, or the reason when there was no answer."""
         self._requests.add(server, endpoint, code)
-        key = (server, endpoint)
-        child = self._durations_children.get(key)
-        if child is None:
-            child = self._durations_children[key] = self._durations.labels(*map(encodable, key))
-        child.observe(seconds)
+        child = self._durations.of((server, endpoint))
+        if child is not None:
+            child.observe(seconds)
 
     def throttled(self, server: str, seconds: float) -> None:
         """A request waited ``seconds`` for the budget."""

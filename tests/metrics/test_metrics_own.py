@@ -65,6 +65,30 @@ def own() -> OwnMetrics:
     return own
 
 
+def test_a_server_that_is_forgotten(own: OwnMetrics) -> None:
+    """Nothing that was counted of it is left, what ends late brings nothing back; when it returns it begins at 0."""
+
+    def happen() -> None:
+        own.polled("other", "batch")
+        own.poll_failed("other", "batch", "timeout")
+        own.requested("other", "indexing-status", "200", 0.03)
+        own.throttled("other", 0.25)
+        own.unknown_value("other", "indexing_status")
+
+    before = own.render(Format.TEXT).count(b'server="main"')
+    own.prepare("other")
+    happen()
+    own.forget("other")
+    happen()
+
+    assert b'server="other"' not in own.render(Format.TEXT)
+    assert before == own.render(Format.TEXT).count(b'server="main"')
+    own.prepare("other")
+    assert {0.0} == {value for key, value in samples(own)["dify_exporter_polls_total"].items() if "other" in key}
+    own.polled("other", "batch")
+    assert 1.0 == samples(own)["dify_exporter_polls_total"]["other", "batch"]
+
+
 @pytest.mark.parametrize("fmt", Format)
 def test_registry_and_table_agree(own: OwnMetrics, fmt: Format) -> None:
     """What is rendered is what the table says: names, types, help texts and labels, in both formats."""
