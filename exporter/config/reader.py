@@ -193,10 +193,13 @@ def _unknown(name: str, section: Section) -> str:
 
 
 def _wrong_kind(node: Scalar, kind: Value) -> str:
+    """What is wrong with a scalar of a kind that is not accepted. Raises ``Invalid`` where more is wrong."""
     word = _WORDS.get(node.kind, "no text")
     if kind.accepts == TEXT:
         return f"is {word} to YAML: put it in quotes"
     if node.kind == "text":
+        # What is wrong without quotes too is refused as such: they are not what is wrong with it.
+        kind.parse(node.text)
         return f"is text: write it without quotes ({kind.name})"
     return f"is {word}, where this is wanted: {kind.name}"
 
