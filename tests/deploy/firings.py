@@ -144,8 +144,8 @@ def series_limit_reached(count: int) -> Firing:
         "warning",
         f'{count} document(s) in knowledge base "Handbook" have no series',
         f'The exporter shows limits.documents documents and no more. {count} of knowledge base "Handbook" on main have '
-        "no series: sums of batches have them, alerts on single documents do not see them. Raise limits.documents, or "
-        "watch fewer batches.",
+        "no series: sums of batches have them, alerts on single documents do not see them. Raise limits.documents and "
+        "restart the exporter, or watch fewer batches.",
         _about("Handbook", HANDBOOK),
     )
 
