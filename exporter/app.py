@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,14 @@ import structlog
 
 from exporter import __version__
 from exporter.clock import SystemClock
-from exporter.config import NEEDS_RESTART, ConfigError
 from exporter.metrics import Exposition, OwnMetrics
+from exporter.reloading import Reloading
 from exporter.served import Served, Surroundings
 from exporter.tracking import TICK, Chore, DocumentLimit, Job, Loop, State, Target
 from exporter.web import WebServer, create_app
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Mapping
 
     from exporter.clock import Clock
@@ -46,8 +46,6 @@ SAVE_EVERY = 30
 CLAIM_EVERY = 3600
 """Seconds between two looks through the state for what nobody watches any more."""
 
-_NO_FILE = "there is no configuration file to read again"
-
 _log = structlog.get_logger(__name__)
 
 
@@ -66,22 +64,13 @@ class App:
     ) -> None:
         """``remember``: go on from the state file and keep it, as a daemon does.
 
-        ``reread`` reads the configuration anew, for ``reload``; every ``reread_every`` seconds, too, if it differs.
+        ``reread`` reads the configuration anew, for ``reloading``; every ``reread_every`` seconds, too, if it differs.
         ``security``: TLS, users and headers of the pages that ``run`` serves.
         """
-        self.config = config
-        self._started_with = config
         self._security = security
-        self._reread = reread
-        self._reloading = threading.Lock()
-        self._refused: str | None = None
-        self._found: Config | str | None = None
-        self._stopping = False
-        self.reload_wanted = threading.Event()
-        """Set it to have the configuration reloaded at the next turn of the loop, as SIGHUP does."""
         self._clock = clock or SystemClock()
         self.own = OwnMetrics()
-        self.own.reloaded(self._clock.time(), success=True)
+        self.reloading = Reloading(config, reread, self._change, own=self.own, clock=self._clock)
         self.exposition = Exposition(
             own=self.own, document_name=config.labels.document_name, monotonic=self._clock.monotonic
         )
@@ -98,7 +87,7 @@ class App:
         self.served = [Served(server, config, self._around) for server in config.servers]
         self.own.schedules = self._schedules
         self.own.collapsed = self._limit.collapsed
-        jobs = [Job("reload", reread_every, self._reload_if_changed)] if reread and reread_every else []
+        jobs = [Job("reload", reread_every, self.reloading.look)] if reread and reread_every else []
         self._loop = Loop(
             [
                 *jobs,
@@ -112,6 +101,11 @@ class App:
         )
         self._warm = False
 
+    @property
+    def config(self) -> Config:
+        """The configuration that is in force."""
+        return self.reloading.config
+
     def run(self, stop: threading.Event, *, on_listening: Callable[[int], None] = lambda _: None) -> None:
         """Poll and serve until ``stop`` is set. ``on_listening`` gets the port. ListenError when it can't listen."""
         web = WebServer(
@@ -122,22 +116,21 @@ class App:
                 healthy=self.what_is_stuck,
                 ready=self.what_is_awaited,
                 facts=self._facts,
-                reload=self.reload,
-                unapplied=self.what_needs_restart,
+                reload=self.reloading.reload,
+                unapplied=self.reloading.what_needs_restart,
             ),
             self.config.web.listen_address,
             security=self._security,
         )
         try:
-            with self._reloading:  # one that is asked for at once waits until the polls have begun
+            with self.reloading.lock:  # one that is asked for at once waits until the polls have begun
                 web.start()
                 on_listening(web.port)
                 self._start_polling()
             self._loop.run(stop)
             _log.info("stopping")
         finally:
-            with self._reloading:
-                self._stopping = True
+            self.reloading.end()
             self._stop_polling()
             web.stop()
             if self._state is not None:
@@ -161,26 +154,6 @@ class App:
             self._stop_polling()
         return all(target.success for served in self.served for target in served.poller.roster.targets)
 
-    def reload(self) -> str | None:
-        """Read the configuration anew and go on with it. None when that went well, else what is wrong with it.
-
-        What stays keeps its objects and clocks; what left is gone from the next scrape. A bad one changes nothing.
-        ``what_needs_restart`` tells what a good one did not change.
-        """
-        if self._reread is None:
-            _log.warning(_NO_FILE)
-            return _NO_FILE
-        with self._reloading:
-            if self._stopping:
-                return "the exporter is stopping"
-            try:
-                config = self._reread()
-            except ConfigError as error:
-                self._refuse(str(error))
-                return str(error)
-            self._apply(config)
-        return None
-
     def what_is_stuck(self) -> str | None:
         """None while the loop turns, else what is wrong."""
         seconds = self._loop.seconds_since_turn()
@@ -195,10 +168,6 @@ class App:
             return None
         return f"not ready: {self._targets() - waiting} of {self._targets()} targets polled"
 
-    def what_needs_restart(self) -> list[str]:
-        """The sections that differ from those that the process started with, and that a reload cannot change."""
-        return [name for name in NEEDS_RESTART if getattr(self.config, name) != getattr(self._started_with, name)]
-
     def _start_polling(self) -> None:
         for served in self.served:
             served.start()
@@ -211,39 +180,8 @@ class App:
         for served in self.served:
             served.cut(max(deadline - self._clock.monotonic(), 0.0))
 
-    def _reload_if_changed(self) -> None:
-        """Reload once two looks have found the same: half of a file may well be valid YAML."""
-        if self._reread is None:
-            return
-        with self._reloading:
-            found: Config | str
-            try:
-                found = self._reread()
-            except ConfigError as error:
-                found = str(error)
-            before, self._found = self._found, found
-            if found != before:
-                return
-            if isinstance(found, str):
-                if self._refused != found:
-                    self._refuse(found)
-            elif found != self.config or self._refused is not None:
-                self._apply(found)
-
-    def _refuse(self, problems: str) -> None:
-        self._refused = problems
-        self.own.reloaded(self._clock.time(), success=False)
-        for problem in problems.splitlines():
-            _log.error("the configuration was not reloaded, the one before stays", problem=problem)
-
-    def _apply(self, config: Config) -> None:
-        """Go on with ``config``."""
-        self._refused = None
-        self.config = config
-        for name in self.what_needs_restart():
-            _log.warning("a change of this section takes effect after a restart", section=name)
-        for warning in config.warnings:
-            _log.warning("config", problem=str(warning))
+    def _change(self, config: Config) -> Mapping[str, object]:
+        """Go on with ``config``: what stays keeps its objects and clocks, what left is gone from the next scrape."""
         before = {served.server.name: served for served in self.served}
         after = []
         for server in config.servers:
@@ -257,13 +195,10 @@ class App:
         self.served = after
         for served in before.values():
             served.end()
-        self.own.reloaded(self._clock.time(), success=True)
-        _log.info("configuration reloaded", servers=len(after), targets=self._targets())
+        return {"servers": len(after), "targets": self._targets()}
 
     def _tick(self) -> None:
-        if self.reload_wanted.is_set():
-            self.reload_wanted.clear()
-            self.reload()
+        self.reloading.reload_if_wanted()
         for served in self.served:
             if served.poller.has_due():
                 served.workers.wake()
@@ -284,12 +219,12 @@ class App:
         )
 
     def _look_at_files(self) -> None:
-        with self._reloading:
+        with self.reloading.lock:
             for served in self.served:
                 served.filed.look()
 
     def _expire(self) -> None:
-        with self._reloading:
+        with self.reloading.lock:
             for served in self.served:
                 served.poller.store.expire(self.config.retention.finished)
                 served.filed.retire()
@@ -307,7 +242,7 @@ class App:
 
     def _facts(self) -> Mapping[str, object]:
         facts = {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
-        unapplied = self.what_needs_restart()
+        unapplied = self.reloading.what_needs_restart()
         return {**facts, "Needs a restart": ", ".join(unapplied)} if unapplied else facts
 
     def _targets(self) -> int:

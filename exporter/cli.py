@@ -136,7 +136,7 @@ def run(
         reread_every=auto_reload_interval,
         security=security,
     )
-    with stop_signals() as stop, reload_signal(app.reload_wanted.set):
+    with stop_signals() as stop, reload_signal(app.reloading.wanted.set):
         _serve(app, stop)
 
 

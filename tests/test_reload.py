@@ -108,7 +108,7 @@ def test_what_stays_keeps_its_objects_and_clocks(reloading: Reloading) -> None:
     before = reloading.lines("dify_batch_last_progress_timestamp_seconds")
     fewer = replace(reloading.server, datasets=(Dataset(ONE, batches=("20261121093000100001",)),), concurrency=3)
     reloading.config = reloading.configure(fewer)
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     after = reloading.lines("dify_batch_last_progress_timestamp_seconds")
     assert after == [line for line in before if "20261121093000100001" in line]
     reloading.settle()
@@ -119,14 +119,14 @@ def test_what_left_is_gone_from_the_next_scrape(reloading: Reloading) -> None:
     """Batches, documents, names, counters and targets of what is configured no longer."""
     assert TWO in reloading.page()
     reloading.config = reloading.configure(replace(reloading.server, datasets=reloading.server.datasets[:1]))
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     assert TWO not in reloading.page()
 
 
 def test_a_server_that_left_is_gone_and_a_new_one_is_polled(reloading: Reloading) -> None:
     """Servers come and go by name."""
     reloading.config = reloading.configure(replace(reloading.server, name="other"))
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     assert 'server="main"' not in reloading.page()
     reloading.settle()
     assert len(reloading.lines("dify_batch_stalled")) == 3
@@ -137,21 +137,21 @@ def test_a_bad_configuration_changes_nothing_and_shows(reloading: Reloading) -> 
     """The text says why, the metric says that, the polls go on."""
     before = reloading.lines("dify_batch_stalled")
     reloading.config = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
-    assert "config.yaml:3: servers[0].url: is wrong" in (reloading.app.reload() or "")
+    assert "config.yaml:3: servers[0].url: is wrong" in (reloading.app.reloading.reload() or "")
     assert reloading.lines("dify_batch_stalled") == before
     assert "dify_exporter_config_last_reload_successful 0.0" in reloading.page()
     reloading.config = reloading.configure(reloading.server)
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     assert "dify_exporter_config_last_reload_successful 1.0" in reloading.page()
 
 
 def test_new_targets_of_a_server_are_polled_at_once(reloading: Reloading) -> None:
     """A batch that is added has its series within a poll; a key that was wrong is tried at once, not after back-off."""
     reloading.config = reloading.configure(replace(reloading.server, datasets=()))
-    reloading.app.reload()
+    reloading.app.reloading.reload()
     assert reloading.lines("dify_batch_stalled") == []
     reloading.config = reloading.configure(reloading.server)
-    reloading.app.reload()
+    reloading.app.reloading.reload()
     reloading.settle()
     assert len(reloading.lines("dify_batch_stalled")) == 3
 
@@ -161,10 +161,10 @@ def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(reloading:
     (reloading.folder / "a.yaml").write_text(f"[{{dataset_id: {TWO}, batch: '20261121093000100003'}}]")
     both = replace(reloading.server, batch_files=(str(reloading.folder / "*.yaml"),))
     reloading.config = reloading.configure(both)
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     before = [line for line in reloading.lines("dify_batch_last_progress_timestamp_seconds") if TWO in line]
     reloading.config = reloading.configure(replace(both, datasets=()))
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     assert reloading.lines("dify_batch_last_progress_timestamp_seconds") == before != []
     assert {target.dataset_id for target in reloading.app.served[0].poller.watched} == {TWO}
     assert [TWO in line for line in reloading.lines("dify_dataset_info")] == [True]
@@ -174,16 +174,16 @@ def test_sections_that_need_a_restart_are_named(reloading: Reloading, capsys: py
     """Nothing is silently left out: at each reload, until the configuration is again as the process was started."""
     changed = reloading.configure(reloading.server, labels=Labels(document_name=False), limits=Limits(documents=1))
     for reloading.config in (changed, replace(changed, polling=Polling())):
-        assert reloading.app.reload() is None
+        assert reloading.app.reloading.reload() is None
         log = capsys.readouterr().out
         assert "section=labels" in log
         assert "section=limits" in log
-        assert reloading.app.what_needs_restart() == ["limits", "labels"]
+        assert reloading.app.reloading.what_needs_restart() == ["limits", "labels"]
         assert reloading.app._facts()["Needs a restart"] == "limits, labels"
     reloading.config = reloading.configure(reloading.server)
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     assert "section=" not in capsys.readouterr().out
-    assert reloading.app.what_needs_restart() == []
+    assert reloading.app.reloading.what_needs_restart() == []
     assert "Needs a restart" not in reloading.app._facts()
 
 
@@ -198,7 +198,7 @@ def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading)
     def storm(first: int) -> None:
         for number in range(12):
             reloading.config = configs[(first + number) % 3]
-            reloading.app.reload()
+            reloading.app.reloading.reload()
 
     threads = [threading.Thread(target=storm, args=(first,)) for first in range(4)]
     for thread in threads:
@@ -206,7 +206,7 @@ def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading)
     for thread in threads:
         thread.join(30)
     reloading.config = configs[0]
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     reloading.settle()
     until(lambda: len(reloading.lines("dify_batch_stalled")) == 3)
     assert len(reloading.lines("dify_exporter_target_success")) == 5
@@ -214,14 +214,14 @@ def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading)
 
 def test_an_exporter_without_a_file_says_so() -> None:
     """A configuration from the environment cannot be read again."""
-    assert "no configuration file" in (App(Config(state=State(None))).reload() or "")
+    assert "no configuration file" in (App(Config(state=State(None))).reloading.reload() or "")
 
 
 def test_warnings_are_told_again(reloading: Reloading, capsys: pytest.CaptureFixture[str]) -> None:
     """What is useless in the new file is told, as at the start."""
     warning = Problem("config.yaml", 3, "servers[0].datasets", "names nothing")
     reloading.config = reloading.configure(reloading.server, warnings=(warning,))
-    reloading.app.reload()
+    reloading.app.reloading.reload()
     assert "names nothing" in capsys.readouterr().out
 
 
@@ -229,7 +229,7 @@ def test_a_file_that_is_being_written_is_not_taken(reloading: Reloading) -> None
     """What one look finds is gone on with once the next one has found the same, good or bad."""
     whole, half = reloading.config, reloading.configure(replace(reloading.server, datasets=()))
     broken = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
-    look = reloading.app._reload_if_changed
+    look = reloading.app.reloading.look
     before = reloading.lines("dify_batch_last_progress_timestamp_seconds")
     for found in (half, whole, broken, half, whole, whole):
         reloading.config = found
@@ -252,7 +252,7 @@ def test_a_reload_before_the_polls_have_begun(reloading: Reloading) -> None:
     app = App(reloading.configure(reloading.server, web=Web("127.0.0.1:0")), reread=reloading.reread)
     stop, answers = threading.Event(), []
     reloading.config = reloading.configure(replace(reloading.server, timeout=3.0))
-    asking = threading.Thread(target=lambda: answers.append(app.reload()))
+    asking = threading.Thread(target=lambda: answers.append(app.reloading.reload()))
 
     def on_listening(_port: int) -> None:
         asking.start()
@@ -282,7 +282,7 @@ def test_a_reload_waits_for_a_look_at_the_batch_files(reloading: Reloading) -> N
         looker = threading.Thread(target=reloading.app._look_at_files)
         looker.start()
         assert looking.wait(10)
-        reload = threading.Thread(target=reloading.app.reload)
+        reload = threading.Thread(target=reloading.app.reloading.reload)
         reload.start()
         reload.join(0.2)
         assert reload.is_alive()

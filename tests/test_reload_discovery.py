@@ -34,7 +34,7 @@ def test_what_was_found_outlives_reloads(reloading: Reloading) -> None:
     assert len(before[0]) == 2
     for concurrency in (3, 4):
         reloading.config = reloading.configure(replace(reloading.server, concurrency=concurrency))
-        assert reloading.app.reload() is None
+        assert reloading.app.reloading.reload() is None
         assert [sorted(reloading.lines(name)) for name in names] == before
         assert reloading.app.served[0].poller.watched == watched
 
@@ -43,19 +43,19 @@ def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(reloadi
     """Nothing of the one knowledge base is left, nothing of the other one lost."""
     reloading.config = reloading.configure(replace(reloading.server, discover_exclude=("KB 2",)))
     assert TWO in reloading.page()
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     assert (ONE in reloading.page(), TWO in reloading.page()) == (True, False)
 
 
 def test_discovery_that_is_switched_off_takes_along_what_it_found(reloading: Reloading) -> None:
     """Nothing else holds it; a server that left has nothing left either."""
     reloading.config = reloading.configure(replace(reloading.server, discover=False))
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
 
 
 def test_a_server_that_leaves_takes_along_what_was_found_on_it(reloading: Reloading) -> None:
     """All of it, and at once."""
     reloading.config = reloading.configure(replace(reloading.server, name="other", discover=False))
-    assert reloading.app.reload() is None
+    assert reloading.app.reloading.reload() is None
     assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
