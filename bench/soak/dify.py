@@ -39,10 +39,16 @@ KEY: Final = "dataset-soak"
 LASTING: Final = tuple(f"5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a0{number}" for number in range(3))
 """Knowledge bases that stay; of these every end is to be counted. Others come and go."""
 
+DISCOVERED: Final = LASTING[-1]
+"""One whose batches no list names: all of it has to be found, and kept over every reload."""
+
 UPLOAD_EVERY: Final = 3.5
 FAULT_EVERY: Final = (14.0, 20.0)
 LONGEST_FAULT: Final = 4.0
 """Seconds of the clock. Between two faults the exporter, whose back-off is some ten seconds, sees everything once."""
+
+CALM: Final = 13.0
+"""Seconds from the end of a fault until the server may go away: else the exporter is blind for the sum of both."""
 
 RESTED: Final = 25.0
 """Seconds of the clock after an end before anything else becomes of a document: longer than the exporter is blind."""
@@ -84,6 +90,7 @@ class Mischief:
         self._batches = 0
         self._spare = 0
         self._fault_ends: float | None = None
+        self._calm_from = 0.0
         self._first_faults = deque(fault for fault in _FAULTS if fault["kind"] in {"huge", "gzip_bomb"})
         self._due = {"upload": 0.0, "act": 20.0, "fault": 25.0, "restart": 70.0, "spare": 30.0}
         self._begun = time.monotonic()
@@ -190,6 +197,8 @@ class Mischief:
         )
 
     def _list(self, dataset: str, batch: str) -> None:
+        if dataset == DISCOVERED:
+            return
         self._listed.append((self._now(), dataset, batch))
         while self._now() - self._listed[0][0] > FORGOTTEN + 60.0:
             self._listed.popleft()
@@ -271,10 +280,15 @@ class Mischief:
         self.api.faults.add(Fault(**{"endpoint": endpoint, **kind}))
         self.happened[f"fault {kind['kind']}"] += 1
         self._fault_ends = self._now() + seconds
+        self._calm_from = self._fault_ends + CALM
         return random.uniform(*FAULT_EVERY)
 
     def _restart(self) -> float:
-        """The server is away for some seconds; no fault meanwhile."""
+        """The server is away for some seconds; no fault meanwhile, and none shortly before or after."""
+        left = self._calm_from - self._now()
+        if left > 0:
+            self._due["fault"] = max(self._due["fault"], self._now() + left + 1.0)
+            return left
         self.server.stop()
         self._quiet.wait(self._random.uniform(0.5, LONGEST_FAULT))
         self.server = self._serve(self.port)
