@@ -65,9 +65,17 @@ with reload_signal(done.set):
 
 def test_a_hangup_ends_what_reloads_nothing() -> None:
     """When its terminal goes away, the embedded Dify ends."""
-    command = [sys.executable, "-m", "exporter", "simulate", "--listen=127.0.0.1:0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        os.kill(process.pid, signal.SIGHUP)
-        assert -signal.SIGHUP == process.wait(10)
+    program = """
+import runpy, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may have it ignored
+sys.argv = ["exporter", "simulate", "--listen=127.0.0.1:0"]
+runpy.run_module("exporter", run_name="__main__")
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            os.kill(process.pid, signal.SIGHUP)
+            assert -signal.SIGHUP == process.wait(10)
+        finally:
+            process.kill()
