@@ -152,7 +152,7 @@ class App:
                 stop.wait(0.02)
         finally:
             self._stop_polling()
-        return all(target.success for served in self.served for target in served.poller.roster.targets)
+        return all(served.is_read for served in self.served)
 
     def what_is_stuck(self) -> str | None:
         """None while the loop turns, else what is wrong."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.app import App
-from exporter.dify import DifyError
+from exporter.dify import DifyError, Unauthorized
 from exporter.tracking import FINISHED, Target
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def _report(served: Served, version: str, problem: str) -> Iterator[str]:
     name = status.server
     if problem:
         yield f"{name}: {problem}"
-    accepted = "is accepted" if status.up else "is not accepted or could not be tried"
-    yield f"{name}: {status.url}, Dify {version or UNKNOWN_VERSION}; the key {accepted}"
+    yield f"{name}: {status.url}, Dify {version or UNKNOWN_VERSION}; the key {_judge_key(served)}"
     for quirk in _quirks(version):
         yield f"{name}: this version {quirk}"
     offset = store.offset.seconds
@@ -98,12 +97,25 @@ def _report(served: Served, version: str, problem: str) -> Iterator[str]:
     batches = sum(target.kind == "batch" for target in targets)
     yield f"{name}: {datasets} datasets, {batches} batches, {len(documents)} documents, {unfinished} of them unfinished"
     yield f"{name}: {sum(target.success is True for target in targets)} of {len(targets)} targets read"
+    if lacking := served.poller.problems.without_detail(documents):
+        text = next((problem.text for problem in lacking if problem), UNKNOWN_PROBLEM)
+        yield f"{name}: {len(lacking)} of {len(documents)} documents without their details: {text}"
     for target in targets:
         if target.success is not True:
-            problem = served.poller.problem(Target(target.kind, target.dataset_id, target.target)) or UNKNOWN_PROBLEM
+            refused = served.poller.problems.of_dataset(target.dataset_id)
+            problem = served.poller.problem(Target(target.kind, target.dataset_id, target.target))
+            problem = problem or (refused.text if refused else UNKNOWN_PROBLEM)
             what = {"dataset": "", "datasets": "list of datasets"}.get(target.kind, f"{target.kind} {target.target}")
             where = f"dataset {target.dataset_id}" if target.dataset_id else ""
             yield f"{name}: {' of '.join(filter(None, (what, where)))}: {problem}"
+
+
+def _judge_key(served: Served) -> str:
+    """What is known of the key: the last request alone would not tell, as anything may be wrong with that."""
+    if served.poller.roster.status.up or any(target.success for target in served.poller.roster.targets):
+        return "is accepted"
+    refused = Unauthorized.reason in served.poller.problems.reasons()
+    return "is not accepted" if refused else "could not be tried"
 
 
 def _quirks(version: str) -> list[str]:

@@ -83,6 +83,14 @@ class Served:
         self.workers = Workers(self.poller, server.concurrency, self.workers_stop)
         self.filed = self._file(server, config)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the last polls of all targets went well, and every document that is there has its detail."""
+        poller = self.poller
+        return all(target.success for target in poller.roster.targets) and not poller.problems.without_detail(
+            poller.store.documents
+        )
+
     def start(self) -> None:
         """Poll from now on."""
         self.poller.watch(configured_targets(self.server))

@@ -128,6 +128,12 @@ def test_a_round_that_fails(dify: SimulatorServer) -> None:
     assert f'kind="batch",dataset_id="{KNOWLEDGE_BASE}",target="{BATCH}"}} 0\n' in _page(app)
 
 
+def test_a_round_without_details(dify: SimulatorServer) -> None:
+    """False when a document is there and its detail cannot be read."""
+    dify.api.faults.add(Fault(kind="status", status=500, endpoint="document"))
+    assert not App(_config(dify)).poll_once(threading.Event())
+
+
 def test_a_round_tells_how_far_it_is(dify: SimulatorServer) -> None:
     """Whoever waits for a round learns how many targets were polled, and of how many."""
     told: list[tuple[int, int]] = []

@@ -18,6 +18,7 @@ from exporter.tracking.cadence import Cadence, after_answer, after_failure, afte
 from exporter.tracking.journal import Journal
 from exporter.tracking.model import ServerSchedule
 from exporter.tracking.paces import Paces
+from exporter.tracking.problems import Problems
 from exporter.tracking.reading import FINISHED
 from exporter.tracking.schedule import Schedule, next_due
 from exporter.tracking.service import Service
@@ -75,7 +76,7 @@ class Poller:
         self._lock = threading.Lock()
         self._paces = Paces()
         self._asker = Asker(server, client, store, polling, clock=clock)
-        self._problems: dict[Target, str] = {}
+        self.problems = Problems()
         self._service = Service(server.name)
         self._journal = Journal(server.name, store, document_name=document_name)
 
@@ -124,7 +125,7 @@ class Poller:
             for target in targets:
                 self.schedule.drop(target)
                 self._paces.drop(target)
-                self._problems.pop(target, None)
+                self.problems.forget(target)
         for target in targets:
             self._asker.forget(target)
         self.roster.drop(targets)
@@ -140,7 +141,8 @@ class Poller:
 
     def problem(self, target: Target) -> str:
         """Why ``target`` is not read, for a person; "" when nothing is known against it."""
-        return self._problems.get(target, self._service.trouble)
+        known = self.problems.of(target)
+        return known.text if known else self._service.trouble
 
     def has_due(self) -> bool:
         """Whether there is something to poll now."""
@@ -185,7 +187,7 @@ class Poller:
         except Stopped:
             raise
         except Exception:  # noqa: BLE001 one bug must not end all polling
-            _log.exception("poll failed through a bug in the exporter: please report it", **self._words(target))
+            _log.exception("poll failed through a bug in the exporter: please report it", **target.words(self.name))
             self._observer.poll_failed(self.name, target.metric_kind, "internal")
             pace = after_failure(pace, self._polling, retry_after=None, random=self._jitter)
             self._asker.forget(target)
@@ -207,7 +209,7 @@ class Poller:
             watched = self.schedule.done(target, due)
             if due is None or not watched:
                 self._paces.drop(target)
-                self._problems.pop(target, None)
+                self.problems.forget(target)
                 self._asker.forget(target)
             elif pace is not None:
                 self._paces.note(target, pace)
@@ -232,11 +234,11 @@ class Poller:
     def _answered(self, target: Target, pace: Cadence, outcome: Outcome) -> Cadence | None:
         """Note an answer. The pace from now on, None: no further poll."""
         self._breaker.answered(target)
-        self._problems.pop(target, None)
+        self.problems.forget(target)
         self.roster.note_server(up=True, version=self._client.version)
         self._service.answers()
         if pace.state in ("failing", "gone"):
-            _log.info("target answers again", failures=pace.failures, **self._words(target))
+            _log.info("target answers again", failures=pace.failures, **target.words(self.name))
         self._journal.tell(outcome)
         self._follow(target, outcome)
         if target.is_step and outcome.settled:
@@ -272,7 +274,7 @@ class Poller:
         """Note a failure; the pace from now on."""
         self._observer.poll_failed(self.name, target.metric_kind, error.reason)
         self._breaker.failed(target, error, self._clock.monotonic())
-        self._problems[target] = str(error)
+        self.problems.note(target, error)
         self.roster.note_server(up=error.accepted, version=self._client.version)
         if error.accepted:
             self._service.answers()
@@ -290,15 +292,7 @@ class Poller:
                 reason=error.reason,
                 error=str(error),
                 retry_in=round(new.interval),
-                **self._words(target),
+                **target.words(self.name),
             )
         self.roster.note(target, success=False, now=self._clock.time(), interval=new.interval)
         return new
-
-    def _words(self, target: Target) -> dict[str, str]:
-        return {
-            "server": self.name,
-            "kind": target.metric_kind,
-            "dataset_id": target.dataset_id,
-            "target": target.id,
-        }

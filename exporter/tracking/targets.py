@@ -40,6 +40,10 @@ class Target(NamedTuple):
         """Whether it follows from another target, and waits while those that tell progress are due."""
         return self.series_kind is None
 
+    def words(self, server: str) -> dict[str, str]:
+        """What a line of the log says of it."""
+        return {"server": server, "kind": self.metric_kind, "dataset_id": self.dataset_id, "target": self.id}
+
 
 _SERIES: dict[TargetKind, Kind] = {
     "batch": "batch",

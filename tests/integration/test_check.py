@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.config import Dataset
-from exporter.simulator import watched
+from exporter.simulator import Fault, watched
 from tests.integration.harness import KEY, exporter, free_port
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def test_all_is_well(configure: Configure) -> None:
         ({"key": "dataset-wrong"}, ["Dify 1.12.1; the key is not accepted", "main: 0 of "]),
         (
             {"url": "down"},
-            ["Connection refused", "of an unknown version; the key is not accepted or"],
+            ["Connection refused", "of an unknown version; the key could not be tried"],
         ),
         (
             {"datasets": [Dataset("00000000-0000-4000-8000-000000000000", batches=("20200101000000000000",))]},
@@ -63,6 +63,29 @@ def test_something_is_wrong(configure: Configure, changes: dict[str, object], to
     assert (1, "") == (done.code, done.err)
     assert [] == [text for text in told if text not in done.out]
     assert "dataset-wrong" not in done.out
+
+
+@pytest.mark.parametrize("status", [500, 403])
+def test_details_that_cannot_be_read(configure: Configure, dify: SimulatorServer, status: int) -> None:
+    """Where only these fail, that is said, with the reason; the key is good."""
+    body = f'{{"code": "forbidden", "message": "No permission.", "status": {status}}}'
+    dify.api.faults.add(Fault(kind="json", endpoint="document", status=status, body=body))
+    done = exporter("check", "--config.file", configure())
+
+    assert 1 == done.code
+    assert "the key is accepted" in done.out
+    assert re.search(rf"^main: 18 of 18 documents without their details: document: {status}", done.out, re.MULTILINE)
+    assert "no reason that is known" not in done.out
+
+
+def test_a_server_without_details(configure: Configure, dify: SimulatorServer) -> None:
+    """That is its version, and no failure."""
+    body = '{"code": "not_found", "message": "The requested URL was not found on the server.", "status": 404}'
+    dify.api.faults.add(Fault(kind="json", endpoint="document", status=404, body=body))
+    done = exporter("check", "--config.file", configure())
+
+    assert 0 == done.code, done.out
+    assert "without their details" not in done.out
 
 
 def test_one_wrong_id_among_right_ones(configure: Configure, dify: SimulatorServer) -> None:
