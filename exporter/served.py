@@ -133,6 +133,7 @@ class Served:
         """The server is configured no longer: nothing of it is shown any more."""
         self.workers.stop()
         self.poller.close()
+        self.poller.store.close()
         self.poller.roster.close()
         self.client.close_connections()
         self._around.own.forget(self.server.name)

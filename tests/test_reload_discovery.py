@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
 from exporter.clock import ManualClock
 from exporter.simulator import Api, SimulatorServer, World
+from exporter.tracking import Target
 from tests.test_reload import ONE, SCENARIO, TWO, Reloading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from exporter.dify import DatasetPage
 
 
 @pytest.fixture
@@ -59,3 +64,25 @@ def test_a_server_that_leaves_takes_along_what_was_found_on_it(reloading: Reload
     reloading.config = reloading.configure(replace(reloading.server, name="other", discover=False))
     assert reloading.app.reloading.reload() is None
     assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
+
+
+def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloading: Reloading) -> None:
+    """The answer comes after the reload: nobody would ever forget what it brings."""
+    (served,) = reloading.app.served
+    ask, asked, go = served.client.datasets, threading.Event(), threading.Event()
+
+    def slowly(page: int) -> DatasetPage:
+        answer = ask(page)
+        asked.set()
+        assert go.wait(10)
+        return answer
+
+    with mock.patch.object(served.client, "datasets", slowly):
+        served.poller.schedule.hasten(Target("datasets", "", ""), 0.0)
+        served.workers.wake()
+        assert asked.wait(10)
+        reloading.config = reloading.configure(replace(reloading.server, name="other", discover=False))
+        assert reloading.app.reloading.reload() is None
+        go.set()
+        assert served.workers.join(10)
+    assert 'server="main"' not in reloading.page()

@@ -83,6 +83,14 @@ class Asker:
         """Read the next answer anew, also when it is the same byte for byte."""
         self._digests.pop(target, None)
 
+    def left(self, target: Target) -> None:
+        """``target`` is polled no more: what came of it ends, unless discovery goes on with it."""
+        if target.kind == "document" and self._discovery.discovers(target.dataset_id):
+            self.forget(target)
+            self._store.hand_over(target.dataset_id, target.id)
+        else:
+            self.gone(target)
+
     def gone(self, target: Target) -> None:
         """Dify says that ``target`` does not exist: what came of it ends.
 

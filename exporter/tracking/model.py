@@ -217,6 +217,13 @@ class Recorder(Protocol):
         ...
 
 
+class NoListener:
+    """Wants to know nothing."""
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Let it pass."""
+
+
 class NoRecorder:
     """Keeps nothing."""
 

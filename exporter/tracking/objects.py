@@ -6,12 +6,12 @@ All that one answer changes is told in one call, so that nobody sees half of it.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from exporter.tracking.ledger import Ledger
-from exporter.tracking.model import Activity, Document, KnowledgeBase, NoRecorder
+from exporter.tracking.model import Activity, Document, KnowledgeBase, NoListener, NoRecorder
 from exporter.tracking.offset import ClockOffset
 from exporter.tracking.progress import Now, Stall
 from exporter.tracking.reading import FINISHED, is_settled
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from exporter.tracking.reasons import Pattern
     from exporter.tracking.roster import Roster
     from exporter.tracking.state import Memory
+
+_T = TypeVar("_T")
 
 DocumentKey = tuple[str, str]
 
@@ -151,9 +153,22 @@ class Objects:
             self._ledger.open(dataset_id, changes)
             self._tell(changes)
 
-    def forget_dataset(self, dataset_id: str) -> None:
-        """The knowledge base is gone, with everything in it."""
+    def close(self) -> None:
+        """Forget everything and tell nobody anything any more: answers that are under way come too late."""
         with self._lock:
+            keys = (*self._documents, *self._batches, *self._past_documents, *self._past_batches)
+            known = {*self._bases, *(dataset_id for dataset_id, _ in keys)}
+        for dataset_id in known | {activity.dataset_id for activity in self._ledger.activities}:
+            self.forget_dataset(dataset_id)
+        with self._lock:
+            self._listener, self._recorder = NoListener(), NoRecorder()
+
+    def forget_dataset(self, dataset_id: str) -> None:
+        """The knowledge base is gone, with everything in it, and with what is recalled of it."""
+        with self._lock:
+            past: list[Change] = [(known, None) for known in _take_all(self._past_documents, dataset_id)]
+            past += [(known, None) for known in _take_all(self._past_batches, dataset_id)]
+            self._recorder.note(past, at_once=False)
             changes: list[Change] = []
             for key in [key for key in self._documents if key[0] == dataset_id]:
                 changes.append((self._documents.pop(key), None))
@@ -173,10 +188,19 @@ class Objects:
             known = old or self._past_batches.pop((dataset_id, batch), None)
             if known is None:
                 return
-            changes: list[Change] = [(old, None)] if old else []
+            changes: list[Change] = []
+            if old:
+                changes.append((old, None))
+            else:
+                self._recorder.note([(known, None)], at_once=False)
             for document_id in known.documents:
                 self._release(dataset_id, document_id, batch, changes)
             self._tell(changes)
+
+    def hand_over(self, dataset_id: str, document_id: str) -> None:
+        """The config names the document no longer, and discovery goes on with it."""
+        with self._lock:
+            self._found.add((dataset_id, document_id))
 
     def forget_document(self, dataset_id: str, document_id: str) -> None:
         """The document is gone, unless a batch still names it."""
@@ -199,7 +223,7 @@ class Objects:
             changes: list[Change] = []
             for key in list(self._found):
                 document = self._known(*key)
-                if document is None or document.batch:
+                if document is None or self._is_covered(document):
                     self._found.discard(key)
                 elif key not in self._documents:
                     continue
@@ -225,16 +249,17 @@ class Objects:
             changes.append((before, document))
 
     def _release(self, dataset_id: str, document_id: str, batch: str, changes: list[Change]) -> None:
-        """``batch`` holds the document no longer. It stays where another batch has taken it or the config names it."""
+        """``batch`` holds the document no longer. It stays where another batch has taken it or the config names it.
+
+        One that is only recalled may be in a batch that nobody names: it waits for discovery.
+        """
         key = (dataset_id, document_id)
         document = self._known(dataset_id, document_id)
         if document is None or document.batch != batch:
             return
-        pinned = self._pinned(dataset_id, document_id)
         if key not in self._documents:
-            if pinned:
-                self._past_documents[key] = replace(document, batch="")
-        elif pinned:
+            self._past_documents[key] = replace(document, batch="")
+        elif self._pinned(dataset_id, document_id):
             self._documents[key] = after = replace(document, batch="")
             changes.append((document, after))
         else:
@@ -261,6 +286,11 @@ class Objects:
 
     def _now(self) -> Now:
         return Now(self.clock.time(), self.clock.monotonic())
+
+
+def _take_all(objects: dict[tuple[str, str], _T], dataset_id: str) -> list[_T]:
+    """Take out what is of one knowledge base."""
+    return [objects.pop(key) for key in [key for key in objects if key[0] == dataset_id]]
 
 
 def _counts(old: Tracked | None, new: Tracked | None) -> bool:

@@ -227,7 +227,7 @@ class Poller:
         for target in targets:
             datasets.add(target.dataset_id)
             if target.kind != "dataset":
-                self._asker.gone(target)
+                self._asker.left(target)
         for dataset_id in datasets - {target.dataset_id for target in self.watched}:
             self.store.forget_dataset(dataset_id)
 

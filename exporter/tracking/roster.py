@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import ServerStatus, TargetStatus
+from exporter.tracking.model import NoListener, ServerStatus, TargetStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,6 @@ class Roster:
         self._lock = threading.Lock()
         self._status = ServerStatus(server, url)
         self._targets: dict[Target, TargetStatus] = {}
-        self._closed = False
         listener.changed([(None, self._status)])
 
     @property
@@ -94,18 +93,18 @@ class Roster:
                 self._tell([(old, new)])
 
     def close(self) -> None:
-        """The server is watched no longer."""
+        """The server is watched no longer: what comes too late is told to nobody."""
         with self._lock:
             self._tell([(self._status, None), *((old, None) for old in self._targets.values())])
             self._targets.clear()
-            self._closed = True
+            self._listener = NoListener()
 
     def note_server(self, *, up: bool | None, version: str) -> None:
         """Note what the last request said of the server. ``up`` None, ``version`` "": it said nothing."""
         with self._lock:
             old = self._status
             new = ServerStatus(self._server, old.url, version or old.version, old.up if up is None else up)
-            if new != old and not self._closed:
+            if new != old:
                 self._status = new
                 self._tell([(old, new)])
 

@@ -209,12 +209,14 @@ class Store(Objects):
 
     def _missing(self, dataset_id: str, listed: Collection[str]) -> Iterator[Document]:
         """The documents that discovery found and that are unfinished, as far as is known, but not listed."""
-        self._found |= {key for key, past in self._past_documents.items() if key[0] == dataset_id and not past.batch}
+        recalled = ((key, past) for key, past in self._past_documents.items() if key[0] == dataset_id)
+        self._found |= {key for key, past in recalled if not self._is_covered(past)}
         for key in self._found:
             if key[0] == dataset_id and key[1] not in listed:
                 document = self._known(*key)
-                if document is not None and not document.batch and document.progress.status not in FINISHED:
-                    yield document
+                if document is None or self._is_covered(document) or document.progress.status in FINISHED:
+                    continue
+                yield document
 
     def _progress_alone(
         self,
