@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
 
 from deploy.kubernetes.chart import CHART
@@ -28,12 +30,49 @@ def test_selectors_find_the_pod(full: list[Manifest]) -> None:
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert [service["metadata"]["namespace"]] == monitor["namespaceSelector"]["matchNames"]
     assert [service["spec"]["ports"][0]["name"]] == [endpoint["port"] for endpoint in monitor["endpoints"]]
-    assert monitor["jobLabel"] in service["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("assignment", ["nameOverride=indexing", "fullnameOverride=indexing"])
+def test_job_is_the_one_of_the_rules(assignment: str) -> None:
+    """However the objects are called, the target has the job that the alerts on the exporter itself look for."""
+    job = job_of(render(*setting("serviceMonitor.enabled=true", assignment)))
+    wanted = {
+        found
+        for group in rule_groups()
+        for rule in group["rules"]
+        for found in re.findall(r'\bjob=~"([^"]+)"', rule["expr"])
+    }
+
+    assert wanted
+    assert [] == [pattern for pattern in wanted if not re.fullmatch(pattern, job)]
+
+
+def test_relabelings_of_the_user_come_last(full: list[Manifest]) -> None:
+    """What the values say about the target's labels is added to the chart's own, and can overrule it."""
+    assert "dify-exporter" == job_of(full)
+    assert {"targetLabel": "cluster", "replacement": "north"} == endpoint_of(full)["relabelings"][-1]
+
+
+def endpoint_of(manifests: list[Manifest]) -> Any:
+    """The one endpoint that Prometheus scrapes."""
+    (endpoint,) = only(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    return endpoint
+
+
+def job_of(manifests: list[Manifest]) -> str:
+    """The job of the target: of the Service its name or a label, if nothing relabels it."""
+    monitor, service = only(manifests, "ServiceMonitor")["spec"], only(manifests, "Service")["metadata"]
+    job: str = service["labels"][monitor["jobLabel"]] if "jobLabel" in monitor else service["name"]
+    for relabeling in endpoint_of(manifests).get("relabelings", []):
+        if "job" == relabeling.get("targetLabel"):
+            assert relabeling.keys() == {"targetLabel", "replacement"}
+            job = relabeling["replacement"]
+    return job
 
 
 def test_scrape_path(full: list[Manifest]) -> None:
     """Prometheus scrapes the path that the configuration says, in the way that the web config file asks for."""
-    (endpoint,) = only(full, "ServiceMonitor")["spec"]["endpoints"]
+    endpoint = endpoint_of(full)
 
     assert ("/dify/metrics", "https") == (endpoint["path"], endpoint["scheme"])
     assert {"ca": {"secret": {"name": "dify-exporter-web", "key": "ca.crt"}}, "serverName": "dify-exporter"} == (
