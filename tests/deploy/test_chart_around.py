@@ -9,12 +9,17 @@ import pytest
 import yaml
 
 from deploy.kubernetes.chart import CHART
+from exporter.metrics import CATALOG, OWN
+from exporter.metrics.family import IDENTITY
 from tests.deploy.chart import Manifest, only, render, setting
 from tests.deploy.tools import call
 from tests.integration.harness import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+OF_TARGET = {"job", "instance", "namespace", "service", "pod", "node", "container", "endpoint"}
+"""The labels that the Prometheus operator gives the target of a ServiceMonitor."""
 
 
 def test_selectors_find_the_pod(full: list[Manifest]) -> None:
@@ -68,6 +73,15 @@ def job_of(manifests: list[Manifest]) -> str:
             assert relabeling.keys() == {"targetLabel", "replacement"}
             job = relabeling["replacement"]
     return job
+
+
+def test_labels_of_the_exporter_stay_its_own(full: list[Manifest]) -> None:
+    """The operator gives the target labels, one of which the exporter has too: the exporter's is the one that stays."""
+    own = {label for family in CATALOG for label in (*IDENTITY[family.of], *family.labels)}
+    own |= {label for family in OWN for label in family.labels}
+
+    assert {"endpoint"} == own & OF_TARGET
+    assert endpoint_of(full)["honorLabels"] is True
 
 
 def test_scrape_path(full: list[Manifest]) -> None:
