@@ -3,10 +3,10 @@
 #
 #   sudo ./install.sh KEY-FILE [PACKAGE]
 #
-# KEY-FILE: a file with the knowledge API key. PACKAGE: what pip is to install, a wheel or a checkout; without it the
-# checkout that this folder is part of. PYTHON names an interpreter other than python3; the service
-# must be able to read it, so none below /home or /root. With DESTDIR set, everything
-# goes below that folder and no service is touched.
+# KEY-FILE: a file with the knowledge API key; the installed one, /etc/dify-exporter/dify-api-key, stays as it is.
+# PACKAGE: what pip is to install, a wheel or a checkout; without it the checkout that this folder is part of.
+# PYTHON names an interpreter other than python3; the service must be able to read it, so none below /home or /root.
+# With DESTDIR set, everything goes below that folder and no service is touched.
 set -eu
 umask 022
 
@@ -30,7 +30,7 @@ fi
 "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "$package"
 
 install -d -m 755 "$folder" "$destination/etc/systemd/system"
-install -m 600 "$key" "$folder/dify-api-key"
+[ "$key" -ef "$folder/dify-api-key" ] || install -m 600 "$key" "$folder/dify-api-key"
 for file in config.yaml environment; do
     [ -e "$folder/$file" ] || install -m 644 "$here/$file" "$folder/$file"
 done

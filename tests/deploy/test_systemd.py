@@ -161,6 +161,23 @@ def test_installer(tmp_path: Path, wheel: Path) -> None:
     assert "0o755" == mode(tmp_path / "root" / "opt" / "dify-exporter" / "bin" / "dify-exporter")
 
 
+def test_installer_updates_with_the_installed_key(tmp_path: Path, wheel: Path) -> None:
+    """Given the key that it installed itself, the installer goes on to its end: key kept, unit put back."""
+    key = tmp_path / "key"
+    key.write_text("dataset-of-a-test\n")
+    root = tmp_path / "root"
+    installed = root / "etc" / "dify-exporter" / "dify-api-key"
+    unit = root / "etc" / "systemd" / "system" / UNIT.name
+
+    assert (0, "") == install(root, key, wheel)
+    unit.unlink()
+    assert (0, "") == install(root, installed, wheel)
+
+    assert "dataset-of-a-test\n" == installed.read_text()
+    assert "0o600" == mode(installed)
+    assert UNIT.read_bytes() == unit.read_bytes()
+
+
 def test_installer_refuses_a_key_that_is_not_there(tmp_path: Path) -> None:
     """Without a file that has a key nothing is installed."""
     missing = tmp_path / "missing"
