@@ -136,6 +136,14 @@ def probes(manifests: list[Manifest]) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
+def test_probe_can_be_left_out(default: list[Manifest], probe: str) -> None:
+    """With null, which is how Helm takes a default away, the probe is missing and nothing else."""
+    left = container(render(*setting(f"{probe}=null")))
+
+    assert {key: value for key, value in container(default).items() if key != probe} == left
+
+
 def test_web_config(default: list[Manifest], full: list[Manifest]) -> None:
     """The web config file is one of the mounted Secret, and nobody asks over the network then: there may be TLS."""
     (option,) = (each for each in container(full)["args"] if each.startswith("--web.config.file="))
