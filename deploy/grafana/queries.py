@@ -68,16 +68,22 @@ def unfinished_batches(selector: str = DATASETS) -> str:
 def batch_progress(selector: str = DATASETS) -> str:
     """How far each batch is, 0 to 1: the mean of its documents, of which a finished one counts 1.
 
-    Not its share of segments, which is 1 as long as the only documents that are split are completed ones.
+    Not its share of segments, which is 1 as long as the only documents that are split are completed ones. How many are
+    finished is known of the batch; single documents may have no series because of ``limits.documents``, and
+    finished ones are the first to lose them. An unfinished one without series counts as not begun.
     """
     documents = f"sum by ({OF_BATCH}) (dify_batch_documents{{{selector}}})"
-    finished = f'max without (status) (dify_document_indexing_status{{{selector},status=~"completed|error"}} == 1)'
-    split = f"dify_document_segments_completed{{{selector}}} / (dify_document_segments{{{selector}}} > 0)"
-    done = (
-        f"sum by ({OF_BATCH}) (({finished} or on ({OF_DOCUMENT}) {split}) "
+    finished = f'sum by ({OF_BATCH}) (dify_batch_documents{{{selector},status=~"completed|error"}})'
+    split = (
+        f"dify_document_segments_completed{{{selector}}} / (dify_document_segments{{{selector}}} > 0) "
+        f"unless on ({OF_DOCUMENT}) "
+        f'dify_document_indexing_status{{{selector},status=~"completed|error"}} == 1'
+    )
+    underway = (
+        f"sum by ({OF_BATCH}) (({split}) "
         f'* on ({OF_DOCUMENT}) group_left (batch) dify_document_info{{{selector},batch!=""}})'
     )
-    return f"({done} or {documents} * 0) / {documents}"
+    return f"({finished} + ({underway} or {finished} * 0)) / {documents}"
 
 
 def of_exporters(expression: str) -> str:
