@@ -26,6 +26,7 @@ from deploy.grafana.queries import (
     OF_DOCUMENT,
     batch_progress,
     status_number,
+    total,
     with_dataset,
     with_document,
     with_status,
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
     from deploy.grafana.panels import Json
 
 _ROWS = 100
+_ONE_DOCUMENT = "job, server, dataset_id, document_id"
+"""Without ``instance``: what several exporters see takes one row."""
 _RECENT = (
-    f"topk({_ROWS}, dify_document_last_progress_timestamp_seconds{{{DATASETS}}} @ end() "
-    f"and on ({OF_DOCUMENT}) dify_document_info{{{BATCH}}} @ end())"
+    f"topk({_ROWS}, max by ({_ONE_DOCUMENT}) (dify_document_last_progress_timestamp_seconds{{{DATASETS}}} @ end() "
+    f"and on ({OF_DOCUMENT}) dify_document_info{{{BATCH}}} @ end()))"
 )
 """The documents of the batch, or of all batches, that moved last. There may be thousands; nobody reads more."""
 
@@ -83,12 +86,12 @@ def _batch_now() -> tuple[Json, ...]:
 
 
 def _batch_over_time() -> tuple[Json, ...]:
-    number = with_document(f"({status_number(DATASETS)}) and on ({OF_DOCUMENT}) {_RECENT}", BATCH)
+    number = with_document(f"({status_number(DATASETS)}) and on ({_ONE_DOCUMENT}) {_RECENT}", BATCH)
     done = f"dify_document_segments_completed{{{DATASETS}}} / (dify_document_segments{{{DATASETS}}} > 0)"
     by = "server, dataset_id, dataset, document_id, document, status"
 
     def row(expression: str) -> Query:
-        named = with_document(with_status(f"{expression} and on ({OF_DOCUMENT}) {_RECENT}"), BATCH)
+        named = with_document(with_status(f"{expression} and on ({_ONE_DOCUMENT}) {_RECENT}"), BATCH)
         return Query(f"max by ({by}) ({with_dataset(named)})", kind="table")
 
     to_document = link(
@@ -109,8 +112,8 @@ def _batch_over_time() -> tuple[Json, ...]:
         segments(
             "Segments of the batch",
             "All, and those that are indexed. Both fall when a document is indexed again.",
-            f"sum(dify_batch_segments{{{BATCH}}})",
-            f"sum(dify_batch_segments_completed{{{BATCH}}})",
+            total(f"dify_batch_segments{{{BATCH}}}"),
+            total(f"dify_batch_segments_completed{{{BATCH}}}"),
         ),
         by_state(
             "Documents of the batch by status",

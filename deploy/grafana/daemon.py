@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from deploy.grafana.colors import TARGETS
 from deploy.grafana.dashboard import DATA_SOURCES, EXPORTER, JOB, SERVER, dashboard
 from deploy.grafana.panels import SOME_ARE_ODD, Query, graph, heat_map, override, runbook, stat, values_as
-from deploy.grafana.queries import SERVERS, of_exporters
+from deploy.grafana.queries import SERVERS, of_exporters, total
 from deploy.grafana.tables import Column, table
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _health() -> tuple[Json, ...]:
         stat(
             "Unreadable targets",
             "Targets whose last poll failed; they are listed below.",
-            Query(f"sum(1 - dify_exporter_target_success{{{SERVERS}}})", kind="instant"),
+            Query(total(f"1 - dify_exporter_target_success{{{SERVERS}}}"), kind="instant"),
             steps=SOME_ARE_ODD,
             links=(runbook("DifyTargetUnreadable"),),
         ),
@@ -68,7 +68,8 @@ def _health() -> tuple[Json, ...]:
             "Documents without series",
             "Because of limits.documents; the sums of their batches have them.",
             Query(
-                f"sum(dify_exporter_documents_collapsed{{{SERVERS}}}) or 0 * sum(dify_up{{{SERVERS}}})", kind="instant"
+                f"{total(f'dify_exporter_documents_collapsed{{{SERVERS}}}')} or 0 * sum(dify_up{{{SERVERS}}})",
+                kind="instant",
             ),
             steps=SOME_ARE_ODD,
             links=(runbook("DifySeriesLimitReached"),),
@@ -106,7 +107,7 @@ def _polling() -> tuple[Json, ...]:
         graph(
             "Targets by state",
             "active: unfinished; settled: finished, asked rarely; failing: last poll failed; gone: 404.",
-            Query(f"sum by (state) (dify_exporter_targets{{{SERVERS}}})", "{{state}}"),
+            Query(total(f"dify_exporter_targets{{{SERVERS}}}", "state"), "{{state}}"),
             stacked=True,
             colors=TARGETS,
             decimals=0,
@@ -123,9 +124,9 @@ def _polling() -> tuple[Json, ...]:
         ),
         graph(
             "Waiting for the request budget",
-            "Seconds a second that requests waited because of requests_per_second.",
+            "Seconds a second that requests waited because of requests_per_second, of the exporter that waits most.",
             Query(
-                f"sum by (server) (rate(dify_exporter_throttled_seconds_total{{{SERVERS}}}[$__rate_interval]))",
+                f"max by (server) (rate(dify_exporter_throttled_seconds_total{{{SERVERS}}}[$__rate_interval]))",
                 "{{server}}",
             ),
             unit="percentunit",
@@ -133,7 +134,7 @@ def _polling() -> tuple[Json, ...]:
         ),
         graph(
             "Polls",
-            "Ended polls by kind of target.",
+            "Ended polls by kind of target, of all exporters together.",
             Query(
                 f"sum by (kind) (rate(dify_exporter_polls_total{{{SERVERS}}}[$__rate_interval]))",
                 "{{kind}}",
@@ -142,7 +143,7 @@ def _polling() -> tuple[Json, ...]:
         ),
         graph(
             "Failed polls by reason",
-            "All reasons are there, at 0 while all is well.",
+            "Of all exporters together. All reasons are there, at 0 while all is well.",
             Query(
                 f"sum by (reason) (rate(dify_exporter_poll_failures_total{{{SERVERS}}}[$__rate_interval]))",
                 "{{reason}}",
@@ -159,7 +160,7 @@ def _requests() -> tuple[Json, ...]:
     return (
         graph(
             "Requests by status",
-            "By HTTP status, or by the reason when there was no answer.",
+            "Of all exporters together, by HTTP status, or by the reason when there was no answer.",
             Query(
                 f"sum by (code) (rate(dify_exporter_requests_total{{{SERVERS}}}[$__rate_interval]))",
                 "{{code}}",
@@ -177,7 +178,7 @@ def _requests() -> tuple[Json, ...]:
         ),
         heat_map(
             "Latency of requests",
-            "All endpoints.",
+            "All endpoints and exporters.",
             Query(f"sum by (le) (increase({bucket}))", "{{le}}", "heatmap"),
             unit="s",
             size=(8, 8),
@@ -191,7 +192,7 @@ def _odd() -> tuple[Json, ...]:
             "Clock offset",
             "How far the server's times are ahead of the exporter's clock. Whole hours: the time zone of Dify's API "
             "process.",
-            Query(f"dify_exporter_clock_offset_seconds{{{SERVERS}}}", "{{server}}"),
+            Query(f"dify_exporter_clock_offset_seconds{{{SERVERS}}}", "{{server}} · {{instance}}"),
             unit="s",
             size=(8, 7),
             links=(runbook("DifyClockOffset"),),
@@ -201,7 +202,7 @@ def _odd() -> tuple[Json, ...]:
             "Unknown values in the time range",
             "Statuses in answers that this version does not know: time for an update.",
             Query(
-                f"sum by (field) (increase(dify_exporter_unknown_values_total{{{SERVERS}}}[$__range]))",
+                total(f"increase(dify_exporter_unknown_values_total{{{SERVERS}}}[$__range])", "field"),
                 "{{field}}",
                 "instant",
             ),

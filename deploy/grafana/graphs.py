@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deploy.grafana.panels import Query, graph
+from deploy.grafana.queries import total
 
 if TYPE_CHECKING:
     from deploy.grafana.panels import Json
@@ -15,7 +16,7 @@ def by_state(title: str, about: str, series: str, label: str, colors: dict[str, 
     return graph(
         title,
         about,
-        Query(f"sum by ({label}) ({series})", f"{{{{{label}}}}}"),
+        Query(total(series, label), f"{{{{{label}}}}}"),
         stacked=True,
         calcs=("lastNotNull",),
         colors=colors,

@@ -26,6 +26,7 @@ from deploy.grafana.queries import (
     OF_DOCUMENT,
     SERVERS,
     batch_progress,
+    total,
     unfinished_batches,
     unfinished_documents,
     with_dataset,
@@ -54,28 +55,28 @@ def _now() -> tuple[Json, ...]:
             "Stalled batches",
             "Unfinished batches of which nothing has moved for longer than stall.after (or stall.queued_after while "
             "all of it waits). No data: no batch is watched.",
-            Query(f"sum(dify_batch_stalled{{{DATASETS}}})", kind="instant"),
+            Query(total(f"dify_batch_stalled{{{DATASETS}}}"), kind="instant"),
             steps=NONE_IS_GOOD,
             links=(runbook("DifyIndexingStalled"),),
         ),
         stat(
             "Stalled documents",
             "Unfinished documents without progress for too long, with their batch where that is known.",
-            Query(f"sum(dify_document_stalled{{{DATASETS}}})", kind="instant"),
+            Query(total(f"dify_document_stalled{{{DATASETS}}}"), kind="instant"),
             steps=NONE_IS_GOOD,
             links=(runbook("DifyIndexingStalled"),),
         ),
         stat(
             "Failed documents",
             "Documents whose indexing status is error now.",
-            Query(f'sum(dify_document_indexing_status{{{DATASETS},status="error"}})', kind="instant"),
+            Query(total(f'dify_document_indexing_status{{{DATASETS},status="error"}}'), kind="instant"),
             steps=NONE_IS_GOOD,
             links=(runbook("DifyDocumentsFailed"),),
         ),
         stat(
             "Queued documents",
             "Documents that no worker has taken up yet.",
-            Query(f'sum(dify_document_indexing_status{{{DATASETS},status="waiting"}})', kind="instant"),
+            Query(total(f'dify_document_indexing_status{{{DATASETS},status="waiting"}}'), kind="instant"),
             links=(runbook("DifyIndexingQueued"),),
         ),
         stat(
@@ -92,7 +93,7 @@ def _now() -> tuple[Json, ...]:
         stat(
             "Unreadable targets",
             "Batches, documents and knowledge bases whose last poll failed: what this dashboard says of them is old.",
-            Query(f"sum(1 - dify_exporter_target_success{{{SERVERS}}})", kind="instant"),
+            Query(total(f"1 - dify_exporter_target_success{{{SERVERS}}}"), kind="instant"),
             steps=SOME_ARE_ODD,
             links=(to_exporter,),
         ),
@@ -217,7 +218,8 @@ def _progress() -> tuple[Json, ...]:
 
 
 def _over_time() -> tuple[Json, ...]:
-    segments = f"clamp_min(deriv(dify_document_segments_completed{{{DATASETS}}}[$__rate_interval]), 0) * 60"
+    rate = f"clamp_min(deriv(dify_document_segments_completed{{{DATASETS}}}[$__rate_interval]), 0) * 60"
+    rates = f"sum by ({OF_DATASET}) ({rate})"
     return (
         by_state(
             "Watched documents by indexing status",
@@ -237,7 +239,7 @@ def _over_time() -> tuple[Json, ...]:
         graph(
             "Segments indexed",
             "A document's count moves in at most ten jumps, so short documents make spikes.",
-            Query(with_dataset(f"sum by ({OF_DATASET}) ({segments})"), "{{dataset}}"),
+            Query(f"max by ({_SHOWN}) ({with_dataset(rates)})", "{{dataset}}"),
             unit="suffix:/min",
             interval="1m",
         ),
@@ -245,7 +247,7 @@ def _over_time() -> tuple[Json, ...]:
             "Documents finished",
             "Seen to reach completed or error, once an attempt.",
             Query(
-                f"sum by (status) (rate(dify_documents_finished_total{{{DATASETS}}}[$__rate_interval])) * 60",
+                total(f"rate(dify_documents_finished_total{{{DATASETS}}}[$__rate_interval]) * 60", "status"),
                 "{{status}}",
             ),
             unit="suffix:/min",
@@ -257,11 +259,12 @@ def _over_time() -> tuple[Json, ...]:
 
 def _failures() -> tuple[Json, ...]:
     failed = f'dify_documents_finished_total{{{DATASETS},status="error"}}'
+    restarted = f"increase(dify_documents_restarted_total{{{DATASETS}}}[$__range])"
     return (
         graph(
             "Failures by reason",
             "Documents a minute that were seen to end in error. The reason is derived from the error text.",
-            Query(f"sum by (reason) (rate({failed}[$__rate_interval])) * 60", "{{reason}}"),
+            Query(total(f"rate({failed}[$__rate_interval]) * 60", "reason"), "{{reason}}"),
             unit="suffix:/min",
             bars=True,
             stacked=True,
@@ -272,7 +275,7 @@ def _failures() -> tuple[Json, ...]:
         bar_gauge(
             "Failures in the time range",
             "How many documents were seen to end in error, by reason.",
-            Query(f"sum by (reason) (increase({failed}[$__range]))", "{{reason}}", "instant"),
+            Query(total(f"increase({failed}[$__range])", "reason"), "{{reason}}", "instant"),
             steps=((None, "green"), (0.5, "red")),
             overrides=[{"matcher": {"id": "byType", "options": "number"}, "properties": [_WHOLE]}],
             size=(10, 8),
@@ -282,9 +285,7 @@ def _failures() -> tuple[Json, ...]:
             "Indexed again in the time range",
             "Documents that left completed or error and started again: retries, updates, changed models.",
             Query(
-                with_dataset(
-                    f"sum by ({OF_DATASET}) (increase(dify_documents_restarted_total{{{DATASETS}}}[$__range]))"
-                ),
+                f"max by ({_SHOWN}) ({with_dataset(restarted)})",
                 "{{dataset}}",
                 "instant",
             ),
@@ -305,7 +306,7 @@ def _durations() -> tuple[Json, ...]:
         heat_map(
             "Duration of the phase: $phase",
             "Completed documents by how long the phase chosen above took them, by the API's own times.",
-            Query(f'sum by (le) (increase({buckets},phase="$phase"}}[$__rate_interval]))', "{{le}}", "heatmap"),
+            Query(total(f'increase({buckets},phase="$phase"}}[$__rate_interval])', "le"), "{{le}}", "heatmap"),
             unit="s",
             interval="1m",
         ),

@@ -16,6 +16,15 @@ STATUSES = ("waiting", "parsing", "cleaning", "splitting", "indexing", "paused",
 """Indexing statuses in the order in which a document meets them; a state time line counts them from 1."""
 
 
+def total(expression: str, by: str = "") -> str:
+    """The sum of ``expression``, or one for each value of the label ``by``.
+
+    What several exporters on the same server see counts once, as in the rules. Of a counter give the rate or the
+    increase: two exporters have not counted for equally long.
+    """
+    return f"sum {f'by ({by}) ' if by else ''}(max without (instance, pod) ({expression}))"
+
+
 def with_dataset(expression: str) -> str:
     """``expression`` with the name of the knowledge base in the label ``dataset``.
 

@@ -31,7 +31,7 @@ HISTOGRAMS = {family.name for family in CATALOG if family.type == "histogram"} |
 RULES = DEPLOY / "prometheus" / "dify.rules.yml"
 
 OF_PROMETHEUS = {"up": set[str](), "scrape_duration_seconds": set[str](), "scrape_samples_scraped": set[str]()}
-TARGET_LABELS = {"job", "instance"}
+TARGET_LABELS = {"job", "instance", "pod"}
 
 NOT_SHOWN = {
     "python_info": "dify_exporter_build_info has the version of Python too",
