@@ -91,19 +91,20 @@ class Asker:
         else:
             self.gone(target)
 
-    def gone(self, target: Target) -> None:
-        """Dify says that ``target`` does not exist: what came of it ends.
+    def gone(self, target: Target) -> list[Target]:
+        """Dify says that ``target`` does not exist: what came of it ends. What else is to be asked for at once.
 
         A document that its batch still names stays: servers before 1.5.1 have no details.
         """
         self.forget(target)
         match target.kind:
             case "batch":
-                self._store.forget_batch(target.dataset_id, target.id)
+                return self._store.forget_batch(target.dataset_id, target.id)
             case "document" | "detail":
                 self._store.forget_document(target.dataset_id, target.id)
             case "dataset":
                 self._store.forget_dataset(target.dataset_id)
+        return []
 
     def _batch(self, target: Target) -> Outcome:
         asked = self._clock.monotonic()

@@ -19,17 +19,10 @@ from exporter.tracking.reasons import PATTERNS
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from exporter.clock import Clock
-    from exporter.tracking.model import (
-        Batch,
-        Change,
-        Listener,
-        ProcessRule,
-        Recorder,
-        Tracked,
-    )
+    from exporter.tracking.model import Batch, Change, Listener, ProcessRule, Recorder, Tracked
     from exporter.tracking.reasons import Pattern
     from exporter.tracking.roster import Roster
     from exporter.tracking.state import Memory
@@ -181,13 +174,13 @@ class Objects:
             self._ledger.close(dataset_id, changes)
             self._tell(changes)
 
-    def forget_batch(self, dataset_id: str, batch: str) -> None:
-        """The batch is gone, and with it every document that nothing else holds."""
+    def forget_batch(self, dataset_id: str, batch: str) -> list[Target]:
+        """The batch is gone, and with it every document that nothing else holds. Those that the config names stay."""
         with self._lock:
             old = self._batches.pop((dataset_id, batch), None)
             known = old or self._past_batches.pop((dataset_id, batch), None)
             if known is None:
-                return
+                return []
             changes: list[Change] = []
             if old:
                 changes.append((old, None))
@@ -196,6 +189,7 @@ class Objects:
             for document_id in known.documents:
                 self._release(dataset_id, document_id, batch, changes)
             self._tell(changes)
+            return self._named(dataset_id, known.documents)
 
     def hand_over(self, dataset_id: str, document_id: str) -> None:
         """The config names the document no longer, and discovery goes on with it."""
@@ -283,6 +277,10 @@ class Objects:
 
     def _pinned(self, dataset_id: str, document_id: str) -> bool:
         return Target("document", dataset_id, document_id) in self._roster
+
+    def _named(self, dataset_id: str, ids: Iterable[str]) -> list[Target]:
+        """The documents among ``ids`` that the config names."""
+        return [Target("document", dataset_id, found) for found in ids if self._pinned(dataset_id, found)]
 
     def _now(self) -> Now:
         return Now(self.clock.time(), self.clock.monotonic())

@@ -262,7 +262,7 @@ class Poller:
     def _is_worth(self, target: Target) -> bool:
         """Whether to poll ``target`` at once. The count of segments keeps its own pace until the document is done."""
         match target.kind:
-            case "batch" | "dataset":
+            case "batch" | "dataset" | "document":
                 return target in self._paces
             case "segments":
                 document = self.store.document(target.dataset_id, target.id)
@@ -281,8 +281,8 @@ class Poller:
         elif error.accepted is False:
             self._service.fails(target, error, len(self.watched))
         if isinstance(error, NotFound) and (error.gone or target.is_step):
-            if error.gone:
-                self._asker.gone(target)
+            for left in self._asker.gone(target) if error.gone else ():
+                self.schedule.hasten(left, self._clock.monotonic())
             new = after_gone(pace, self._polling)
         else:
             new = after_failure(pace, self._polling, retry_after=error.retry_after, random=self._jitter)

@@ -93,6 +93,7 @@ class Store(Objects):
         # A document from before a restart has its detail; while unfinished it is asked for again all the same.
         again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
         wanted = [Target("detail", dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again))]
+        wanted += self._named(dataset_id, folded.left)
         if newer:
             wanted.append(Target("batch", dataset_id, batch))
         verdict = verdict_at(folded.batch, self._stall)

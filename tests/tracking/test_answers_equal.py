@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from exporter.config import Dataset as DatasetConfig
 from exporter.config import Polling, Server
 from exporter.dify import Dataset, DocumentDetail, NotFound
@@ -75,6 +77,20 @@ def test_a_document_that_its_batch_leaves_to_the_configuration_goes_on_by_its_de
     rig.pass_time(24 * 3600, tick=5)
     (document,) = rig.listening.of(Document)
     assert ("", "waiting", True) == (document.batch, document.progress.status, document.stalled)
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["the batch is gone", "the batch has lost it"])
+def test_a_document_that_its_batch_leaves_to_the_configuration_is_asked_for_soon(*, lost: bool) -> None:
+    """Not at its own next time: finished as it was, that may be hours away."""
+    rig = configured(batches=("b",), names=("1",))
+    rig.client.batches["b"] = [item("1", "completed", 3, 3)]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="completed")
+    rig.pass_time(24 * 3600, tick=60)
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing")
+    rig.client.batches["b"] = [item("2", "completed", 3, 3)] if lost else NotFound("Documents not found.", gone=True)
+    rig.poller.schedule.put(Target("batch", DATASET, "b"), rig.clock.monotonic())
+    rig.pass_time(30)
+    assert documents(rig)["1"] == "indexing"
 
 
 def test_a_status_that_another_answer_told_does_not_stay_for_an_equal_detail() -> None:
