@@ -74,7 +74,9 @@ def test_details_that_cannot_be_read(configure: Configure, dify: SimulatorServer
 
     assert 1 == done.code
     assert "the key is accepted" in done.out
-    assert re.search(rf"^main: 18 of 18 documents without their details: document: {status}", done.out, re.MULTILINE)
+    # A refusal stops what else is asked of its knowledge base, so not all documents need be known.
+    lacking = rf"^main: (\d+) of \1 documents without their details: document: {status}"
+    assert re.search(lacking, done.out, re.MULTILINE), done.out
     assert "no reason that is known" not in done.out
 
 
