@@ -8,17 +8,17 @@ import time
 from collections import Counter, deque
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from bench.soak.chance import ERRORS, FAULTS, SPEED, draw_document
 from exporter.clock import SystemClock
 from exporter.simulator import (
     Action,
     Api,
     BatchPlan,
     DatasetPlan,
-    DocumentPlan,
     Fault,
     Life,
     Scenario,
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
     from exporter.simulator.documents import Document
     from exporter.simulator.scenario import Deed
-
-SPEED: Final = 720.0
-"""Seconds of the API for one of the clock: an hour stands for 30 days."""
 
 KEY: Final = "dataset-soak"
 LASTING: Final = tuple(f"5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a0{number}" for number in range(3))
@@ -60,12 +57,6 @@ FORGOTTEN: Final = 240.0
 """Seconds of the clock after which an ended document is deleted: the server does not grow either."""
 
 _FINISHED = frozenset({"completed", "error"})
-_ERRORS = (
-    "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached'}",
-    "PDFium: Data format error. /tmp/tmpq0aw1\nsecond line",
-    "HTTPConnectionPool(host='plugin', port=5002): Read timed out. " + "x" * 2_000,
-)
-_NAMES = ("Report {}.pdf", 'The "new" {}\\.docx', "报告 {}.md", "a\nb {}\t.txt", "\u202e{}.exe", "🚒 {}")
 
 
 class Mischief:
@@ -91,7 +82,7 @@ class Mischief:
         self._spare = 0
         self._fault_ends: float | None = None
         self._calm_from = 0.0
-        self._first_faults = deque(fault for fault in _FAULTS if fault["kind"] in {"huge", "gzip_bomb"})
+        self._first_faults = deque(fault for fault in FAULTS if fault["kind"] in {"huge", "gzip_bomb"})
         self._due = {"upload": 0.0, "act": 20.0, "fault": 25.0, "restart": 70.0, "spare": 30.0}
         self._begun = time.monotonic()
         self._quiet = threading.Event()
@@ -170,7 +161,7 @@ class Mischief:
         self._batches += 1
         dataset = self._random.choice(LASTING)
         batch = f"20261121{self._batches:012}"
-        documents = tuple(self._document() for _ in range(self._random.choice((1, 1, 2, 3, 6))))
+        documents = tuple(draw_document(self._random) for _ in range(self._random.choice((1, 1, 2, 3, 6))))
         queue = self._random.uniform(20.0, 28.0) * SPEED
         plan = BatchPlan(id=batch, queue=queue, lost=self._random.random() < 0.04, documents=documents)
         self.world.add_batch(dataset, plan)
@@ -179,22 +170,6 @@ class Mischief:
         self.happened["uploads"] += 1
         self.happened["documents"] += len(documents)
         return self._random.expovariate(1 / UPLOAD_EVERY)
-
-    def _document(self) -> DocumentPlan:
-        random = self._random
-        fate = random.choices(("completes", "fails", "dies"), (80, 15, 5))[0]
-        phases: tuple[Any, ...] = ("parsing", "splitting", "indexing")
-        return DocumentPlan(
-            name=random.choice(_NAMES).format(random.randrange(10_000)),
-            segments=random.choice((0, 1, 20, 400, 9_000)),
-            parse=random.uniform(0.1, 2.0) * SPEED,
-            split=random.uniform(0.1, 2.0) * SPEED,
-            index=random.uniform(0.5, 9.0) * SPEED,
-            missing=random.choice((0, 0, 0, 5)),
-            fate=cast("Any", fate),
-            phase=random.choice(phases),
-            error=random.choice(_ERRORS),
-        )
 
     def _list(self, dataset: str, batch: str) -> None:
         if dataset == DISCOVERED:
@@ -248,7 +223,7 @@ class Mischief:
             return
         fate: Any = self._random.choice(("completes", "completes", "fails", "dies"))
         parse = self._random.uniform(SHORTEST_ATTEMPT, 1.3 * SHORTEST_ATTEMPT) * SPEED
-        life = Life(parse=parse, index=self._random.uniform(1.0, 5.0) * SPEED, fate=fate, error=_ERRORS[0])
+        life = Life(parse=parse, index=self._random.uniform(1.0, 5.0) * SPEED, fate=fate, error=ERRORS[0])
         into = ""
         if deed == "reupload":
             self._batches += 1
@@ -275,7 +250,7 @@ class Mischief:
         random = self._random
         seconds = random.uniform(0.5, LONGEST_FAULT)
         # The largest answers come first: what they need is part of the warm-up.
-        kind = self._first_faults.popleft() if self._first_faults else random.choice(_FAULTS)
+        kind = self._first_faults.popleft() if self._first_faults else random.choice(FAULTS)
         endpoint = random.choice(("*", "*", "indexing-status", "document", "documents", "datasets"))
         self.api.faults.add(Fault(**{"endpoint": endpoint, **kind}))
         self.happened[f"fault {kind['kind']}"] += 1
@@ -303,39 +278,10 @@ class Mischief:
             self.world.delete_dataset(identifier)
             self._spare += 1
             return self._random.uniform(10.0, 20.0)
-        batch = BatchPlan(queue=5 * SPEED, documents=tuple(self._document() for _ in range(4)))
+        batch = BatchPlan(queue=5 * SPEED, documents=tuple(draw_document(self._random) for _ in range(4)))
         self.world.add_dataset(DatasetPlan(identifier, name=f"spare {self._spare}", batches=(batch,)))
         self.happened["spare knowledge bases"] += 1
         return self._random.uniform(15.0, 40.0)
-
-
-_FAULTS: tuple[dict[str, Any], ...] = (
-    {"kind": "status", "status": 500, "body": '{"message": "Internal Server Error", "code": "unknown", "status": 500}'},
-    {"kind": "status", "status": 503},
-    {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
-    {"kind": "status", "status": 401, "body": '{"code": "unauthorized", "message": "Access token is invalid"}'},
-    {"kind": "status", "status": 403, "body": '{"code": "forbidden", "message": "No permission."}'},
-    {"kind": "html", "status": 404},
-    {"kind": "html", "status": 502},
-    {"kind": "html"},
-    {"kind": "json", "body": '{"data": 5}'},
-    {"kind": "json", "body": '{"data": [{"id": null}], "total": 1e400}'},
-    {"kind": "empty"},
-    {"kind": "redirect"},
-    {"kind": "delay", "seconds": 3.0},
-    {"kind": "delay", "seconds": 0.5},
-    {"kind": "drip", "seconds": 0.5},
-    {"kind": "cut", "where": "before"},
-    {"kind": "cut", "where": "headers"},
-    {"kind": "cut", "where": "body"},
-    {"kind": "truncated"},
-    {"kind": "huge", "size": 40_000_000, "times": 3},
-    {"kind": "gzip_bomb", "size": 40_000_000, "times": 3},
-    {"kind": "length", "size": 100_000},
-    {"kind": "plugin_down"},
-    {"kind": "postgres_down"},
-    {"kind": "redis_down"},
-)
 
 
 def serve(folder: str, seed: int) -> Mapping[str, Callable[[], Any]]:
