@@ -141,6 +141,26 @@ class Listening:
         return [found for found in self.objects if isinstance(found, kind)]
 
 
+class Noting:
+    """Keeps what a state is told of that can wait for the next save."""
+
+    def __init__(self) -> None:
+        self.noted: list[Change] = []
+
+    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
+        """Take changes as the state would."""
+        assert not at_once
+        self.noted.extend(changes)
+
+
+def noting() -> tuple[Store, Noting, Listening]:
+    """A store that nothing polls, and those whom it tells."""
+    recorder, listening = Noting(), Listening()
+    roster = Roster("main", "http://x/v1", listener=listening)
+    store = Store("main", roster, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=recorder)
+    return store, recorder, listening
+
+
 class CountingObserver:
     """Counts what the exporter's own metrics would count."""
 

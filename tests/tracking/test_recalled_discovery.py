@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from exporter.clock import ManualClock
 from exporter.config import Dataset as DatasetConfig
 from exporter.config import Server
 from exporter.dify import DocumentDetail, NotFound, ServerFailed
-from exporter.tracking import Document, Roster, Store
+from exporter.tracking import Document
 from exporter.tracking.model import Activity, Progress
 from exporter.tracking.reading import sum_batch
 from exporter.tracking.state import Memory
 from tests.tracking.discovering import OTHER, URL, discovering, documents, listed, reload
-from tests.tracking.rig import DATASET, Listening, Rig, item
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from exporter.tracking import Change
+from tests.tracking.rig import DATASET, Rig, item, noting
 
 
 def remembered(document_id: str, batch: str = "") -> Document:
@@ -103,24 +95,15 @@ def test_a_document_that_leaves_the_config_stays_while_discovery_holds_it() -> N
 
 def test_what_is_forgotten_leaves_the_state_too() -> None:
     """The recorder is told of what was only recalled, and of nothing once the store is closed."""
-    noted: list[Change] = []
-
-    class Noting:
-        def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-            assert not at_once
-            noted.extend(changes)
-
-    listening = Listening()
-    roster = Roster("main", URL, listener=listening)
-    store = Store("main", roster, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=Noting())
+    store, recorder, listening = noting()
     one, other = remembered("1", "b"), remembered("2", "c")
     batch, rest = (sum_batch("main", DATASET, found.batch, [found]) for found in (one, other))
     store.recall(Memory([one, other], [batch, rest], []))
     store.forget_batch(DATASET, "b")
-    assert noted == [(batch, None)]
+    assert recorder.noted == [(batch, None)]
     store.close()
-    assert {id(old) for old, _ in noted} >= {id(rest), id(other)}
+    assert {id(old) for old, _ in recorder.noted} >= {id(rest), id(other)}
     assert store.document(DATASET, "1") is None
-    told = len(noted), len(listening.objects)
+    told = len(recorder.noted), len(listening.objects)
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 3)])
-    assert (len(noted), len(listening.objects)) == told
+    assert (len(recorder.noted), len(listening.objects)) == told

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from exporter.clock import ManualClock
 from exporter.config import Dataset as DatasetConfig
 from exporter.config import Polling, Server
 from exporter.dify import Dataset, DocumentDetail, NotFound
-from exporter.tracking import Document, Roster, Store, configured_targets
+from exporter.tracking import Document, configured_targets
 from exporter.tracking.model import Progress
 from exporter.tracking.reading import sum_batch
 from exporter.tracking.state import Memory
 from tests.tracking.discovering import discovering, documents
-from tests.tracking.rig import DATASET, Listening, Rig, item
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from exporter.tracking import Change
+from tests.tracking.rig import DATASET, Rig, item, noting
 
 FOUND = Document("main", DATASET, "1", "", Progress("indexing"))
 
@@ -93,19 +85,10 @@ def test_a_document_that_was_deleted_meanwhile_is_asked_for_once() -> None:
 
 def test_a_document_that_was_deleted_meanwhile_leaves_the_state() -> None:
     """The recorder is told, and nobody else: it was never shown."""
-    noted: list[Change] = []
-
-    class Noting:
-        def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-            assert not at_once
-            noted.extend(changes)
-
-    listening = Listening()
-    roster = Roster("main", "http://x/v1", listener=listening)
-    store = Store("main", roster, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=Noting())
+    store, recorder, listening = noting()
     store.recall(Memory([FOUND], [], []))
     store.forget_document(DATASET, "1")
     store.forget_document(DATASET, "1")
-    assert noted == [(FOUND, None)]
+    assert recorder.noted == [(FOUND, None)]
     assert store.document(DATASET, "1") is None
     assert listening.of(Document) == []
