@@ -113,7 +113,7 @@ def main(context: click.Context) -> None:
     "auto_reload_interval",
     type=_Seconds(),
     metavar="DURATION",
-    help="Look at the config file this often; reload it once two looks find the same change. Such as 30s.",
+    help="Look at the config file this often, such as 30s; two looks have to find the same. Off without it.",
 )
 def run(
     config_file: Path | None, web_config_file: Path | None, auto_reload_interval: int | None, **overrides: str | None
