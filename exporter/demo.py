@@ -57,6 +57,6 @@ def greeting(url: str) -> Callable[[int], str]:
         f"    http://127.0.0.1:{port}/          what this is\n"
         f"    http://127.0.0.1:{port}/metrics   what Prometheus scrapes\n\n"
         f"    curl -s http://127.0.0.1:{port}/metrics | grep dify_batch_segments\n"
-        f"    curl -s http://127.0.0.1:{port}/metrics | grep 'stalled.* 1$'      in half a minute\n\n"
+        f"    curl -s http://127.0.0.1:{port}/metrics | grep 'stalled.* 1$'      within a minute\n\n"
         "  Ctrl-C stops it.\n"
     )
