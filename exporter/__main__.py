@@ -1,8 +1,8 @@
-"""``dify-exporter``, and ``python -m exporter``."""
+"""Entry point of ``dify-exporter`` and ``python -m exporter``."""
 
 import signal
 
-# Importing takes half a second. A reload that is asked for meanwhile is held back; it would end the process.
+# Importing takes half a second. SIGHUP is blocked meanwhile: its default action would end the process.
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 from exporter.cli import main  # noqa: E402

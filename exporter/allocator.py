@@ -1,8 +1,8 @@
-"""Lets the C library give memory back that a large answer needed.
+"""Makes the C library return memory to the system after large answers.
 
-glibc raises its limits after the first large block that is freed: from then on up to 64 MiB stay at the top of each
-heap, of which there are up to eight a processor (mallopt(3), "Dynamic adjustment of the mmap threshold"). Measured with
-answers of 16 MiB now and then, half of the process's memory was nothing but free blocks.
+glibc raises its thresholds when the first large block is freed: from then on up to 64 MiB stay at the top of each heap,
+and there can be eight heaps per processor (mallopt(3), "Dynamic adjustment of the mmap threshold"). Measured with
+occasional answers of 16 MiB, free blocks made up half of the process's memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LARGE: Final = 1024**2
-"""Bytes from which a block is mapped alone, and given back when it is freed."""
+"""Bytes from which a block gets its own mapping, which is returned to the system when the block is freed."""
 
 KEPT: Final = 1024**2
 """Bytes that may stay free at the top of the heap."""
@@ -25,19 +25,19 @@ ARENAS: Final = 2
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
-"""Parameters in <malloc.h> of glibc."""
+"""Parameters from glibc's <malloc.h>."""
 
 
 def give_back(environ: Mapping[str, str] = os.environ) -> bool:
-    """Set the limits, before there are threads. False where it is not glibc, or the environment has limits of its own.
+    """Set the thresholds; call it before threads start. False without glibc, or if the environment configures malloc.
 
-    ``environ``: MALLOC_* and GLIBC_TUNABLES are the operator's word.
+    ``environ``: settings of the operator (MALLOC_*, GLIBC_TUNABLES) take precedence.
     """
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in environ):
         return False
     try:
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 musl has a mallopt, too, that does nothing
+        library.gnu_get_libc_version  # noqa: B018 musl also has mallopt, but there it does nothing
         mallopt = library.mallopt
     except (AttributeError, OSError):
         return False

@@ -1,4 +1,4 @@
-"""The whole exporter: wires the parts, starts them, stops them."""
+"""The whole exporter: creates, starts and stops its parts."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
     from exporter.web import WebSecurity
 
 SEAL_AFTER = 0.1
-"""Seconds that a change may wait for others before it is rendered. A scrape never waits: it renders what is left."""
+"""Seconds for which a change may wait to be rendered with others. A scrape renders pending changes immediately."""
 
 STUCK_AFTER = 30.0
-"""Seconds without a turn of the loop after which the exporter calls itself unhealthy."""
+"""Seconds without an iteration of the loop after which the exporter reports itself unhealthy."""
 
 STOP_TIMEOUT = 8.0
-"""Seconds for running polls and answers to end when the exporter stops; less than the 10 s of most supervisors."""
+"""Seconds for running polls and answers to end on shutdown; less than the 10 s that most supervisors allow."""
 
 FILES_EVERY = 5
-"""Seconds between two looks at the batch files."""
+"""Seconds between checks of the batch files."""
 
 EXPIRE_EVERY = 60
-"""Seconds between two looks for what has been finished long enough."""
+"""Seconds between checks for finished objects whose retention has expired."""
 
 SAVE_EVERY = 30
-"""Seconds between two saves of what is known; what was counted is saved at once."""
+"""Seconds between saves of the state; finished attempts that were counted are saved immediately."""
 
 CLAIM_EVERY = 3600
-"""Seconds between two looks through the state for what nobody watches any more."""
+"""Seconds between searches of the state for rows that no server needs any more."""
 
 _log = structlog.get_logger(__name__)
 
 
 class App:
-    """The exporter for one configuration. ``run`` serves, ``poll_once`` does one round."""
+    """The exporter for one configuration. ``run`` polls and serves, ``poll_once`` polls everything once."""
 
     def __init__(
         self,
@@ -62,10 +62,11 @@ class App:
         reread_every: int | None = None,
         security: WebSecurity | None = None,
     ) -> None:
-        """``remember``: go on from the state file and keep it, as a daemon does.
+        """``remember``: load the state file and keep it up to date, as the daemon does.
 
-        ``reread`` reads the configuration anew, for ``reloading``; every ``reread_every`` seconds, too, if it differs.
-        ``security``: TLS, users and headers of the pages that ``run`` serves.
+        ``reread`` reads the configuration again, for ``reloading``; if ``reread_every`` is set, it is also called every
+        so many seconds and a changed configuration is applied. ``security``: TLS, users and headers for the pages that
+        ``run`` serves.
         """
         self._security = security
         self._clock = clock or SystemClock()
@@ -103,11 +104,11 @@ class App:
 
     @property
     def config(self) -> Config:
-        """The configuration that is in force."""
+        """The current configuration."""
         return self.reloading.config
 
     def run(self, stop: threading.Event, *, on_listening: Callable[[int], None] = lambda _: None) -> None:
-        """Poll and serve until ``stop`` is set. ``on_listening`` gets the port. ListenError when it can't listen."""
+        """Poll and serve until ``stop`` is set. ``on_listening`` gets the port. ListenError if it cannot be bound."""
         web = WebServer(
             create_app(
                 self.exposition,
@@ -123,7 +124,7 @@ class App:
             security=self._security,
         )
         try:
-            with self.reloading.lock:  # one that is asked for at once waits until the polls have begun
+            with self.reloading.lock:  # a reload requested this early waits until polling has started
                 web.start()
                 on_listening(web.port)
                 self._start_polling()
@@ -139,9 +140,9 @@ class App:
     def poll_once(
         self, stop: threading.Event, *, on_progress: Callable[[int, int], None] = lambda _done, _all: None
     ) -> bool:
-        """Poll every target and detail once. True when every target answered.
+        """Poll every target and detail once. True if every poll succeeded.
 
-        ``on_progress`` is called meanwhile with how many targets were polled and how many there are.
+        ``on_progress`` is called repeatedly with the number of targets polled so far and the total.
         """
         self._start_polling()
         try:
@@ -155,14 +156,14 @@ class App:
         return all(served.is_read for served in self.served)
 
     def what_is_stuck(self) -> str | None:
-        """None while the loop turns, else what is wrong."""
+        """None while the loop is running, otherwise what is wrong."""
         seconds = self._loop.seconds_since_turn()
         if seconds <= STUCK_AFTER:
             return None
-        return f"the polling loop has not turned for {seconds:.0f} s: restart the exporter and report its log"
+        return f"the polling loop has been stuck for {seconds:.0f} s: restart the exporter and report its log"
 
     def what_is_awaited(self) -> str | None:
-        """None once every target was polled, else how far the first cycle is."""
+        """None once every target has been polled, otherwise the progress of the first cycle."""
         waiting = sum(served.poller.unpolled for served in self.served)
         if not waiting:
             return None
@@ -173,7 +174,7 @@ class App:
             served.start()
 
     def _stop_polling(self) -> None:
-        """Begin no new polls; running ones end or are left."""
+        """Start no new polls; wait for running ones until the timeout, then abandon them."""
         for served in self.served:
             served.stop()
         deadline = self._clock.monotonic() + STOP_TIMEOUT / 2
@@ -181,7 +182,7 @@ class App:
             served.cut(max(deadline - self._clock.monotonic(), 0.0))
 
     def _change(self, config: Config) -> Mapping[str, object]:
-        """Go on with ``config``: what stays keeps its objects and clocks, what left is gone from the next scrape."""
+        """Apply ``config``. Unchanged targets keep their objects and clocks; removed ones leave the next scrape."""
         before = {served.server.name: served for served in self.served}
         after = []
         for server in config.servers:
@@ -209,7 +210,7 @@ class App:
             gc.freeze()
 
     def _is_busy(self, served: Served) -> bool:
-        """Whether something waits for its first poll. What is due again by then does not count: it has no end."""
+        """Whether anything still waits for its first poll. Targets that are due again do not count: that never ends."""
         poller = served.poller
         if not (poller.has_due() or served.workers.active):
             return False
@@ -243,7 +244,7 @@ class App:
     def _facts(self) -> Mapping[str, object]:
         facts = {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
         unapplied = self.reloading.what_needs_restart()
-        return {**facts, "Needs a restart": ", ".join(unapplied)} if unapplied else facts
+        return {**facts, "Requires a restart": ", ".join(unapplied)} if unapplied else facts
 
     def _targets(self) -> int:
         return sum(sum(schedule.targets.values()) for schedule in self._schedules())

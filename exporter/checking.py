@@ -1,4 +1,4 @@
-"""``dify-exporter check``: asks for everything once, tells a person what is wrong and what to expect."""
+"""``dify-exporter check``: polls everything once and reports problems and the load to expect."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from exporter.dify import Client
     from exporter.served import Served
 
-UNKNOWN_VERSION = "of an unknown version"
-UNKNOWN_PROBLEM = "failed for no reason that is known; `dify-exporter once` logs more"
+UNKNOWN_VERSION = "version unknown"
+UNKNOWN_PROBLEM = "failed for an unknown reason; `dify-exporter once` logs the details"
 
 SURVEY_BELOW = 3_600.0
-"""A dataset that is polled less often is only asked for its name."""
+"""A dataset with a longer interval is polled for its name only; its documents are not scanned."""
 
 SURVEY_REQUESTS = 3
-"""One list for each state in which documents are unfinished."""
+"""One document list per unfinished status."""
 
 _Version = tuple[int, ...]
 
 
 class _Quirk(NamedTuple):
-    """What servers of some versions do: from ``since`` to before ``until``."""
+    """A deviation of server versions ``since`` <= version < ``until``."""
 
     since: _Version
     until: _Version
@@ -39,12 +39,12 @@ class _Quirk(NamedTuple):
 
 _QUIRKS = (
     _Quirk((), (1, 5, 1), "has no document details: names, sizes and rules of documents have no series"),
-    _Quirk((), (1, 2), "does not tell the names of single knowledge bases: only discovery of all of them finds names"),
+    _Quirk((), (1, 2), "does not return names of single knowledge bases: only discovery of all of them finds names"),
+    _Quirk((), (1, 10, 1), "cannot filter documents by status: discovery scans the newest 200 of each knowledge base"),
     _Quirk(
-        (), (1, 10, 1), "cannot filter documents by state: discovery searches the newest 200 of each knowledge base"
-    ),
-    _Quirk(
-        (1, 9), (1, 12, 2), "looks a dataset up before the key: with a wrong dataset id a wrong key shows as not found"
+        (1, 9),
+        (1, 12, 2),
+        "looks up the dataset before the key: with a wrong dataset id a wrong key shows as not found",
     ),
 )
 
@@ -52,9 +52,9 @@ _QUIRKS = (
 def check_servers(
     config: Config, echo: Callable[[str], None], *, on_progress: Callable[[int, int], None] = lambda _done, _all: None
 ) -> bool:
-    """Ask for every target once and report through ``echo``, a line at a time. False when anything is wrong.
+    """Poll every target once and report through ``echo``, one line per call. False if anything is wrong.
 
-    ``on_progress`` is called meanwhile with how many targets were polled and how many there are.
+    ``on_progress`` is called repeatedly with the number of targets polled so far and the total.
     """
     app = App(config)
     with ThreadPoolExecutor(max_workers=max(1, len(app.served))) as pool:
@@ -68,7 +68,7 @@ def check_servers(
 
 
 def _greet(client: Client) -> tuple[str, str]:
-    """Ask for what needs no key: the server's version, and why it is not known ("" when it is)."""
+    """Request the welcome page, which requires no key. Returns the server's version, and the error ("" if none)."""
     try:
         return client.welcome(), ""
     except DifyError as error:
@@ -76,30 +76,30 @@ def _greet(client: Client) -> tuple[str, str]:
 
 
 def _report(served: Served, version: str, problem: str) -> Iterator[str]:
-    """What is to be said of one server. ``problem``: why it did not tell its ``version`` without a key."""
+    """The report on one server. ``problem``: why its ``version`` could not be read without a key."""
     status, store = served.poller.roster.status, served.poller.store
     version = version or served.client.version
     name = status.server
     if problem:
         yield f"{name}: {problem}"
-    yield f"{name}: {status.url}, Dify {version or UNKNOWN_VERSION}; the key {_judge_key(served)}"
+    yield f"{name}: {status.url}, Dify {version or UNKNOWN_VERSION}, API key {_judge_key(served)}"
     for quirk in _quirks(version):
         yield f"{name}: this version {quirk}"
     offset = store.offset.seconds
     if offset is None:
-        yield f"{name}: how far its clock is off shows once a document moves (dify_exporter_clock_offset_seconds)"
+        yield f"{name}: clock offset unknown until a document makes progress (dify_exporter_clock_offset_seconds)"
     else:
-        yield f"{name}: its times are {offset:+.0f} s from this machine's"
+        yield f"{name}: clock offset {offset:+.0f} s from this machine"
     targets = served.poller.roster.targets
     documents = store.documents
     unfinished = sum(document.progress.status not in FINISHED for document in documents)
     datasets = len({target.dataset_id for target in targets if target.dataset_id})
     batches = sum(target.kind == "batch" for target in targets)
-    yield f"{name}: {datasets} datasets, {batches} batches, {len(documents)} documents, {unfinished} of them unfinished"
-    yield f"{name}: {sum(target.success is True for target in targets)} of {len(targets)} targets read"
+    yield f"{name}: {datasets} datasets, {batches} batches, {len(documents)} documents ({unfinished} unfinished)"
+    yield f"{name}: {sum(target.success is True for target in targets)} of {len(targets)} targets polled successfully"
     if lacking := served.poller.problems.without_detail(documents):
         text = next((problem.text for problem in lacking if problem), UNKNOWN_PROBLEM)
-        yield f"{name}: {len(lacking)} of {len(documents)} documents without their details: {text}"
+        yield f"{name}: {len(lacking)} of {len(documents)} documents without details: {text}"
     for target in targets:
         if target.success is not True:
             refused = served.poller.problems.of_dataset(target.dataset_id)
@@ -111,21 +111,21 @@ def _report(served: Served, version: str, problem: str) -> Iterator[str]:
 
 
 def _judge_key(served: Served) -> str:
-    """What is known of the key: the last request alone would not tell, as anything may be wrong with that."""
+    """Whether the key works, judged by all polls: the last request alone may have failed for another reason."""
     if served.poller.roster.status.up or any(target.success for target in served.poller.roster.targets):
-        return "is accepted"
+        return "accepted"
     refused = Unauthorized.reason in served.poller.problems.reasons()
-    return "is not accepted" if refused else "could not be tried"
+    return "rejected" if refused else "not verified"
 
 
 def _quirks(version: str) -> list[str]:
-    """What a server of that version does otherwise."""
+    """How a server of that version deviates."""
     numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
     return [quirk.text for quirk in _QUIRKS if numbers and quirk.since <= numbers < quirk.until]
 
 
 def _requests_a_minute(app: App) -> float:
-    """At the pace of now; settled targets become slower still. A survey of a knowledge base is three requests."""
+    """Requests per minute at the current intervals; settled targets slow down further. A scan takes three requests."""
     total = 0.0
     for served in app.served:
         for target in served.poller.roster.targets:

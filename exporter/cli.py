@@ -38,19 +38,19 @@ _log = structlog.get_logger(__name__)
 
 
 def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """An option that may come from the environment too."""
+    """An option that can also be set by an environment variable."""
     flag = names[0]
     variable = "DIFY_EXPORTER_" + flag.lstrip("-").replace(".", "_").replace("-", "_").upper()
     return click.option(*names, envvar=variable, show_envvar=True, **settings)
 
 
 class _Seconds(click.ParamType[int]):
-    """A duration such as 30s, of a second at least, as whole seconds."""
+    """A duration such as 30s, rounded to whole seconds, at least one."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it."""
+        """Parse the duration."""
         if isinstance(value, int):
             return value
         try:
@@ -64,26 +64,28 @@ _config_file = _option(
     "config_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="What to watch, in YAML. config.example.yaml has every key.",
+    help="Configuration file (YAML). config.example.yaml shows every key.",
 )
 _listen_address = _option(
     "--web.listen-address",
     "web_listen_address",
     metavar="HOST:PORT",
-    help="Where to serve metrics; overrides the config.",
+    help="Address to serve metrics on; overrides the config.",
 )
 _telemetry_path = _option(
-    "--web.telemetry-path", "web_telemetry_path", metavar="PATH", help="Path of the metrics; overrides the config."
+    "--web.telemetry-path", "web_telemetry_path", metavar="PATH", help="URL path of the metrics; overrides the config."
 )
 _web_config_file = _option(
     "--web.config.file",
     "web_config_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="TLS, users and headers, in the format of Prometheus' exporter-toolkit: docs/web-security.md.",
+    help="TLS, users and headers, in the format of Prometheus' exporter-toolkit; see docs/web-security.md.",
 )
-_log_level = _option("--log.level", "log_level", type=click.Choice(LEVELS), help="Overrides the config.")
-_log_format = _option("--log.format", "log_format", type=click.Choice(FORMATS), help="Overrides the config.")
+_log_level = _option("--log.level", "log_level", type=click.Choice(LEVELS), help="Log level; overrides the config.")
+_log_format = _option(
+    "--log.format", "log_format", type=click.Choice(FORMATS), help="Log format; overrides the config."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -106,19 +108,19 @@ def main(context: click.Context) -> None:
     "--state.path",
     "state_path",
     metavar="FILE",
-    help="Where to keep what is known over restarts; overrides the config.",
+    help="File that keeps the state across restarts; overrides the config.",
 )
 @_option(
     "--config.auto-reload-interval",
     "auto_reload_interval",
     type=_Seconds(),
     metavar="DURATION",
-    help="Look at the config file this often, such as 30s; two looks have to find the same. Off without it.",
+    help="Interval at which to check the config file for changes, such as 30s. Off by default.",
 )
 def run(
     config_file: Path | None, web_config_file: Path | None, auto_reload_interval: int | None, **overrides: str | None
 ) -> None:
-    """Poll what the config names and serve /metrics until SIGTERM or Ctrl-C. SIGHUP reloads the config."""
+    """Poll the configured servers and serve /metrics until SIGTERM or Ctrl-C. SIGHUP reloads the config."""
     config = _configure(config_file, overrides)
     security = _read_web_config(web_config_file)
     for warning in security.warnings if security else ():
@@ -143,23 +145,23 @@ def run(
 @main.command()
 @_config_file
 @_web_config_file
-@_option("--offline", is_flag=True, help="Look at the files only; ask no server.")
+@_option("--offline", is_flag=True, help="Check only the files; contact no server.")
 def check(config_file: Path | None, web_config_file: Path | None, *, offline: bool) -> None:
-    """Check the config, then its servers: version, key, and each configured id. Exit 1 when anything is wrong."""
+    """Check the config, then its servers: version, API key and every configured id. Exit 1 if anything is wrong."""
     web_alone = offline and web_config_file and not config_file and not is_in_environment(os.environ)
     config = None if web_alone else _read_config(config_file, {})
     security = _read_web_config(web_config_file)
     for warning in (*(config.warnings if config else ()), *(security.warnings if security else ())):
         click.echo(f"warning: {warning}")
     if config:
-        click.echo(f"{config_file or 'environment'}: the configuration is valid")
+        click.echo(f"{config_file or 'environment'}: configuration is valid")
     if security:
-        click.echo(f"{web_config_file}: the web configuration is valid")
+        click.echo(f"{web_config_file}: web configuration is valid")
     if config is None:
-        click.echo("no other configuration was named: only this one was looked at")
+        click.echo("no exporter configuration given: only the web configuration was checked")
     if config is None or offline:
         return
-    # What the log would tell of failed polls is in the report.
+    # Failed polls are part of the report, so they are not logged as well.
     set_up_logging("critical", config.log.format)
     lines: list[str] = []
     with show_progress() as show:
@@ -174,7 +176,7 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
 @_log_level
 @_log_format
 def once(config_file: Path | None, **overrides: str | None) -> None:
-    """Poll everything once and print the metrics. Exit 1 when a target failed."""
+    """Poll everything once and print the metrics. Exit 1 if a poll failed."""
     config = _configure(config_file, {"log_level": "warning", **_given(overrides)})
     app = App(config)
     with stop_signals() as stop, show_progress() as show:
@@ -193,13 +195,13 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
     default="127.0.0.1:9439",
     show_default=True,
     metavar="HOST:PORT",
-    help="Where to serve metrics.",
+    help="Address to serve metrics on.",
 )
 @_log_level
 @_log_format
 def demo(web_listen_address: str, **overrides: str | None) -> None:
-    """Show indexing on an embedded Dify: lives, failures and a stall within a minute. Needs nothing else."""
-    # What is embedded costs the other commands nothing.
+    """Show indexing on an embedded Dify: progress, failures and a stall within a minute. Requires nothing else."""
+    # Imported here, so that other commands do not load the simulator.
     from exporter import simulator  # noqa: PLC0415
     from exporter.demo import embedded, greeting, watching  # noqa: PLC0415
 
@@ -213,15 +215,17 @@ def demo(web_listen_address: str, **overrides: str | None) -> None:
 
 
 @main.command()
-@_option("--listen", default="127.0.0.1:5001", show_default=True, metavar="HOST:PORT", help="Where to serve the API.")
+@_option(
+    "--listen", default="127.0.0.1:5001", show_default=True, metavar="HOST:PORT", help="Address to serve the API on."
+)
 @_option(
     "--scenario",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
-    help="Lives of documents, in YAML; the demo's without it.",
+    help="Scenario file (YAML); default: the scenario of the demo.",
 )
 def simulate(listen: str, scenario: Path | None) -> None:
-    """Serve the knowledge API of an embedded Dify alone."""
+    """Serve only the knowledge API of an embedded Dify."""
     from exporter import simulator  # noqa: PLC0415
     from exporter.demo import embedded  # noqa: PLC0415
 
@@ -230,7 +234,7 @@ def simulate(listen: str, scenario: Path | None) -> None:
     except simulator.ScenarioError as error:
         fail(str(error))
     with stop_signals() as stop, embedded(plan, listen) as dify:
-        click.echo(f"an embedded Dify answers at {dify.url} to the key {plan.key}; Ctrl-C stops it")
+        click.echo(f"embedded Dify at {dify.url}, API key {plan.key}; press Ctrl-C to stop")
         for dataset in simulator.watched(plan):
             click.echo(f"  dataset {dataset.id}: batches {', '.join(dataset.batches)}")
         stop.wait()
@@ -276,7 +280,7 @@ def _read_web_config(path: Path | None) -> WebSecurity | None:
 
 
 def _overridden(config: Config, overrides: dict[str, str | None]) -> Config:
-    """The config with what the command line says instead."""
+    """The configuration with command-line values applied."""
     try:
         return override(config, _dotted(overrides))
     except ConfigError as error:
@@ -284,7 +288,7 @@ def _overridden(config: Config, overrides: dict[str, str | None]) -> Config:
 
 
 def _dotted(overrides: dict[str, str | None]) -> dict[str, str]:
-    """What the command line gives, by key of the config: ``log.level`` for ``log_level``."""
+    """The command-line values by configuration key: ``log_level`` becomes ``log.level``."""
     return {name.replace("_", ".", 1): value for name, value in _given(overrides).items()}
 
 
@@ -293,7 +297,7 @@ def _given(overrides: dict[str, str | None]) -> dict[str, str]:
 
 
 def _set_up(config: Config) -> None:
-    """The process in UTC: the ``schedule`` library counts in local time and would trip over daylight saving."""
+    """Run in UTC: the ``schedule`` library computes in local time and would stall when daylight saving time ends."""
     os.environ["TZ"] = "UTC"
     time.tzset()
     set_up_logging(config.log.level, config.log.format)

@@ -1,4 +1,4 @@
-"""The one source of time. It is handed in, so that tests and benchmarks turn it by hand."""
+"""The one source of time. It is injected, so that tests and benchmarks can control it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the exporter asks of time."""
+    """The time functions that the exporter uses."""
 
     def time(self) -> float:
         """Wall-clock time in Unix seconds. Can step."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some instant. Never steps; for durations and due times."""
+        """Seconds since an arbitrary instant. Never steps; for durations and due times."""
         ...
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait until ``event`` is set, ``seconds`` at most. True when it is set."""
+        """Wait until ``event`` is set, for at most ``seconds``. True if the event is set."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The system clock."""
 
     def time(self) -> float:
         """Unix seconds."""
@@ -40,21 +40,21 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to: waiting on it moves it and returns at once."""
+    """A clock that moves only when advanced: waiting on it advances it and returns at once."""
 
     def __init__(self, start: float = 1_795_282_470.0) -> None:
-        """Start at ``start`` Unix seconds; the monotonic side starts at 0."""
+        """Start the wall clock at ``start`` Unix seconds; the monotonic clock starts at 0."""
         self._start = start
         self._elapsed = 0.0
         self._step = 0.0
         self._lock = threading.Lock()
 
     def time(self) -> float:
-        """Unix seconds, with every ``step`` in it."""
+        """Unix seconds, including every ``step``."""
         return self._start + self._elapsed + self._step
 
     def monotonic(self) -> float:
-        """Seconds that were advanced so far."""
+        """Seconds advanced so far."""
         return self._elapsed
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
@@ -64,11 +64,11 @@ class ManualClock:
         return event.is_set()
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass on both sides."""
+        """Advance both clocks by ``seconds``."""
         with self._lock:
             self._elapsed += seconds
 
     def step(self, seconds: float) -> None:
-        """Set the wall clock forward (or back) by ``seconds``; the monotonic side does not see it."""
+        """Step the wall clock by ``seconds`` (may be negative); the monotonic clock does not change."""
         with self._lock:
             self._step += seconds

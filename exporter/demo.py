@@ -1,4 +1,4 @@
-"""The embedded Dify of the demo and of ``simulate``, and a configuration that shows all of it within a minute."""
+"""The embedded Dify of ``demo`` and ``simulate``, and a configuration that shows all of it within a minute."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ REQUESTS_PER_SECOND = 50.0
 
 
 def watching(scenario: Scenario, url: str) -> Config:
-    """A configuration that watches everything in ``scenario``, served at ``url``, and keeps nothing."""
+    """A configuration that watches everything in ``scenario``, served at ``url``, and stores no state."""
     server = replace(simulated_server(scenario, url), requests_per_second=REQUESTS_PER_SECOND)
     return Config(servers=(server,), polling=POLLING, stall=STALL, state=State(None))
 
 
 @contextmanager
 def embedded(scenario: Scenario, listen: str) -> Iterator[SimulatorServer]:
-    """An embedded Dify that answers while the context lasts."""
+    """An embedded Dify that serves requests for the duration of the context."""
     api = Api(World(scenario, SystemClock()))
     try:
         address = parse_listen_address(listen)
@@ -51,12 +51,12 @@ def embedded(scenario: Scenario, listen: str) -> Iterator[SimulatorServer]:
 
 
 def greeting(url: str) -> Callable[[int], str]:
-    """What to tell a person, once the port is known."""
+    """The text to print once the port is known."""
     return lambda port: (
-        f"\n  An embedded Dify is indexing documents at {url}, and this exporter watches it.\n\n"
-        f"    http://127.0.0.1:{port}/          what this is\n"
-        f"    http://127.0.0.1:{port}/metrics   what Prometheus scrapes\n\n"
+        f"\n  An embedded Dify is indexing documents at {url}, and this exporter polls it.\n\n"
+        f"    http://127.0.0.1:{port}/          landing page\n"
+        f"    http://127.0.0.1:{port}/metrics   metrics for Prometheus\n\n"
         f"    curl -s http://127.0.0.1:{port}/metrics | grep dify_batch_segments\n"
         f"    curl -s http://127.0.0.1:{port}/metrics | grep 'stalled.* 1$'      within a minute\n\n"
-        "  Ctrl-C stops it.\n"
+        "  Press Ctrl-C to stop.\n"
     )

@@ -1,7 +1,8 @@
-"""Whether the exporter on this machine is alive: ``python -m exporter.healthcheck [--port 9439] [--path /-/ready]``.
+"""Checks that the local exporter is alive: ``python -m exporter.healthcheck [--port 9439] [--path /-/ready]``.
 
-For a container's health check or probe, which knows neither password nor certificate. Exit code 0 when it is, else 1
-and one line. Imports nothing of the rest of the exporter: it starts each few seconds, beside the real one.
+For a container's health check or probe, which has neither password nor certificate. Exit code 0 if the exporter is
+alive, otherwise 1 and one line of text. The module imports nothing else from the exporter: it starts every few seconds,
+next to the exporter itself.
 """
 
 from __future__ import annotations
@@ -22,40 +23,40 @@ if TYPE_CHECKING:
     from types import FrameType
 
 TIMEOUT: Final = 4.0
-"""Seconds for all of it."""
+"""Seconds for the whole check."""
 
 _LONGEST: Final = 1_000
-"""Bytes of an answer that are read."""
+"""Bytes of the answer that are read."""
 
 _NOBODY_THERE: Final = frozenset({errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class _TurnedAway(Exception):
-    """The port speaks TLS, agreed on a cipher and then closed: it wants a certificate of its clients."""
+    """The port speaks TLS, agreed on a cipher and then closed the connection: it requires a client certificate."""
 
 
 def main(arguments: Sequence[str] | None = None) -> str | None:
-    """What is wrong, in one line; None when nothing is. ``arguments``: by default those of the process."""
-    parser = argparse.ArgumentParser(prog="python -m exporter.healthcheck", description="Ask the exporter how it is.")
-    parser.add_argument("--port", type=int, default=9439, help="where it listens on loopback (%(default)s)")
-    parser.add_argument("--path", default="/-/healthy", help="what to ask (%(default)s)")
+    """The problem in one line, or None. ``arguments``: by default those of the process."""
+    parser = argparse.ArgumentParser(prog="python -m exporter.healthcheck", description="Check the exporter's health.")
+    parser.add_argument("--port", type=int, default=9439, help="port of the exporter on loopback (%(default)s)")
+    parser.add_argument("--path", default="/-/healthy", help="path to request (%(default)s)")
     options = parser.parse_args(arguments)
     try:
         with _deadline(TIMEOUT):
             status, text = _ask(options.port, options.path)
     except _TurnedAway:
-        return None  # it lives, and cannot be asked for more
+        return None  # the exporter is alive, but reveals no more without a client certificate
     except TimeoutError:
         return f"no answer on port {options.port} within {TIMEOUT:g} s"
     except (OSError, http.client.HTTPException) as error:
         return f"no answer on port {options.port}: {_line(getattr(error, 'strerror', None) or str(error))}"
-    # Who asks for a password lives.
+    # A server that asks for a password is alive.
     return None if status in {HTTPStatus.OK, HTTPStatus.UNAUTHORIZED} else f"{status}: {text}"
 
 
 @contextmanager
 def _deadline(seconds: float) -> Iterator[None]:
-    """TimeoutError after so many seconds. The time-out of a socket would begin anew with each byte."""
+    """Raise TimeoutError after ``seconds``. A socket timeout would not do: it restarts with every byte received."""
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         raise TimeoutError
@@ -70,7 +71,7 @@ def _deadline(seconds: float) -> Iterator[None]:
 
 
 def _ask(port: int, path: str) -> tuple[int, str]:
-    """Status and text of the answer, from the first address of loopback that somebody listens on."""
+    """Status and text of the answer from the first loopback address that accepts a connection."""
     try:
         return _ask_host("127.0.0.1", port, path)
     except ConnectionRefusedError as refused:
@@ -83,7 +84,7 @@ def _ask(port: int, path: str) -> tuple[int, str]:
 
 
 def _ask_host(host: str, port: int, path: str) -> tuple[int, str]:
-    """Plain first, so that the usual case is one request; a port that speaks TLS ends such a connection at once."""
+    """Try plain HTTP first, so that the usual case is one request; a TLS port closes such a connection at once."""
     try:
         return _get(http.client.HTTPConnection(host, port), path)
     except (ConnectionRefusedError, TimeoutError):
@@ -96,11 +97,11 @@ def _ask_host(host: str, port: int, path: str) -> tuple[int, str]:
 
 
 def _get_tls(host: str, port: int, path: str) -> tuple[int, str]:
-    # Not verified: it talks to its own machine and sends no secret, and few certificates are valid for loopback.
+    # Not verified: the peer is this machine, no secret is sent, and few certificates are valid for loopback.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_ciphers("DEFAULT")  # more than Python's own: all that the web config file can ask for
+    context.set_ciphers("DEFAULT")  # more than Python's default: every cipher that the web config file can select
     connection = http.client.HTTPConnection(host, port)
     plain = socket.create_connection((host, port))
     connection.sock = tls = context.wrap_socket(plain, do_handshake_on_connect=False)
@@ -110,11 +111,11 @@ def _get_tls(host: str, port: int, path: str) -> tuple[int, str]:
         except (ssl.SSLError, ConnectionError):
             if tls.cipher() is None:
                 raise
-            raise _TurnedAway from None  # TLS 1.2: the server misses the certificate before the end
+            raise _TurnedAway from None  # TLS 1.2: the server rejects the missing certificate during the handshake
         try:
             return _get(connection, path)
         except (ssl.SSLError, ConnectionError):
-            raise _TurnedAway from None  # TLS 1.3: and here after it
+            raise _TurnedAway from None  # TLS 1.3: the server rejects it after the handshake
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, str]:
@@ -125,7 +126,7 @@ def _get(connection: http.client.HTTPConnection, path: str) -> tuple[int, str]:
 
 
 def _line(text: str) -> str:
-    """In one line and harmless to a terminal."""
+    """The text on one line, without characters that control a terminal."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 

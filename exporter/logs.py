@@ -1,4 +1,4 @@
-"""The log: events with keys, as logfmt or JSON lines on standard error."""
+"""The log: events with keys, written as logfmt or JSON lines to standard error."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ FORMATS = ("logfmt", "json")
 
 _NOISY = ("charset_normalizer", "asyncio", "schedule")
 _SILENT = ("urllib3",)
-"""Warns of headers that it cannot read, with the headers: the API key is in the cookie that Dify sends."""
+"""Logs headers that it cannot parse, including their values: the cookie that Dify sends contains the API key."""
 
 _FIRST = ("ts", "level", "msg")
 _BARE = re.compile(r'[^\s"=\\]+')
 
 
 def set_up_logging(level: str, log_format: str) -> None:
-    """Send the exporter's events, and what its libraries log from warnings up, to standard error."""
+    """Send the exporter's events, and warnings and errors of its libraries, to standard error."""
     shared: list[Processor] = [structlog.stdlib.add_log_level, TimeStamper(fmt="iso", utc=True, key="ts")]
     last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _name_event]
     if log_format == "json":
-        # Without the local variables of the frames: the key may be among them.
+        # Without the local variables of stack frames: they may contain the API key.
         last += [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), JSONRenderer()]
     else:
         last += [format_exc_info, _logfmt]
@@ -53,20 +53,20 @@ def set_up_logging(level: str, log_format: str) -> None:
 
 
 def _name_event(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """The event's text is called ``msg``, as in Prometheus' own logs; time, level and text come first."""
+    """Put time, level and text first; the text of the event is called ``msg``, as in Prometheus' own logs."""
     event["msg"] = event.pop("event", "")
     return {**{key: event[key] for key in _FIRST}, **event}
 
 
 def _logfmt(_logger: Any, _method: str, event: EventDict) -> str:
-    """One event, one line; a line break in a value is written as an escape. A value None is left out."""
+    """One line per event; line breaks in values are escaped. Values that are None are omitted."""
     return " ".join(f"{key}={_word(value)}" for key, value in event.items() if value is not None)
 
 
 def _word(value: object) -> str:
-    """The value bare when no reader of logfmt can take it for anything else, otherwise quoted as in JSON.
+    """The value unquoted if no logfmt parser can misread it, otherwise quoted as in JSON.
 
-    What cannot be seen is escaped: names of documents may hold what would drive a terminal.
+    Unprintable characters are escaped: a document name may contain control sequences for a terminal.
     """
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if text.isprintable():

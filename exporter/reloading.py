@@ -1,4 +1,4 @@
-"""A new configuration without a restart: when it is read, whether it is gone on with, who is told."""
+"""Reloading the configuration without a restart: when it is read, whether it is applied, how the result is reported."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from exporter.config import Config
     from exporter.metrics import OwnMetrics
 
-_NO_FILE = "there is no configuration file to read again"
+_NO_FILE = "no configuration file to reload"
 
 _log = structlog.get_logger(__name__)
 
 
 class Reloading:
-    """Keeps the configuration that is in force. Thread-safe: signals, the loop and the web server ask for reloads."""
+    """Holds the current configuration. Thread-safe: signals, the loop and the web server request reloads."""
 
     def __init__(
         self,
@@ -33,9 +33,9 @@ class Reloading:
         own: OwnMetrics,
         clock: Clock,
     ) -> None:
-        """``read`` reads the configuration anew and raises ConfigError; None: there is no file.
+        """``read`` reads the configuration again and raises ConfigError; None: there is no file.
 
-        ``apply`` goes on with another one and returns what to log of it. ``own``: metrics that tell how reloads went.
+        ``apply`` applies a new configuration and returns the values to log. ``own``: the metrics about reloads.
         """
         self.config = config
         self._started_with = config
@@ -48,14 +48,15 @@ class Reloading:
         self._found: Config | str | None = None
         self._ended = False
         self.wanted = threading.Event()
-        """Set it to have the configuration reloaded at the next turn of the loop, as SIGHUP does."""
+        """Set it to reload the configuration in the next iteration of the loop, as SIGHUP does."""
         self.lock = threading.Lock()
-        """Held during a reload, and by whatever must not be at work meanwhile."""
+        """Held during a reload, and by everything that must not run concurrently with one."""
 
     def reload(self) -> str | None:
-        """Read the configuration anew and go on with it. None when that went well, else what is wrong with it.
+        """Read the configuration again and apply it. Returns None on success, otherwise the error.
 
-        A bad one changes nothing. ``what_needs_restart`` tells what a good one did not change.
+        An invalid configuration changes nothing. ``what_needs_restart`` names the sections that a reload does not
+        change.
         """
         if self._read is None:
             _log.warning(_NO_FILE)
@@ -72,13 +73,13 @@ class Reloading:
         return None
 
     def reload_if_wanted(self) -> None:
-        """Reload, if a signal asked for it since the last time."""
+        """Reload if a signal has requested it since the last call."""
         if self.wanted.is_set():
             self.wanted.clear()
             self.reload()
 
     def look(self) -> None:
-        """Reload once two looks have found the same: half of a file may well be valid YAML."""
+        """Reload once two consecutive reads agree: a file that is still being written may be valid YAML."""
         if self._read is None:
             return
         with self.lock:
@@ -97,25 +98,25 @@ class Reloading:
                 self._go_on(found)
 
     def end(self) -> None:
-        """Wait for a reload that is under way and make no further one."""
+        """Wait for a running reload and prevent further ones."""
         with self.lock:
             self._ended = True
 
     def what_needs_restart(self) -> list[str]:
-        """The sections that differ from those that the process started with, and that a reload cannot change."""
+        """The sections that differ from those at startup and that a reload cannot change."""
         return [name for name in NEEDS_RESTART if getattr(self.config, name) != getattr(self._started_with, name)]
 
     def _refuse(self, problems: str) -> None:
         self._refused = problems
         self._own.reloaded(self._clock.time(), success=False)
         for problem in problems.splitlines():
-            _log.error("the configuration was not reloaded, the one before stays", problem=problem)
+            _log.error("configuration not reloaded; the previous one stays in effect", problem=problem)
 
     def _go_on(self, config: Config) -> None:
         self._refused = None
         self.config = config
         for name in self.what_needs_restart():
-            _log.warning("a change of this section takes effect after a restart", section=name)
+            _log.warning("changes to this section require a restart", section=name)
         for warning in config.warnings:
             _log.warning("config", problem=str(warning))
         words = self._apply(config)

@@ -1,4 +1,4 @@
-"""One server with all that works for it: built, changed while running, ended."""
+"""One server and everything that works for it: created, changed while running, stopped."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Surroundings(NamedTuple):
-    """What all servers share, for as long as the process runs.
+    """What all servers share for the lifetime of the process.
 
-    ``after_poll`` is called in the polling thread; ``state`` None: nothing is kept; ``document_name``: names of
-    documents go into the log.
+    ``after_poll`` is called in the polling thread. ``state``: None if no state is stored. ``document_name``: whether
+    document names are logged.
     """
 
     clock: Clock
@@ -49,7 +49,7 @@ class Surroundings(NamedTuple):
 
 
 class Served:
-    """A server. Its objects and their clocks outlive a change of its configuration."""
+    """Everything that works for one server. Objects and their clocks survive a change of its configuration."""
 
     def __init__(self, server: Server, config: Config, around: Surroundings) -> None:
         self._around = around
@@ -85,31 +85,31 @@ class Served:
 
     @property
     def is_read(self) -> bool:
-        """Whether the last polls of all targets went well, and every document that is there has its detail."""
+        """Whether the last poll of every target succeeded and every known document has its detail."""
         poller = self.poller
         return all(target.success for target in poller.roster.targets) and not poller.problems.without_detail(
             poller.store.documents
         )
 
     def start(self) -> None:
-        """Poll from now on."""
+        """Start polling."""
         self.poller.watch(configured_targets(self.server))
         self.filed.look()
         self.workers.start()
         self.workers.wake()
 
     def stop(self) -> None:
-        """Begin no new poll."""
+        """Start no new polls."""
         self.workers.stop()
 
     def cut(self, timeout: float) -> None:
-        """Wait ``timeout`` seconds for running polls, then leave them."""
+        """Wait up to ``timeout`` seconds for running polls, then abandon them."""
         if not self.workers.join(timeout):
-            _log.warning("a poll did not end in time and is left", server=self.server.name)
+            _log.warning("poll did not end in time; not waiting for it", server=self.server.name)
         self.client.close_connections()
 
     def change(self, server: Server, config: Config) -> None:
-        """Go on with another configuration: what stays keeps its objects and clocks, what left is gone at once."""
+        """Apply another configuration. Unchanged targets keep their objects and clocks; removed ones vanish at once."""
         before, self.server = self.server, server
         if _connection(before) != _connection(server):
             self.workers.stop()
@@ -130,7 +130,7 @@ class Served:
         self.workers.wake()
 
     def end(self) -> None:
-        """The server is configured no longer: nothing of it is shown any more."""
+        """Remove a server that is no longer configured: nothing of it is exposed any more."""
         self.workers.stop()
         self.poller.close()
         self.poller.store.close()
@@ -153,7 +153,7 @@ class Served:
 
 
 def _connection(server: Server) -> tuple[object, ...]:
-    """What a client and its threads are made of."""
+    """The settings that require a new client and new threads when they change."""
     return (
         server.url,
         server.api_key,

@@ -1,7 +1,7 @@
-"""What signals ask for is done in a thread.
+"""Signal handlers that hand their work to a thread.
 
-A handler runs in the main thread between any two of its steps, also while that thread holds the lock of an event: to
-set the event there would wait for ever. So handlers only put a number into a queue, which may be interrupted.
+A handler runs in the main thread between any two bytecodes, even while that thread holds the lock of an event: setting
+the event there could deadlock. So handlers only put a number into a queue, which is reentrant.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _END = 0
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; a second one of them ends the process at once."""
+    """An event that SIGTERM and SIGINT set; a second such signal ends the process at once."""
     stop = threading.Event()
     asked = False
 
@@ -38,14 +38,14 @@ def stop_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def reload_signal(reload: Callable[[], None]) -> Iterator[None]:
-    """While the context lasts SIGHUP calls ``reload``, in a thread; also one that was held back before."""
+    """Within the context, SIGHUP calls ``reload`` in a thread; so does one that was blocked before."""
     with _relayed((signal.SIGHUP,), lambda number, put: put(number), reload):
         release_hangup()
         yield
 
 
 def release_hangup() -> None:
-    """Let SIGHUP arrive, which is held back while the program starts."""
+    """Unblock SIGHUP, which is blocked during startup."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 

@@ -1,4 +1,4 @@
-"""What the command line shows a person."""
+"""Terminal output of the command line."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PATIENCE = 2.0
-"""Seconds after which a round shows how far it is."""
+"""Seconds after which the progress of a round is shown."""
 
 
 def fail(message: str) -> NoReturn:
-    """Say what is wrong and end with exit code 1."""
+    """Print the error and exit with code 1."""
     click.echo(f"dify-exporter: {message}" if "\n" not in message else message, err=True)
     sys.exit(1)
 
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[int, int], None]]:
-    """Shows on a terminal how far a round is, when it takes longer than two seconds."""
+    """Shows the progress of a round on a terminal if the round takes longer than two seconds."""
     started = time.monotonic()
     terminal = sys.stderr.isatty()
     shown = False

@@ -222,7 +222,7 @@ def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
         status, text = running.get("/-/reload", method="POST")
 
         assert (200, "Configuration reloaded. Changes of labels take effect after a restart.\n") == (status, text)
-        assert "<dt>Needs a restart</dt><dd>labels</dd>" in running.get("/")[1]
+        assert "<dt>Requires a restart</dt><dd>labels</dd>" in running.get("/")[1]
 
 
 def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_loop_that_stands_still_is_not_healthy() -> None:
     assert None is app.what_is_stuck()
     clock.advance(1)
 
-    assert "the polling loop has not turned for 31 s: restart the exporter and report its log" == app.what_is_stuck()
+    assert "the polling loop has been stuck for 31 s: restart the exporter and report its log" == app.what_is_stuck()
 
 
 def test_nothing_runs_when_it_cannot_listen(dify: SimulatorServer) -> None:

@@ -122,8 +122,8 @@ def test_web_config_alone(tmp_path: Path) -> None:
     bad = _call("check", "--offline", "--web.config.file", web)
 
     assert 0 == good.exit_code
-    assert f"{web}: the web configuration is valid\nno other configuration was named" in good.stdout
-    assert "the configuration is valid" not in good.stdout
+    assert f"{web}: web configuration is valid\nno exporter configuration given" in good.stdout
+    assert ": configuration is valid" not in good.stdout
     assert 1 == bad.exit_code
     assert f"{web}:1:" in bad.stderr
     assert "basic_auth_userz" in bad.stderr

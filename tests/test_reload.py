@@ -179,12 +179,12 @@ def test_sections_that_need_a_restart_are_named(reloading: Reloading, capsys: py
         assert "section=labels" in log
         assert "section=limits" in log
         assert reloading.app.reloading.what_needs_restart() == ["limits", "labels"]
-        assert reloading.app._facts()["Needs a restart"] == "limits, labels"
+        assert reloading.app._facts()["Requires a restart"] == "limits, labels"
     reloading.config = reloading.configure(reloading.server)
     assert reloading.app.reloading.reload() is None
     assert "section=" not in capsys.readouterr().out
     assert reloading.app.reloading.what_needs_restart() == []
-    assert "Needs a restart" not in reloading.app._facts()
+    assert "Requires a restart" not in reloading.app._facts()
 
 
 def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.faults.conftest import Launch
 
 WELL = re.compile(r"^dify_exporter_config_last_reload_successful (\S+)$", re.MULTILINE)
-REFUSED = "the configuration was not reloaded, the one before stays"
+REFUSED = "configuration not reloaded; the previous one stays in effect"
 
 
 def _well(port: int) -> bool:

@@ -23,7 +23,7 @@ def test_offline_asks_nobody(configure: Configure, dify: SimulatorServer) -> Non
     path = configure()
     done = exporter("check", "--offline", "--config.file", path)
 
-    assert (0, f"{path}: the configuration is valid\n", "") == done
+    assert (0, f"{path}: configuration is valid\n", "") == done
     assert 0 == dify.api.requests.total()
 
 
@@ -32,9 +32,9 @@ def test_all_is_well(configure: Configure) -> None:
     done = exporter("check", "--config.file", configure())
 
     assert (0, "") == (done.code, done.err)
-    assert "Dify 1.12.1; the key is accepted" in done.out
-    assert re.search(r"^main: (\d+) of \1 targets read", done.out, re.MULTILINE)
-    assert " 18 documents, " in done.out
+    assert "Dify 1.12.1, API key accepted" in done.out
+    assert re.search(r"^main: (\d+) of \1 targets polled successfully", done.out, re.MULTILINE)
+    assert " 18 documents (" in done.out
     assert "requests a minute" in done.out.splitlines()[-1]
     assert KEY not in done.out
 
@@ -42,10 +42,10 @@ def test_all_is_well(configure: Configure) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"key": "dataset-wrong"}, ["Dify 1.12.1; the key is not accepted", "main: 0 of "]),
+        ({"key": "dataset-wrong"}, ["Dify 1.12.1, API key rejected", "main: 0 of "]),
         (
             {"url": "down"},
-            ["Connection refused", "of an unknown version; the key could not be tried"],
+            ["Connection refused", "Dify version unknown, API key not verified"],
         ),
         (
             {"datasets": [Dataset("00000000-0000-4000-8000-000000000000", batches=("20200101000000000000",))]},
@@ -73,11 +73,11 @@ def test_details_that_cannot_be_read(configure: Configure, dify: SimulatorServer
     done = exporter("check", "--config.file", configure())
 
     assert 1 == done.code
-    assert "the key is accepted" in done.out
+    assert "API key accepted" in done.out
     # A refusal stops what else is asked of its knowledge base, so not all documents need be known.
-    lacking = rf"^main: (\d+) of \1 documents without their details: document: {status}"
+    lacking = rf"^main: (\d+) of \1 documents without details: document: {status}"
     assert re.search(lacking, done.out, re.MULTILINE), done.out
-    assert "no reason that is known" not in done.out
+    assert "unknown reason" not in done.out
 
 
 def test_a_server_without_details(configure: Configure, dify: SimulatorServer) -> None:
@@ -87,7 +87,7 @@ def test_a_server_without_details(configure: Configure, dify: SimulatorServer) -
     done = exporter("check", "--config.file", configure())
 
     assert 0 == done.code, done.out
-    assert "without their details" not in done.out
+    assert "without details" not in done.out
 
 
 def test_one_wrong_id_among_right_ones(configure: Configure, dify: SimulatorServer) -> None:

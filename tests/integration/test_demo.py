@@ -19,7 +19,7 @@ def test_demo_says_where_to_look(start: Start) -> None:
     """It prints addresses that answer, keeps nothing on disk, and Ctrl-C ends it with exit code 0."""
     program = start("demo", "--web.listen-address", "127.0.0.1:0")
     port = program.port()
-    program.await_log("Ctrl-C stops it.")
+    program.await_log("Press Ctrl-C to stop.")
     addresses = re.findall(rf"http://127\.0\.0\.1:{port}(/\S*)", program.log)
 
     assert {"/", "/metrics"} == set(addresses)
@@ -33,12 +33,12 @@ def test_simulate_is_a_server_to_watch(start: Start, tmp_path: Path) -> None:
     """It prints URL, key and ids, which are all that a config needs; SIGTERM ends it with exit code 0."""
     program = start("simulate", "--listen", "127.0.0.1:0")
     until(lambda: "20261121093000300001" in program.out, why=lambda: program.log)
-    url, key = re.findall(r"answers at (\S+) to the key (\S+);", program.out)[0]
+    url, key = re.findall(r"embedded Dify at (\S+), API key (\S+);", program.out)[0]
     found = re.findall(r"dataset (\S+): batches (.+)", program.out)
     datasets = [Dataset(dataset, tuple(batches.split(", "))) for dataset, batches in found]
     done = exporter("check", "--config.file", write_config(tmp_path / "config.yaml", url, datasets, key=key))
 
     assert KEY == key
     assert (0, "") == (done.code, done.err)
-    assert "; the key is accepted" in done.out
+    assert ", API key accepted" in done.out
     assert 0 == program.stop()

@@ -139,7 +139,7 @@ def test_check_tells_what_is_served_otherwise(tmp_path: Path, configure: Configu
 
     assert 0 == done.code
     assert f"warning: {web}:1: http_server_config.http2: has no effect" in done.out
-    assert f"{web}: the web configuration is valid" in done.out
+    assert f"{web}: web configuration is valid" in done.out
 
 
 def _descriptors(program: Program) -> int:

@@ -30,7 +30,7 @@ USERS = f"basic_auth_users: {{alice: {HASH}}}\n"
 TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key"
 MUTUAL = TLS + ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem"
 OLD_CIPHER = "cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA]"
-STUCK = "the polling loop has not turned for 61 s"
+STUCK = "the polling loop has been stuck for 61 s"
 
 
 @pytest.fixture(autouse=True)
