@@ -1,4 +1,4 @@
-"""An embedded Dify, for demo, tests and benchmarks: lives of documents on any clock, real quirks, faults on demand."""
+"""An embedded Dify for demo, tests and benchmarks: simulated indexing on any clock, real quirks, faults on demand."""
 
 from exporter.simulator.api import Api
 from exporter.simulator.demo import demo_scenario, simulated_server, watched

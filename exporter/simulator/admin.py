@@ -1,4 +1,4 @@
-"""Switches of a running simulator, below ``/_simulator/``: faults, actions, new batches, how much was asked."""
+"""Control endpoints of a running simulator, under ``/_simulator/``: faults, actions, new batches, request counts."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class _Upload(Struct, forbid_unknown_fields=True):
 
 
 class Admin:
-    """Handles the requests below ``/_simulator/``. The server lets only loopback in.
+    """Handles the requests under ``/_simulator/``. The server accepts them from loopback only.
 
-    - ``faults``: GET lists, POST adds one fault or a list, DELETE clears
-    - ``actions``: POST ``{dataset, action}``; ``batches``: POST ``{dataset, batch}`` answers the batch's id
-    - ``requests``: GET the number of requests by endpoint
+    - ``faults``: GET lists them, POST adds one fault or a list, DELETE clears them
+    - ``actions``: POST ``{dataset, action}``; ``batches``: POST ``{dataset, batch}`` returns the id of the batch
+    - ``requests``: GET returns the number of requests per endpoint
     """
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
     def handle(self, method: str, path: str, body: bytes) -> Response:
-        """The answer. 400 for a body of another shape, 404 for an unknown thing or route."""
+        """The response. 400 if the body does not match the schema, 404 for an unknown object or route."""
         routes = {
             "GET /_simulator/faults": self._list_faults,
             "POST /_simulator/faults": self._add_faults,
@@ -53,7 +53,7 @@ class Admin:
         except msgspec.DecodeError as error:
             return _answer(400, {"message": str(error)})
         except KeyError as error:
-            return _answer(404, {"message": f"no such thing: {error}"})
+            return _answer(404, {"message": f"not found: {error}"})
 
     def _list_faults(self, _body: bytes) -> object:
         return self._api.faults.list()

@@ -1,4 +1,4 @@
-"""What the API answers, field by field as a real server (1.12.1) types it."""
+"""The answers of the API, with the field types of a real server (1.12.1)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCOUNT = stable_id("account")
 
 
 class Item(Struct, frozen=True, gc=False):
-    """A document in indexing-status."""
+    """A document in an indexing-status answer."""
 
     id: str
     indexing_status: str
@@ -34,12 +34,12 @@ class Item(Struct, frozen=True, gc=False):
 
 
 def seconds(instant: float | None, zone: float) -> int | None:
-    """An instant as the API gives it: whole seconds, too small by the zone's offset from UTC."""
+    """An instant as the API returns it: whole seconds, too small by the time zone's offset from UTC."""
     return None if instant is None else int(instant - zone)
 
 
 def indexing_status(documents: list[Document], now: float, zone: float) -> dict[str, list[Item]]:
-    """The answer for a batch. The order is that of the last write, as rows come out of PostgreSQL."""
+    """The answer for a batch. Documents are ordered by their last write, as PostgreSQL returns the rows."""
     rows = sorted(((document.row_now(now), document) for document in documents), key=lambda pair: pair[0].updated)
     return {"data": [_item(document, row, zone) for row, document in rows]}
 
@@ -63,7 +63,7 @@ def _item(document: Document, row: Row, zone: float) -> Item:
 
 
 def _common(document: Document, row: Row, zone: float) -> dict[str, Any]:
-    """What the detail and the list share."""
+    """The fields that the detail and the list have in common."""
     return {
         "id": document.id,
         "position": document.position,
@@ -128,12 +128,12 @@ def listed(document: Document, now: float, zone: float) -> dict[str, Any]:
 
 
 def form(document: Document) -> str:
-    """The document form."""
+    """The ``doc_form`` of the document."""
     return "hierarchical_model" if document.traits.hierarchical else "text_model"
 
 
 def _source(document: Document, zone: float) -> dict[str, Any]:
-    """Where its text came from."""
+    """The source of the document's text."""
     if document.plan.source != "upload_file":
         return {"type": "page", "url": f"https://example.org/{document.id}"}
     extension = document.name.rpartition(".")[2]
@@ -151,7 +151,7 @@ def _source(document: Document, zone: float) -> dict[str, Any]:
 
 
 def _metadata(document: Document, now: float, zone: float) -> list[dict[str, str]] | None:
-    """Custom metadata, which brings the built-in ones with it; null without."""
+    """Custom metadata followed by the built-in fields; None if there is no custom metadata."""
     custom = document.plan.metadata
     if not custom:
         return None
@@ -169,7 +169,7 @@ def _metadata(document: Document, now: float, zone: float) -> list[dict[str, str
 
 
 def process_rule(rule: Rule) -> dict[str, Any]:
-    """A process rule; automatic ones write ``delimiter`` and have no parent mode."""
+    """A process rule; automatic rules have ``delimiter`` instead of ``separator`` and no parent mode."""
     automatic = rule.mode == "automatic"
     rules: dict[str, Any] = {
         "pre_processing_rules": [
@@ -192,7 +192,7 @@ def process_rule(rule: Rule) -> dict[str, Any]:
 
 
 def dataset(state: DatasetState, now: float, zone: float) -> dict[str, Any]:
-    """A knowledge base, in the list and alone."""
+    """A knowledge base, both in the list and on its own."""
     plan = state.plan
     rows = [(document, document.row_now(now)) for document in state.documents.values()]
     available = sum(document.display_status(row) == "available" for document, row in rows)

@@ -1,4 +1,4 @@
-"""The knowledge API over a world, without sockets: routes, credentials and the quirks of a real server."""
+"""The knowledge API of a world, without sockets: routes, credentials and the quirks of a real server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _CAP = 100
 
 
 class _Refused(Exception):
-    """The answer is an error."""
+    """The request is answered with an error."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -57,10 +57,10 @@ class _Refused(Exception):
 
 
 class Api:
-    """Answers requests about a world. Version and key are the scenario's. Safe to use from several threads.
+    """Answers requests about a world. The scenario sets version and key. Thread-safe.
 
-    ``requests`` counts by endpoint. ``old_list``: the document list ignores ``status``, as before 1.10.1; None for what
-    the version does.
+    ``requests`` counts requests per endpoint. ``old_list``: whether the document list ignores ``status``, as before
+    1.10.1; None: as the version does.
     """
 
     def __init__(self, world: World, *, old_list: bool | None = None) -> None:
@@ -83,7 +83,7 @@ class Api:
         }
 
     def handle(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Response:
-        """The answer to a request. Header names in lower case. The body of a HEAD is for the caller to drop."""
+        """The response to a request. Header names are in lower case. For a HEAD request the caller omits the body."""
         authorization = (headers or {}).get("authorization")
         common = [("X-Version", self.world.scenario.version)]
         if authorization is not None:
@@ -118,7 +118,7 @@ class Api:
         return Response(200, (("Content-Type", JSON),), msgspec.json.encode(answer))
 
     def _admit(self, ids: Sequence[str], authorization: str | None) -> None:
-        """Check dataset and key, in the order of the version."""
+        """Check dataset and key, in the order that the version uses."""
         if self._dataset_first and ids:
             self._open(ids[0])
         scheme, _, key = (authorization or "").partition(" ")
@@ -221,19 +221,19 @@ def _number(query: Query, name: str, default: int, *, strict: bool = True) -> in
 
 
 def _page(items: Sequence[T], page: int, limit: int) -> Sequence[T]:
-    """A page as the server cuts it: below 1 the defaults, above 100 the cap."""
+    """A page with the server's limits: the default size for limits below 1, at most 100 items."""
     size = min(limit, _CAP) if limit >= 1 else _PAGE
     start = (max(page, 1) - 1) * size
     return items[start : start + size]
 
 
 def _listing(data: list[dict[str, object]], total: int, page: int, limit: int) -> dict[str, object]:
-    """A page's frame. ``has_more`` compares with what was asked: true on a page that is exactly full."""
+    """The page object. ``has_more`` compares with the requested limit: true on a page that is exactly full."""
     return {"data": data, "has_more": len(data) == limit, "limit": limit, "total": total, "page": page}
 
 
 def _nth(chosen: Sequence[tuple[str, int]], number: int) -> str:
-    """The status of the segment with that number, counted from 0 through the counts."""
+    """The status of segment ``number`` (from 0) when the segments are grouped by status as in ``chosen``."""
     for name, count in chosen:
         if number < count:
             return name

@@ -1,4 +1,4 @@
-"""What can be done to a document, as the server does it: which fields it touches and which it leaves stale."""
+"""Actions on documents, as the server performs them: which fields each one writes and which it leaves stale."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def do(world: World, document: Document, action: Action, now: float) -> None:
-    """Do to a document what an action says."""
+    """Perform an action on a document."""
     _DEEDS[action.do](world, document, action, now)
 
 
 def _pause(world: World, document: Document, _action: Action, now: float) -> None:
-    """Hold it. Its run, when one goes on, stops where it is, and with it the whole task."""
+    """Pause the document. If its run is in progress, the run stops where it is, and the whole task with it."""
     document.held = True
     document.row = replace(document.row, paused_at=now)
     run, task = document.run, document.task
@@ -39,7 +39,7 @@ def _pause(world: World, document: Document, _action: Action, now: float) -> Non
 
 
 def _resume(world: World, document: Document, _action: Action, now: float) -> None:
-    """Let it go on, as a task of its own. Its siblings stay where they are. A mishap strikes only once."""
+    """Resume the document as a task of its own. Its siblings do not move. The fate of its life strikes only once."""
     if not document.held:
         return
     document.fold(now)
@@ -53,14 +53,14 @@ def _resume(world: World, document: Document, _action: Action, now: float) -> No
 
 
 def _retry(world: World, document: Document, action: Action, now: float) -> None:
-    """Set it waiting, with everything of the last attempt still there."""
+    """Set the document to waiting; everything else from the last attempt stays."""
     document.fold(now)
     document.row = replace(document.row, status="waiting")
     _attempt(world, document, action, now)
 
 
 def _reupload(world: World, document: Document, action: Action, now: float) -> None:
-    """The same name uploaded again: it moves to the new batch, and the old one loses it."""
+    """Upload the same name again: the document moves to the new batch and disappears from the old one."""
     document.fold(now)
     document.row = replace(document.row, status="waiting", updated=now)
     document.leave_batch()
@@ -69,7 +69,7 @@ def _reupload(world: World, document: Document, action: Action, now: float) -> N
 
 
 def _update(world: World, document: Document, action: Action, now: float) -> None:
-    """New text: the stage times go, ``error`` and ``stopped`` stay, the old segments wait to be replaced."""
+    """Replace the text: stage times are cleared, ``error`` and ``stopped`` stay, old segments become outdated."""
     document.fold(now)
     row = document.row
     document.row = replace(
@@ -90,7 +90,7 @@ def _update(world: World, document: Document, action: Action, now: float) -> Non
 
 
 def _attempt(world: World, document: Document, action: Action, now: float) -> None:
-    """Begin a new attempt, unless its message is lost."""
+    """Start a new attempt, unless its message is lost."""
     document.life = action.life or replace(document.life, fate="completes", missing=0)
     document.goes_on = False
     document.task = None
@@ -99,13 +99,13 @@ def _attempt(world: World, document: Document, action: Action, now: float) -> No
 
 
 def _fall_back(_world: World, document: Document, _action: Action, now: float) -> None:
-    """What a change of the embedding model does, in bulk: the status, and no time."""
+    """What a change of the embedding model does in bulk: it changes the status and no timestamp."""
     document.fold(now)
     document.row = replace(document.row, status="indexing")
 
 
 def _come_back(_world: World, document: Document, _action: Action, now: float) -> None:
-    """The end of a fall back: completed again, and no time either."""
+    """The end of ``fall_back``: the status is completed again; no timestamp changes."""
     document.fold(now)
     document.row = replace(document.row, status="completed")
 

@@ -1,4 +1,4 @@
-"""A small server that shows within a minute everything that can become of a document, and stays lively after that."""
+"""A small server that shows every outcome of indexing within a minute and stays active after that."""
 
 from __future__ import annotations
 
@@ -121,14 +121,14 @@ _CRAWL = DatasetPlan(
 
 
 def demo_scenario() -> Scenario:
-    """Waiting, parsing, indexing that moves, completed, failed, paused, dead and lost documents, in 7 batches or so."""
+    """Waiting, parsing, indexing, completed, failed, paused, dead and lost documents, in eight batches."""
     return Scenario(key="dataset-simulatordemo", workers=5, datasets=(_HANDBOOK, _TICKETS, _CRAWL))
 
 
 def watched(scenario: Scenario, *, documents: bool = False) -> tuple[Dataset, ...]:
-    """What a configuration can name: the datasets of a scenario and their batches (those planned with an id).
+    """The datasets of a scenario and those of their batches that are planned with an id, for a configuration.
 
-    With ``documents``, their documents too, which a batch covers anyway.
+    With ``documents``, their documents as well, although the batches already cover them.
     """
     return tuple(
         Dataset(

@@ -1,4 +1,4 @@
-"""Documents and knowledge bases as the embedded server keeps them."""
+"""Documents and knowledge bases, as the embedded server stores them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ UNFINISHED = frozenset({"parsing", "cleaning", "splitting", "indexing"})
 
 
 def document_id(dataset_id: str, batch: str, number: int, plan: DocumentPlan) -> str:
-    """The id of the ``number``-th document of a batch: always the same for the same plan."""
+    """The id of document ``number`` of a batch: always the same for the same plan."""
     return plan.id or stable_id("document", f"{dataset_id}/{batch}/{number}/{plan.name}")
 
 
 def stable_id(kind: str, of: str = "") -> str:
-    """A UUID that is always the same for the same thing."""
+    """A UUID that is always the same for the same object."""
     return str(uuid.uuid5(NAMESPACE, f"{kind}/{of}"))
 
 
 class DatasetState:
-    """A knowledge base: its plan and what is in it now. A batch without documents does not exist."""
+    """A knowledge base: its plan and its current contents. A batch without documents does not exist."""
 
     __slots__ = ("batches", "created", "documents", "plan", "positions")
 
@@ -41,9 +41,9 @@ class DatasetState:
 
 
 class Document:
-    """A document. ``row`` and ``run`` together say what it does; ``held``: it is paused.
+    """A document. Its ``row`` and ``run`` together determine its state; ``held``: the document is paused.
 
-    ``goes_on``: its next run takes up where the last one was paused. ``fate_at``: when its life's mishap strikes.
+    ``goes_on``: its next run resumes where the last one was paused. ``fate_at``: when the fate of its life strikes.
     """
 
     __slots__ = (
@@ -95,30 +95,30 @@ class Document:
         )
 
     def row_now(self, now: float) -> Row:
-        """Its row at ``now``."""
+        """The row at ``now``."""
         if self.run is not None and now >= self.run.over:
             self.fold(now)
         return row_at(self.row, self.run, now)
 
     def fold(self, now: float) -> None:
-        """Write into the row what the run has brought by ``now``, and leave the run."""
+        """Write the results of the run up to ``now`` into the row and clear the run."""
         self.row = row_at(self.row, self.run, now)
         self.run = None
 
     def enter_batch(self, batch: str) -> None:
-        """Become part of a batch."""
+        """Add the document to a batch."""
         self.batch = batch
         self.dataset.batches.setdefault(batch, []).append(self)
 
     def leave_batch(self) -> None:
-        """Leave the batch, which disappears with its last document."""
+        """Remove the document from its batch; an empty batch is deleted."""
         rest = self.dataset.batches[self.batch]
         rest.remove(self)
         if not rest:
             del self.dataset.batches[self.batch]
 
     def display_status(self, row: Row) -> str | None:
-        """What the detail and the list call its state. A paused document that still waits is ``queuing``."""
+        """The ``display_status`` in the detail and the list. A paused document that is still waiting is ``queuing``."""
         if row.status == "waiting":
             return "queuing"
         if row.status in UNFINISHED:

@@ -1,4 +1,4 @@
-"""Faults on demand: which hold now, and what they make of an answer."""
+"""Faults on demand: which ones are active, and how they change an answer."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How an answer goes over the wire.
+    """How a response is sent.
 
-    ``delay``: seconds before it; ``drip``: seconds between two bytes; ``cut``: where the connection ends; ``length``:
-    the length to announce instead of the true one; ``filler``: bytes to stream after the body.
+    ``delay``: seconds before it; ``drip``: seconds between bytes; ``cut``: where the connection ends; ``length``: the
+    length to announce instead of the real one; ``filler``: bytes to stream after the body.
     """
 
     delay: float = 0.0
@@ -41,7 +41,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer. ``headers`` are complete but for length, date and connection."""
+    """A response. ``headers`` lacks only length, date and connection."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -49,12 +49,12 @@ class Response:
     delivery: Delivery = field(default_factory=Delivery)
 
     def header(self, name: str) -> str | None:
-        """The value of a header, None without it."""
+        """The value of a header, or None."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
 class Faults:
-    """The faults that were asked for. Safe to use from several threads."""
+    """The faults that were added. Thread-safe."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._lock = threading.Lock()
@@ -63,22 +63,22 @@ class Faults:
             self.add(fault)
 
     def add(self, fault: Fault) -> None:
-        """From now on, too."""
+        """Add a fault."""
         with self._lock:
             self._faults.append((fault, [0]))
 
     def clear(self) -> None:
-        """No more faults."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def list(self) -> list[Fault]:
-        """Those that were asked for and are not used up."""
+        """The faults that are not used up."""
         with self._lock:
             return [fault for fault, used in self._faults if fault.times is None or used[0] < fault.times]
 
     def hold(self, endpoint: str, ids: Collection[str], elapsed: float) -> tuple[Fault, ...]:
-        """Those that hold for an answer about ``ids``, ``elapsed`` seconds after the start; each counts as used."""
+        """The faults for an answer about ``ids``, ``elapsed`` seconds after the start. Each one counts as used."""
         if not self._faults:
             return ()
         with self._lock:
@@ -97,12 +97,12 @@ class Faults:
 
 
 def spoil(response: Response, fault: Fault) -> Response:
-    """What a fault makes of an answer."""
+    """The response as changed by a fault."""
     return _EFFECTS[fault.kind](response, fault)
 
 
 def _answered(response: Response, status: int, kind: str, body: bytes) -> Response:
-    """Another answer with the same headers, but for its type."""
+    """A response with other content but the same headers, except for the content type."""
     kept = tuple(pair for pair in response.headers if pair[0] not in ("Content-Type", "WWW-Authenticate"))
     return Response(status, (("Content-Type", kind), *kept), body, response.delivery)
 

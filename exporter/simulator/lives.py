@@ -1,7 +1,7 @@
-"""The state of a document at an instant: a pure function of its row and of the run that it is in.
+"""The state of a document at an instant: a pure function of its row and its current run.
 
-A *row* is what the database holds: the outcome of everything that is over. A *run* is one attempt, its instants fixed
-when the worker takes it up. ``row_at`` says what the row looks like at a time; asking changes nothing.
+A *row* is what the database stores: the result of everything that has finished. A *run* is one attempt; all its
+instants are fixed when the worker starts it. ``row_at`` computes the row at a given time; reading changes nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from exporter.simulator.scenario import Life
 
 GROWTH_AFTER_PAUSE = 3.0
-"""Seconds for which the segments of a document that was paused while splitting still grow."""
+"""Seconds for which segments are still added to a document that was paused while splitting."""
 
 SETTLING = 0.5
-"""Seconds (a tenth of indexing at most) between the last segment's completion and the document's."""
+"""Seconds (at most a tenth of indexing) between the completion of the last segment and of the document."""
 
 
 class Row(Struct, gc=False):
-    """What the database holds of a document's indexing. Times are Unix seconds with fractions."""
+    """What the database stores about a document's indexing. Times are Unix seconds with fractions."""
 
     status: str = "waiting"
     started: float | None = None
@@ -45,11 +45,11 @@ class Row(Struct, gc=False):
 
 
 class Run(Struct, frozen=True, gc=False):
-    """One attempt: when it reaches what. ``inf`` for never.
+    """One attempt: when it reaches each stage. ``inf`` means never.
 
-    ``started``: of its task; ``turn``: of this document. It parses to ``parsed``, splits to ``split`` and indexes from
-    ``indexing`` to ``done``. ``frozen``: when it stops short of that, with ``error`` or in silence; ``growth``: when
-    its segments stop growing.
+    ``started``: when its task starts; ``turn``: when this document's turn comes. The document parses until ``parsed``,
+    splits until ``split`` and indexes from ``indexing`` to ``done``. ``frozen``: when it stops early, with ``error`` or
+    without any; ``growth``: when no more segments are added.
     """
 
     started: float
@@ -70,18 +70,18 @@ class Run(Struct, frozen=True, gc=False):
 
     @property
     def free(self) -> float:
-        """When the worker turns to the next document."""
+        """When the worker starts the next document."""
         return min(self.done, self.frozen)
 
     @property
     def over(self) -> float:
-        """From when on nothing changes any more."""
+        """The instant after which nothing changes."""
         return self.done if self.frozen == inf else max(self.frozen, self.growth)
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a dataset and a document's form make of every run."""
+    """Properties of the dataset and the document form that affect every run."""
 
     economy: bool = True
     hierarchical: bool = False
@@ -95,7 +95,7 @@ def begin(life: Life, started: float, turn: float, traits: Traits) -> Run:
 
 
 def _foreseen(life: Life, started: float, turn: float, traits: Traits) -> Run:
-    """The run as it would be without a mishap."""
+    """The run if no fate strikes."""
     parsed = turn + life.parse
     split = parsed + life.split
     return Run(
@@ -114,7 +114,7 @@ def _foreseen(life: Life, started: float, turn: float, traits: Traits) -> Run:
 
 
 def _strike(run: Run, since: dict[str, float]) -> Run:
-    """Let the fate of its life stop a run. ``since``: when the phases begin that are still ahead of it."""
+    """Stop a run by the fate of its life. ``since``: the start of each phase that is still to come."""
     life = run.life
     if life.fate == "completes" or life.phase not in since:
         return run
@@ -124,18 +124,18 @@ def _strike(run: Run, since: dict[str, float]) -> Run:
 
 
 def left_behind(run: Run) -> Run:
-    """The run of a document whose task ended before its turn came: in parsing for ever."""
+    """The run of a document whose task ended before the document's turn: it stays in parsing forever."""
     return replace(run, turn=inf, parsed=inf, split=inf, indexing=inf, done=inf, frozen=inf, growth=inf, error=None)
 
 
 def interrupted(run: Run, instant: float) -> Run:
-    """The run when it is paused at ``instant``: before its turn, the worker notices when it comes to it."""
+    """The run when paused at ``instant``. Before the document's turn, the worker notices the pause only then."""
     instant = max(instant, run.turn)
     return replace(run, frozen=instant, growth=min(instant + GROWTH_AFTER_PAUSE, run.growth), error=None)
 
 
 def resumed(row: Row, life: Life, turn: float, traits: Traits) -> Run:
-    """The run of a document that was paused and goes on at ``turn``, in the phase in which it was left."""
+    """The run of a paused document that resumes at ``turn``, in the phase in which it was paused."""
     started = turn if row.started is None else row.started
     if row.status not in ("splitting", "indexing") or traits.pipeline:
         return begin(life, started, turn, traits)
@@ -158,7 +158,7 @@ def resumed(row: Row, life: Life, turn: float, traits: Traits) -> Run:
 
 
 def row_at(row: Row, run: Run | None, now: float) -> Row:
-    """The row at ``now``. The row handed in stays as it is."""
+    """The row at ``now``. The given row is not changed."""
     if run is None or now < run.started:
         return row
     result = copy.copy(row)
@@ -180,7 +180,7 @@ def row_at(row: Row, run: Run | None, now: float) -> Row:
 
 
 def _proceed(result: Row, run: Run, now: float, instant: float) -> None:
-    """Bring a row to where a run is at ``instant``; only its growth may look further, to ``now``."""
+    """Update a row to the state of a run at ``instant``; only segment growth uses ``now``, which may be later."""
     life = run.life
     result.started = run.started
     result.completed = run.already
@@ -209,7 +209,7 @@ def _proceed(result: Row, run: Run, now: float, instant: float) -> None:
 
 
 def _complete(result: Row, run: Run) -> None:
-    """Write what completion writes. It clears the error and never ``stopped``."""
+    """Write the fields that completion sets. It clears ``error`` but never ``stopped``."""
     result.status = "completed"
     result.completed_at = run.done
     result.error = None
@@ -219,5 +219,5 @@ def _complete(result: Row, run: Run) -> None:
 
 
 def _share(whole: int, passed: float, span: float) -> int:
-    """How much of ``whole`` has come when ``passed`` of ``span`` seconds are over."""
+    """The part of ``whole`` that is reached after ``passed`` of ``span`` seconds."""
     return whole if passed >= span else int(whole * (passed / span))

@@ -1,6 +1,6 @@
-"""What happens in an embedded Dify, as plain data: knowledge bases, batches, documents and what becomes of them.
+"""What happens in an embedded Dify, as plain data: knowledge bases, batches, documents and their indexing.
 
-All spans are seconds on the world's clock. ``at`` counts from the start of what the thing is part of.
+All durations are seconds on the world's clock. ``at`` counts from the start of the enclosing object.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ FaultKind = Literal[
 
 
 class ScenarioError(ValueError):
-    """A scenario that cannot be read. The message names the file and the path of the wrong value."""
+    """An invalid scenario. The message names the file and the path of the invalid value."""
 
 
 class Life(Struct, frozen=True, forbid_unknown_fields=True):
     """One attempt at indexing a document.
 
-    ``parse``, ``split``, ``index``: seconds in each phase, once it is this document's turn. ``jumps``: steps in which
-    completed segments arrive with high-quality indexing, ten at most. ``missing``: segments that never complete
-    although the document does. ``fate`` strikes ``after`` that share of ``phase``: ``fails`` with ``error``, ``dies``
-    (the worker is killed and comes back without the task) or ``hangs`` (the worker is held for ever).
+    ``parse``, ``split``, ``index``: seconds in each phase, from the document's turn on. ``jumps``: steps in which
+    completed segments appear with high-quality indexing, at most ten. ``missing``: segments that never complete
+    although the document does. ``fate`` strikes after the share ``after`` of ``phase``: ``fails`` with ``error``,
+    ``dies`` (the worker is killed and restarts without the task) or ``hangs`` (the worker is blocked forever).
     """
 
     segments: int = 20
@@ -77,7 +77,7 @@ class Life(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a document is cut. Automatic rules write ``delimiter`` where the others write ``separator``."""
+    """How a document is split. Automatic rules have ``delimiter`` where others have ``separator``."""
 
     mode: Literal["automatic", "custom", "hierarchical"] = "automatic"
     separator: str = "\n"
@@ -88,7 +88,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DocumentPlan(Life, frozen=True, forbid_unknown_fields=True):
-    """A document and its first attempt. Without an ``id`` it gets one that follows from dataset, batch and name."""
+    """A document and its first attempt. By default its ``id`` is derived from dataset, batch and name."""
 
     name: str = "document.txt"
     id: str = ""
@@ -101,11 +101,11 @@ class DocumentPlan(Life, frozen=True, forbid_unknown_fields=True):
 
 
 class Action(Struct, frozen=True, forbid_unknown_fields=True):
-    """Something done to a document of a batch, or to all of them when ``document`` (an id or a name) is "".
+    """An action on a document of a batch, or on all its documents if ``document`` (an id or a name) is "".
 
-    ``life``: of the attempt that ``retry``, ``reupload`` and ``update`` begin; without it the last one again, this
-    time without a mishap. ``lost``: its message never reaches a worker. ``batch``: the batch to act on, where a plan
-    does not imply it. ``into``: the new batch of a re-upload. ``name``: the new name that an update gives.
+    ``life``: the attempt that ``retry``, ``reupload`` and ``update`` start; by default the last one again, with the
+    fate ``completes``. ``lost``: the message never reaches a worker. ``batch``: the batch to act on, if a plan does not
+    imply it. ``into``: the new batch of a re-upload. ``name``: the new name that an update sets.
     """
 
     do: Deed
@@ -121,8 +121,8 @@ class Action(Struct, frozen=True, forbid_unknown_fields=True):
 class BatchPlan(Struct, frozen=True, forbid_unknown_fields=True):
     """One upload, one worker task. ``queue``: seconds until its message reaches the workers; ``lost``: it never does.
 
-    ``repeat``: every so many seconds the batch begins its life anew under the same ids (a real server would give new
-    ones), which keeps a demo lively and its memory bounded.
+    ``repeat``: the interval in seconds at which the batch starts over under the same ids (a real server would assign
+    new ones). Repetition keeps a demo active and its memory bounded.
     """
 
     id: str = ""
@@ -135,7 +135,7 @@ class BatchPlan(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DatasetPlan(Struct, frozen=True, forbid_unknown_fields=True):
-    """A knowledge base. ``pipeline``: its documents only wait, then are completed or failed. ``api``: access is on."""
+    """A knowledge base. ``pipeline``: documents wait, then complete or fail. ``api``: API access is enabled."""
 
     id: str
     name: str = "kb"
@@ -148,20 +148,20 @@ class DatasetPlan(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fault(Struct, frozen=True, forbid_unknown_fields=True):
-    """Something wrong with the answers.
+    """A fault in the answers.
 
     ``kind`` is one of
 
     - ``status``: ``status`` with ``body`` and ``headers``; ``json``: ``body`` as JSON with ``status`` (200 when 0)
-    - ``html``: a page with ``status``; ``empty``: 200 and nothing; ``redirect``: 302 to ``location``
-    - ``delay``: ``seconds`` late; ``drip``: a byte each ``seconds``
-    - ``cut``: the connection ends ``where``; ``truncated``: half of the JSON, with a length that fits
+    - ``html``: a page with ``status``; ``empty``: 200 without a body; ``redirect``: 302 to ``location``
+    - ``delay``: ``seconds`` late; ``drip``: one byte every ``seconds``
+    - ``cut``: the connection ends at ``where``; ``truncated``: half of the JSON, with a matching length
     - ``huge``: ``size`` bytes, streamed; ``gzip_bomb``: ``size`` bytes, compressed; ``length``: ``size`` announced
-    - ``plugin_down``, ``postgres_down``, ``redis_down``: what an outage of that part does
+    - ``plugin_down``, ``postgres_down``, ``redis_down``: the effects of an outage of that component
 
-    ``endpoint``: indexing-status, document, documents, segments, datasets, dataset, welcome or * for all; ``id``: only
-    answers about that dataset, batch or document. ``times``: so many answers, then no more. ``begins``, ``ends``:
-    seconds from the start of the world between which it holds.
+    ``endpoint``: indexing-status, document, documents, segments, datasets, dataset, welcome or * for all. ``id``: only
+    answers about that dataset, batch or document. ``times``: the number of answers affected. ``begins``, ``ends``: the
+    period in which the fault is active, in seconds from the start of the world.
     """
 
     kind: FaultKind
@@ -180,9 +180,10 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole server. ``workers``: tasks that run at a time, None without limit, 0 when the worker is down.
+    """A whole server. ``workers``: tasks that run concurrently; None: no limit; 0: the worker is down.
 
-    ``zone_offset``: hours that the API process's zone is east of UTC; its times are that much too small.
+    ``zone_offset``: hours by which the time zone of the API process is east of UTC; its times are too small by that
+    much.
     """
 
     name: str = "demo"

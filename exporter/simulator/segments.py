@@ -1,4 +1,4 @@
-"""The segments of a document, as the list of segments shows them. Their text is made up."""
+"""The segments of a document, as the segment list returns them. Their text is generated."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def by_status(row: Row) -> dict[str, int]:
-    """How many segments there are of each status, in the order of their positions."""
+    """The number of segments per status, in the order of their positions."""
     rest = "indexing" if row.status == "completed" else "waiting"
     return {"re_segment": row.outdated, "completed": row.completed, rest: row.total - row.completed}
 
 
 def segment(document: Document, row: Row, number: int, status: str, zone: float) -> dict[str, Any]:
-    """The ``number``-th segment of a document, counted from 1."""
+    """Segment ``number`` of a document, counted from 1."""
     content = f"Segment {number}."
     since = seconds(document.created, zone)
     completed = status in ("completed", "re_segment")

@@ -1,4 +1,4 @@
-"""The API over HTTP/1.1 on its own thread: keep-alive, few connections, latency, and every way to fail."""
+"""The API over HTTP/1.1 on its own thread: keep-alive, a connection limit, latency, and every kind of failure."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _CHUNK = b" " * 65_536
 class SimulatorServer:
     """Serves an ``Api`` until stopped; usable as a context manager.
 
-    ``port`` 0: any free one. ``latency``: seconds before each answer. ``connections``: how many are served at a time
-    (None: any number); further ones wait, as in a backlog. ``idle``: seconds until an idle connection is closed.
+    ``port`` 0: any free port. ``latency``: seconds before each answer. ``connections``: how many are served
+    concurrently (None: no limit); further ones wait, as in a backlog. ``idle``: seconds after which an idle connection
+    is closed.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class SimulatorServer:
 
     @property
     def url(self) -> str:
-        """The base URL, which ends in ``/v1``."""
+        """The base URL, ending in ``/v1``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/v1"
 
     def start(self) -> None:
-        """Listen. Raises ``OSError`` when the address is not to be had."""
+        """Listen. Raises ``OSError`` if the address is not available."""
         try:
             self._server = self.loop.run_until_complete(
                 self.loop.create_server(lambda: _Connection(self), self.host, self.port, backlog=512)
@@ -76,7 +77,7 @@ class SimulatorServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close every connection and the socket. Does nothing when it does not run."""
+        """Close the socket and every connection. Does nothing if the server is not running."""
         if self._server is None or self._stopped:
             return
         self._stopped = True
@@ -106,7 +107,7 @@ class SimulatorServer:
         await asyncio.sleep(0)
 
     def admit(self, connection: _Connection) -> bool:
-        """Give a connection a place, or let it wait for one."""
+        """Admit a connection, or queue it until there is room."""
         if self.connections is not None and len(self.serving) >= self.connections:
             self.waiting.append(connection)
             return False
@@ -116,7 +117,7 @@ class SimulatorServer:
         return True
 
     def leave(self, connection: _Connection) -> None:
-        """Free a connection's place for the next one that waits."""
+        """Remove a connection and admit the next one that waits."""
         self.serving.discard(connection)
         with contextlib.suppress(ValueError):
             self.waiting.remove(connection)
@@ -127,7 +128,7 @@ class SimulatorServer:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: reads a request at a time and answers it."""
+    """One connection: reads and answers one request at a time."""
 
     def __init__(self, server: SimulatorServer) -> None:
         self._server = server
@@ -148,12 +149,12 @@ class _Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def serve(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._transport.resume_reading()
         self._rest()
 
     def abort(self) -> None:
-        """Drop the connection."""
+        """Abort the connection."""
         self._transport.abort()
 
     def pause_writing(self) -> None:
@@ -176,7 +177,7 @@ class _Connection(asyncio.Protocol):
             self._read()
 
     def _rest(self) -> None:
-        """Wait for the next request; close when none comes."""
+        """Wait for the next request; close the connection if none arrives in time."""
         self._busy = False
         self._timer = self._server.loop.call_later(self._server.idle, self._transport.close)
         if self._buffer:
@@ -246,7 +247,7 @@ class _Connection(asyncio.Protocol):
         self._task = self._server.loop.create_task(work)
 
     async def _stream(self, data: bytes, drip: float, filler: int) -> None:
-        """Send slowly, or much."""
+        """Send slowly, or send a large body."""
         if drip:
             for offset in range(len(data)):
                 self._transport.write(data[offset : offset + 1])

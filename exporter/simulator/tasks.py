@@ -1,4 +1,4 @@
-"""A worker's task: the documents of one message, one after another."""
+"""A worker's task: the documents of one message, one after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class IndexingTask:
-    """All documents of a batch, or the one that is retried, updated or resumed."""
+    """All documents of a batch, or the one document that is retried, updated or resumed."""
 
     def __init__(self, documents: tuple[Document, ...]) -> None:
         self.documents = documents
@@ -21,8 +21,8 @@ class IndexingTask:
     def start(self, instant: float) -> float:
         """Fix the instants of every document's run; return when the worker is free again.
 
-        Those that are paused by now are skipped: their message is used up. A worker that dies or hangs leaves the rest
-        in parsing; only one that dies is free again.
+        Paused documents are skipped: their message is consumed. A worker that dies or hangs leaves the remaining
+        documents in parsing; only one that dies becomes free again.
         """
         turn = instant
         stranded = False
@@ -43,7 +43,7 @@ class IndexingTask:
         return turn
 
     def interrupt(self, document: Document) -> None:
-        """Leave the documents after this one in parsing: pausing it ends the whole task."""
+        """Leave the documents after this one in parsing: pausing a document ends the whole task."""
         found = False
         for other in self.documents:
             if other.task is self and other.run is not None and found:

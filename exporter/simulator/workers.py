@@ -1,4 +1,4 @@
-"""Time and labour: an agenda of what happens when, and workers that take one task at a time."""
+"""Events in time order, and workers that run one task at a time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 class Agenda:
-    """What is going to happen, in order. Things due at the same instant happen in the order of their entry."""
+    """Future events in time order. Events due at the same instant run in the order in which they were entered."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
 
     def enter(self, instant: float, happen: Callable[[float], None]) -> None:
-        """Let ``happen(instant)`` be called once the time has come; never, when it is infinite."""
+        """Call ``happen(instant)`` when the time has come; never, if the instant is infinite."""
         if instant != inf:
             heapq.heappush(self._entries, (instant, next(self._order), happen))
 
     def run(self, now: float) -> None:
-        """Let everything happen that is due, each at its own instant."""
+        """Run all events that are due, each at its own instant."""
         while self._entries and self._entries[0][0] <= now:
             instant, _, happen = heapq.heappop(self._entries)
             happen(instant)
@@ -38,12 +38,12 @@ class Task(Protocol):
     """Work for one worker."""
 
     def start(self, instant: float) -> float:
-        """Take it up at ``instant``; return when the worker is free again."""
+        """Start the task at ``instant``; return when the worker is free again."""
         ...
 
 
 class Workers:
-    """Workers and the queue before them. ``size`` None: as many as it takes."""
+    """Workers and their queue. ``size`` None: no limit."""
 
     def __init__(self, agenda: Agenda, size: int | None) -> None:
         self._agenda = agenda
@@ -52,17 +52,17 @@ class Workers:
         self._running: set[Task] = set()
 
     def submit(self, task: Task, instant: float) -> None:
-        """Hand in a task: it starts now or when a worker is free."""
+        """Submit a task: it starts now or when a worker becomes free."""
         self._queue.append(task)
         self._next(instant)
 
     def end(self, task: Task, instant: float) -> None:
-        """Let a task that runs end at ``instant``, if nothing ends it earlier."""
+        """End a running task at ``instant``, unless something ends it earlier."""
         if task in self._running:
             self._agenda.enter(instant, lambda now: self._release(task, now))
 
     def withdraw(self, task: Task, instant: float) -> None:
-        """Take a task out of the queue, or off its worker."""
+        """Remove a task from the queue or from its worker."""
         if task in self._running:
             self._release(task, instant)
         elif task in self._queue:

@@ -1,7 +1,7 @@
 """A Dify with its knowledge bases, batches, documents and workers, on an injected clock.
 
-Everything that happens has its exact instant. Asking brings the world up to now and changes nothing else, so the state
-at a time does not depend on how often, or when, it was asked.
+Every event has an exact instant. A request advances the world to the current time and changes nothing else, so the
+state at any time does not depend on how often, or when, it was read.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class World:
-    """The state of the embedded server. Safe to use from several threads.
+    """The state of the embedded server. Thread-safe.
 
-    ``speed``: seconds that pass in the world for one on the clock. The world starts at the clock's wall time and then
-    follows its monotonic side, so that it never steps.
+    ``speed``: world seconds per second on the clock. The world starts at the clock's wall time and then follows the
+    monotonic clock, so that it never steps.
     """
 
     def __init__(self, scenario: Scenario, clock: Clock, *, speed: float = 1.0) -> None:
@@ -45,11 +45,11 @@ class World:
             self._open(plan, self.start)
 
     def now(self) -> float:
-        """The world's time: Unix seconds."""
+        """The world's time in Unix seconds."""
         return self.start + (self._clock.monotonic() - self._origin) * self._speed
 
     def advance(self) -> float:
-        """Let everything happen that is due and return the time. Hold ``lock`` while using what it shows."""
+        """Run all events that are due and return the time. Hold ``lock`` while using the state."""
         with self.lock:
             now = self.now()
             self._agenda.run(now)
@@ -61,7 +61,7 @@ class World:
             self._open(plan, self.advance())
 
     def delete_dataset(self, dataset_id: str) -> None:
-        """Delete a knowledge base with all that is in it. Raises ``KeyError``."""
+        """Delete a knowledge base and everything in it. Raises ``KeyError``."""
         with self.lock:
             now = self.advance()
             for document in list(self.datasets[dataset_id].documents.values()):
@@ -74,7 +74,7 @@ class World:
             return self._announce(self.datasets[dataset_id], plan, self.advance())
 
     def act(self, dataset_id: str, action: Action) -> None:
-        """Do something now. Raises ``KeyError`` when there is no such dataset, batch or document."""
+        """Perform an action now. Raises ``KeyError`` if there is no such dataset, batch or document."""
         with self.lock:
             now = self.advance()
             dataset = self.datasets[dataset_id]
@@ -82,24 +82,24 @@ class World:
                 deeds.do(self, document, action, now)
 
     def submit(self, documents: Iterable[Document], instant: float, *, queue: float = 0.0) -> None:
-        """Send a message to the workers that these documents be indexed."""
+        """Send the workers a message to index these documents."""
         task = IndexingTask(tuple(documents))
         for document in task.documents:
             document.task = task
         self._agenda.enter(instant + queue, partial(self._arrive, task))
 
     def cut_task(self, task: IndexingTask, instant: float) -> None:
-        """Let the worker leave a task at ``instant``."""
+        """Take a task off its worker at ``instant``."""
         self._workers.end(task, instant)
 
     def new_batch_id(self, instant: float) -> str:
-        """An id as the server makes them: the time and six digits, here counted and not drawn."""
+        """An id in the server's format: the time and six digits, here from a counter instead of random."""
         self._generated += 1
         stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(instant))
         return f"{stamp}{self._generated * 7919 % 1_000_000:06d}"
 
     def remove(self, document: Document, instant: float) -> None:
-        """Take a document out of its batch and dataset; a task without documents is withdrawn."""
+        """Remove a document from its batch and dataset; a task without documents is withdrawn."""
         document.leave_batch()
         del document.dataset.documents[document.id]
         document.gone = True

@@ -178,7 +178,7 @@ def test_the_switches_refuse_nonsense(play: Callable[..., Any]) -> None:
     stage = play()
     assert 400 == admin(stage, "POST", "faults", {"kind": "flood"})[0]
     status, answer = admin(stage, "POST", "actions", {"dataset": DATASET, "action": {"do": "pause", "batch": "no"}})
-    assert (404, "no such thing: 'no'") == (status, answer["message"])
+    assert (404, "not found: 'no'") == (status, answer["message"])
     assert 404 == admin(stage, "PUT", "faults")[0]
 
 
