@@ -1,8 +1,8 @@
-"""What holds for all tests."""
+"""Configuration for all tests."""
 
 from hypothesis import settings
 
-# On a busy machine an example takes as long as it takes; how quick things are, the benchmarks say. In CI the rest stays
-# as the library has it there: the same examples each time.
+# Examples have no deadline: on a busy machine they take longer, and speed is measured by the benchmarks. In CI the
+# library's own CI profile applies: the same examples every time.
 settings.register_profile("patient", settings.default, deadline=None)
 settings.load_profile("patient")

@@ -1,4 +1,4 @@
-"""Memory that a large answer needed is given back."""
+"""Memory that a large answer needed is returned to the system."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ print(resident() - before)
 
 
 def grown(*, limited: bool) -> int:
-    """Bytes by which a process has grown that has read large answers in four threads."""
+    """The bytes by which a process grows that reads large answers in four threads."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     program = (sys.executable, "-c", GROWN.format(limited=limited))
     done = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
@@ -50,18 +50,18 @@ def grown(*, limited: bool) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_large_answers_leave_nothing_behind() -> None:
-    """A few MiB at most, where the C library alone keeps many times as much."""
+    """The process grows by a few MiB at most; with the C library's defaults it grows by many times as much."""
     assert grown(limited=True) < 6 * 1024**2 < grown(limited=False)
 
 
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
 def test_the_environment_has_the_last_word(name: str) -> None:
-    """Who has set limits of the allocator keeps them."""
+    """Allocator limits set in the environment are not overridden."""
     assert not allocator.give_back({name: "1"})
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Musl has no such limits."""
+    """Nothing is set with musl, which has no such limits."""
 
     class Other:
         def mallopt(self, *_: int) -> int:

@@ -1,4 +1,4 @@
-"""The parts together, in this process: what one server does to another, readiness, health, and the end."""
+"""All parts together, in one process: isolation of servers, readiness, health and shutdown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SCENARIO = Scenario(datasets=(DatasetPlan(id=KNOWLEDGE_BASE, batches=(BatchPlan(
 
 
 class Running:
-    """An exporter that runs in a thread of its own."""
+    """An exporter that runs in its own thread."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -55,18 +55,18 @@ class Running:
         self._listening.set()
 
     def start(self) -> None:
-        """Return when it listens."""
+        """Return once the exporter listens."""
         self._thread.start()
         assert self._listening.wait(10)
 
     def stop(self) -> bool:
-        """Whether it ended in time."""
+        """Stop the exporter. True if it ended in time."""
         self._stop.set()
         self._thread.join(10)
         return not self._thread.is_alive()
 
     def get(self, path: str, method: str = "GET") -> tuple[int, str]:
-        """Status and text."""
+        """Status and text of a response."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
             connection.request(method, path)
             response = connection.getresponse()
@@ -87,7 +87,7 @@ def dify(clock: ManualClock) -> Iterator[SimulatorServer]:
 
 
 def _config(*servers: SimulatorServer, **settings: object) -> Config:
-    """Watch them all, by the names first, second, …; keep no state, listen on any port of loopback."""
+    """A configuration for these servers, named first, second, …, without state and on any free loopback port."""
     watched = tuple(
         simulated_server(server.api.world.scenario, server.url, name=name)
         for name, server in zip(("first", "second"), servers, strict=False)
@@ -111,7 +111,7 @@ def _page(app: App) -> str:
 
 
 def test_one_round(dify: SimulatorServer) -> None:
-    """A round asks for every target and for the detail of what it finds; True when all of them answered."""
+    """``poll_once`` polls every target and the detail of every document found, and returns True if all succeeded."""
     app = App(_config(dify))
 
     assert app.poll_once(threading.Event())
@@ -120,7 +120,7 @@ def test_one_round(dify: SimulatorServer) -> None:
 
 
 def test_a_round_that_fails(dify: SimulatorServer) -> None:
-    """False when a target did not answer, and its series says so."""
+    """``poll_once`` returns False if a poll failed, and the target's series shows the failure."""
     dify.api.faults.add(Fault(kind="status", status=502, endpoint="indexing-status"))
     app = App(_config(dify))
 
@@ -129,13 +129,13 @@ def test_a_round_that_fails(dify: SimulatorServer) -> None:
 
 
 def test_a_round_without_details(dify: SimulatorServer) -> None:
-    """False when a document is there and its detail cannot be read."""
+    """``poll_once`` returns False if a document is known and its detail cannot be read."""
     dify.api.faults.add(Fault(kind="status", status=500, endpoint="document"))
     assert not App(_config(dify)).poll_once(threading.Event())
 
 
 def test_a_round_tells_how_far_it_is(dify: SimulatorServer) -> None:
-    """Whoever waits for a round learns how many targets were polled, and of how many."""
+    """``on_progress`` receives the number of targets polled and the total."""
     told: list[tuple[int, int]] = []
     App(_config(dify)).poll_once(threading.Event(), on_progress=lambda *counts: told.append(counts))
 
@@ -145,7 +145,7 @@ def test_a_round_tells_how_far_it_is(dify: SimulatorServer) -> None:
 
 
 def test_a_round_that_is_called_off(dify: SimulatorServer) -> None:
-    """Once the event is set no poll begins."""
+    """No poll starts once the event is set."""
     stop = threading.Event()
     stop.set()
 
@@ -154,7 +154,7 @@ def test_a_round_that_is_called_off(dify: SimulatorServer) -> None:
 
 
 def test_ready_after_the_first_cycle(dify: SimulatorServer) -> None:
-    """While a first poll hangs the exporter serves and says how far it is; it is ready once all have ended."""
+    """While a first poll hangs, the exporter serves and reports its progress; it is ready once all of them ended."""
     dify.api.faults.add(Fault(kind="delay", seconds=1, endpoint="indexing-status"))
     with _running(_config(dify)) as running:
         until(lambda: dify.api.requests["dataset"])
@@ -166,7 +166,7 @@ def test_ready_after_the_first_cycle(dify: SimulatorServer) -> None:
 
 
 def test_a_server_that_hangs_delays_no_other(dify: SimulatorServer) -> None:
-    """Each server has workers of its own: with one that never answers the other is polled at its pace."""
+    """Each server has its own workers: if one never answers, the other is still polled at its interval."""
     with ExitStack() as stack:
         other = stack.enter_context(SimulatorServer(Api(World(SCENARIO, ManualClock()))))
         dify.api.faults.add(Fault(kind="delay", seconds=60))
@@ -180,7 +180,7 @@ def test_a_server_that_hangs_delays_no_other(dify: SimulatorServer) -> None:
 
 
 def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock) -> None:
-    """What happens in Dify is on the page one poll later, and is gone when the document is."""
+    """A change in Dify is on the page one poll later; a deleted document disappears from it."""
     with _running(_config(dify, polling=Polling(interval=1, max_interval=1, settled_interval=1))) as running:
         completed = f'document_id="{NOTES.id}",status="completed"}} '
         until(lambda: completed + "0\n" in running.get("/metrics")[1])
@@ -192,7 +192,7 @@ def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock)
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, *, shown: bool) -> None:
-    """``labels.document_name`` decides whether names of documents are on the page and in the log."""
+    """``labels.document_name`` decides whether document names appear on the page and in the log."""
     again = "document is indexed again"
     polling = Polling(interval=1, max_interval=1, settled_interval=1)
     config = _config(dify, polling=polling, labels=Labels(document_name=shown))
@@ -207,7 +207,7 @@ def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, 
 
 
 def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
-    """How many servers, targets and series there are is on the first page."""
+    """The landing page shows the number of servers, targets and series."""
     with _running(_config(dify)) as running:
         until(lambda: 200 == running.get("/-/ready")[0])
         page = running.get("/")[1]
@@ -217,7 +217,7 @@ def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
 
 
 def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
-    """The answer to POST /-/reload names the sections that take a restart."""
+    """The answer to POST /-/reload names the sections that require a restart."""
     with _running(_config(dify), lambda: _config(dify, labels=Labels(document_name=False))) as running:
         status, text = running.get("/-/reload", method="POST")
 
@@ -226,7 +226,7 @@ def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
 
 
 def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
-    """Nothing is said before the first attempt, nor without a state file; then how the last one went."""
+    """The state metrics are absent before the first save and without a state file; then they show the last save."""
     folder = tmp_path / "volume"
     app = App(Config(servers=(), state=State(folder / "state.db")), clock=ManualClock(), remember=True)
     forgetful = App(Config(servers=(), state=State(None)), clock=ManualClock(), remember=True)
@@ -245,7 +245,7 @@ def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
 
 
 def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
-    """With a web config file the page says whether it is in force as it is now; without one it says nothing."""
+    """With a web config file, the page shows whether its current content is in effect; otherwise it shows nothing."""
     file = tmp_path / "web.yml"
     file.write_text("{}")
     security = WebSecurity(file)
@@ -262,7 +262,7 @@ def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
 
 
 def test_a_loop_that_stands_still_is_not_healthy() -> None:
-    """The loop turns each second; when it has not for long, /-/healthy fails and says what to do."""
+    """/-/healthy fails when the loop has not run for too long, and says what to do."""
     clock = ManualClock()
     app = App(Config(servers=(), state=State(None)), clock=clock)
     app._loop.turn()
@@ -274,7 +274,7 @@ def test_a_loop_that_stands_still_is_not_healthy() -> None:
 
 
 def test_nothing_runs_when_it_cannot_listen(dify: SimulatorServer) -> None:
-    """Without its port the exporter asks no server for anything."""
+    """If the port cannot be bound, the exporter sends no request to any server."""
     with _running(_config(dify)) as first:
         asked = until(lambda: 3 <= dify.api.requests.total() and dify.api.requests.total())
         taken = Web(f"127.0.0.1:{first.port}")

@@ -1,4 +1,4 @@
-"""The benchmarks run. What they find is not for tests to judge."""
+"""The benchmarks run. Their results are not judged by tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROW = Row("scrape", "5 ms", "4 s", "800", "≥ 500", met=True)
 
 
 def test_memory_has_the_documents_that_it_names() -> None:
-    """A document that a batch names has a detail of its own, and answers say when nothing changed."""
+    """A document that a batch names has a detail of its own, and an unchanged answer is reported as unchanged."""
     memory = Memory(3)
     target = memory.targets[2]
     answer = memory.indexing_status(target.dataset_id, target.id)
@@ -37,7 +37,7 @@ def test_memory_has_the_documents_that_it_names() -> None:
 
 @pytest.mark.parametrize("side", [LabelledGauges, CustomCollector])
 def test_both_sides_of_the_scrape_expose_the_same_documents(side: type[LabelledGauges | CustomCollector]) -> None:
-    """What is compared is the same: every series of a document that one side has, the other has too."""
+    """Both sides of the comparison expose the same documents and the same series for each."""
     watched = Watched(2)
     watched.poll()
     metrics = side()
@@ -59,7 +59,7 @@ def _name(line: bytes) -> bytes:
 
 
 def test_one_batch_in_a_hundred_moves() -> None:
-    """The change that is measured shows in the page: ten documents and their batch."""
+    """The measured change appears on the page: ten documents and their batch."""
     watched = Watched(2)
     watched.poll()
     before = gzipped(watched.exposition.page(Format.TEXT))
@@ -72,14 +72,14 @@ def test_one_batch_in_a_hundred_moves() -> None:
 
 @pytest.mark.parametrize("measure", [lambda: measure_growth(2, 2, 1), lambda: measure_memory(1)])
 def test_a_benchmark_in_processes_of_its_own_gives_rows(measure: object) -> None:
-    """The sides start, answer and end."""
+    """The processes of a benchmark start, return rows and end."""
     assert callable(measure)
     (row,) = measure()
     assert "documents" in row.benchmark
 
 
 def test_the_table_goes_between_the_marks(tmp_path: Path) -> None:
-    """A page keeps what is outside of the marks; one without marks, or that is not there, is left alone."""
+    """Text outside the marks is kept; a page without marks, or a missing page, is not changed."""
     page = tmp_path / "README.md"
     assert not insert(page, "text")
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
@@ -90,7 +90,7 @@ def test_the_table_goes_between_the_marks(tmp_path: Path) -> None:
 
 
 def test_every_measure_is_there() -> None:
-    """What ``make bench`` runs exists and can be asked for its rows."""
+    """Every benchmark that ``make bench`` runs exists and returns rows."""
     for name in MEASURES:
         source = (ROOT / "bench" / f"{name}.py").read_text(encoding="utf-8")
         assert re.search(r"^def measure\(", source, re.MULTILINE)

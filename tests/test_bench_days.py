@@ -1,4 +1,4 @@
-"""The benchmarks that live through days run, and what they call the truth is true."""
+"""The benchmarks that simulate days run, and the ground truth that they compare with is correct."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ STEP = 20.0
 
 
 class Silence:
-    """Listens to nothing."""
+    """An observer that ignores all events."""
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Let it pass."""
+        """Ignore the change."""
 
 
 def exporter_on(scenario: Scenario, clock: ManualClock, traffic: Traffic) -> Exporter:
@@ -43,7 +43,7 @@ def exporter_on(scenario: Scenario, clock: ManualClock, traffic: Traffic) -> Exp
 
 
 def looked_at(story: Story) -> dict[str, list[tuple[float, bytes]]]:
-    """What the embedded server says of each batch of a story, every so often; only where it changes."""
+    """The answers of the embedded server about each batch of a story, sampled regularly; only the changes."""
     clock = ManualClock()
     plan = DatasetPlan(
         DATASET,
@@ -65,7 +65,7 @@ def looked_at(story: Story) -> dict[str, list[tuple[float, bytes]]]:
 
 
 def still(changes: list[tuple[float, bytes]], ends: float) -> Iterator[tuple[float, float]]:
-    """From when until when a batch stands still for longer than the rules allow, by what the server says alone."""
+    """The periods without progress that exceed the limits of the rules, judged by the server's answers alone."""
     for (at, body), (until, _) in zip(changes, [*changes[1:], (ends, b"")], strict=True):
         items = msgspec.json.decode(body).get("data", ())
         active = {item["indexing_status"] for item in items} - FINISHED - {"paused"}
@@ -76,9 +76,9 @@ def still(changes: list[tuple[float, bytes]], ends: float) -> Iterator[tuple[flo
 
 @pytest.mark.parametrize("mode", [mode for mode, _, _ in MODES], ids=lambda mode: mode.__name__.strip("_"))
 def test_the_truth_of_a_life_is_what_the_server_shows(mode: Callable[[Pen], Story]) -> None:
-    """Whenever a story says that a batch stands still, it does so in the embedded server, and at no other time."""
+    """A batch stands still in the embedded server exactly when its story says so."""
     for seed in range(3):
-        story = mode(Pen(Random(seed), "20261121000000000001", single=False))  # noqa: S311 no secret
+        story = mode(Pen(Random(seed), "20261121000000000001", single=False))  # noqa: S311 not used for secrets
         said = looked_at(story)
         for batch in story.batches:
             told = [(each.last.at, min(each.until, story.ends)) for each in batch.standstills()]
@@ -90,7 +90,7 @@ def test_the_truth_of_a_life_is_what_the_server_shows(mode: Callable[[Pen], Stor
 
 
 def test_the_clock_jumps_from_one_due_tick_to_the_next() -> None:
-    """A resting batch is polled at the instants of the real loop: each interval after the last, at whole seconds."""
+    """An idle batch is polled at the instants of the real loop: one interval after the last poll, at whole seconds."""
     clock, traffic = ManualClock(), Noting()
     document = DocumentPlan(fate="hangs", phase="parsing", parse=1.0)
     plan = DatasetPlan(DATASET, batches=(BatchPlan(id="b", queue=0.0, documents=(document,)),))
@@ -104,20 +104,20 @@ def test_the_clock_jumps_from_one_due_tick_to_the_next() -> None:
 
 
 class Noting(Traffic):
-    """Notes when each endpoint was asked."""
+    """Records when each endpoint was requested."""
 
     def __init__(self) -> None:
         super().__init__()
         self.times: dict[str, list[float]] = {}
 
     def sent(self, endpoint: str, path: str, now: float) -> None:
-        """A request begins."""
+        """Record a request."""
         super().sent(endpoint, path, now)
         self.times.setdefault(endpoint, []).append(now)
 
 
 def test_requests_that_wait_for_the_budget_move_the_clock() -> None:
-    """At two requests a second ten batches take ten requests, half a second apart."""
+    """At two requests per second, the requests for ten batches are half a second apart."""
     clock, traffic = ManualClock(), Noting()
     plan = DatasetPlan(DATASET)
     exporter = exporter_on(Scenario(datasets=(plan,)), clock, traffic)
@@ -137,7 +137,7 @@ def test_requests_that_wait_for_the_budget_move_the_clock() -> None:
     ids=lambda value: value.kind if isinstance(value, Fault) else None,
 )
 def test_an_unreadable_api_fails_as_it_does_over_the_wire(fault: Fault, reason: str, seconds: float) -> None:
-    """A connection that is cut, a time-out, which takes its time, and the page of a proxy."""
+    """A simulated outage produces dropped connections, timeouts that take their time, and error pages of a proxy."""
     clock = ManualClock()
     plan = DatasetPlan(DATASET, batches=(BatchPlan(id="b"),))
     exporter = exporter_on(Scenario(datasets=(plan,), faults=(fault,)), clock, Traffic())
@@ -149,7 +149,7 @@ def test_an_unreadable_api_fails_as_it_does_over_the_wire(fault: Fault, reason: 
 
 
 def test_the_rules_fire_when_prometheus_would() -> None:
-    """Unfinished for 15 min; nothing risen in 15 min, as soon as two samples are there or the series is that old."""
+    """Unfinished for 15 min; no increase in 15 min, as soon as the series has two samples or is that old."""
     shown = (Sample(0.0, active=1, completed=0), Sample(600.0, active=1, completed=5), Sample(2_400.0, completed=9))
     alarms = alarms_of_rules(shown, 3_000.0)
     assert [Span(900.0, 2_400.0)] == alarms[STATIC]
@@ -159,7 +159,7 @@ def test_the_rules_fire_when_prometheus_would() -> None:
 
 
 def test_a_fall_of_completed_segments_is_no_increase_unless_they_rise_from_nothing() -> None:
-    """PromQL takes a fall for a counter that began anew."""
+    """PromQL treats a decrease as a counter reset."""
     shown = (Sample(0.0, active=1, completed=9), Sample(300.0, active=1, completed=0))
     assert [Span(15.0, 900.0)] == alarms_of_rules(shown, 900.0)[PROMQL]
     shown = (Sample(0.0, active=1, completed=9), Sample(300.0, active=1, completed=2))
@@ -167,19 +167,19 @@ def test_a_fall_of_completed_segments_is_no_increase_unless_they_rise_from_nothi
 
 
 def judged(shown: Sequence[Sample], truth: tuple[Standstill, ...], *down: Span) -> detection.Tally:
-    """What is made of what the exporter itself showed of one life."""
+    """The verdicts on what the exporter itself showed about one life."""
     subject = Subject("some", 0.0, truth, tuple(shown), discovered=False)
     performance = Performance((subject,), down, down, None, 10_000.0)
     return detection.tally(detection.judge(performance)[detection.OURS])
 
 
 def stands_still(*moves: Move) -> tuple[Standstill, ...]:
-    """The truth of moves."""
+    """The ground truth about progress."""
     return tuple(Batch("b", moves).standstills())
 
 
 def test_alarms_are_judged_by_the_scenario() -> None:
-    """True, late, early, false, missed: by the last move and the rules alone."""
+    """Alarms are true, late, early, false or missed, judged only by the last progress and the rules."""
     truth = stands_still(Move(0.0), Move(100.0))
     on_time = judged([Sample(0.0), Sample(1_030.0, stalled=True)], truth)
     assert (1.0, 1.0, (30.0,), True) == (on_time.precision, on_time.recall, on_time.late, on_time.good)
@@ -194,7 +194,7 @@ def test_alarms_are_judged_by_the_scenario() -> None:
 
 
 def test_what_nobody_could_see_counts_from_when_it_could_be_seen() -> None:
-    """A last move while the exporter is down, and a verdict that falls due then."""
+    """Progress and stalls during a downtime of the exporter count from when they can be observed."""
     moved_meanwhile = judged([Sample(500.0, stalled=True)], stands_still(Move(0.0), Move(100.0)), Span(90.0, 500.0))
     assert (-900.0,) == moved_meanwhile.late
     due_meanwhile = judged([Sample(2_010.0, stalled=True)], stands_still(Move(100.0)), Span(900.0, 2_000.0))
@@ -202,7 +202,7 @@ def test_what_nobody_could_see_counts_from_when_it_could_be_seen() -> None:
 
 
 def test_detection_is_studied() -> None:
-    """It runs, with restarts, an outage and discovery among its servers, and prints a row a detector."""
+    """The study runs, with restarts, an outage and discovery among its servers, and prints one row per detector."""
     text = detection.study(4, processes=1)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert 2 + len(detection.CIRCUMSTANCES) * len(detection.DETECTORS) == len(rows)
@@ -210,7 +210,7 @@ def test_detection_is_studied() -> None:
 
 
 def test_cost_is_studied() -> None:
-    """It runs, and never sends more than it may."""
+    """The study runs and never exceeds the request budget."""
     text = cost.study((cost.Case(20, 5.0), cost.Case(10, 5.0, knowledge_bases=2)), processes=1)
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert ["| 20 batches", "| 2 knowledge bases with 10 batches, no ids known"] == [row[0] for row in rows[2:]]
@@ -218,7 +218,7 @@ def test_cost_is_studied() -> None:
 
 
 def test_an_unfinished_batch_costs_what_the_floor_counts() -> None:
-    """One batch in a hundred is unfinished, and its documents finish, as often as the floor says."""
+    """One batch in a hundred is unfinished, and its documents finish as often as the calculated minimum assumes."""
     day = cost.batches(100, 5.0)
     ends = {upload.batch: upload.ends for upload in day.uploads}
     assert 0.9 <= sum(cost.DAY <= end < 2 * cost.DAY for end in ends.values()) / 99 <= 1.1

@@ -1,4 +1,4 @@
-"""The command line, in this process: options, their environment variables, what is refused and how."""
+"""The command line, in this process: options, environment variables and error messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMANDS = sorted(main.commands)
 
 @pytest.fixture(autouse=True)
 def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Zone, logging and environment are the process's: put them back, and let no variable of the machine in."""
+    """Restore time zone, logging and environment afterwards, and hide the machine's own variables."""
     for name in list(os.environ):
         if name.startswith("DIFY_"):
             monkeypatch.delenv(name)
@@ -48,7 +48,7 @@ def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A valid configuration of a server that is down."""
+    """A valid configuration for a server that is down."""
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump({"servers": [SERVER]}), encoding="utf-8")
     return path
@@ -60,7 +60,7 @@ def _call(*arguments: str | Path, **environment: str) -> Result:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str) -> None:
-    """Every command and every option of it says what it is for."""
+    """``--help`` describes every command and every option."""
     result = _call(command, "--help")
 
     assert 0 == result.exit_code
@@ -70,7 +70,7 @@ def test_help(command: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_an_environment_variable(command: str) -> None:
-    """``--log.level`` is DIFY_EXPORTER_LOG_LEVEL, and so on for all, and the help says so."""
+    """Every option has an environment variable (``--log.level``: DIFY_EXPORTER_LOG_LEVEL), and ``--help`` names it."""
     shown = _call(command, "--help").output
     for option in _options(command):
         variable = "DIFY_EXPORTER_" + option.opts[0].removeprefix("--").replace(".", "_").replace("-", "_").upper()
@@ -83,12 +83,12 @@ def _options(command: str) -> list[click.Option]:
 
 
 def test_version() -> None:
-    """``--version`` tells the version that is built in."""
+    """``--version`` prints the version of the package."""
     assert f"dify-exporter, version {__version__}\n" == _call("--version").output
 
 
 def test_unknown_option() -> None:
-    """A mistyped option is a usage error: exit code 2."""
+    """An unknown option is a usage error: exit code 2."""
     assert 2 == _call("run", "--no.such-option").exit_code
 
 
@@ -97,7 +97,7 @@ def test_unknown_option() -> None:
     [("--web.listen-address", "nowhere"), ("--web.telemetry-path", "metrics"), ("--web.telemetry-path", "/")],
 )
 def test_bad_override(config: Path, option: str, value: str) -> None:
-    """A value of the command line is checked like one of the file; the message names the option: exit code 1."""
+    """Command-line values are validated like those of the file; the message names the option, exit code 1."""
     result = _call("run", "--config.file", config, option, value)
 
     assert 1 == result.exit_code
@@ -106,7 +106,7 @@ def test_bad_override(config: Path, option: str, value: str) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that is not there is said to be missing, with a config to begin from."""
+    """The error for a missing file suggests a configuration to start with."""
     result = _call("check", "--offline", "--config.file", tmp_path / "nothing.yaml")
 
     assert 1 == result.exit_code
@@ -114,7 +114,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_web_config_alone(tmp_path: Path) -> None:
-    """``check --offline`` looks at a web config file also without a configuration, and says that there is none."""
+    """``check --offline`` accepts a web config file without a configuration, and says that there is none."""
     web = tmp_path / "web.yml"
     web.write_text("basic_auth_users: {}\n", encoding="utf-8")
     good = _call("check", "--offline", "--web.config.file", web)
@@ -133,7 +133,7 @@ def test_web_config_alone(tmp_path: Path) -> None:
     ("arguments", "environment"), [(["--offline"], {"DIFY_BASE_URL": "http://api:5001/v1"}), ([], {})]
 )
 def test_a_configuration_that_is_lacking(tmp_path: Path, arguments: list[str], environment: dict[str, str]) -> None:
-    """One that was begun, and servers to ask, need all of it."""
+    """A partial configuration, or a check of servers, requires a complete configuration."""
     (tmp_path / "web.yml").write_text("{}")
     result = _call("check", *arguments, "--web.config.file", tmp_path / "web.yml", **environment)
 
@@ -142,7 +142,7 @@ def test_a_configuration_that_is_lacking(tmp_path: Path, arguments: list[str], e
 
 
 def test_warnings_are_shown(config: Path) -> None:
-    """``check`` shows what is allowed and hardly meant, and is content all the same."""
+    """``check`` prints warnings about settings that are valid but probably unintended, and still succeeds."""
     config.write_text(yaml.safe_dump({"servers": [{**SERVER, "datasets": []}]}), encoding="utf-8")
     result = _call("check", "--offline", "--config.file", config)
 
@@ -151,7 +151,7 @@ def test_warnings_are_shown(config: Path) -> None:
 
 
 def test_warnings_are_logged(config: Path) -> None:
-    """The other commands log them."""
+    """The other commands log warnings."""
     config.write_text(yaml.safe_dump({"servers": [{**SERVER, "datasets": []}]}), encoding="utf-8")
     result = _call("once", "--config.file", config)
 
@@ -159,7 +159,7 @@ def test_warnings_are_logged(config: Path) -> None:
 
 
 def test_the_process_is_in_utc(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that schedule put the process into UTC, whatever the machine's zone is."""
+    """Commands that use the scheduler run in UTC, whatever the time zone of the machine."""
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     assert "EST" == time.tzname[0]
@@ -172,7 +172,7 @@ def test_the_process_is_in_utc(config: Path, monkeypatch: pytest.MonkeyPatch) ->
     ("command", "option"), [("demo", "--web.listen-address"), ("simulate", "--listen")], ids=["demo", "simulate"]
 )
 def test_port_in_use(command: str, option: str) -> None:
-    """A port that is taken is told in one line, exit code 1."""
+    """A port in use is reported in one line, exit code 1."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         result = _call(command, option, address)
@@ -183,7 +183,7 @@ def test_port_in_use(command: str, option: str) -> None:
 
 
 def test_bad_address_of_the_simulator() -> None:
-    """An address that is none is refused in words."""
+    """An invalid listen address is refused with a message."""
     result = _call("simulate", "--listen", "nowhere")
 
     assert 1 == result.exit_code
@@ -191,7 +191,7 @@ def test_bad_address_of_the_simulator() -> None:
 
 
 def test_bad_scenario(tmp_path: Path) -> None:
-    """A scenario that cannot be read is refused with the path of what is wrong."""
+    """An invalid scenario is refused with the path of the invalid value."""
     path = tmp_path / "scenario.yaml"
     path.write_text("datasets: [{id: x, batches: [{documents: [{segments: many}]}]}]", encoding="utf-8")
     result = _call("simulate", "--scenario", path)
@@ -201,7 +201,7 @@ def test_bad_scenario(tmp_path: Path) -> None:
 
 
 def test_progress_is_for_patient_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How far a round is shows on a terminal only, and only when it takes long; what was shown is wiped."""
+    """Progress is shown only on a terminal and only if the round takes long, and it is erased afterwards."""
     monkeypatch.setattr(terminal, "PATIENCE", -1)
     shown: list[str] = []
     monkeypatch.setattr(click, "echo", lambda text, **_: shown.append(text))

@@ -1,4 +1,4 @@
-"""The log: one line an event, in a form that machines read."""
+"""The log: one line per event, in a machine-readable format."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 def _read(line: str, log_format: str) -> dict[str, str]:
-    """The keys and values of a line, as a reader of that format sees them; AssertionError when it is not one."""
+    """The keys and values of a line, as a parser of its format reads them. AssertionError if it is not one line."""
     if log_format == "json":
         found = json.loads(line)
         assert isinstance(found, dict)
@@ -60,7 +60,7 @@ def _logged(act: Callable[[], object], log_format: str, level: str = "info") -> 
 
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_an_event_is_a_line(log_format: str) -> None:
-    """Time in UTC, level and text come first, then what the event says; the time is one that Go and Python read."""
+    """Time in UTC, level and text come first, then the event's keys; Go and Python can parse the time."""
     log = structlog.get_logger("any")
     (line,) = _logged(lambda: log.warning("target is gone", server="main", retry_in=15, known=True), log_format)
     event = _read(line, log_format)
@@ -71,7 +71,7 @@ def test_an_event_is_a_line(log_format: str) -> None:
 
 
 def test_logfmt_is_bare_where_it_can_be() -> None:
-    """Simple values have no quotes, so that lines read and grep well; flags are words, None is left out."""
+    """Simple values are not quoted, so that lines are easy to read and grep; booleans are words, None is omitted."""
     log = structlog.get_logger("any")
     (line,) = _logged(lambda: log.info("done", path="/metrics", share=0.5, ok=True, name="答疑.md", no=None), "logfmt")
 
@@ -81,7 +81,7 @@ def test_logfmt_is_bare_where_it_can_be() -> None:
 @pytest.mark.parametrize("log_format", FORMATS)
 @given(text=st.text())
 def test_any_text_comes_back(log_format: str, text: str) -> None:
-    """Whatever a name of a document holds, quotes, line breaks, escapes, the event is one line that reads back."""
+    """Every document name, with quotes, line breaks or escapes, results in one line that parses back to it."""
     log = structlog.get_logger("any")
     lines = _logged(lambda: log.info("document failed", name=text, after="end"), log_format)
 
@@ -93,7 +93,7 @@ def test_any_text_comes_back(log_format: str, text: str) -> None:
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "\x9b31m", "\u2028", "\u202e"])
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_nothing_drives_the_terminal(log_format: str, text: str) -> None:
-    """Control characters in a name are written as escapes."""
+    """Control characters in a name are escaped."""
     log = structlog.get_logger("any")
     (line,) = _logged(lambda: log.info("document failed", name=text), log_format)
 
@@ -115,7 +115,7 @@ def _log_a_failure() -> None:
 
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_a_traceback_is_part_of_its_line(log_format: str) -> None:
-    """A failure with its traceback is one line, that of a library too, and tells where and what."""
+    """A failure with its traceback is one line, also one of a library, and says where and what."""
     lines = _logged(_log_a_failure, log_format)
     events = [_read(line, log_format) for line in lines]
 
@@ -126,7 +126,7 @@ def test_a_traceback_is_part_of_its_line(log_format: str) -> None:
 
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_no_secrets(log_format: str) -> None:
-    """Neither a key that is logged nor one that is a local variable where something fails is in the log."""
+    """The API key is never logged: not as a value and not as a local variable in a traceback."""
     lines = _logged(_log_a_failure, log_format)
 
     assert 2 == len(lines)
@@ -135,7 +135,7 @@ def test_no_secrets(log_format: str) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_level(level: str) -> None:
-    """Events below the level are left out."""
+    """Events below the level are not logged."""
     log = structlog.get_logger("any")
 
     def act() -> None:
@@ -148,7 +148,7 @@ def test_level(level: str) -> None:
 
 
 def test_libraries_are_heard_from_warnings_up() -> None:
-    """At level debug what asyncio does is not told, its warnings are."""
+    """At level debug, asyncio's debug messages are not logged but its warnings are."""
     log = logging.getLogger("asyncio")
 
     def act() -> None:

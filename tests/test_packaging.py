@@ -1,4 +1,4 @@
-"""What is shipped: the wheel, the container image, the licence and the changelog."""
+"""The artifacts: wheel, container image, licence and changelog."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STRANGER = 65_532
 
 
 def _run(*command: str | Path, user: int | None = None, **environment: str) -> str:
-    """Standard output of a command that must succeed, in "/" and with nothing in the environment but what is given."""
+    """Standard output of a command that must succeed, run in "/" with only the given environment."""
     done = subprocess.run(
         command, cwd="/", env=environment, user=user, capture_output=True, text=True, timeout=120, check=False
     )
@@ -48,7 +48,7 @@ def _run(*command: str | Path, user: int | None = None, **environment: str) -> s
 
 @pytest.fixture(scope="module")
 def public_directory() -> Iterator[Path]:
-    """A temporary directory that every user may look into, unlike pytest's."""
+    """A temporary directory that every user can read, unlike pytest's."""
     path = Path(tempfile.mkdtemp(prefix="dify-exporter-"))
     path.chmod(0o755)
     yield path
@@ -58,7 +58,7 @@ def public_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def wheel(public_directory: Path) -> Path:
-    """The wheel, built from this tree with the tools that are installed."""
+    """The wheel, built from this tree with the installed tools."""
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", public_directory, ROOT)
     (built,) = public_directory.glob("*.whl")
     return built
@@ -66,7 +66,7 @@ def wheel(public_directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(public_directory: Path, wheel: Path) -> Path:
-    """A read-only environment with the wheel and the distributions that it declares, and nothing else."""
+    """A read-only environment with the wheel and its declared dependencies, and nothing else."""
     environment = public_directory / "environment"
     _run(_public_python(), "-m", "venv", "--without-pip", environment)
     python = environment / "bin" / "python"
@@ -79,7 +79,7 @@ def installed(public_directory: Path, wheel: Path) -> Path:
 
 
 def _public_python() -> str:
-    """The interpreter of this version that other users may run too, if there is one."""
+    """An interpreter of this version that other users can run, if there is one."""
     name = "python{}.{}".format(*sys.version_info)
     for candidate in (os.path.realpath(sys.executable), f"/usr/local/bin/{name}", f"/usr/bin/{name}"):
         path = Path(candidate)
@@ -89,7 +89,7 @@ def _public_python() -> str:
 
 
 def _dependencies() -> list[Distribution]:
-    """The distributions that the project needs to run, those of its dependencies included."""
+    """The distributions that the project requires to run, including transitive dependencies."""
     found: dict[str, Distribution] = {}
     waiting = list(PROJECT["dependencies"])
     while waiting:
@@ -118,7 +118,7 @@ def _set_writable(tree: Path, *, writable: bool) -> None:
 
 
 def test_wheel_holds_the_package_alone(wheel: Path) -> None:
-    """The wheel has every module of the package with its typing mark and licence, and nothing beside them."""
+    """The wheel contains every module of the package, py.typed and the licence, and nothing else."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     info = f"dify_exporter-{exporter.__version__}.dist-info"
@@ -131,7 +131,7 @@ def test_wheel_holds_the_package_alone(wheel: Path) -> None:
 
 
 def test_wheel_metadata(wheel: Path) -> None:
-    """The wheel tells its version, licence and the least Python it runs on."""
+    """The wheel declares its version, its licence and the minimum version of Python."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
@@ -141,14 +141,14 @@ def test_wheel_metadata(wheel: Path) -> None:
 
 
 def test_installed_program(installed: Path) -> None:
-    """With nothing but its declared dependencies, in a read-only tree, the program runs and knows its version."""
+    """With only its declared dependencies, in a read-only tree, the program runs and prints its version."""
     assert exporter.__version__ in _run(installed / "bin" / "dify-exporter", "--version")
     assert exporter.__version__ in _run(installed / "bin" / "python", "-m", "exporter", "--version")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_installed_program_as_the_user_of_the_image(installed: Path) -> None:
-    """A user without a name, a home or anything to write to can run it."""
+    """The program runs for a user without a name, a home directory or write access."""
     if _public_python() == sys.executable:
         pytest.skip("no interpreter of this version is open to other users")
 
@@ -157,7 +157,7 @@ def test_installed_program_as_the_user_of_the_image(installed: Path) -> None:
 
 
 def test_changelog_has_the_version() -> None:
-    """The newest section of the changelog is the version that the package says, and versions go down."""
+    """The newest section of the changelog is the version of the package, and versions descend."""
     sections = re.findall(r"^## \[(\d+)\.(\d+)\.(\d+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     versions = [tuple(map(int, section)) for section in sections]
 
@@ -166,7 +166,7 @@ def test_changelog_has_the_version() -> None:
 
 
 def test_licence() -> None:
-    """LICENSE is the Apache License 2.0 to its end, and pyproject.toml says the same."""
+    """LICENSE is the complete Apache License 2.0, and pyproject.toml declares it."""
     text = (ROOT / "LICENSE").read_text()
 
     assert "Apache License\n                           Version 2.0, January 2004" in text
@@ -175,7 +175,7 @@ def test_licence() -> None:
 
 
 def _instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions, each on one line, in order."""
+    """The Dockerfile's instructions in order, each on one line."""
     lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in joined.splitlines()) if word]
@@ -187,17 +187,17 @@ def _only(instruction: str) -> str:
 
 
 def test_hadolint() -> None:
-    """The linter has nothing to say about the Dockerfile."""
+    """Hadolint reports nothing about the Dockerfile."""
     assert "" == _run(Path(sys.executable).parent / "hadolint", ROOT / "Dockerfile")
 
 
 def test_image_is_not_root() -> None:
-    """The image's user is a number other than 0, so that Kubernetes' runAsNonRoot can be checked."""
+    """The image's user is a number other than 0, so that Kubernetes can check runAsNonRoot."""
     assert f"{STRANGER}:{STRANGER}" == _only("USER")
 
 
 def test_image_starts_the_program() -> None:
-    """The image runs the entry point of the package with a command and an option that exist."""
+    """The image runs the entry point of the package with an existing command and option."""
     from exporter.cli import main
 
     (program,) = json.loads(_only("ENTRYPOINT"))
@@ -208,7 +208,7 @@ def test_image_starts_the_program() -> None:
 
 
 def test_image_overrides_no_configuration() -> None:
-    """No variable of the image is an option's, which would win over the file; where the state goes is a default."""
+    """The image sets no option's variable, as that would override the file, but only the default path of the state."""
     from exporter.cli import main
 
     variables = image_environment()
@@ -221,7 +221,7 @@ def test_image_overrides_no_configuration() -> None:
 
 
 def test_image_stages_have_one_base() -> None:
-    """Both stages start from the same image, else the environment of the first would not run in the second."""
+    """Both stages use the same base image; otherwise the environment of the first might not run in the second."""
     bases = [rest.split()[0] for word, rest in _instructions() if word == "FROM"]
 
     assert 2 == len(bases)
@@ -229,7 +229,7 @@ def test_image_stages_have_one_base() -> None:
 
 
 def test_image_context() -> None:
-    """What the Dockerfile copies from the tree exists and is let through by .dockerignore, which lets nothing else."""
+    """Everything that the Dockerfile copies exists and is allowed by .dockerignore, which allows nothing else."""
     copied = {
         source
         for word, rest in _instructions()
@@ -245,7 +245,7 @@ def test_image_context() -> None:
 
 @pytest.mark.parametrize(("wrong", "code"), [(None, 0), ("stuck", 1)], ids=["healthy", "unhealthy"])
 def test_health_check(wrong: str | None, code: int) -> None:
-    """The image's health check is 0 for a healthy exporter and 1 for one that is not, whatever proxy is set."""
+    """The image's health check returns 0 for a healthy exporter and 1 for an unhealthy one, whatever proxy is set."""
     app = create_app(_NoPages(), telemetry_path="/metrics", version="", healthy=lambda: wrong, ready=lambda: None)
     server = WebServer(app, "127.0.0.1:0")
     server.start()
@@ -256,14 +256,14 @@ def test_health_check(wrong: str | None, code: int) -> None:
 
 
 def test_health_check_ends_in_time() -> None:
-    """The health check ends before it is ended, so that its one line is seen."""
+    """The health check times out before Docker ends it, so that its message is seen."""
     (seconds,) = re.findall(r"--timeout=(\d+)s", _only("HEALTHCHECK"))
 
     assert TIMEOUT < int(seconds)
 
 
 def test_health_check_of_what_does_not_answer() -> None:
-    """Without a server, and with one that has no such page, the health check fails."""
+    """The health check fails if no server listens or the server has no such page."""
     server = WebServer(PlainTextResponse("", 404), "127.0.0.1:0")
     server.start()
     not_found = _health_check(server.port)
@@ -278,7 +278,7 @@ class _NoPages:
 
 
 def _health_check(port: int) -> int:
-    """Its exit code, asking ``port`` in place of the default one."""
+    """The exit code of the health check against ``port`` instead of the default port."""
     python, *arguments, option = json.loads(_only("HEALTHCHECK").partition(" CMD ")[2])
     assert ("python", "--port=9439") == (python, option)
     done = subprocess.run(

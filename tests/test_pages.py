@@ -1,4 +1,4 @@
-"""The pages that people read: what they name exists."""
+"""The documentation refers only to things that exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _text(page: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_metrics_exist(page: str) -> None:
-    """Every metric that is named, in a sample, a query or a sentence, is one of the catalog."""
+    """Every metric named in a sample, a query or a sentence is in the catalog."""
     named = set(re.findall(r"\bdify_[a-z_]+[a-z]\b", _text(page)))
 
     assert set() == {name for name in named if name not in _NAMES and _SUFFIXES.sub("", name) not in _NAMES}
@@ -33,7 +33,7 @@ def test_metrics_exist(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    """Links to files of the project lead to files of the project."""
+    """Links to files of the project lead to existing files."""
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", _text(page))
 
     assert links or page != "README.md"
@@ -41,7 +41,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_modules_of_the_architecture_exist() -> None:
-    """The modules and folders that the architecture names are there."""
+    """The modules and folders that the architecture names exist."""
     named = re.findall(r"`([a-z_/]+(?:\.py|/))`", _text("docs/architecture.md"))
     modules = {path.name for path in (ROOT / "exporter").rglob("*.py")}
 
@@ -50,7 +50,7 @@ def test_modules_of_the_architecture_exist() -> None:
 
 
 def test_commands_of_the_readme_exist() -> None:
-    """The commands and make targets that the README shows are there."""
+    """The commands and make targets that the README shows exist."""
     shell = "".join(_blocks("sh"))
     commands = set(re.findall(r"\bdify-exporter ([a-z]+)", shell))
     targets = set(re.findall(r"(?:^|`)make ([a-z]+)", _text("README.md"), re.MULTILINE))
@@ -60,7 +60,7 @@ def test_commands_of_the_readme_exist() -> None:
 
 
 def test_config_of_the_readme_is_valid(tmp_path: Path) -> None:
-    """The config that the README shows is accepted as it is, but for the place of the key's file."""
+    """The configuration in the README is valid, apart from the path of the key's file."""
     (tmp_path / "key").write_text("dataset-x")
     (shown,) = (block for block in _blocks("yaml") if block.startswith("# config.yaml"))
     path = tmp_path / "config.yaml"
@@ -70,7 +70,7 @@ def test_config_of_the_readme_is_valid(tmp_path: Path) -> None:
 
 
 def test_yaml_of_the_readme_is_yaml() -> None:
-    """The other files that it shows are YAML with the section they are for."""
+    """The other files in the README are YAML with the section that they are meant for."""
     sections = [next(iter(yaml.safe_load(block))) for block in _blocks("yaml")]
 
     assert ["services", "servers", "scrape_configs"] == sections

@@ -1,4 +1,4 @@
-"""A new configuration without a restart."""
+"""Reloading the configuration without a restart."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ POLLING = Polling(interval=1.0, max_interval=1.0)
 
 
 class Reloading:
-    """An exporter whose configuration a test changes while it runs."""
+    """An exporter whose configuration a test changes while the exporter runs."""
 
     def __init__(self, dify: SimulatorServer, folder: Path, **changes: Any) -> None:
         server = simulated_server(SCENARIO, dify.url, name="main")
@@ -62,13 +62,13 @@ class Reloading:
         return Config(servers=servers, polling=POLLING, state=State(None), **sections)  # type: ignore[arg-type]
 
     def reread(self) -> Config:
-        """What the file says now."""
+        """The current content of the file."""
         if isinstance(self.config, ConfigError):
             raise self.config
         return self.config
 
     def page(self) -> str:
-        """What a scrape sees now."""
+        """The current scrape."""
         return b"".join(self.app.exposition.page(Format.TEXT).plain_chunks()).decode()
 
     def lines(self, name: str) -> list[str]:
@@ -76,18 +76,18 @@ class Reloading:
         return [line for line in self.page().splitlines() if line.startswith(name + "{")]
 
     def begin(self) -> None:
-        """Poll in the background until all was polled once."""
+        """Poll in the background until everything has been polled once."""
         for served in self.app.served:
             served.start()
         until(lambda: self.app.what_is_awaited() is None)
         until(lambda: len(self.lines("dify_document_created_timestamp_seconds")) == 3)
 
     def settle(self) -> None:
-        """Poll until what was newly watched was polled."""
+        """Poll until the new targets have been polled."""
         until(lambda: self.app.what_is_awaited() is None)
 
     def end(self) -> None:
-        """Wait for the polls under way."""
+        """Wait for running polls."""
         for served in self.app.served:
             served.stop()
             served.cut(10.0)
@@ -95,7 +95,7 @@ class Reloading:
 
 @pytest.fixture
 def reloading(tmp_path: Path) -> Iterator[Reloading]:
-    """An exporter on an embedded Dify whose clock stands still."""
+    """An exporter on an embedded Dify whose clock does not advance."""
     with SimulatorServer(Api(World(SCENARIO, ManualClock())), connections=None) as dify:
         running = Reloading(dify, tmp_path)
         running.begin()
@@ -104,7 +104,7 @@ def reloading(tmp_path: Path) -> Iterator[Reloading]:
 
 
 def test_what_stays_keeps_its_objects_and_clocks(reloading: Reloading) -> None:
-    """A batch that both configurations name is on every page, and its last progress stands."""
+    """A batch named in both configurations is on every page, and its last progress is kept."""
     before = reloading.lines("dify_batch_last_progress_timestamp_seconds")
     fewer = replace(reloading.server, datasets=(Dataset(ONE, batches=("20261121093000100001",)),), concurrency=3)
     reloading.config = reloading.configure(fewer)
@@ -116,7 +116,7 @@ def test_what_stays_keeps_its_objects_and_clocks(reloading: Reloading) -> None:
 
 
 def test_what_left_is_gone_from_the_next_scrape(reloading: Reloading) -> None:
-    """Batches, documents, names, counters and targets of what is configured no longer."""
+    """Batches, documents, names, counters and targets that are no longer configured disappear."""
     assert TWO in reloading.page()
     reloading.config = reloading.configure(replace(reloading.server, datasets=reloading.server.datasets[:1]))
     assert reloading.app.reloading.reload() is None
@@ -124,7 +124,7 @@ def test_what_left_is_gone_from_the_next_scrape(reloading: Reloading) -> None:
 
 
 def test_a_server_that_left_is_gone_and_a_new_one_is_polled(reloading: Reloading) -> None:
-    """Servers come and go by name."""
+    """Servers are added and removed by name."""
     reloading.config = reloading.configure(replace(reloading.server, name="other"))
     assert reloading.app.reloading.reload() is None
     assert 'server="main"' not in reloading.page()
@@ -134,7 +134,7 @@ def test_a_server_that_left_is_gone_and_a_new_one_is_polled(reloading: Reloading
 
 
 def test_a_bad_configuration_changes_nothing_and_shows(reloading: Reloading) -> None:
-    """The text says why, the metric says that, the polls go on."""
+    """An invalid configuration is reported in the answer and in the metric, and polling continues."""
     before = reloading.lines("dify_batch_stalled")
     reloading.config = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
     assert "config.yaml:3: servers[0].url: is wrong" in (reloading.app.reloading.reload() or "")
@@ -146,7 +146,7 @@ def test_a_bad_configuration_changes_nothing_and_shows(reloading: Reloading) -> 
 
 
 def test_new_targets_of_a_server_are_polled_at_once(reloading: Reloading) -> None:
-    """A batch that is added has its series within a poll; a key that was wrong is tried at once, not after back-off."""
+    """A new batch has its series after one poll; a rejected key is retried at once, without waiting for backoff."""
     reloading.config = reloading.configure(replace(reloading.server, datasets=()))
     reloading.app.reloading.reload()
     assert reloading.lines("dify_batch_stalled") == []
@@ -157,7 +157,7 @@ def test_new_targets_of_a_server_are_polled_at_once(reloading: Reloading) -> Non
 
 
 def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(reloading: Reloading) -> None:
-    """The batch keeps its objects and clocks, its knowledge base its name; all else is gone."""
+    """The batch keeps its objects and clocks, and its knowledge base its name; everything else is removed."""
     (reloading.folder / "a.yaml").write_text(f"[{{dataset_id: {TWO}, batch: '20261121093000100003'}}]")
     both = replace(reloading.server, batch_files=(str(reloading.folder / "*.yaml"),))
     reloading.config = reloading.configure(both)
@@ -171,7 +171,7 @@ def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(reloading:
 
 
 def test_sections_that_need_a_restart_are_named(reloading: Reloading, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing is silently left out: at each reload, until the configuration is again as the process was started."""
+    """Every reload names the sections that require a restart until the configuration matches the one at startup."""
     changed = reloading.configure(reloading.server, labels=Labels(document_name=False), limits=Limits(documents=1))
     for reloading.config in (changed, replace(changed, polling=Polling())):
         assert reloading.app.reloading.reload() is None
@@ -188,7 +188,7 @@ def test_sections_that_need_a_restart_are_named(reloading: Reloading, capsys: py
 
 
 def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading) -> None:
-    """Fifty reloads from several threads: no exception, no target lost, none doubled."""
+    """Fifty reloads from several threads: no exception, no target lost, none duplicated."""
     configs = [
         reloading.configure(reloading.server),
         reloading.configure(replace(reloading.server, concurrency=4)),
@@ -213,12 +213,12 @@ def test_a_storm_of_reloads_ends_in_the_last_configuration(reloading: Reloading)
 
 
 def test_an_exporter_without_a_file_says_so() -> None:
-    """A configuration from the environment cannot be read again."""
+    """A configuration from the environment cannot be reloaded."""
     assert "no configuration file" in (App(Config(state=State(None))).reloading.reload() or "")
 
 
 def test_warnings_are_told_again(reloading: Reloading, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is useless in the new file is told, as at the start."""
+    """Warnings about the new file are logged as at startup."""
     warning = Problem("config.yaml", 3, "servers[0].datasets", "names nothing")
     reloading.config = reloading.configure(reloading.server, warnings=(warning,))
     reloading.app.reloading.reload()
@@ -226,7 +226,7 @@ def test_warnings_are_told_again(reloading: Reloading, capsys: pytest.CaptureFix
 
 
 def test_a_file_that_is_being_written_is_not_taken(reloading: Reloading) -> None:
-    """What one look finds is gone on with once the next one has found the same, good or bad."""
+    """A change is applied, or refused, only after two consecutive reads agree."""
     whole, half = reloading.config, reloading.configure(replace(reloading.server, datasets=()))
     broken = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
     look = reloading.app.reloading.look
@@ -248,7 +248,7 @@ def test_a_file_that_is_being_written_is_not_taken(reloading: Reloading) -> None
 
 
 def test_a_reload_before_the_polls_have_begun(reloading: Reloading) -> None:
-    """Whoever asks as soon as the port answers waits until there is something to change."""
+    """A reload requested as soon as the port answers waits until polling has started."""
     app = App(reloading.configure(reloading.server, web=Web("127.0.0.1:0")), reread=reloading.reread)
     stop, answers = threading.Event(), []
     reloading.config = reloading.configure(replace(reloading.server, timeout=3.0))
@@ -269,7 +269,7 @@ def test_a_reload_before_the_polls_have_begun(reloading: Reloading) -> None:
 
 
 def test_a_reload_waits_for_a_look_at_the_batch_files(reloading: Reloading) -> None:
-    """They belong to one thread at a time: else a batch would be watched that nobody names any more."""
+    """Batch files are read by one thread at a time; otherwise a batch that is no longer named could stay watched."""
     (served,) = reloading.app.served
     looking, go = threading.Event(), threading.Event()
 

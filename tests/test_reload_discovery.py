@@ -1,4 +1,4 @@
-"""A new configuration for a server on which discovery finds what nobody named."""
+"""Reloading the configuration of a server whose targets come from discovery."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def reloading(tmp_path: Path) -> Iterator[Reloading]:
-    """An exporter that is told of nothing and has found two knowledge bases with three documents."""
+    """An exporter with no configured targets that has discovered two knowledge bases with three documents."""
     with SimulatorServer(Api(World(SCENARIO, ManualClock())), connections=None) as dify:
         running = Reloading(dify, tmp_path, datasets=(), discover=True)
         running.begin()
@@ -32,7 +32,7 @@ def reloading(tmp_path: Path) -> Iterator[Reloading]:
 
 
 def test_what_was_found_outlives_reloads(reloading: Reloading) -> None:
-    """Each knowledge base is watched on, with its name, documents and counters."""
+    """Every discovered knowledge base stays watched, with its name, documents and counters."""
     names = ("dify_dataset_info", "dify_document_info", "dify_documents_finished_total")
     before = [sorted(reloading.lines(name)) for name in names]
     watched = reloading.app.served[0].poller.watched
@@ -45,7 +45,7 @@ def test_what_was_found_outlives_reloads(reloading: Reloading) -> None:
 
 
 def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(reloading: Reloading) -> None:
-    """Nothing of the one knowledge base is left, nothing of the other one lost."""
+    """A knowledge base that the patterns no longer select is removed completely; the other one stays complete."""
     reloading.config = reloading.configure(replace(reloading.server, discover_exclude=("KB 2",)))
     assert TWO in reloading.page()
     assert reloading.app.reloading.reload() is None
@@ -53,21 +53,21 @@ def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(reloadi
 
 
 def test_discovery_that_is_switched_off_takes_along_what_it_found(reloading: Reloading) -> None:
-    """Nothing else holds it; a server that left has nothing left either."""
+    """When discovery is switched off, everything that only discovery found is removed."""
     reloading.config = reloading.configure(replace(reloading.server, discover=False))
     assert reloading.app.reloading.reload() is None
     assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
 
 
 def test_a_server_that_leaves_takes_along_what_was_found_on_it(reloading: Reloading) -> None:
-    """All of it, and at once."""
+    """When a server is removed, everything discovered on it is removed at once."""
     reloading.config = reloading.configure(replace(reloading.server, name="other", discover=False))
     assert reloading.app.reloading.reload() is None
     assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
 
 
 def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloading: Reloading) -> None:
-    """The answer comes after the reload: nobody would ever forget what it brings."""
+    """An answer that arrives after the server was removed adds nothing: nothing would ever remove it."""
     (served,) = reloading.app.served
     ask, asked, go = served.client.datasets, threading.Event(), threading.Event()
 

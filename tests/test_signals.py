@@ -1,4 +1,4 @@
-"""Signals: what they ask for is done, wherever they interrupt the program."""
+"""Signals take effect wherever they interrupt the program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.signals import reload_signal, stop_signals
 
 
 def test_signal_handlers_are_put_back() -> None:
-    """The handlers of a command last as long as it does."""
+    """Signal handlers are restored when the command ends."""
     before = signal.getsignal(signal.SIGTERM)
     with stop_signals() as stop:
         signal.raise_signal(signal.SIGTERM)
@@ -23,7 +23,7 @@ def test_signal_handlers_are_put_back() -> None:
 
 
 def test_a_handler_waits_for_no_lock_that_the_main_thread_holds() -> None:
-    """A signal that comes while the main thread is inside the event does not stop it for ever."""
+    """A signal that arrives while the main thread holds the event's lock does not deadlock."""
     wanted = threading.Lock()
     done = threading.Event()
 
@@ -38,7 +38,7 @@ def test_a_handler_waits_for_no_lock_that_the_main_thread_holds() -> None:
 
 
 def test_each_signal_is_answered() -> None:
-    """None gets lost in a storm."""
+    """No signal of a burst is lost."""
     calls: list[None] = []
     with reload_signal(lambda: calls.append(None)):
         for _ in range(300):
@@ -48,7 +48,7 @@ def test_each_signal_is_answered() -> None:
 
 
 def test_a_reload_that_is_asked_for_too_early_is_held_back() -> None:
-    """SIGHUP while the program starts does not end it: the reload is made once it can be."""
+    """SIGHUP during startup does not end the process: the reload happens as soon as possible."""
     program = """
 import os, signal, threading
 import exporter.__main__
@@ -64,7 +64,7 @@ with reload_signal(done.set):
 
 
 def test_a_hangup_ends_what_reloads_nothing() -> None:
-    """When its terminal goes away, the embedded Dify ends."""
+    """The embedded Dify ends when its terminal closes."""
     program = """
 import runpy, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may have it ignored

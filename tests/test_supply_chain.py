@@ -1,4 +1,4 @@
-"""What is installed where: the hashed lists of the image and of what builds it."""
+"""Dependencies: the hashed requirement lists of the image and of the tools that build it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _PIN = re.compile(
 
 
 def pins(name: str) -> dict[str, str]:
-    """The pins of a list, by name of the package."""
+    """The pinned versions of a list, by package name."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     return {canonicalize_name(match[1]): match[2] for match in _PIN.finditer(text)}
 
 
 def constraints() -> dict[str, str]:
-    """The pins that everything else is installed with."""
+    """The versions that everything else is installed with."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
 
 
 @pytest.mark.parametrize("name", LISTS)
 def test_every_package_has_its_hashes(name: str) -> None:
-    """No line asks for a package without a hash, and none says where from."""
+    """Every requirement has hashes, and none names a package index."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
     rest = [line for line in _PIN.sub("", text).splitlines() if not line.strip().startswith("#")]
 
@@ -46,7 +46,7 @@ def test_every_package_has_its_hashes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["build", "image"])
 def test_the_lists_agree_with_the_constraints(name: str) -> None:
-    """The image gets what was tested: ``make lock`` was run after the last change."""
+    """The image installs the tested versions: ``make lock`` was run after the last change."""
     known = constraints()
     locked = pins(name)
 
@@ -57,7 +57,7 @@ def test_the_lists_agree_with_the_constraints(name: str) -> None:
 
 
 def test_the_image_has_what_the_package_declares() -> None:
-    """Every dependency is in the list, in a version that is allowed, and pinned in the constraints too."""
+    """Every dependency is in the list in an allowed version, and pinned in the constraints."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     locked = pins("image")
     for declared in map(Requirement, project["dependencies"]):
@@ -66,7 +66,7 @@ def test_the_image_has_what_the_package_declares() -> None:
 
 
 def test_what_is_imported_is_declared() -> None:
-    """Neither a package that only another one brings, nor one that nothing uses."""
+    """Every imported package is declared, not just a transitive dependency, and every declared package is imported."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     imported: set[str] = set()
     for file in (ROOT / "exporter").rglob("*.py"):
@@ -84,6 +84,6 @@ def test_what_is_imported_is_declared() -> None:
 
 
 def test_the_build_has_what_it_needs() -> None:
-    """The backend that pyproject.toml names, and the tool that lists what is shipped."""
+    """The list contains the build backend of pyproject.toml and the tool that lists the image's contents."""
     system = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]
     assert {*system["requires"], "cyclonedx-bom"} <= set(pins("build"))
