@@ -1,4 +1,4 @@
-"""What the simulator's tests share: a server whose clock is turned by hand."""
+"""Shared fixtures of the simulator's tests: a server whose clock the tests control."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEY = "dataset-secret"
 
 
 class Stage:
-    """A scenario being played, asked as a client would."""
+    """A scenario in progress, and requests to it as a client would send them."""
 
     def __init__(self, scenario: Scenario, **options: Any) -> None:
         self.clock = ManualClock()
@@ -27,18 +27,18 @@ class Stage:
         self.api = Api(self.world, **options)
 
     def get(self, path: str, query: str = "", *, status: int = 200) -> Any:
-        """The decoded answer below the dataset's path."""
+        """The decoded answer for a path under the dataset."""
         response = self.api.handle("GET", f"/v1/datasets/{DATASET}{path}", query, {"authorization": f"Bearer {KEY}"})
         assert status == response.status, response.body
         return msgspec.json.decode(response.body)
 
     def after(self, seconds: float) -> Stage:
-        """Let time pass."""
+        """Advance the clock."""
         self.clock.advance(seconds)
         return self
 
     def items(self, batch: str = BATCH) -> list[Any]:
-        """The documents in indexing-status, in the order of the plan."""
+        """The documents of an indexing-status answer, in the order of the plan."""
         data = self.get(f"/documents/{batch}/indexing-status")["data"]
         order = list(self.world.datasets[DATASET].documents)
         return sorted(data, key=lambda item: order.index(item["id"]))
@@ -49,17 +49,17 @@ class Stage:
         return found
 
     def detail(self, document: str, metadata: str = "without") -> Any:
-        """A document's detail."""
+        """The detail of a document."""
         return self.get(f"/documents/{document}", f"metadata={metadata}")
 
     def act(self, do: Any, document: str = "", **more: Any) -> None:
-        """Do something to a document of the batch now."""
+        """Perform an action on a document of the batch now."""
         self.world.act(DATASET, Action(do=do, document=document, batch=more.pop("batch", BATCH), **more))
 
 
 @pytest.fixture(scope="session")
 def play() -> Callable[..., Stage]:
-    """Play one batch: of the documents given, with the fields of ``BatchPlan``, ``DatasetPlan`` and ``Scenario``."""
+    """Run one batch with the given documents and the fields of ``BatchPlan``, ``DatasetPlan`` and ``Scenario``."""
 
     def build(*documents: DocumentPlan, **fields: Any) -> Stage:
         def those(kind: type) -> dict[str, Any]:
@@ -74,11 +74,11 @@ def play() -> Callable[..., Stage]:
 
 @pytest.fixture
 def stage() -> Callable[..., Stage]:
-    """Play a whole scenario."""
+    """Run a whole scenario."""
     return Stage
 
 
 @pytest.fixture
 def first_id() -> str:
-    """The id of a batch's first document, when it has the default name."""
+    """The id of a batch's first document, if it has the default name."""
     return document_id(DATASET, BATCH, 0, DocumentPlan())

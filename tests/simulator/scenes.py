@@ -1,4 +1,4 @@
-"""The recorded answers, the scenes in which the simulator gives the same ones, and how the two are compared."""
+"""The recorded answers, the scenes in which the simulator returns the same answers, and their comparison."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECOND = Life(segments=334, characters=164_900, parse=1, split=2, index=3)
 
 @dataclass(frozen=True)
 class Scene:
-    """What has to happen for a case, and when to look."""
+    """The events that lead to a case, and when to read the answer."""
 
     plans: tuple[DocumentPlan, ...] = (DocumentPlan(name="small.txt"),)
     seconds: float = 60.0
@@ -46,7 +46,7 @@ class Scene:
 
 
 def update(at: float, **life: Any) -> Action:
-    """New text for the document, with another life or ``SECOND``."""
+    """Replace the text of the document; the new attempt has another life or ``SECOND``."""
     return Action(do="update", at=at, name="reidx-v2.txt", life=Life(**life) if life else SECOND)
 
 
@@ -106,7 +106,7 @@ def recording(name: str) -> dict[str, Any]:
 
 
 def shape(value: object) -> object:
-    """The types of a JSON value: of a list, those of all its elements together."""
+    """The types of a JSON value; for a list, those of all elements together."""
     if isinstance(value, dict):
         return {key: shape(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -115,7 +115,7 @@ def shape(value: object) -> object:
 
 
 def values(value: Any) -> object:
-    """What does not depend on ids, texts and the time of day."""
+    """The values that do not depend on ids, texts and the time of day."""
     kept = {
         "indexing_status",
         "display_status",
@@ -155,7 +155,7 @@ def values(value: Any) -> object:
 
 
 def set_up(stage: Callable[..., Any], scene: Scene) -> Any:
-    """Play a scene up to the moment of its recording."""
+    """Run a scene up to the moment of its recording."""
     actions = tuple(action for action in scene.actions if action.at >= 0)
     early = tuple(action for action in scene.actions if action.at < 0)
     batch = BatchPlan(id=BATCH, queue=5 if early else 0, documents=scene.plans, actions=actions, lost=scene.lost)
@@ -166,13 +166,13 @@ def set_up(stage: Callable[..., Any], scene: Scene) -> Any:
 
 
 def ask(played: Any, path: str, key: str = KEY, method: str = "GET") -> Any:
-    """The answer to a path with its query."""
+    """The answer for a path with its query."""
     path, _, query = path.partition("?")
     return played.api.handle(method, path, query, {"authorization": f"Bearer {key}"} if key else {})
 
 
 def compare(recorded: dict[str, Any], response: Any, *, bodies: bool = True) -> None:
-    """Hold an answer against a recorded one: status, headers, body."""
+    """Compare an answer with a recorded one: status, headers, body."""
     assert recorded["status"] == response.status
     headers = {name.lower(): value for name, value in response.headers}
     expected = {name: value for name, value in recorded["headers"].items() if name not in ("date", "connection")}
@@ -191,5 +191,5 @@ def compare(recorded: dict[str, Any], response: Any, *, bodies: bool = True) -> 
 
 
 def cases(prefix: str) -> list[str]:
-    """The recordings of an endpoint that can be reproduced."""
+    """The recordings of an endpoint that the simulator can reproduce."""
     return sorted(path.stem for path in RECORDINGS.glob(f"{prefix}--*.json") if path.stem not in NOT_REPRODUCED)

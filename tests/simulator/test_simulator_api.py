@@ -1,4 +1,4 @@
-"""Routes, versions and pages beyond what was recorded."""
+"""Routes, versions and pages that were not recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = "dataset-secret"
 
 
 def crowd(stage: Callable[..., Any], count: int, version: str = "1.12.1", **options: Any) -> Any:
-    """A dataset of so many completed documents, and three that wait."""
+    """A dataset with the given number of completed documents, and three that wait."""
     batches = (
         BatchPlan(id="1", documents=tuple(DocumentPlan(name=f"{n}", split=0, index=0) for n in range(count))),
         BatchPlan(id="2", lost=True, documents=tuple(DocumentPlan(name=f"w{n}") for n in range(3))),
@@ -30,7 +30,7 @@ def crowd(stage: Callable[..., Any], count: int, version: str = "1.12.1", **opti
 
 
 def test_welcome_needs_no_key(play: Callable[..., Any]) -> None:
-    """``/v1/`` tells the version to everybody."""
+    """``/v1/`` returns the version without a key."""
     response = play(version="1.4.0").api.handle("GET", "/v1/")
     assert {"welcome": "Dify OpenAPI", "api_version": "v1", "server_version": "1.4.0"} == json.loads(response.body)
     assert ("1.4.0", None) == (response.header("X-Version"), response.header("set-cookie"))
@@ -38,7 +38,7 @@ def test_welcome_needs_no_key(play: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(("version", "status"), [("1.8.1", 401), ("1.9.0", 404), ("1.12.1", 404), ("1.13.0", 401)])
 def test_which_is_looked_up_first(play: Callable[..., Any], version: str, status: int) -> None:
-    """Wrong key and wrong dataset together: 404 from 1.9.0 to 1.12.1, else 401."""
+    """With both a wrong key and a wrong dataset, versions 1.9.0 to 1.12.1 answer 404, others 401."""
     headers = {"authorization": "Bearer dataset-wrong"}
     answer = play(version=version).api.handle("GET", f"/v1/datasets/{UNKNOWN}/documents", "", headers)
     assert status == answer.status
@@ -57,7 +57,7 @@ def test_which_is_looked_up_first(play: Callable[..., Any], version: str, status
     ],
 )
 def test_other_paths_are_html(play: Callable[..., Any], path: str) -> None:
-    """Trailing slashes, malformed ids and unknown routes get Flask's page, with a good key, too."""
+    """Trailing slashes, malformed ids and unknown routes return Flask's page, even with a valid key."""
     response = play().api.handle("GET", path, "", {"authorization": f"Bearer {KEY}"})
     assert (404, "text/html; charset=utf-8") == (response.status, response.header("content-type"))
 
@@ -66,20 +66,20 @@ def test_other_paths_are_html(play: Callable[..., Any], path: str) -> None:
     ("limit", "size", "more"), [(20, 20, True), (0, 20, False), (100, 100, True), (1000, 100, False)]
 )
 def test_pages_of_the_list(stage: Callable[..., Any], limit: int, size: int, *, more: bool) -> None:
-    """A limit of 0 acts as 20, above 100 the page is capped and ``has_more`` compares with what was asked."""
+    """A limit of 0 acts as 20; above 100 the page is capped, but ``has_more`` compares with the requested limit."""
     answer = crowd(stage, 117).get("/documents", f"limit={limit}")
     assert (size, more, limit, 120) == (len(answer["data"]), answer["has_more"], answer["limit"], answer["total"])
 
 
 def test_a_page_that_is_exactly_full_says_more(stage: Callable[..., Any]) -> None:
-    """The last page claims another one when it is full; the next is empty."""
+    """A full last page claims that there are more; the next page is empty."""
     played = crowd(stage, 17)
     assert played.get("/documents", "limit=20")["has_more"]
     assert [] == played.get("/documents", "page=2&limit=20")["data"]
 
 
 def test_the_list_is_newest_first(stage: Callable[..., Any]) -> None:
-    """Positions fall."""
+    """Positions are in descending order."""
     positions = [item["position"] for item in crowd(stage, 30).get("/documents", "limit=100")["data"]]
     assert list(range(33, 0, -1)) == positions
 
@@ -95,18 +95,18 @@ def test_the_list_is_newest_first(stage: Callable[..., Any]) -> None:
     ],
 )
 def test_the_filter_of_the_list(stage: Callable[..., Any], version: str, status: str, total: int) -> None:
-    """Display statuses filter since 1.10.1; before, and for every other word, everything is returned."""
+    """The list filters by display status since 1.10.1; before, and for any other value, it returns everything."""
     assert total == crowd(stage, 10, version).get("/documents", f"status={status}&limit=1")["total"]
 
 
 def test_an_old_list_can_be_asked_for(stage: Callable[..., Any]) -> None:
-    """``old_list`` switches the filter off (or on) whatever the version."""
+    """``old_list`` switches the filter off (or on), whatever the version."""
     assert 13 == crowd(stage, 10, old_list=True).get("/documents", "status=queuing")["total"]
     assert 3 == crowd(stage, 10, "1.9.0", old_list=False).get("/documents", "status=queuing")["total"]
 
 
 def test_dataset_totals(stage: Callable[..., Any]) -> None:
-    """Available are documents that are completed, enabled and not archived."""
+    """Documents that are completed, enabled and not archived count as available."""
     played = crowd(stage, 10)
     for document, deed in (("0", "disable"), ("1", "archive")):
         played.world.act(DATASET, Action(do=deed, batch="1", document=document))  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_dataset_totals(stage: Callable[..., Any]) -> None:
 
 
 def test_segments_of_several_statuses(play: Callable[..., Any], first_id: str) -> None:
-    """``status`` can repeat; positions go on over the pages."""
+    """``status`` can be repeated; positions continue across pages."""
     stage = play(DocumentPlan(segments=50, missing=8), technique="high_quality").after(60)
     path = f"/documents/{first_id}/segments"
     assert 42 == stage.get(path, "status=completed&limit=1")["total"]
@@ -124,7 +124,7 @@ def test_segments_of_several_statuses(play: Callable[..., Any], first_id: str) -
 
 
 def test_hierarchical_rules_name_their_parent_mode(play: Callable[..., Any], first_id: str) -> None:
-    """A hierarchical rule has a parent mode and the cut of its sub-chunks, with separators."""
+    """A hierarchical rule has a parent mode and the segmentation of its sub-chunks, with separators."""
     stage = play(DocumentPlan(rule=Rule(mode="hierarchical", parent_mode="full-doc", subchunk_max_tokens=128)))
     rule = stage.detail(first_id)["document_process_rule"]["rules"]
     assert ("full-doc", 128, "\n") == (
@@ -135,14 +135,14 @@ def test_hierarchical_rules_name_their_parent_mode(play: Callable[..., Any], fir
 
 
 def test_tokens_of_high_quality_documents(play: Callable[..., Any], first_id: str) -> None:
-    """Tokens are null until completion, then counted; with economy indexing they are 0."""
+    """Tokens are null until completion, then a number; with economy indexing they are 0."""
     stage = play(DocumentPlan(tokens=1234), technique="high_quality")
     assert None is stage.after(1).detail(first_id)["tokens"]
     assert 1234 == stage.after(60).detail(first_id)["tokens"]
 
 
 def test_a_crawled_document_has_no_file(play: Callable[..., Any], first_id: str) -> None:
-    """Other sources than files describe a page."""
+    """Documents from sources other than files describe a page."""
     stage = play(DocumentPlan(source="website_crawl"))
     assert "upload_file" not in stage.detail(first_id)["data_source_info"]
     (listed,) = stage.get("/documents")["data"]
@@ -150,7 +150,7 @@ def test_a_crawled_document_has_no_file(play: Callable[..., Any], first_id: str)
 
 
 def test_the_exporter_reads_every_answer(play: Callable[..., Any]) -> None:
-    """The wire structs of the client take what the simulator sends."""
+    """The client's wire structs accept everything that the simulator sends."""
     stage = play(DocumentPlan(name='a "b" \\ c\nd 🚒', fate="fails")).after(60)
     headers = {"authorization": f"Bearer {KEY}"}
     base = f"/v1/datasets/{DATASET}/documents"
@@ -162,7 +162,7 @@ def test_the_exporter_reads_every_answer(play: Callable[..., Any]) -> None:
 
 
 def test_requests_are_counted_by_endpoint(play: Callable[..., Any]) -> None:
-    """Benchmarks and tests of politeness see how often each endpoint was asked."""
+    """Requests are counted per endpoint, for benchmarks and tests of the load on a server."""
     stage = play()
     stage.item()
     stage.item()

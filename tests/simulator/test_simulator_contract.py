@@ -1,4 +1,4 @@
-"""The simulator's answers against those of a real server: field by field, type by type, also where null is."""
+"""The simulator's answers compared with those of a real server: field by field, type by type, including nulls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("case", cases("indexing-status"))
 def test_indexing_status(stage: Callable[..., Any], case: str) -> None:
-    """Every recorded state of a batch looks the same, down to the statuses, counts and nulls."""
+    """Every recorded state of a batch is reproduced, including statuses, counts and nulls."""
     played = set_up(stage, SCENES[case.removeprefix("indexing-status--")])
     response = ask(played, f"/v1/datasets/{DATASET}/documents/{BATCH}/indexing-status")
     volatile = ("midway", "paused-settled", "splitting")
@@ -25,7 +25,7 @@ def test_indexing_status(stage: Callable[..., Any], case: str) -> None:
 
 @pytest.mark.parametrize("case", cases("document"))
 def test_document(stage: Callable[..., Any], case: str) -> None:
-    """Every recorded detail looks the same, in each form of ``metadata``."""
+    """Every recorded detail is reproduced, for every value of ``metadata``."""
     _, state, _ = case.split("--")
     recorded = recording(case)
     scene = SCENES[state]
@@ -33,7 +33,7 @@ def test_document(stage: Callable[..., Any], case: str) -> None:
     query = recorded["path"].partition("?")[2]
     document = document_id(DATASET, BATCH, 0, scene.plans[0])
     response = ask(played, f"/v1/datasets/{DATASET}/documents/{document}?{query}")
-    if state == "stuck-indexing":  # there the update came with another process rule than the dataset's
+    if state == "stuck-indexing":  # there, the update used another process rule than the dataset's
         mine, real = json.loads(response.body), recorded["json"]
         for either in (mine, real):
             either.pop("document_process_rule", None)
@@ -52,7 +52,7 @@ def test_document(stage: Callable[..., Any], case: str) -> None:
 
 @pytest.mark.parametrize("case", [each for each in cases("segments") if "--status-" not in each])
 def test_segments(stage: Callable[..., Any], case: str) -> None:
-    """Totals by status, the frame of the page and the shape of a segment are as recorded."""
+    """Totals by status, the page object and the shape of a segment match the recordings."""
     _, state, _ = case.split("--")
     recorded = recording(case)
     scene = SCENES[state]
@@ -66,7 +66,7 @@ def test_segments(stage: Callable[..., Any], case: str) -> None:
 
 @pytest.mark.parametrize("case", [each for each in cases("segments") if "--status-" in each])
 def test_segment_filters(stage: Callable[..., Any], case: str) -> None:
-    """The filter is exact and case-sensitive: another word, or an empty one, counts nothing."""
+    """The filter is exact and case-sensitive: an unknown or empty value matches nothing."""
     recorded = recording(case)
     query = recorded["path"].partition("?")[2]
     document = document_id(DATASET, BATCH, 0, TWICE)
@@ -76,7 +76,7 @@ def test_segment_filters(stage: Callable[..., Any], case: str) -> None:
 
 @pytest.mark.parametrize("zone", [0.0, 8.0])
 def test_the_shapes_hold_in_any_zone(stage: Callable[..., Any], zone: float) -> None:
-    """The offset changes values, never types."""
+    """The time zone offset changes values, never types."""
     scene = SCENES["retried-ok"]
     batch = BatchPlan(id=BATCH, documents=scene.plans, actions=scene.actions)
     scenario = Scenario(key=KEY, zone_offset=zone, datasets=(DatasetPlan(id=DATASET, batches=(batch,)),))

@@ -1,4 +1,4 @@
-"""Lists, refusals and outages against the recordings of a real server."""
+"""Lists, error answers and outages compared with the recordings of a real server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def crowded(stage: Callable[..., Any]) -> Any:
-    """A server with documents in every display status, a second dataset and one without API access."""
+    """A server with documents in every display status, a second dataset, and one without API access."""
     plans = (
         *(DocumentPlan(name=f"{number}.txt", split=0, index=0.1) for number in range(14)),
         DocumentPlan(name="broken.pdf", fate="fails", phase="parsing"),
@@ -61,7 +61,7 @@ def crowded(stage: Callable[..., Any]) -> Any:
 
 @pytest.mark.parametrize("case", cases("documents-list"))
 def test_document_list(crowded: Any, case: str) -> None:
-    """Pages, filters and items of the document list are as recorded."""
+    """Pages, filters and items of the document list match the recordings."""
     recorded = recording(case)
     if case == "documents-list--large-completed--status-indexing":
         for name in ("pz1.txt", "pz2.txt"):
@@ -79,7 +79,7 @@ def test_document_list(crowded: Any, case: str) -> None:
 
 @pytest.mark.parametrize("case", [*cases("datasets-list"), "datasets-list-1"])
 def test_dataset_list(stage: Callable[..., Any], case: str) -> None:
-    """Pages and items of the list of knowledge bases are as recorded."""
+    """Pages and items of the list of knowledge bases match the recordings."""
     recorded = recording(case)
     response = ask(stage(Scenario(key=KEY, datasets=(DatasetPlan(id=DATASET, name="kb-main"),))), recorded["path"])
     assert recorded["status"] == response.status
@@ -89,7 +89,7 @@ def test_dataset_list(stage: Callable[..., Any], case: str) -> None:
 
 @pytest.mark.parametrize("name", ["datasets", "documents"])
 def test_a_page_that_is_no_number_is_refused(crowded: Any, name: str) -> None:
-    """``page=x`` is 400, as recorded (without the body)."""
+    """``page=x`` is answered with 400, as recorded (without the body)."""
     path = recording(f"{name}-list--pagex-limit20")["path"]
     assert recording(f"{name}-list--pagex-limit20")["status"] == ask(crowded, path).status
 
@@ -107,7 +107,7 @@ ERROR_KEYS = {
 
 @pytest.mark.parametrize("case", [*cases("err"), "err--nonexistent-route"])
 def test_refusals(stage: Callable[..., Any], crowded: Any, case: str) -> None:
-    """Every recorded refusal: status, headers (the key in a cookie, too) and body, JSON or HTML."""
+    """Every recorded error matches in status, headers (including the key in a cookie) and body, JSON or HTML."""
     recorded = recording(case)
     authorization = ERROR_KEYS.get(case.rsplit("--", maxsplit=1)[-1], f"Bearer {KEY}")
     played = crowded
@@ -127,7 +127,7 @@ def test_refusals(stage: Callable[..., Any], crowded: Any, case: str) -> None:
 
 @pytest.mark.parametrize("case", cases("outage"))
 def test_outages(stage: Callable[..., Any], case: str) -> None:
-    """What a missing plugin daemon, PostgreSQL or Redis does to each endpoint is as recorded."""
+    """An outage of the plugin daemon, PostgreSQL or Redis affects each endpoint as recorded."""
     recorded = recording(case)
     played = set_up(stage, SCENES["reindexed"])
     kinds: dict[str, Any] = {"plugin-down": "plugin_down", "postgres-down": "postgres_down", "redis-down": "redis_down"}
@@ -138,7 +138,7 @@ def test_outages(stage: Callable[..., Any], case: str) -> None:
 
 
 def test_every_recording_is_compared() -> None:
-    """A recording without a scene, or an exception for one that does not exist, is noticed."""
+    """A recording without a scene, or an exception for a recording that does not exist, is reported."""
     names = {path.stem for path in RECORDINGS.glob("*.json")}
     assert set() == set(NOT_REPRODUCED) - names
     prefixes = (
@@ -156,7 +156,7 @@ def test_every_recording_is_compared() -> None:
 
 @pytest.mark.parametrize("case", cases("segments-list"))
 def test_segment_pages(stage: Callable[..., Any], case: str) -> None:
-    """The segment list forgives every page and limit, as recorded (without bodies)."""
+    """The segment list accepts any page and limit, as recorded (without bodies)."""
     recorded = recording(case)
     document = document_id(DATASET, BATCH, 0, TWICE)
     path = recorded["path"].replace("2c1f27ce-173d-4584-9800-865654bf3bb1", document)

@@ -1,4 +1,4 @@
-"""What is done to documents: which fields each deed touches and which it leaves as they were."""
+"""Actions on documents: which fields each action writes and which it leaves unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def statuses(stage: Any) -> list[str]:
 
 
 def test_pause_stops_the_whole_task(play: Callable[..., Any]) -> None:
-    """The paused document stands still; its siblings stay in parsing for ever."""
+    """The paused document stops; its siblings stay in parsing forever."""
     stage = play(*(DocumentPlan(name=f"{number}", split=10, index=10) for number in range(3)))
     stage.after(5).act("pause", "0")
     assert ["paused", "parsing", "parsing"] == statuses(stage)
@@ -31,14 +31,14 @@ def test_pause_stops_the_whole_task(play: Callable[..., Any]) -> None:
 
 
 def test_pause_before_its_turn_lets_the_others_finish_first(play: Callable[..., Any]) -> None:
-    """The worker notices a pause when it comes to the document: those before it are completed."""
+    """The worker notices a pause when it reaches the document: the documents before it complete."""
     stage = play(*(DocumentPlan(name=f"{number}", split=1, index=1) for number in range(3)))
     stage.act("pause", "1")
     assert ["completed", "paused", "parsing"] == statuses(stage.after(60))
 
 
 def test_a_paused_document_still_grows_for_some_seconds(play: Callable[..., Any]) -> None:
-    """Segments that were on their way still come after the pause; then the count stands."""
+    """Segments in progress are still added after the pause; then the count stays constant."""
     stage = play(DocumentPlan(segments=100, parse=0, split=10))
     stage.after(5).act("pause")
     assert [50, 60, 80, 80] == [
@@ -48,7 +48,7 @@ def test_a_paused_document_still_grows_for_some_seconds(play: Callable[..., Any]
 
 
 def test_pause_shows_even_when_the_document_is_finished(play: Callable[..., Any], first_id: str) -> None:
-    """indexing-status says paused of a finished document; the detail says what it really is."""
+    """indexing-status reports a finished document as paused; the detail reports its real status."""
     stage = play()
     stage.after(60).act("pause")
     assert "paused" == stage.item()["indexing_status"]
@@ -59,7 +59,7 @@ def test_pause_shows_even_when_the_document_is_finished(play: Callable[..., Any]
 
 
 def test_a_paused_waiting_document_shows_queuing_and_is_skipped(play: Callable[..., Any], first_id: str) -> None:
-    """The worker passes over a document that was paused while it waited; the detail calls it queuing."""
+    """The worker skips a document that was paused while waiting; the detail reports it as queuing."""
     stage = play(queue=5)
     stage.act("pause")
     assert ("paused", None) == (stage.after(60).item()["indexing_status"], stage.item()["processing_started_at"])
@@ -70,7 +70,7 @@ def test_a_paused_waiting_document_shows_queuing_and_is_skipped(play: Callable[.
 
 @pytest.mark.parametrize(("moment", "phase"), [(1, "parsing"), (5, "splitting"), (15, "indexing")])
 def test_resume_goes_on_in_the_same_phase(play: Callable[..., Any], first_id: str, moment: float, phase: str) -> None:
-    """A resumed document ends completed with all its segments, and keeps when its processing started."""
+    """A resumed document completes with all its segments and keeps the time at which its processing started."""
     stage = play(DocumentPlan(segments=100, parse=2, split=8, index=20), technique="high_quality")
     stage.after(moment).act("pause")
     assert phase == stage.detail(first_id)["indexing_status"]
@@ -86,7 +86,7 @@ def test_resume_goes_on_in_the_same_phase(play: Callable[..., Any], first_id: st
 
 @pytest.mark.parametrize("moment", [1, 5, 15])
 def test_a_resumed_document_meets_its_fate(play: Callable[..., Any], moment: float) -> None:
-    """A failure that lies ahead of the pause comes after it, once and for good."""
+    """A failure planned for a time after the pause strikes after it, and only once."""
     plan = DocumentPlan(segments=100, parse=2, split=8, index=20, fate="fails", after=0.9, error="quota")
     stage = play(plan, technique="high_quality")
     stage.after(moment).act("pause")
@@ -99,7 +99,7 @@ def test_a_resumed_document_meets_its_fate(play: Callable[..., Any], moment: flo
 
 @pytest.mark.parametrize("look", [True, False])
 def test_pause_and_resume_revive_a_dead_document(play: Callable[..., Any], *, look: bool) -> None:
-    """What died before the pause is not struck again, whether anybody looked at it or not."""
+    """A document that died before the pause does not die again, whether or not it was read in between."""
     stage = play(DocumentPlan(fate="dies"), technique="high_quality")
     stage.after(60)
     if look:
@@ -110,7 +110,7 @@ def test_pause_and_resume_revive_a_dead_document(play: Callable[..., Any], *, lo
 
 
 def test_resume_does_nothing_to_what_is_not_paused(play: Callable[..., Any]) -> None:
-    """A running document goes on as before."""
+    """A running document is not affected."""
     stage, other = play(), play()
     stage.after(1).act("resume")
     other.after(1)
@@ -118,7 +118,7 @@ def test_resume_does_nothing_to_what_is_not_paused(play: Callable[..., Any]) -> 
 
 
 def test_pause_after_death_changes_nothing_but_the_flag(play: Callable[..., Any]) -> None:
-    """What is dead or left behind does not start to move because it is paused."""
+    """Pausing does not revive a document that is dead or left behind."""
     stage = play(DocumentPlan(name="0", fate="dies"), DocumentPlan(name="1"))
     before = stage.after(60).items()
     stage.act("pause")
@@ -128,7 +128,7 @@ def test_pause_after_death_changes_nothing_but_the_flag(play: Callable[..., Any]
 
 
 def test_retry_keeps_everything_until_it_is_overwritten(play: Callable[..., Any]) -> None:
-    """Waiting with the old error, stop and stages; the error goes with completion, the stop never."""
+    """A retried document waits with its old error, stop and stages; completion clears the error, never the stop."""
     stage = play(DocumentPlan(fate="fails", error="quota"))
     failed = stage.after(60).item()
     stage.act("retry", lost=True)
@@ -141,7 +141,7 @@ def test_retry_keeps_everything_until_it_is_overwritten(play: Callable[..., Any]
 
 
 def test_a_second_failure_gives_the_new_error(play: Callable[..., Any]) -> None:
-    """A retry can fail again, with another text and a later stop."""
+    """A retry can fail again, with another error and a later stop."""
     stage = play(DocumentPlan(fate="fails", error="quota"))
     first = stage.after(60).item()
     stage.act("retry", life=Life(fate="fails", error="timeout"))
@@ -151,7 +151,7 @@ def test_a_second_failure_gives_the_new_error(play: Callable[..., Any]) -> None:
 
 
 def test_reupload_moves_the_document(play: Callable[..., Any]) -> None:
-    """The new batch has it, waiting with the old completion, start and counts; the old batch is gone."""
+    """The new batch contains the document, waiting with the old completion, start and counts; the old batch is gone."""
     stage = play()
     old = stage.after(60).item()
     stage.act("reupload", into=NEW, lost=True)
@@ -161,7 +161,7 @@ def test_reupload_moves_the_document(play: Callable[..., Any]) -> None:
 
 
 def test_reupload_leaves_the_siblings(play: Callable[..., Any]) -> None:
-    """The old batch only loses the one document, which is indexed anew under an id made up for the new batch."""
+    """The old batch loses only this document, which is indexed again under an id generated for the new batch."""
     stage = play(DocumentPlan(name="0"), DocumentPlan(name="1"))
     stage.after(60).act("reupload", "1")
     assert 1 == len(stage.items())
@@ -172,7 +172,7 @@ def test_reupload_leaves_the_siblings(play: Callable[..., Any]) -> None:
 
 
 def test_update_clears_the_stages_and_keeps_error_and_stop(play: Callable[..., Any], first_id: str) -> None:
-    """An update by text keeps the batch, clears the phase times, leaves error and stop, and says web."""
+    """An update by text keeps batch, error and stop, clears the stage times, and sets ``created_from`` to web."""
     stage = play(DocumentPlan(fate="fails", error="quota"))
     failed = stage.after(60).item()
     stage.act("update", name="new.txt", lost=True)
@@ -188,7 +188,7 @@ def test_update_clears_the_stages_and_keeps_error_and_stop(play: Callable[..., A
 
 
 def test_an_update_counts_old_segments_only_in_the_detail(play: Callable[..., Any], first_id: str) -> None:
-    """Old segments are left out of indexing-status and stay in the detail until the text is parsed."""
+    """indexing-status omits old segments; the detail counts them until the text is parsed."""
     stage = play(DocumentPlan(parse=5))
     stage.after(60).act("update", life=Life(segments=7, parse=5, split=5))
     assert (0, 20) == (stage.after(1).item()["total_segments"], stage.detail(first_id)["segment_count"])
@@ -197,7 +197,7 @@ def test_an_update_counts_old_segments_only_in_the_detail(play: Callable[..., An
 
 
 def test_fall_back_touches_no_time(play: Callable[..., Any], first_id: str) -> None:
-    """A change of the model sets indexing with all segments completed; coming back changes as little."""
+    """A change of the model sets indexing with all segments completed; ``come_back`` also changes only the status."""
     stage = play()
     done = stage.after(60).item()
     stage.act("fall_back")
@@ -208,7 +208,7 @@ def test_fall_back_touches_no_time(play: Callable[..., Any], first_id: str) -> N
 
 
 def test_disabled_and_archived_show_in_the_detail_alone(play: Callable[..., Any], first_id: str) -> None:
-    """Switching a document off changes its display status and nothing in indexing-status."""
+    """Disabling a document changes its display status and nothing in indexing-status."""
     stage = play()
     done = stage.after(60).item()
     seen = []
@@ -220,7 +220,7 @@ def test_disabled_and_archived_show_in_the_detail_alone(play: Callable[..., Any]
 
 
 def test_deletion_of_document_batch_and_dataset(play: Callable[..., Any]) -> None:
-    """A deleted document leaves its batch, the last one takes the batch with it, a dataset everything."""
+    """A deleted document leaves its batch, an empty batch disappears, and a deleted dataset loses everything."""
     stage = play(DocumentPlan(name="0"), DocumentPlan(name="1"), DocumentPlan(name="2"))
     stage.after(1).act("delete", "0")
     assert ["splitting" if number == 0 else "parsing" for number in (1, 2)] == statuses(stage)
@@ -231,7 +231,7 @@ def test_deletion_of_document_batch_and_dataset(play: Callable[..., Any]) -> Non
 
 
 def test_unknown_things_are_refused(play: Callable[..., Any]) -> None:
-    """Acting on what does not exist is an error of the caller, not silence."""
+    """An action on something that does not exist raises an error."""
     stage = play()
     for action in (Action(do="pause", batch="no"), Action(do="pause", document="no"), Action(do="pause", batch=NEW)):
         with pytest.raises(KeyError):
@@ -243,7 +243,7 @@ def test_unknown_things_are_refused(play: Callable[..., Any]) -> None:
 
 
 def test_planned_actions_pass_over_what_is_gone(play: Callable[..., Any]) -> None:
-    """A plan may act on a document that was deleted meanwhile: nothing happens."""
+    """A planned action on a document deleted in the meantime does nothing."""
     stage = play(
         DocumentPlan(name="0"),
         DocumentPlan(name="1"),
@@ -253,7 +253,7 @@ def test_planned_actions_pass_over_what_is_gone(play: Callable[..., Any]) -> Non
 
 
 def test_a_dataset_that_is_deleted_gets_no_later_batch(stage: Callable[..., Any]) -> None:
-    """Batches planned for later die with their dataset, also when a new one takes its id."""
+    """Batches planned for later are deleted with their dataset, even if a new dataset takes its id."""
     later = BatchPlan(id=NEW, at=10)
     played = stage(Scenario(key="dataset-secret", datasets=(DatasetPlan(id=DATASET, batches=(later,)),)))
     played.world.delete_dataset(DATASET)

@@ -1,4 +1,4 @@
-"""Faults on demand, without sockets: what they make of an answer, where and when they hold."""
+"""Faults on demand, without sockets: how they change an answer, and where and when they are active."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ask(stage: Any, path: str = f"/documents/{BATCH}/indexing-status") -> Any:
 
 
 def test_a_status_with_headers(play: Callable[..., Any]) -> None:
-    """Any status with any body and headers, such as Retry-After."""
+    """A fault can set any status with any body and headers, such as Retry-After."""
     stage = play()
     stage.api.faults.add(Fault(kind="status", status=429, body='{"code": "x"}', headers={"Retry-After": "7"}))
     response = ask(stage)
@@ -44,7 +44,7 @@ def test_a_status_with_headers(play: Callable[..., Any]) -> None:
     ],
 )
 def test_other_answers(play: Callable[..., Any], fault: Fault, status: int, kind: str, body: bytes) -> None:
-    """Another page, nothing, other JSON or a redirect in the place of the answer."""
+    """A fault can replace the answer by another page, nothing, other JSON or a redirect."""
     stage = play()
     stage.api.faults.add(fault)
     response = ask(stage)
@@ -54,14 +54,14 @@ def test_other_answers(play: Callable[..., Any], fault: Fault, status: int, kind
 
 
 def test_a_redirect_names_its_target(play: Callable[..., Any]) -> None:
-    """It leads to another host, where the key must not go."""
+    """The redirect leads to another host, which must not receive the key."""
     stage = play()
     stage.api.faults.add(Fault(kind="redirect", location="http://other/"))
     assert "http://other/" == ask(stage).header("Location")
 
 
 def test_truncated_json_is_no_json(play: Callable[..., Any]) -> None:
-    """Half of the body, complete as far as HTTP can tell."""
+    """A truncated answer is half of the body, complete as far as HTTP can tell."""
     stage = play()
     whole = ask(stage).body
     stage.api.faults.add(Fault(kind="truncated"))
@@ -69,7 +69,7 @@ def test_truncated_json_is_no_json(play: Callable[..., Any]) -> None:
 
 
 def test_deliveries_add_up(play: Callable[..., Any]) -> None:
-    """How an answer travels is told apart from what it says; several faults hold together."""
+    """The delivery of an answer is separate from its content; several faults can be active together."""
     stage = play()
     plain = ask(stage)
     for fault in (
@@ -89,7 +89,7 @@ def test_deliveries_add_up(play: Callable[..., Any]) -> None:
 
 
 def test_a_gzip_bomb_is_small_until_opened(play: Callable[..., Any]) -> None:
-    """A megabyte comes in some kilobytes."""
+    """A megabyte is compressed to a few kilobytes."""
     stage = play()
     stage.api.faults.add(Fault(kind="gzip_bomb", size=1_000_000))
     response = ask(stage)
@@ -99,7 +99,7 @@ def test_a_gzip_bomb_is_small_until_opened(play: Callable[..., Any]) -> None:
 
 
 def test_a_fault_of_one_endpoint_and_one_id(play: Callable[..., Any], first_id: str) -> None:
-    """Only what the fault names is struck."""
+    """Only the endpoint and id that the fault names are affected."""
     stage = play()
     stage.api.faults.add(Fault(kind="status", status=500, endpoint="document", id=first_id))
     stage.api.faults.add(Fault(kind="status", status=502, id=BATCH))
@@ -110,7 +110,7 @@ def test_a_fault_of_one_endpoint_and_one_id(play: Callable[..., Any], first_id: 
 
 
 def test_a_fault_that_is_used_up_is_gone(play: Callable[..., Any]) -> None:
-    """``times`` answers are struck; the list then forgets the fault."""
+    """A fault affects ``times`` answers and is then removed from the list."""
     stage = play()
     stage.api.faults.add(Fault(kind="status", status=500, times=2))
     assert [500, 500, 200] == [ask(stage).status for _ in range(3)]
@@ -118,7 +118,7 @@ def test_a_fault_that_is_used_up_is_gone(play: Callable[..., Any]) -> None:
 
 
 def test_faults_can_be_cleared(play: Callable[..., Any]) -> None:
-    """Afterwards everything is well."""
+    """After the faults are cleared, answers are correct."""
     stage = play()
     stage.api.faults.add(Fault(kind="status", status=500))
     assert 1 == len(stage.api.faults.list())
@@ -127,7 +127,7 @@ def test_faults_can_be_cleared(play: Callable[..., Any]) -> None:
 
 
 def test_planned_outages_keep_their_time(play: Callable[..., Any]) -> None:
-    """A scenario can plan an hour without answers, on the world's clock."""
+    """A scenario can plan an outage of an hour on the world's clock."""
     stage = play(faults=(Fault(kind="postgres_down", begins=3600, ends=7200),))
     seen = [ask(stage).status]
     seen += [ask(stage.after(1800)).status for _ in range(5)]
@@ -138,14 +138,14 @@ def test_planned_outages_keep_their_time(play: Callable[..., Any]) -> None:
     ("kind", "statuses"), [("plugin_down", [400, 200]), ("redis_down", [500, 200]), ("postgres_down", [500, 500])]
 )
 def test_outages_of_parts(play: Callable[..., Any], kind: Any, statuses: list[int]) -> None:
-    """Without plugin daemon or Redis only the dataset endpoints fail; without PostgreSQL everything does."""
+    """Without the plugin daemon or Redis only the dataset endpoints fail; without PostgreSQL all fail."""
     stage = play()
     stage.api.faults.add(Fault(kind=kind))
     assert statuses == [ask(stage, path).status for path in ("", "/documents")]
 
 
 def admin(stage: Any, method: str, path: str, body: object = None) -> tuple[int, Any]:
-    """What the switches answer."""
+    """The answer of a control endpoint."""
     from exporter.simulator.admin import Admin
 
     response = Admin(stage.api).handle(method, f"/_simulator/{path}", json.dumps(body).encode())
@@ -153,7 +153,7 @@ def admin(stage: Any, method: str, path: str, body: object = None) -> tuple[int,
 
 
 def test_the_switches_of_faults(play: Callable[..., Any]) -> None:
-    """Faults are added one by one or as a list, listed and cleared."""
+    """Faults are added one at a time or as a list, listed and cleared."""
     stage = play()
     assert 200 == admin(stage, "POST", "faults", {"kind": "empty"})[0]
     assert 2 == len(admin(stage, "POST", "faults", [{"kind": "cut", "where": "body"}])[1])
@@ -163,7 +163,7 @@ def test_the_switches_of_faults(play: Callable[..., Any]) -> None:
 
 
 def test_the_switches_of_the_world(play: Callable[..., Any]) -> None:
-    """Actions and uploads at run time, and how much was asked."""
+    """Actions and uploads are possible at run time, and requests are counted."""
     stage = play()
     assert (200, {}) == admin(stage, "POST", "actions", {"dataset": DATASET, "action": {"do": "pause", "batch": BATCH}})
     assert "paused" == stage.item()["indexing_status"]
@@ -174,7 +174,7 @@ def test_the_switches_of_the_world(play: Callable[..., Any]) -> None:
 
 
 def test_the_switches_refuse_nonsense(play: Callable[..., Any]) -> None:
-    """Wrong bodies are 400 with the reason, unknown things and routes 404."""
+    """Invalid bodies are answered with 400 and the reason, unknown objects and routes with 404."""
     stage = play()
     assert 400 == admin(stage, "POST", "faults", {"kind": "flood"})[0]
     status, answer = admin(stage, "POST", "actions", {"dataset": DATASET, "action": {"do": "pause", "batch": "no"}})
@@ -183,5 +183,5 @@ def test_the_switches_refuse_nonsense(play: Callable[..., Any]) -> None:
 
 
 def test_no_fault_without_a_fault(stage: Callable[..., Any]) -> None:
-    """An empty scenario has none."""
+    """An empty scenario has no faults."""
     assert [] == stage(Scenario()).api.faults.list()

@@ -1,4 +1,4 @@
-"""How a document lives: the order of its phases, what each brings, and what stops it."""
+"""The life of a document: the order of its phases, what each one writes, and what stops it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ INSTANTS = st.lists(st.floats(0, 2000), min_size=1, max_size=40)
 
 @given(LIVES, TRAITS, INSTANTS, st.floats(0, 50))
 def test_a_run_only_moves_forward(life: Life, traits: Traits, instants: list[float], wait: float) -> None:
-    """Status, counts and times never move back, completed never exceeds total, and the times are in order."""
+    """Status, counts and times never go back, completed never exceeds total, and the times are in order."""
     row, run = Row(), begin(life, 10.0, 10.0 + wait, traits)
     seen = [row_at(row, run, instant) for instant in sorted(instants)]
     for before, after in pairwise(seen):
@@ -57,7 +57,7 @@ def test_a_run_only_moves_forward(life: Life, traits: Traits, instants: list[flo
 
 @given(LIVES, TRAITS, st.floats(0, 2000))
 def test_completed_segments_move_in_ten_jumps_at_most(life: Life, traits: Traits, step: float) -> None:
-    """However closely one looks, completed segments take at most ten values above 0; one with economy indexing."""
+    """At any sampling rate, completed segments take at most ten values above 0; one with economy indexing."""
     run = begin(life, 0.0, 0.0, traits)
     span = run.done - run.indexing
     fine = [run.indexing + span * part / 997 for part in range(998)]
@@ -66,7 +66,7 @@ def test_completed_segments_move_in_ten_jumps_at_most(life: Life, traits: Traits
 
 
 def test_high_quality_indexing_moves_in_exactly_ten_jumps(play: Callable[..., Any]) -> None:
-    """100 segments come in ten steps of ten, the last with completion."""
+    """100 segments complete in ten steps of ten, the last one together with the document."""
     stage = play(DocumentPlan(segments=100, parse=1, split=1, index=10), technique="high_quality")
     seen = [stage.after(0.5).item()["completed_segments"] for _ in range(26)]
     assert [0, *range(10, 101, 10)] == sorted(set(seen))
@@ -74,7 +74,7 @@ def test_high_quality_indexing_moves_in_exactly_ten_jumps(play: Callable[..., An
 
 
 def test_phases_and_times_of_an_economy_document(play: Callable[..., Any]) -> None:
-    """Total grows while splitting, completed stays 0 to the end; cleaning and splitting end at the same instant."""
+    """Total grows while splitting, completed stays 0 until the end; cleaning and splitting end at the same instant."""
     stage = play(DocumentPlan(segments=100, parse=2, split=10, index=10))
     start = int(stage.world.start)
     parsing = stage.after(1).item()
@@ -113,7 +113,7 @@ def test_phases_and_times_of_an_economy_document(play: Callable[..., Any]) -> No
 @pytest.mark.parametrize("phase", ["parsing", "splitting", "indexing"])
 @pytest.mark.parametrize("fate", ["dies", "hangs"])
 def test_a_dead_document_stays_as_it_is_without_an_error(play: Callable[..., Any], phase: Phase, fate: Fate) -> None:
-    """Death and hang freeze a document in its phase: no error, no stop, no further segment."""
+    """A document that dies or hangs stays in its phase: no error, no stop, no further segment."""
     plan = DocumentPlan(parse=10, split=10, index=10, fate=fate, phase=phase)
     stage = play(plan, technique="high_quality")
     then = stage.after(ORDER.index(phase) * 10 - 5).item()
@@ -124,7 +124,7 @@ def test_a_dead_document_stays_as_it_is_without_an_error(play: Callable[..., Any
 
 @pytest.mark.parametrize("phase", ["parsing", "splitting", "indexing"])
 def test_a_failure_stops_a_document_with_its_error(play: Callable[..., Any], phase: Phase) -> None:
-    """A failed document has the text of the error and the time at which it stopped."""
+    """A failed document has the error text and the time at which it stopped."""
     stage = play(DocumentPlan(parse=10, split=10, index=10, fate="fails", phase=phase, error="quota"))
     failed = stage.after(100).item()
     stopped = int(stage.world.start) + ORDER.index(phase) * 10 - 5
@@ -137,7 +137,7 @@ def test_a_failure_stops_a_document_with_its_error(play: Callable[..., Any], pha
 
 
 def test_documents_of_a_batch_run_one_after_another(play: Callable[..., Any]) -> None:
-    """All parse with the same start from the beginning; only one at a time gets further."""
+    """All documents are in parsing with the same start time from the beginning; only one at a time progresses."""
     stage = play(*(DocumentPlan(name=f"{number}", parse=1, split=1, index=2) for number in range(3)))
     assert ["parsing"] * 3 == [item["indexing_status"] for item in stage.items()]
     for _ in range(24):
@@ -148,7 +148,7 @@ def test_documents_of_a_batch_run_one_after_another(play: Callable[..., Any]) ->
 
 
 def test_a_failure_does_not_stop_the_documents_after_it(play: Callable[..., Any]) -> None:
-    """The worker goes on with the next document after a failed one, but not after its own death."""
+    """The worker continues with the next document after a failure, but not after its own death."""
     failed = play(DocumentPlan(name="1", fate="fails"), DocumentPlan(name="2"))
     assert ["error", "completed"] == [item["indexing_status"] for item in failed.after(60).items()]
     died = play(DocumentPlan(name="1", fate="dies"), DocumentPlan(name="2"))
@@ -166,13 +166,13 @@ def test_a_failure_does_not_stop_the_documents_after_it(play: Callable[..., Any]
 def test_counts_at_completion(
     play: Callable[..., Any], plan: DocumentPlan, technique: str, counts: tuple[int, int]
 ) -> None:
-    """A blank text ends at 0/0, a document with segments that never complete below its total."""
+    """An empty text completes at 0/0; a document with segments that never complete ends below its total."""
     done = play(plan, technique=technique).after(60).item()
     assert ("completed", *counts) == (done["indexing_status"], done["completed_segments"], done["total_segments"])
 
 
 def test_pipeline_documents_only_wait(play: Callable[..., Any]) -> None:
-    """In a pipeline dataset a document waits through its run, then is completed or failed; stage times stay null."""
+    """In a pipeline dataset a document waits until it is completed or failed; stage times stay null."""
     stage = play(DocumentPlan(name="1"), DocumentPlan(name="2", fate="fails", error="model"), pipeline=True)
     assert ["waiting", "waiting"] == [item["indexing_status"] for item in stage.after(3.0).items()]
     done, failed = stage.after(10).items()
@@ -184,14 +184,14 @@ def test_pipeline_documents_only_wait(play: Callable[..., Any]) -> None:
 
 
 def test_times_are_too_small_by_the_zone(play: Callable[..., Any]) -> None:
-    """A server in UTC+8 gives times 28 800 s too small; differences stay right."""
+    """A server in UTC+8 returns times 28 800 s too small; differences are correct."""
     east, utc = play(zone_offset=8.0).after(60).item(), play().after(60).item()
     for field in ("processing_started_at", "completed_at"):
         assert 28_800 == utc[field] - east[field]
 
 
 def test_a_run_left_behind_is_never_over() -> None:
-    """What is only begun on paper has no end: its times are infinite and it parses for ever."""
+    """A run that never gets its turn has no end: its times are infinite and it parses forever."""
     from exporter.simulator.lives import left_behind
 
     run = left_behind(begin(Life(), 0.0, 0.0, Traits()))

@@ -1,4 +1,4 @@
-"""Scenarios from files, and the one of the demo."""
+"""Scenarios from files, and the demo's scenario."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ faults: [{kind: postgres_down, begins: 10, ends: 20}]
 
 
 def test_a_scenario_from_yaml(tmp_path: Path) -> None:
-    """A file says the same as the Python description."""
+    """A YAML file is equivalent to the Python description."""
     path = tmp_path / "scenario.yaml"
     path.write_text(TEXT, encoding="utf-8")
     documents = (
@@ -73,7 +73,7 @@ def test_a_scenario_from_yaml(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_scenario_says_where(tmp_path: Path, text: str, part: str) -> None:
-    """The message names the file and the path of what is wrong."""
+    """The message names the file and the path of the invalid value."""
     path = tmp_path / "scenario.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ScenarioError) as caught:
@@ -83,7 +83,7 @@ def test_a_wrong_scenario_says_where(tmp_path: Path, text: str, part: str) -> No
 
 
 def test_the_demo_shows_everything_within_a_minute(stage: Callable[..., Any]) -> None:
-    """Every status is seen within 60 seconds, indexing with segments that move, and one hangs."""
+    """Every status occurs within 60 seconds, indexing with increasing segments, and one document hangs."""
     played = stage(demo_scenario())
     seen, moving = set(), set()
     for _ in range(60):
@@ -100,7 +100,7 @@ def test_the_demo_shows_everything_within_a_minute(stage: Callable[..., Any]) ->
 
 
 def test_the_demo_stays_lively_and_small(stage: Callable[..., Any]) -> None:
-    """Hours later documents still move, one hangs where it hung, and there are not more of them."""
+    """Hours later documents still make progress, the same one hangs, and their number has not grown."""
     played = stage(demo_scenario())
     handbook = next(iter(played.world.datasets.values()))
 
@@ -124,7 +124,7 @@ def test_the_demo_stays_lively_and_small(stage: Callable[..., Any]) -> None:
 
 
 def test_what_a_configuration_can_name() -> None:
-    """Datasets, batches and documents of the demo exist under the ids that ``watched`` gives."""
+    """The datasets, batches and documents that ``watched`` returns exist in the demo."""
     from exporter.clock import ManualClock
     from exporter.simulator import World
 
@@ -145,7 +145,7 @@ def test_what_a_configuration_can_name() -> None:
 
 
 def test_the_server_of_the_demo() -> None:
-    """A configuration entry with the key as a secret, and only batches that have an id."""
+    """The configuration entry has the key as a secret, and only batches with an id."""
     scenario = Scenario(datasets=(DatasetPlan(id=DATASET, batches=(BatchPlan(), BatchPlan(id="1"))),))
     server = simulated_server(scenario, "http://127.0.0.1:1/v1")
     assert Secret("dataset-simulatordemo") == server.api_key

@@ -1,4 +1,4 @@
-"""The server over real sockets: what HTTP shows of latency, keep-alive, few connections and faults."""
+"""The server over real sockets: latency, keep-alive, connection limits and faults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REQUEST = f"GET {PATH} HTTP/1.1\r\nHost: dify\r\nAuthorization: Bearer {KEY}\r\n
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., SimulatorServer]]:
-    """Serve one lost batch, with the server's options."""
+    """Serve one lost batch, with the given options of the server."""
     running: list[SimulatorServer] = []
 
     def start(**options: Any) -> SimulatorServer:
@@ -50,7 +50,7 @@ def connect(server: SimulatorServer) -> socket.socket:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """Everything until the server closes."""
+    """Read until the server closes the connection."""
     data = b""
     try:
         while piece := connection.recv(65_536):
@@ -61,7 +61,7 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def test_an_answer_over_http(serve: Callable[..., SimulatorServer]) -> None:
-    """Status, body and the headers that a real server sends."""
+    """Status, body and headers are those of a real server."""
     server = serve()
     answer = requests.get(
         f"{server.url}/datasets/{DATASET}/documents/{BATCH}/indexing-status",
@@ -74,7 +74,7 @@ def test_an_answer_over_http(serve: Callable[..., SimulatorServer]) -> None:
 
 
 def test_head_has_the_headers_alone(serve: Callable[..., SimulatorServer]) -> None:
-    """The length is that of the GET, the body is not sent; the connection serves the next request."""
+    """Content-Length is that of the GET, no body is sent, and the connection serves the next request."""
     with closing(http.client.HTTPConnection("127.0.0.1", serve().port, timeout=5)) as client:
         client.request("HEAD", PATH, headers={"Authorization": f"Bearer {KEY}"})
         head = client.getresponse()
@@ -84,7 +84,7 @@ def test_head_has_the_headers_alone(serve: Callable[..., SimulatorServer]) -> No
 
 
 def test_requests_in_pieces_and_in_a_row(serve: Callable[..., SimulatorServer]) -> None:
-    """A request may come in pieces, and two may come at once: both are answered, in order."""
+    """A request may arrive in pieces, and two may arrive at once: both are answered, in order."""
     with closing(connect(serve())) as connection:
         connection.sendall(REQUEST[:20])
         connection.sendall(REQUEST[20:] + REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -93,21 +93,21 @@ def test_requests_in_pieces_and_in_a_row(serve: Callable[..., SimulatorServer]) 
 
 @pytest.mark.parametrize("head", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"])
 def test_nonsense_is_refused(serve: Callable[..., SimulatorServer], head: bytes) -> None:
-    """What is no request gets 400 and the end of the connection."""
+    """An invalid request is answered with 400, and the connection is closed."""
     with closing(connect(serve())) as connection:
         connection.sendall(head)
         assert read_all(connection).startswith(b"HTTP/1.1 400 ")
 
 
 def test_an_endless_head_is_cut(serve: Callable[..., SimulatorServer]) -> None:
-    """64 KiB without an end of the head are enough."""
+    """A header section of 64 KiB without an end closes the connection."""
     with closing(connect(serve())) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
         assert b"" == read_all(connection)
 
 
 def test_idle_connections_are_closed(serve: Callable[..., SimulatorServer]) -> None:
-    """After the idle time the server closes a kept connection."""
+    """The server closes a kept-alive connection after the idle time."""
     with closing(connect(serve(idle=0.05))) as connection:
         connection.sendall(REQUEST)
         since = time.monotonic()
@@ -116,7 +116,7 @@ def test_idle_connections_are_closed(serve: Callable[..., SimulatorServer]) -> N
 
 
 def test_further_connections_wait_for_a_place(serve: Callable[..., SimulatorServer]) -> None:
-    """The connection above the limit is served when an idle one is closed, and not before."""
+    """A connection above the limit is served when an idle one is closed, and not before."""
     server = serve(connections=2, idle=0.3)
     holders = [connect(server) for _ in range(2)]
     for holder in holders:
@@ -133,7 +133,7 @@ def test_further_connections_wait_for_a_place(serve: Callable[..., SimulatorServ
 
 
 def test_one_that_gives_up_waiting_is_forgotten(serve: Callable[..., SimulatorServer]) -> None:
-    """A waiting connection that goes away takes no place."""
+    """A waiting connection that closes does not count."""
     server = serve(connections=1, idle=0.2)
     with closing(connect(server)) as holder, closing(connect(server)) as patient:
         holder.sendall(REQUEST)
@@ -143,7 +143,7 @@ def test_one_that_gives_up_waiting_is_forgotten(serve: Callable[..., SimulatorSe
 
 
 def test_latency_holds_for_each_of_many(serve: Callable[..., SimulatorServer]) -> None:
-    """Each answer takes the latency, and many at a time take it together."""
+    """Every answer is delayed by the latency, and concurrent ones are delayed concurrently."""
     server = serve(latency=0.1, connections=None)
     connections = [connect(server) for _ in range(20)]
     since = time.monotonic()
@@ -173,7 +173,7 @@ def test_cut_connections(serve: Callable[..., SimulatorServer], where: Any, test
 
 
 def test_a_dripping_answer_arrives_in_the_end(serve: Callable[..., SimulatorServer]) -> None:
-    """Byte after byte, each a little later; then the connection goes on."""
+    """Bytes arrive one by one, with pauses; then the connection serves the next request."""
     server = serve()
     server.api.faults.add(Fault(kind="drip", seconds=0.0001, times=1))
     with closing(connect(server)) as connection:
@@ -185,7 +185,7 @@ def test_a_dripping_answer_arrives_in_the_end(serve: Callable[..., SimulatorServ
 
 
 def test_a_huge_answer_is_streamed(serve: Callable[..., SimulatorServer]) -> None:
-    """Megabytes come whole, and a client that stops reading does not hold the server."""
+    """Megabytes arrive completely, and a client that stops reading does not block the server."""
     server = serve()
     server.api.faults.add(Fault(kind="huge", size=3_000_000))
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)) as client:
@@ -201,7 +201,7 @@ def test_a_huge_answer_is_streamed(serve: Callable[..., SimulatorServer]) -> Non
 
 
 def test_a_wrong_length_is_announced(serve: Callable[..., SimulatorServer]) -> None:
-    """The length is what the fault says; a strange status has a phrase of its own."""
+    """The announced length is the fault's; an unknown status has the phrase Unknown."""
     server = serve()
     server.api.faults.add(Fault(kind="length", size=99_999))
     server.api.faults.add(Fault(kind="status", status=599))
@@ -213,7 +213,7 @@ def test_a_wrong_length_is_announced(serve: Callable[..., SimulatorServer]) -> N
 
 
 def test_the_switches_over_http(serve: Callable[..., SimulatorServer]) -> None:
-    """Faults can be switched from another process; the switches themselves are neither slow nor struck."""
+    """Faults can be controlled from another process; the control endpoints have no latency and no faults."""
     server = serve(latency=30.0)
     base = server.url.removesuffix("/v1")
     answer = requests.post(f"{base}/_simulator/faults", data=json.dumps({"kind": "delay", "seconds": 60}), timeout=5)
@@ -222,7 +222,7 @@ def test_the_switches_over_http(serve: Callable[..., SimulatorServer]) -> None:
 
 
 def test_a_port_in_use_is_an_error(serve: Callable[..., SimulatorServer]) -> None:
-    """The second server on an address does not start; stopping it does nothing."""
+    """A second server on an address does not start; stopping it does nothing."""
     taken = serve()
     second = SimulatorServer(taken.api, port=taken.port)
     with pytest.raises(OSError, match="in use"):
@@ -231,7 +231,7 @@ def test_a_port_in_use_is_an_error(serve: Callable[..., SimulatorServer]) -> Non
 
 
 def test_stop_ends_everything(serve: Callable[..., SimulatorServer]) -> None:
-    """Connections end, slow answers too, the port is free and no thread is left."""
+    """Connections end, including slow answers, the port is free and no thread is left."""
     before = threading.active_count()
     server = serve(latency=60.0)
     with closing(connect(server)) as slow, closing(connect(server)) as dripping:
@@ -249,7 +249,7 @@ def test_stop_ends_everything(serve: Callable[..., SimulatorServer]) -> None:
 
 
 def test_a_server_is_a_context(serve: Callable[..., SimulatorServer]) -> None:
-    """It listens inside ``with`` and not after it."""
+    """The server listens inside ``with`` and not after it."""
     with SimulatorServer(serve().api) as server:
         assert 200 == requests.get(f"{server.url}/", timeout=5).status_code
     with pytest.raises(ConnectionRefusedError):
@@ -257,7 +257,7 @@ def test_a_server_is_a_context(serve: Callable[..., SimulatorServer]) -> None:
 
 
 def test_the_url_of_ipv6(serve: Callable[..., SimulatorServer]) -> None:
-    """An IPv6 address stands in brackets."""
+    """An IPv6 address is in brackets."""
     server = serve(host="::1")
     assert f"http://[::1]:{server.port}/v1" == server.url
     assert 200 == requests.get(f"{server.url}/", timeout=5).status_code

@@ -1,4 +1,4 @@
-"""Whole lives of real batches against the simulator's lives of the same kind."""
+"""Recorded lives of real batches compared with simulated lives of the same kind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS = {
     "small": (DocumentPlan(segments=12, split=0.4, index=0.4),),
 }
 
-PAUSES = (  # one held before its turn and resumed, one held when left behind, one held and resumed when left behind
+PAUSES = (  # paused before its turn and resumed; paused when left behind; paused and resumed when left behind
     Action(do="pause", document="1", at=1.2),
     Action(do="resume", document="1", at=20),
     Action(do="pause", document="2", at=20),
@@ -42,7 +42,7 @@ Sign = tuple[Any, ...]
 
 
 def sign(item: dict[str, Any]) -> Sign:
-    """What can be compared of a state: the status, which times there are, how the counts relate."""
+    """The comparable part of a state: the status, which times are set, how the counts relate."""
     total, completed = item["total_segments"], item["completed_segments"]
     counts = ("some" if total else "none", "all" if completed == total else "zero" if not completed else "part")
     times = tuple(item[field] is not None for field in sorted(item) if field.endswith("_at"))
@@ -50,7 +50,7 @@ def sign(item: dict[str, Any]) -> Sign:
 
 
 def without_repeats(signs: Iterable[Sign]) -> list[Sign]:
-    """Each state once, in order."""
+    """The sequence without consecutive repeats."""
     kept: list[Sign] = []
     for each in signs:
         if not kept or kept[-1] != each:
@@ -59,7 +59,7 @@ def without_repeats(signs: Iterable[Sign]) -> list[Sign]:
 
 
 def is_part(few: list[Sign], many: list[Sign]) -> bool:
-    """Whether ``few`` occur in ``many`` in this order."""
+    """Whether ``few`` occurs in ``many`` as a subsequence."""
     rest = iter(many)
     return all(each in rest for each in few)
 
@@ -71,7 +71,7 @@ def recorded(path: Path) -> list[list[dict[str, Any]]]:
 
 
 def simulated(play: Callable[..., Any], kind: str, actions: tuple[Action, ...] = ()) -> list[list[dict[str, Any]]]:
-    """The same kind of life, looked at very closely."""
+    """The same kind of life, sampled very densely."""
     stage = play(*KINDS[kind], queue=1.0, actions=actions)
     batch = "20261121173517669864"
     if kind == "reupload":
@@ -88,7 +88,7 @@ def lives(answers: list[list[dict[str, Any]]]) -> list[list[Sign]]:
 
 @pytest.fixture(scope="module")
 def possible(play: Callable[..., Any]) -> dict[str, list[list[Sign]]]:
-    """The lives that the simulator brings forth, by kind."""
+    """The possible simulated lives, by kind."""
     found = {kind: lives(simulated(play, kind)) for kind in KINDS}
     found["multi"] += lives(simulated(play, "multi", PAUSES))
     return found
@@ -96,7 +96,7 @@ def possible(play: Callable[..., Any]) -> dict[str, list[list[Sign]]]:
 
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
 def test_a_real_life_is_one_of_the_simulated(possible: dict[str, list[list[Sign]]], path: Path) -> None:
-    """Every sequence of states that a real document went through occurs in this order in a simulated one."""
+    """The sequence of states of every real document is a subsequence of a simulated one."""
     kind = path.stem.split("-", maxsplit=1)[0]
     for life in lives(recorded(path)):
         assert any(is_part(life, each) for each in possible[kind]), life
@@ -104,7 +104,7 @@ def test_a_real_life_is_one_of_the_simulated(possible: dict[str, list[list[Sign]
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_real_and_simulated_batches_move_alike(play: Callable[..., Any], kind: str) -> None:
-    """In both: one document at a time splits or indexes, total never falls, no stage time changes meanwhile."""
+    """In both, one document at a time splits or indexes, total never decreases, and stage times do not change."""
     real = [recorded(path) for path in TRACES if path.stem.startswith(f"{kind}-")]
     assert real
     for answers in [*real, simulated(play, kind)]:

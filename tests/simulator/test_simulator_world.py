@@ -1,4 +1,4 @@
-"""The world as a whole: time, workers, queues, and that asking changes nothing."""
+"""The world as a whole: time, workers and queues, and that reading changes nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ batches = st.builds(
 
 @st.composite
 def scenarios(draw: Callable[[Any], Any]) -> Scenario:
-    """A small server with anything going on."""
+    """A small server with arbitrary contents and events."""
     plans = draw(st.lists(batches, min_size=1, max_size=4))
     named = tuple(msgspec.structs.replace(plan, id=str(number)) for number, plan in enumerate(plans))
     dataset = DatasetPlan(
@@ -64,7 +64,7 @@ def scenarios(draw: Callable[[Any], Any]) -> Scenario:
 
 
 def everything(world: World, api: Api) -> list[bytes]:
-    """All that the API says now."""
+    """Everything that the API returns now."""
     headers = {"authorization": f"Bearer {KEY}"}
     base = f"/v1/datasets/{DATASET}"
     world.advance()
@@ -81,7 +81,7 @@ def everything(world: World, api: Api) -> list[bytes]:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios(), st.lists(st.floats(0.01, 20), max_size=12))
 def test_asking_more_often_changes_nothing(scenario: Scenario, pauses: list[float]) -> None:
-    """The state at a time is the same whether it was looked at on the way or not."""
+    """The state at a time does not depend on earlier requests."""
     busy, idle = ManualClock(), ManualClock()
     asked, left = World(scenario, busy), World(scenario, idle)
     api = Api(asked)
@@ -110,7 +110,7 @@ def test_what_the_api_never_says(scenario: Scenario, pauses: list[float]) -> Non
 
 
 def test_batches_queue_for_a_free_worker(play: Callable[..., Any]) -> None:
-    """With one worker the second batch waits, all times null, until the first is done."""
+    """With one worker, the second batch waits, with all times null, until the first is done."""
     stage = play(DocumentPlan(parse=1, split=1, index=8), workers=1)
     second = stage.world.add_batch(DATASET, BatchPlan(queue=0, documents=(DocumentPlan(name="second"),)))
     waiting = stage.after(9.5).item(second)
@@ -124,14 +124,14 @@ def test_batches_queue_for_a_free_worker(play: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(("fate", "later"), [("dies", "completed"), ("hangs", "waiting"), ("fails", "completed")])
 def test_a_dead_worker_comes_back_and_a_hanging_one_does_not(play: Callable[..., Any], fate: Any, later: str) -> None:
-    """After a death the next batch runs; behind a hang every later one waits for ever."""
+    """After a death the next batch runs; behind a hang all later batches wait forever."""
     stage = play(DocumentPlan(fate=fate), workers=1)
     second = stage.world.add_batch(DATASET, BatchPlan(documents=(DocumentPlan(name="second"),)))
     assert later == stage.after(3600).item(second)["indexing_status"]
 
 
 def test_a_pause_frees_the_worker(play: Callable[..., Any]) -> None:
-    """A paused task is over for its worker: the next batch starts at that instant."""
+    """A pause ends the task for its worker: the next batch starts at that instant."""
     stage = play(DocumentPlan(index=1000), workers=1)
     second = stage.world.add_batch(DATASET, BatchPlan(queue=0, documents=(DocumentPlan(name="second"),)))
     stage.after(20).act("pause")
@@ -139,7 +139,7 @@ def test_a_pause_frees_the_worker(play: Callable[..., Any]) -> None:
 
 
 def test_deleting_a_whole_task_frees_the_worker(play: Callable[..., Any]) -> None:
-    """A hanging batch that is deleted makes room; one that only waits leaves the queue; a late message is dropped."""
+    """Deleting a hanging batch frees its worker; a waiting one leaves the queue; a late message is ignored."""
     stage = play(DocumentPlan(fate="hangs"), workers=1)
     queued, late, last = (
         stage.world.add_batch(DATASET, BatchPlan(queue=queue, documents=(DocumentPlan(name=name),)))
@@ -152,24 +152,24 @@ def test_deleting_a_whole_task_frees_the_worker(play: Callable[..., Any]) -> Non
 
 
 def test_without_a_worker_everything_waits(play: Callable[..., Any]) -> None:
-    """A worker that is down leaves all documents waiting without a time."""
+    """While the worker is down, all documents wait without any time set."""
     assert "waiting" == play(workers=0).after(100_000).item()["indexing_status"]
 
 
 def test_a_lost_message_leaves_the_batch_waiting(play: Callable[..., Any]) -> None:
-    """A batch whose message was lost waits for ever although the worker is idle."""
+    """A batch whose message was lost waits forever, although the worker is idle."""
     assert "waiting" == play(lost=True).after(100_000).item()["indexing_status"]
 
 
 def test_a_batch_may_come_later(play: Callable[..., Any]) -> None:
-    """Before its time a batch is unknown."""
+    """A batch is unknown before its time."""
     stage = play(at=30)
     stage.after(29).get("/documents/20261121173517669864/indexing-status", status=404)
     assert "parsing" == stage.after(1).item()["indexing_status"]
 
 
 def test_a_repeated_batch_begins_anew_in_bounded_memory(play: Callable[..., Any]) -> None:
-    """Every period the same ids begin a new life; after a thousand periods the world is as small as after one."""
+    """Every period the same ids start over; after a thousand periods the world is as small as after one."""
     stage = play(DocumentPlan(fate="hangs"), repeat=60, workers=1)
     first = stage.after(10).item()
     agenda = stage.world._agenda
@@ -185,7 +185,7 @@ def test_a_repeated_batch_begins_anew_in_bounded_memory(play: Callable[..., Any]
 
 
 def test_generated_batch_ids_look_like_real_ones(play: Callable[..., Any]) -> None:
-    """Time of creation and six digits, never the same twice."""
+    """An id is the creation time and six digits, never the same twice."""
     stage = play()
     ids = [stage.world.add_batch(DATASET, BatchPlan()) for _ in range(50)]
     assert 50 == len(set(ids))
@@ -194,7 +194,7 @@ def test_generated_batch_ids_look_like_real_ones(play: Callable[..., Any]) -> No
 
 
 def test_speed_lets_the_world_run_ahead() -> None:
-    """At speed 60 a minute passes in a second; a step of the wall clock does not reach the world."""
+    """At speed 60 a minute passes per second; a step of the wall clock does not affect the world."""
     clock = ManualClock(1000.0)
     world = World(Scenario(), clock, speed=60)
     clock.advance(2)
@@ -203,7 +203,7 @@ def test_speed_lets_the_world_run_ahead() -> None:
 
 
 def test_the_agenda_keeps_the_order_of_entry_at_one_instant() -> None:
-    """What is entered first happens first; what is infinitely far away is not kept."""
+    """Events at one instant run in the order in which they were entered; infinitely late events are not stored."""
     agenda, seen = Agenda(), []
     for name in ("a", "b", "c"):
         agenda.enter(5.0, lambda instant, name=name: seen.append((instant, name)))  # type: ignore[misc]
@@ -216,7 +216,7 @@ def test_the_agenda_keeps_the_order_of_entry_at_one_instant() -> None:
 
 
 def test_an_answer_is_quick_however_many_batches_there_are(stage: Callable[..., Any]) -> None:
-    """With 2 000 batches of 10 documents that all move, an indexing-status takes less than a millisecond."""
+    """With 2 000 batches of 10 documents in progress, an indexing-status request takes less than a millisecond."""
     plans = tuple(
         BatchPlan(id=f"{number}", documents=tuple(DocumentPlan(name=f"{each}") for each in range(10)))
         for number in range(2000)
