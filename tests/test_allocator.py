@@ -48,7 +48,7 @@ def grown(*, limited: bool) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="requires glibc")
 def test_large_answers_leave_nothing_behind() -> None:
     """The process grows by a few MiB at most; with the C library's defaults it grows by many times as much."""
     assert grown(limited=True) < 6 * 1024**2 < grown(limited=False)

@@ -1,4 +1,4 @@
-"""Certificates for tests of TLS, made with openssl: an authority and what it signs."""
+"""TLS certificates for tests, made with openssl: a certificate authority and the certificates that it signs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
 class Certificates(NamedTuple):
-    """``ca``: the authority that clients trust. The rest: what a server may show; ``stranger`` is not signed by it."""
+    """``ca``: the authority that clients trust. The others are for servers; ``stranger`` is not signed by ``ca``."""
 
     ca: Path
     good: ssl.SSLContext
@@ -25,7 +25,7 @@ class Certificates(NamedTuple):
 
 
 def make(folder: Path) -> Certificates:
-    """Make them, valid for two days but for ``expired``. Skips without openssl."""
+    """Create the certificates, valid for two days except ``expired``. Skips the test without openssl."""
     openssl = tool("openssl")
     folder.mkdir()
 

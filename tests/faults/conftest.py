@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder."""
+    """Mark the tests of this folder as integration tests."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.integration)
 
 
 class Launch:
-    """Starts the exporter on the embedded Dify; ended with the test."""
+    """Starts exporters on the embedded Dify and ends them with the test."""
 
     def __init__(self, folder: Path, dify: SimulatorServer) -> None:
         self._folder = folder
@@ -45,7 +45,7 @@ class Launch:
         through: Path | None = None,
         **sections: object,
     ) -> Program:
-        """``prefix``: the command that runs it; ``through``: a link to the config's folder; ``sections``: of it."""
+        """``prefix``: a command to run it with; ``through``: symlink to the config's folder; ``sections``: of it."""
         settings: dict[str, Any] = {
             "url": self._dify.url,
             "datasets": watched(self._dify.api.world.scenario),
@@ -66,14 +66,14 @@ class Launch:
 
 @pytest.fixture
 def dify() -> Iterator[SimulatorServer]:
-    """An embedded Dify in which every document waits for ever."""
+    """An embedded Dify in which every document waits forever."""
     with SimulatorServer(Api(world([MAIN])), connections=None) as server:
         yield server
 
 
 @pytest.fixture
 def launch(tmp_path: Path, dify: SimulatorServer) -> Iterator[Launch]:
-    """Starts the exporter on it."""
+    """Starts exporters on ``dify``."""
     launch = Launch(tmp_path, dify)
     with launch.ending:
         yield launch
@@ -81,7 +81,7 @@ def launch(tmp_path: Path, dify: SimulatorServer) -> Iterator[Launch]:
 
 @pytest.fixture(scope="session")
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
-    """What one run of the whole fault matrix showed."""
+    """The evidence from one run of the whole fault matrix."""
     folder = tmp_path_factory.mktemp("matrix")
     names = [*(row.name for row in fault_rows()), *(row.name for row in odd.ROWS), WITNESS]
     certificates = make(folder / "certificates")

@@ -1,4 +1,4 @@
-"""Doors to the embedded Dify that a test can spoil: TCP listeners that forward, or do what a script says."""
+"""Gates to the embedded Dify that a test can break: TCP listeners that forward connections or run a script."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Way:
-    """How a gate behaves. ``script``: what it does with a connection; None: it forwards it.
+    """The behaviour of a gate. ``script``: handles each connection; None: the gate forwards it.
 
-    ``tls``: what it speaks. ``proxy``: it is an HTTP proxy, for which every host is the embedded Dify. ``shut``: nobody
-    listens. ``full``: connections are neither taken nor refused.
+    ``tls``: the TLS context of the gate. ``proxy``: the gate is an HTTP proxy that sends every host's requests to the
+    embedded Dify. ``shut``: nothing listens. ``full``: connections are neither accepted nor refused.
     """
 
     script: Script | None = None
@@ -36,7 +36,7 @@ class Way:
 
 
 class Gate:
-    """One listening port of loopback. Use it from its loop's thread only, but for ``port`` and ``taken``."""
+    """One listening port on loopback. Only ``port`` and ``taken`` may be used outside the thread of its event loop."""
 
     def __init__(self, target: int) -> None:
         """``target``: the port of the embedded Dify."""
@@ -47,10 +47,10 @@ class Gate:
         self._writers: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.taken = 0
-        """How many connections it has taken."""
+        """The number of connections accepted."""
 
     async def go(self, way: Way) -> None:
-        """Behave that way from now on. Answers under way end; a further request finds the connection closed."""
+        """Change the behaviour. Running answers end; for a further request the connection is closed."""
         await self.close()
         self._way = way
         if way.shut:
@@ -60,14 +60,14 @@ class Gate:
         sock.bind(("127.0.0.1", self.port))
         self.port = sock.getsockname()[1]
         if way.full:
-            # Loopback drops what arrives while the queue of a listener is full, as a router without a route back does.
+            # When the accept queue is full, loopback drops connection attempts, as a router without a route back does.
             sock.listen(0)
             self._crowd = [sock, *(_caller(self.port) for _ in range(3))]
         else:
             self._server = await asyncio.start_server(partial(self._take, way), sock=sock, ssl=way.tls)
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -76,7 +76,7 @@ class Gate:
         self._crowd = []
 
     def cut(self) -> None:
-        """Cut every connection."""
+        """Abort every connection."""
         for writer in tuple(self._writers):
             writer.transport.abort()
 
@@ -91,7 +91,7 @@ class Gate:
             writer.close()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: bytes = b"") -> None:
-        """Pass everything on to the embedded Dify and back; ``first`` before all else."""
+        """Forward everything to the embedded Dify and back, ``first`` before everything else."""
         there, away = await asyncio.open_connection("127.0.0.1", self._target)
         away.write(first)
         way = self._way
@@ -101,17 +101,17 @@ class Gate:
             away.close()
 
     async def _proxy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Be an HTTP proxy for one request: every host is the embedded Dify."""
+        """Act as an HTTP proxy for one request: every host is the embedded Dify."""
         head = await reader.readuntil(b"\r\n\r\n")
         method, url, rest = head.split(b" ", 2)
-        # Each request comes on a connection of its own, so that every one is rewritten.
+        # Each request uses its own connection, so that every one is rewritten.
         rest = rest.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
         path = b"/" + url.split(b"/", 3)[3]
         await self._forward(reader, writer, b" ".join((method, path, rest)))
 
 
 class Gates:
-    """All gates of a test, on one event loop in a thread of its own."""
+    """All gates of a test, on one event loop in its own thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -119,14 +119,14 @@ class Gates:
         self._gates: list[Gate] = []
 
     def open(self, target: int, way: Way) -> Gate:
-        """A gate to the port ``target``."""
+        """Open a gate to the port ``target``."""
         gate = Gate(target)
         self._gates.append(gate)
         self.go(gate, way)
         return gate
 
     def go(self, gate: Gate, way: Way) -> None:
-        """Let a gate behave another way."""
+        """Change the behaviour of a gate."""
         self._call(gate.go(way))
 
     def __enter__(self) -> Self:
@@ -145,7 +145,7 @@ class Gates:
     async def _close(self) -> None:
         for gate in self._gates:
             await gate.close()
-        await _turns()  # connections that were taken just now come to their handlers
+        await _turns()  # connections accepted just now reach their handlers
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for gate in self._gates:
             gate.cut()
@@ -156,7 +156,7 @@ class Gates:
 
 
 async def _turns() -> None:
-    """Let the loop do what is scheduled."""
+    """Let the event loop run what is scheduled."""
     for _ in range(5):
         await asyncio.sleep(0)
 

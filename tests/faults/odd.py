@@ -1,4 +1,4 @@
-"""Answers that are odd but no fault: they are taken, and the page stays one that every reader understands."""
+"""Unusual answers that are not faults: they are accepted, and the page stays valid for every parser."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Odd:
-    """An odd answer. ``fault``: it, for a batch and a document. ``shown``: what the page then holds of that server.
+    """An unusual answer. ``fault``: produces it for a batch and a document. ``shown``: texts expected on the page.
 
-    In ``shown`` ``{document}`` stands for the labels of the document.
+    In ``shown``, ``{document}`` stands for the labels of the document.
     """
 
     name: str
@@ -37,7 +37,7 @@ def _batch(**fields: object) -> Callable[[str, str], Fault]:
 
 
 def _named(name: str) -> Callable[[str, str], Fault]:
-    """A detail of a document with that name."""
+    """A document detail with the given name."""
 
     def make(_batch: str, document: str) -> Fault:
         body = json.dumps({"id": document, "name": name, "indexing_status": "waiting"}, ensure_ascii=False)

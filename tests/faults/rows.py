@@ -1,4 +1,4 @@
-"""The fault matrix: one row a fault. ``stand.py`` runs all of them at once, ``test_fault_matrix.py`` checks each."""
+"""The fault matrix: one row per fault. ``stand.py`` runs them all at once, ``test_fault_matrix.py`` checks each one."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ SURROGATE = r"\ud800"
 
 @dataclass(frozen=True)
 class Row:
-    """A fault. ``reason``: what its failed polls count under.
+    """A fault. ``reason``: the failure reason under which its polls are counted.
 
-    Exactly one of the next four says what is spoilt: answers of the embedded Dify, the way to it, what it presents as
-    TLS, or the key that the exporter has. ``scope``: what the fault strikes; with ``batch`` a second batch of the same
-    knowledge base is to stay readable, with ``stop`` the exporter leaves all of the server in peace. ``kept``: its
-    objects stay as they were; not so when Dify itself says that they are gone. ``retry_after``: seconds that the server
-    asks to wait, which no poll may fall into.
+    Exactly one of the next four fields says what is broken: answers of the embedded Dify, the connection to it, its
+    TLS, or the exporter's key. ``scope``: what the fault affects; with ``batch``, a second batch of the same knowledge
+    base has to stay readable; with ``stop``, the exporter stops polling the whole server. ``kept``: objects keep their
+    values; False if Dify itself says that they do not exist. ``retry_after``: seconds that the server asks to wait,
+    during which no poll may happen.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Row:
 
 
 def fault_rows(now: float = 0.0, elsewhere: str = "") -> list[Row]:
-    """Every row. ``now`` (Unix seconds): from when a Retry-After that is a date counts; ``elsewhere``: an own URL."""
+    """Every row. ``now`` (Unix seconds): the base of a Retry-After that is a date; ``elsewhere``: URL for redirects."""
     return [*_connections(), *_streams(), *_bodies(), *_statuses(elsewhere), *_waits(now), *_tls()]
 
 
@@ -184,6 +184,6 @@ def _script(name: str, reason: str, make: Callable[[], Script]) -> Row:
 
 
 def _item(**fields: str) -> str:
-    """An answer about one document; values are JSON as it is to be sent."""
+    """An answer about one document; the values are literal JSON."""
     pairs = {"id": '"a"', "indexing_status": '"waiting"', **fields}
     return '{"data": [{' + ", ".join(f'"{name}": {value}' for name, value in pairs.items()) + "}]}"

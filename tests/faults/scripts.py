@@ -1,4 +1,4 @@
-"""What spoilt servers do with a connection."""
+"""Scripts of broken servers: what they do with a connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Version: 1.12.1\
 
 
 def says(data: bytes) -> Script:
-    """Send this for every request; keep the connection until the other side closes it."""
+    """Send ``data`` for every request; keep the connection until the peer closes it."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -31,7 +31,7 @@ def says(data: bytes) -> Script:
 
 
 def hangs_up_after(data: bytes) -> Script:
-    """Send this for a request and close the connection."""
+    """Send ``data`` for a request and close the connection."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -42,7 +42,7 @@ def hangs_up_after(data: bytes) -> Script:
 
 
 def blurts(data: bytes) -> Script:
-    """Send this before anything was asked and close the connection."""
+    """Send ``data`` before any request and close the connection."""
 
     async def script(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -52,7 +52,7 @@ def blurts(data: bytes) -> Script:
 
 
 def streams(head: bytes, pieces: Callable[[], Iterator[bytes]], *, pause: float = 0.0) -> Script:
-    """Send ``head`` and then the pieces as long as they are taken."""
+    """Send ``head`` and then the pieces as long as the peer reads."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -66,74 +66,74 @@ def streams(head: bytes, pieces: Callable[[], Iterator[bytes]], *, pause: float 
 
 
 async def silence(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
-    """Take the connection and never say a word."""
+    """Accept the connection and never send anything."""
     await reader.read(-1)
 
 
 async def reset(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Cut the connection without good-bye."""
+    """Reset the connection."""
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     writer.transport.abort()
 
 
 def head(*headers: str) -> bytes:
-    """The head of a 200 with more headers."""
+    """The header section of a 200 with additional headers."""
     return (_HEAD + "".join(f"{header}\r\n" for header in headers) + "\r\n").encode()
 
 
 def chunks(piece: bytes, times: int | None = None) -> Iterator[bytes]:
-    """A chunked body that says ``piece`` so many times (None: for ever) and never ends."""
+    """An unterminated chunked body that repeats ``piece`` so many times (None: forever)."""
     chunk = f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
     return (chunk for _ in (count() if times is None else range(times)))
 
 
 def drip() -> Script:
-    """A byte a second."""
+    """Send one byte per second."""
     body = b'{"data": []}'
     data = head(f"Content-Length: {len(body)}") + body
     return streams(b"", lambda: (data[at : at + 1] for at in range(len(data))), pause=1.0)
 
 
 def headers_without_end() -> Script:
-    """One header after the other."""
+    """Send headers without end."""
     return streams(b"HTTP/1.1 200 OK\r\n", lambda: (f"X-{number}: x\r\n".encode() for number in count()))
 
 
 def flood() -> Script:
-    """A body of 200 MiB that its length announces."""
+    """Send a body of 200 MiB with a matching Content-Length."""
     return streams(head(f"Content-Length: {HUGE}"), lambda: (_PIECE for _ in range(HUGE // len(_PIECE))))
 
 
 def endless() -> Script:
-    """A body that never ends."""
+    """Send a chunked body without end."""
     return streams(head("Transfer-Encoding: chunked"), lambda: chunks(_PIECE))
 
 
 def large() -> Script:
-    """A body of 200 MiB in chunks, which announces nothing."""
+    """Send a chunked body of 200 MiB, without a Content-Length."""
     return streams(head("Transfer-Encoding: chunked"), lambda: chunks(_PIECE, HUGE // len(_PIECE)))
 
 
 def bomb() -> Script:
-    """200 MiB in 200 KB."""
+    """Send 200 MiB compressed to 200 KB."""
     return says(_gzipped_answer(_packed()))
 
 
 def gzip_ends_early() -> Script:
-    """A gzip stream without its end, in a complete answer."""
+    """Send a truncated gzip stream in a complete answer."""
     packed = zlib.compress(b'{"data": []}' + b" " * 1000, wbits=31)
     return says(_gzipped_answer(packed[: len(packed) // 2]))
 
 
 def gzip_is_cut() -> Script:
-    """A gzip stream that the end of the connection cuts."""
+    """Close the connection in the middle of a gzip stream."""
     answer = _gzipped_answer(zlib.compress(b'{"data": []}' + b" " * 1000, wbits=31))
     return hangs_up_after(answer[:-8])
 
 
 def not_gzip() -> bytes:
-    """An answer that says of plain text that it is a gzip stream."""
+    """An answer that declares plain text as gzip."""
     return _gzipped_answer(b'{"data": []}')
 
 

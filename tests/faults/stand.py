@@ -1,4 +1,4 @@
-"""Runs the fault matrix: one exporter, one "server" a row, all faults at the same time, and takes the evidence."""
+"""Runs the fault matrix: one exporter, one "server" per row, all faults at the same time; collects the evidence."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ if TYPE_CHECKING:
     from tests.faults.rows import Row
 
 TIMEOUT = 2.0
-"""Seconds for an answer, in every row."""
+"""Timeout of an answer in seconds, in every row."""
 
 LONGEST_STEP = 6.0
-"""Seconds of the longest back-off: five times the longest interval of 1 s, and a fifth for the jitter."""
+"""The longest backoff in seconds: five times the longest interval of 1 s, plus a fifth for jitter."""
 
 HOLD = 4.0
-"""Seconds that the faults go on after every row has failed once: two more polls of each, at least."""
+"""Seconds for which the faults continue after every row has failed once: at least two more polls of each."""
 
 WITNESS = "witness"
-"""The server that nothing happens to."""
+"""The server without faults."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a run of the matrix showed. Times are Unix seconds.
+    """The results of a run of the matrix. Times are Unix seconds.
 
-    ``recovered``: when each row was read again. ``lateness``: how long ago the witness, polled each second, was read at
-    most meanwhile: what the load of the machine adds to everything. ``verdicts``, ``seconds``: of a look each half
-    second while all was broken, at /-/healthy and at how long a scrape takes. ``outputs``: all that was said.
+    ``recovered``: when each row was polled successfully again. ``lateness``: the highest age of the last poll of the
+    witness, which is polled every second: the delay that the load of the machine adds to everything. ``verdicts``,
+    ``seconds``: status of /-/healthy and duration of a scrape, every half second during the faults. ``outputs``:
+    everything that was printed or served.
     """
 
     good: Page
@@ -69,7 +70,7 @@ class Evidence:
 
 
 def world(servers: Iterable[str]) -> World:
-    """A Dify in which every document waits for ever: whatever changes on the page, a fault has changed it."""
+    """A Dify in which every document waits forever: any change on the page is caused by a fault."""
     return World(
         Scenario(
             key=CANARY,
@@ -90,7 +91,7 @@ def world(servers: Iterable[str]) -> World:
 
 
 class Stand:
-    """The embedded Dify, the doors to it, and the exporter that watches all of it."""
+    """The embedded Dify, the gates to it, and the exporter that watches all of it."""
 
     def __init__(self, folder: Path, gates: Gates, dify: SimulatorServer, certificates: Certificates) -> None:
         self._folder = folder
@@ -103,12 +104,12 @@ class Stand:
         self._doors = {row.name: self._door(row) for row in fault_rows() if row.way or row.tls}
 
     def run(self) -> Evidence:
-        """All is well, all is broken, all is well again."""
+        """Run without faults, with all faults, and without faults again."""
         rows = fault_rows()
         names = [row.name for row in rows]
         self._key_file.write_text(CANARY)
         config = self._configure("config.yaml", rows)
-        # `check` greets one server after the other: each that never answers would cost it a time-out.
+        # `check` requests the welcome page of every server: each that never answers would cost it a timeout.
         answering = self._configure("answering.yaml", [row for row in rows if row.reason != "timeout"])
         proxies = {"http_proxy": f"http://127.0.0.1:{self._proxy.port}", "no_proxy": "127.0.0.1"}
         listen = ("--web.listen-address", "127.0.0.1:0", "--log.level", "debug")
@@ -219,7 +220,7 @@ class Stand:
 
 
 class _Command:
-    """A command that runs meanwhile."""
+    """A command that runs in the background."""
 
     def __init__(self, *arguments: str, **variables: str) -> None:
         self._done: list[Done] = []
@@ -227,7 +228,7 @@ class _Command:
         self._thread.start()
 
     def said(self) -> bytes:
-        """What it said, once it has ended."""
+        """Its output, once it has ended."""
         self._thread.join(30)
         return (self._done[0].out + self._done[0].err).encode()
 
@@ -239,7 +240,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _await(port: int, condition: Callable[[Page, str], object], names: list[str]) -> Page:
-    """The first page on which that is true of every server."""
+    """The first page on which the condition is true for every server."""
     page = Page()
     missing: list[str] = []
 
@@ -254,7 +255,7 @@ def _await(port: int, condition: Callable[[Page, str], object], names: list[str]
 
 
 def _recovery(port: int, names: list[str], since: float) -> tuple[Page, dict[str, float], float]:
-    """Wait until all servers are read again: the last page, when each was read first, how late the witness was."""
+    """Wait until all servers are polled successfully: last page, time of each first success, witness's lateness."""
     recovered: dict[str, float] = {}
     ages = [0.0]
 
@@ -269,7 +270,7 @@ def _recovery(port: int, names: list[str], since: float) -> tuple[Page, dict[str
 
 
 def _watch(port: int) -> tuple[list[int], list[float], list[str]]:
-    """Look for a while."""
+    """Request health and metrics repeatedly during the faults."""
     verdicts: list[int] = []
     seconds: list[float] = []
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""The wall clock is set, daylight saving begins and ends: polling goes on, nothing seems to stall."""
+"""Changes of the wall clock and daylight saving time: polling continues, and no stall is reported."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 BEFORE_AUTUMN = datetime(2027, 10, 31, 0, 59, 59, tzinfo=UTC).timestamp()
-"""A second before clocks go back from 3:00 to 2:00 in Berlin."""
+"""One second before clocks in Berlin go back from 3:00 to 2:00."""
 BEFORE_SPRING = datetime(2027, 3, 28, 0, 59, 59, tzinfo=UTC).timestamp()
-"""A second before they go from 2:00 to 3:00."""
+"""One second before clocks go forward from 2:00 to 3:00."""
 
 
 @pytest.mark.slow
 def test_the_clock_is_set_while_it_runs(launch: Launch, tmp_path: Path) -> None:
-    """By a day to both sides, and over both changes of daylight saving, in a zone that has it."""
+    """Steps of a day in both directions, and both changes of daylight saving time in a zone that has it."""
     file = tmp_path / "clock"
     file.write_text(f"{BEFORE_AUTUMN}\n")
     folder = ROOT / "tests" / "faults" / "turned_clock"
@@ -50,5 +50,5 @@ def test_the_clock_is_set_while_it_runs(launch: Launch, tmp_path: Path) -> None:
 
 
 def _now(port: int) -> float:
-    """The exporter's clock when it polled last."""
+    """The exporter's clock at its last poll."""
     return Page.of(port).target("last_success_timestamp_seconds", MAIN) or 0.0

@@ -1,4 +1,4 @@
-"""The configuration file goes away, is half there, is swapped; SIGHUP comes by the hundred."""
+"""The configuration file disappears, is incomplete, is swapped; SIGHUP arrives hundreds of times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSED = "configuration not reloaded; the previous one stays in effect"
 
 
 def _well(port: int) -> bool:
-    """What the metric says of the last reload."""
+    """Whether the last reload succeeded, according to the metric."""
     found = WELL.search(get(port, "/metrics").body.decode())
     assert found
     return float(found[1]) == 1
@@ -29,7 +29,7 @@ def _well(port: int) -> bool:
 
 @pytest.mark.slow
 def test_a_file_that_is_gone_half_written_or_swapped(launch: Launch, tmp_path: Path) -> None:
-    """A bad file changes nothing and is told of once; a symlink swapped as Kubernetes does is read within seconds."""
+    """An invalid file changes nothing and is reported once; a swapped symlink, as in Kubernetes, is read soon."""
     program = launch(options=("--config.auto-reload-interval", "1s"), through=tmp_path / "data")
     port = program.port()
     until(lambda: Page.of(port).is_known(MAIN))
@@ -63,7 +63,7 @@ def test_a_file_that_is_gone_half_written_or_swapped(launch: Launch, tmp_path: P
 
 
 def test_a_storm_of_sighup(launch: Launch) -> None:
-    """Three hundred signals: the polls go on, nothing is lost, and the last configuration holds."""
+    """After three hundred signals polling continues, nothing is lost, and the last configuration is in effect."""
     program = launch()
     port = program.port()
     until(lambda: Page.of(port).is_known(MAIN))

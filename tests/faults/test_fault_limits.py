@@ -1,4 +1,4 @@
-"""Few descriptors, little memory."""
+"""Few file descriptors, little memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from tests.faults.conftest import Launch
 
 MEMORY = 1024 * 1024
-"""KiB of address space, threads' stacks included."""
+"""KiB of address space, including thread stacks."""
 
 
 def test_64_descriptors(launch: Launch) -> None:
-    """A hundred clients that stay cost neither polls nor another client's scrape, and little log."""
+    """A hundred idle clients stop neither polls nor another client's scrape, and the log stays short."""
     program = launch("sh", "-c", 'ulimit -n 64 && exec "$0" "$@"')
     port = program.port()
     until(lambda: Page.of(port).is_known(MAIN))
@@ -44,7 +44,7 @@ def _answers(port: int) -> bool:
 
 
 def test_10_000_documents_in_a_batch_with_little_memory(launch: Launch) -> None:
-    """A gigabyte of address space is enough for all of them."""
+    """A gigabyte of address space is enough for 10 000 documents."""
     documents = tuple(DocumentPlan(name=f"{number}.txt") for number in range(10_000))
     batch = BatchPlan(id=batches(MAIN)[0], lost=True, documents=documents)
     scenario = Scenario(key=CANARY, datasets=(DatasetPlan(dataset(MAIN), batches=(batch,)),))

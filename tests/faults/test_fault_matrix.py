@@ -1,4 +1,4 @@
-"""The fault matrix: every row struck one exporter at the same time; here each is judged."""
+"""The fault matrix: all rows ran against one exporter at the same time; these tests judge each row."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.faults.stand import LONGEST_STEP, TIMEOUT, WITNESS, Evidence
 
 ROWS = fault_rows()
 SLACK = 3.0
-"""Seconds that a loaded machine may take, and the second between two looks at the schedule."""
+"""Seconds for a loaded machine, including the second between checks of the schedule."""
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 
 
 @each_row
 def test_fault(evidence: Evidence, row: Row) -> None:
-    """The reason is right, the last values stand and are marked, and what is beside the fault is read on."""
+    """The reason is right, the last values stay and are marked as failed, and everything beside the fault is polled."""
     name = row.name
     assert {row.reason} == set(evidence.later.failures(name))
     assert 0 == evidence.later.target("success", name)
@@ -38,7 +38,7 @@ def test_fault(evidence: Evidence, row: Row) -> None:
 
 @each_row
 def test_recovery(evidence: Evidence, row: Row) -> None:
-    """It is read again within one step of its back-off; as long as the server asks it to wait, it waits."""
+    """The target is polled again within one backoff, and not before the time that the server asked for."""
     first, step = (page.target("interval_seconds", row.name) for page in (evidence.broken, evidence.later))
     assert first is not None
     assert step is not None
@@ -49,7 +49,7 @@ def test_recovery(evidence: Evidence, row: Row) -> None:
 
 @each_row
 def test_one_line_a_change(evidence: Evidence, row: Row) -> None:
-    """A target tells once that it cannot be read and once that it answers again, the server the same."""
+    """A target logs its failure once and its recovery once; so does the server."""
     told = [(line.message, line.target) for line in lines(evidence.log, row.name)]
     first = f"{row.name}-first"
     begins = "target cannot be read" if row.kept else "target is gone"
@@ -59,7 +59,7 @@ def test_one_line_a_change(evidence: Evidence, row: Row) -> None:
 
 
 def test_a_server_beside_all_faults_notices_nothing(evidence: Evidence) -> None:
-    """No failure, no late poll, no line."""
+    """No failed poll, no late poll, no log line."""
     assert {} == evidence.mended.failures(WITNESS)
     last = evidence.later.target("last_success_timestamp_seconds", WITNESS)
     assert last is not None
@@ -68,7 +68,7 @@ def test_a_server_beside_all_faults_notices_nothing(evidence: Evidence) -> None:
 
 
 def test_stays_healthy_quick_and_without_a_bug(evidence: Evidence) -> None:
-    """It calls itself healthy all the time, no scrape takes a second, nothing is a surprise, it stops as always."""
+    """The exporter is healthy throughout, no scrape takes a second, no error is unexpected, and it stops normally."""
     assert {200} == set(evidence.verdicts)
     assert max(evidence.seconds) < 1.0
     assert "Traceback" not in evidence.log
@@ -77,10 +77,10 @@ def test_stays_healthy_quick_and_without_a_bug(evidence: Evidence) -> None:
 
 
 def test_follows_no_redirect(evidence: Evidence) -> None:
-    """The key is not carried to where a redirect leads."""
+    """The key is not sent to the target of a redirect."""
     assert 0 == evidence.elsewhere
 
 
 def test_goes_through_the_proxy_of_the_environment(evidence: Evidence) -> None:
-    """A host that only the proxy knows is read through it."""
+    """A host that only the proxy can resolve is polled through the proxy."""
     assert evidence.by_proxy > 1

@@ -1,4 +1,4 @@
-"""The name service fails and comes back."""
+"""Name resolution fails and recovers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HERE = f"{NOBODY}127.0.0.1 dify.test\n"
 
 
 def test_a_name_that_is_not_found_and_found_again(launch: Launch, dify: SimulatorServer, tmp_path: Path) -> None:
-    """While the name has no address polls fail by ``connect`` and the values stand; with it they are read at once."""
+    """While the name does not resolve, polls fail with ``connect`` and values stay; afterwards polls succeed soon."""
     hosts, resolver = tmp_path / "hosts", tmp_path / "resolv.conf"
     hosts.write_text(HERE)
     resolver.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")

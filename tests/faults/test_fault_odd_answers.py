@@ -1,4 +1,4 @@
-"""Answers that are odd but no fault are taken; the page stays one that every reader understands."""
+"""Unusual answers that are not faults are accepted; the page stays valid for every parser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("row", odd.ROWS, ids=[row.name for row in odd.ROWS])
 def test_odd_answer(evidence: Evidence, row: odd.Odd) -> None:
-    """No poll fails, and the page shows what was said as it was said."""
+    """No poll fails, and the page shows the values unchanged."""
     name = row.name
     assert {} == evidence.later.failures(name)
     assert 1 == evidence.later.target("success", name)
@@ -26,7 +26,7 @@ def test_odd_answer(evidence: Evidence, row: odd.Odd) -> None:
 
 
 def test_every_page_is_valid(evidence: Evidence) -> None:
-    """Whatever was answered, a page parses from its first line to its last, and no value is NaN or infinite."""
+    """Whatever the answers, the whole page parses, and no value is NaN or infinite."""
     families = list(text_string_to_metric_families(evidence.texts[-1]))
     odd_values = [
         sample

@@ -1,4 +1,4 @@
-"""Clients by the hundred, quick ones and such that never finish."""
+"""Hundreds of clients, fast ones and ones that never finish."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLOW = 500
 
 
 def test_200_scrapes_at_once_while_all_batches_change(launch: Launch) -> None:
-    """Each gets a whole, valid page; polling goes on."""
+    """Every scrape returns a complete, valid page; polling continues."""
     scenario = demo_scenario()
     with SimulatorServer(Api(World(scenario, SystemClock(), speed=20)), connections=None) as dify:
         program = launch(server={"url": dify.url, "concurrency": 8}, key=scenario.key, datasets=watched(scenario))
@@ -41,7 +41,7 @@ def test_200_scrapes_at_once_while_all_batches_change(launch: Launch) -> None:
 
 
 def test_500_clients_that_never_finish(launch: Launch) -> None:
-    """Half of them never end their request, half never read their answer: another's scrape takes less than a second."""
+    """Half never end their request, half never read their answer: another scrape still takes less than a second."""
     program = launch()
     port = program.port()
     until(lambda: Page.of(port).is_known(MAIN))
@@ -52,7 +52,7 @@ def test_500_clients_that_never_finish(launch: Launch) -> None:
             sock.connect(("127.0.0.1", port))
             end = "\r\n" if number % 2 else ""
             sock.sendall(f"GET /metrics HTTP/1.1\r\nHost: slow\r\n{end}".encode())
-        until(lambda: get(port, "/metrics").status == 200)  # behind all of them in the queue of new connections
+        until(lambda: get(port, "/metrics").status == 200)  # behind all of them in the accept queue
         seconds: list[float] = []
         for _ in range(5):
             started = time.monotonic()

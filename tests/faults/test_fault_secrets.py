@@ -1,4 +1,4 @@
-"""The API key is in no output: not while everything fails, and not where a program is looked into."""
+"""The API key is in no output, not even while everything fails, and not in reprs or tracebacks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FORMS = (CANARY.encode(), base64.b64encode(CANARY.encode()).rstrip(b"="), CANARY
 
 
 def test_no_output_of_the_whole_run_has_the_key(evidence: Evidence) -> None:
-    """Log at debug, pages, state, `check`, `once`: with the answers that repeat the key, in cookies and in texts."""
+    """Debug log, pages, state, `check` and `once`, with answers that repeat the key in cookies and texts."""
     assert {"stderr", "stdout", "state.db", "/metrics", "/", "check", "once"} <= set(evidence.outputs)
     assert all(evidence.outputs[name] for name in ("stderr", "state.db", "/metrics", "/", "check", "once"))
     assert [] == [name for name, said in evidence.outputs.items() if any(form in said for form in FORMS)]
 
 
 def test_no_repr_has_the_key() -> None:
-    """Of the configuration, the client, the application, and all that they are made of."""
+    """The reprs of the configuration, the client, the application and all their parts do not contain the key."""
     server = Server("main", "http://127.0.0.1:9/v1", api_key=Secret(CANARY))
     app = App(Config(servers=(server,), state=State(None)))
     seen: set[int] = set()
@@ -49,7 +49,7 @@ def test_no_repr_has_the_key() -> None:
 
 
 def _parts(each: object) -> list[object]:
-    """What an object is made of, as far as the exporter made it."""
+    """The parts of an object, as far as the exporter created them."""
     if isinstance(each, dict):
         return [*each.keys(), *each.values()]
     if isinstance(each, (list, tuple, set, frozenset)):
@@ -63,7 +63,7 @@ def _parts(each: object) -> list[object]:
 
 @pytest.mark.parametrize("row", [row for row in fault_rows() if row.way and not row.by_proxy], ids=lambda row: row.name)
 def test_no_traceback_has_the_key(row: Row) -> None:
-    """A failure of each way to the server, its traceback with the local variables of every frame."""
+    """No traceback of a connection failure, with the local variables of every frame, contains the key."""
     assert row.way is not None
     with Gates() as gates:
         gate = gates.open(0, Way())

@@ -1,4 +1,4 @@
-"""The state file cannot be used: the exporter polls and serves on, says so once, and saves when it can."""
+"""The state file is unusable: the exporter polls and serves, reports it once, and saves when it can."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_SAVED = "the state is not saved"
 
 @dataclass(frozen=True)
 class Disk:
-    """A trouble with the disk. ``mount``: how to get it, "" for nothing; ``mend``: how to end it."""
+    """A disk fault. ``mount``: the command that causes it ("": none); ``mend``: ends it."""
 
     name: str
     mount: str
@@ -52,7 +52,7 @@ DISKS = (
 
 @pytest.mark.parametrize("disk", DISKS, ids=lambda disk: disk.name)
 def test_a_disk_that_takes_nothing(launch: Launch, tmp_path: Path, disk: Disk) -> None:
-    """Full or read-only: one line with the remedy, all polls go on; once the disk takes data again all is saved."""
+    """Full or read-only: one log line with the remedy, polling continues; once the disk is writable, all is saved."""
     folder = tmp_path / "disk"
     folder.mkdir()
     program = launch(*own_mounts(disk.mount.format(folder)), state={"path": str(folder / "state.db")})
@@ -66,7 +66,7 @@ def test_a_disk_that_takes_nothing(launch: Launch, tmp_path: Path, disk: Disk) -
 
 
 def test_a_file_that_another_process_holds(launch: Launch, tmp_path: Path) -> None:
-    """One warning; once the other one lets go, all is saved."""
+    """One warning; once the other process releases the file, everything is saved."""
     path = tmp_path / "state.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -81,7 +81,7 @@ def test_a_file_that_another_process_holds(launch: Launch, tmp_path: Path) -> No
 
 
 def test_a_file_that_is_damaged(launch: Launch, tmp_path: Path) -> None:
-    """It is set aside under a name that tells when and why, and a new one is begun."""
+    """The file is renamed with time and reason in its name, and a new one is created."""
     path = tmp_path / "state.db"
     path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 32)
     program = launch(state={"path": str(path)})

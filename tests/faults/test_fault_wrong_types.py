@@ -1,4 +1,4 @@
-"""JSON of the wrong type at every field of every answer, generated from the wire structs."""
+"""JSON of the wrong type in every field of every answer, generated from the wire structs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WRONG: dict[str, object] = {
 
 
 class Case(NamedTuple):
-    """One wrong value at one place. ``well``: the type allows it after all, such as null where it may be missing."""
+    """One wrong value in one place. ``well``: the type allows the value after all, such as null if optional."""
 
     endpoint: str
     place: str
@@ -95,7 +95,7 @@ def _required(struct: type[Struct]) -> set[str]:
 
 
 def _valid(hint: Any) -> Any:
-    """The least value that a hint allows."""
+    """The smallest value that a hint allows."""
     kinds = _kinds(hint)
     if dict in kinds:
         return _least(_structs(hint)[0])
@@ -112,7 +112,7 @@ def _least(struct: type[Struct]) -> dict[str, Any]:
 def _places(
     struct: type[Struct], wrap: Callable[[Any], Any], place: str
 ) -> Iterator[tuple[str, Any, Callable[[Any], Any]]]:
-    """Every field below ``struct``: its name, its type, and what makes a whole answer of a value for it."""
+    """Every field below ``struct``: its name, its type, and a function that builds a whole answer around its value."""
     hints = get_type_hints(struct, include_extras=True)
     for name, hint in hints.items():
         if name not in struct.__struct_fields__:
@@ -152,14 +152,14 @@ CASES = list(_cases())
 
 @pytest.fixture(scope="module")
 def dify() -> Iterator[SimulatorServer]:
-    """An embedded Dify in which one batch waits for ever."""
+    """An embedded Dify in which one batch waits forever."""
     with SimulatorServer(Api(world([NAME])), connections=None) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def client(dify: SimulatorServer) -> Iterator[Client]:
-    """Its client."""
+    """A client of ``dify``."""
     server = Server(NAME, dify.url, api_key=Secret(CANARY), requests_per_second=1e6)
     made = Client(server, observer=OwnMetrics(), clock=ManualClock(), user_agent="test")
     yield made
@@ -167,7 +167,7 @@ def client(dify: SimulatorServer) -> Iterator[Client]:
 
 
 def test_every_field_has_its_cases() -> None:
-    """Nothing of the wire is left out: each field of each struct, at each place where it occurs."""
+    """Every field of every wire struct is covered, in each place where it occurs."""
     fields = {case.place.rpartition(".")[2].removesuffix("[0]") for case in CASES} - {"$"}
     structs = [each for each in vars(wire).values() if isinstance(each, type) and issubclass(each, Struct)]
     known = {name for struct in structs for name in struct.__struct_fields__} - {"code", "message"}
@@ -177,13 +177,13 @@ def test_every_field_has_its_cases() -> None:
 
 
 def _names(message: str, place: str) -> bool:
-    """Whether a message names the place, or what is below it."""
+    """Whether a message names the place or something below it."""
     return place == "$" or f"$.{place}" in message.replace("[...]", "[0]")
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_wrong_types_are_refused(dify: SimulatorServer, client: Client, endpoint: str) -> None:
-    """A value of the wrong type is a SchemaMismatch that names its place and nothing else; a right one is read."""
+    """A value of the wrong type raises SchemaMismatch with its place and nothing else; a valid one is accepted."""
     ask = ENDPOINTS[endpoint][1]
     surprises: list[tuple[Case, str]] = []
     for case in CASES:
@@ -203,7 +203,7 @@ def test_wrong_types_are_refused(dify: SimulatorServer, client: Client, endpoint
 
 
 def test_the_poller_takes_every_one_of_them_for_a_failed_poll(dify: SimulatorServer, client: Client) -> None:
-    """No wrong type gets past the client: the poll fails by its reason, never through a bug, and the values stand."""
+    """No wrong type gets past the client: the poll fails with its reason, never as a bug, and values stay."""
     own, clock = OwnMetrics(), ManualClock()
     server = Server(NAME, dify.url)
     exposition = Exposition(own=own, document_name=True, monotonic=clock.monotonic)

@@ -1,4 +1,4 @@
-"""A machine without namespaces: no test of faults passes unseen."""
+"""On a machine without namespaces, no fault test is skipped silently."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_without_namespaces_it_is_told(  # noqa: PLR0917 - the columns of a table
     program: str | None, said: str, ci: str, outcome: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be tried fails in CI, and is skipped with the reason elsewhere."""
+    """A test that cannot run fails in CI, and elsewhere is skipped with the reason."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CI", ci)
     if program is not None:

@@ -1,4 +1,4 @@
-"""docs/reliability.md: every test that it names exists, every fault has its row, and the log says what it says."""
+"""docs/reliability.md: every test that it names exists, every fault has its row, and the log contains its messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAULTS = {
 
 
 def test_tests_that_it_names_exist() -> None:
-    """By file and name; and each test of this folder is named, but for those that test the tests."""
+    """The page names every test of this folder except those that check the tests themselves, and no others."""
     named = set(re.findall(r"`(test_\w+\.py::test_\w+)", PAGE))
     there = {name for path in Path(__file__).parent.glob("test_fault_*.py") for name in _tests(path)}
     own = {
@@ -35,7 +35,7 @@ def test_tests_that_it_names_exist() -> None:
 
 
 def test_tests_elsewhere_exist() -> None:
-    """Those of other folders are named with their folder."""
+    """Tests of other folders are named with their folder and exist."""
     found = re.findall(r"`(tests/(?:\w+/)*)(test_\w+\.py)::(test_\w+)", PAGE)
     assert found
     for folder, file, name in found:
@@ -43,7 +43,7 @@ def test_tests_elsewhere_exist() -> None:
 
 
 def _tests(path: Path) -> set[str]:
-    """The tests in a file, by its name and theirs."""
+    """The tests of a file, as file name and test name."""
     return {
         f"{path.name}::{node.name}"
         for node in ast.parse(path.read_text(encoding="utf-8")).body
@@ -52,7 +52,7 @@ def _tests(path: Path) -> set[str]:
 
 
 def test_every_fault_has_its_row() -> None:
-    """With its reason; and every odd answer."""
+    """Every fault has a row with its reason, and every unusual answer has a row."""
     assert {row.name: row.reason for row in fault_rows()} == {name: reason for name, (reason, _) in FAULTS.items()}
     assert {row.name for row in odd.ROWS} == set(
         re.findall(r"^\| `([\w-]+)` \| .+test_odd_answer` \|$", PAGE, re.MULTILINE)
@@ -61,7 +61,7 @@ def test_every_fault_has_its_row() -> None:
 
 @pytest.mark.parametrize("row", FAULTS)
 def test_the_log_says_it(evidence: Evidence, row: str) -> None:
-    """What an operator is told to look for is in the line about the batch that failed."""
+    """The text that operators are told to look for is in the log line about the failed batch."""
     told = [
         line
         for line in evidence.log.splitlines()

@@ -1,7 +1,7 @@
-"""Python loads this at its start when the folder is on its path: a file then turns the wall clock of the process.
+"""Python imports this module at startup if its folder is on the path; a file then sets the process's wall clock.
 
-``TURNED_CLOCK`` names the file; it holds the Unix time to set the clock to. The clock runs on from there. The monotonic
-clock is left alone, as the machine leaves it alone when somebody sets the time.
+``TURNED_CLOCK`` names the file, which holds the Unix time to set the clock to. The clock runs on from there. The
+monotonic clock is not changed, as on a machine whose time is set.
 """
 
 from __future__ import annotations
