@@ -1,4 +1,4 @@
-"""The rules: what they name exists, each alert is whole, tested, and has its runbook; and promtool's verdicts."""
+"""The rules: existing names, complete and tested alerts with runbooks, and promtool's own checks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WINDOW = re.compile(r"\[(\w+)")
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Every expression and every text, with the name of its rule."""
+    """Every expression and alert text with the name of its rule."""
     for rule in rules():
         name = rule.get("alert") or rule["record"]
         for text in (rule["expr"], *rule.get("annotations", {}).values()):
@@ -45,13 +45,13 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def family_of(metric: str) -> str:
-    """The name in the catalog."""
+    """The catalog's name of a metric, which may be part of a histogram."""
     return metric if metric in LABELS else _HISTOGRAM.sub("", metric)
 
 
 @pytest.mark.parametrize(("rule", "text"), list(texts()))
 def test_names_exist(rule: str, text: str) -> None:
-    """Metrics are in the catalog, labels are those of a metric there, recorded series are recorded."""
+    """Metrics are in the catalog, labels belong to a metric, and recorded series have a recording rule."""
     assert rule
     read = list(selectors(_RECORDED.sub("up", text)))
     known = OF_TARGETS | MADE | {label for labels in LABELS.values() for label in labels}
@@ -70,7 +70,7 @@ def test_names_exist(rule: str, text: str) -> None:
 
 
 def test_recorded_series_are_made_before_they_are_read() -> None:
-    """Rules of a group run one after another: whoever reads a recorded series has it of the same instant."""
+    """A rule reads only series recorded earlier in its group, so that they are from the same evaluation."""
     made: set[str] = set()
     for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]:
         here: set[str] = set()
@@ -83,7 +83,7 @@ def test_recorded_series_are_made_before_they_are_read() -> None:
 
 @pytest.mark.parametrize("rule", alerts(), ids=NAMES)
 def test_an_alert_is_whole(rule: dict[str, Any]) -> None:
-    """It says how bad it is and how long it has to last, has its texts, and leads to its runbook."""
+    """Each alert has a severity, a duration, its texts and a link to its runbook."""
     assert rule["alert"].startswith("Dify")
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert re.fullmatch(r"\d+m", rule["for"])
@@ -93,7 +93,7 @@ def test_an_alert_is_whole(rule: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("rule", alerts(), ids=NAMES)
 def test_alerts_about_a_knowledge_base_name_it(rule: dict[str, Any]) -> None:
-    """Whatever has the id of a knowledge base has its name too, in both texts, and none has the instance."""
+    """Alerts with the id of a knowledge base have its name in both texts, and none has the instance."""
     if "dataset:dify_name:info" not in rule["expr"]:
         assert rule["alert"].startswith(
             ("DifyServer", "DifyKey", "DifyPolls", "DifyClock", "DifyExporter", "DifyConfig", "DifyWeb", "DifyState")
@@ -106,7 +106,7 @@ def test_alerts_about_a_knowledge_base_name_it(rule: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_alert_fires_in_a_scene_and_ends_or_is_quiet_in_another_moment(name: str) -> None:
-    """A test of an alert that never fires, or always does, would tell nothing."""
+    """Every alert fires at some moment of a scene and does not fire at another."""
     moments = [firing for scene in SCENES.values() for firing in scene.fires.values()]
 
     assert any(name in {each.alert for each in firing} for firing in moments)
@@ -114,7 +114,7 @@ def test_every_alert_fires_in_a_scene_and_ends_or_is_quiet_in_another_moment(nam
 
 
 def test_committed_tests_are_what_the_recording_writes() -> None:
-    """`python -m tests.deploy.record` has been run after the last change of the rules, scenes or exporter."""
+    """`python -m tests.deploy.record` was run after the last change to the rules, scenes or exporter."""
     done = run(sys.executable, "-m", "tests.deploy.record", "--check", timeout=300)
 
     assert "" == done.out + done.err
@@ -123,14 +123,14 @@ def test_committed_tests_are_what_the_recording_writes() -> None:
 
 
 def test_alerts_fire_when_they_should_and_only_then() -> None:
-    """By promtool, which plays what was recorded: labels and texts of every alert at every moment, word for word."""
+    """In promtool, labels and texts of every alert are as expected at every moment of the recorded scenes."""
     done = run(tool("promtool"), "test", "rules", *map(str, sorted(TESTS.iterdir())), timeout=300)
 
     assert 0 == done.code, done.out[-4000:] + done.err[-1000:]
 
 
 def test_promtool_accepts_rules_and_configuration() -> None:
-    """Neither has an error or a warning."""
+    """promtool reports no error and no warning."""
     rules_checked = run(tool("promtool"), "check", "rules", str(RULES))
     config_checked = run(tool("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml"))
 
@@ -139,7 +139,7 @@ def test_promtool_accepts_rules_and_configuration() -> None:
 
 
 def test_amtool_accepts_the_configuration_of_the_alertmanager() -> None:
-    """It has no error, and a critical alert goes to the phone."""
+    """The configuration is valid, and critical alerts go to the phone."""
     checked = run(tool("amtool"), "check-config", str(ALERTMANAGER))
     routed = [
         run(tool("amtool"), "config", "routes", "test", f"--config.file={ALERTMANAGER}", f"severity={severity}")
@@ -151,7 +151,7 @@ def test_amtool_accepts_the_configuration_of_the_alertmanager() -> None:
 
 
 def test_inhibitions_name_alerts() -> None:
-    """Each source and each target of an inhibition is an alert of the rules, and none keeps itself quiet."""
+    """Each source and target of an inhibition is an existing alert, and no alert inhibits itself."""
     for rule in yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))["inhibit_rules"]:
         sides = []
         for matchers in (rule["source_matchers"], rule["target_matchers"]):
@@ -163,19 +163,19 @@ def test_inhibitions_name_alerts() -> None:
 
 
 def test_every_alert_has_its_runbook_and_every_runbook_its_alert() -> None:
-    """docs/alerts.md has one section an alert, in the order of the rules, each with the same questions."""
+    """docs/alerts.md has one section per alert, each with the same questions."""
     page = PAGE.read_text(encoding="utf-8")
     sections = dict(re.findall(r"^### (Dify\w+)\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
 
     assert sorted(NAMES) == sorted(sections)
     for name, text in sections.items():
         found = re.findall(r"^\*\*(.+?)\*\*", text, re.MULTILINE)
-        assert ["Means.", "See it.", "Causes.", "Do.", "Silence."] == found, name
+        assert ["Meaning.", "Query.", "Causes.", "Fix.", "Silence."] == found, name
         assert "```promql" in text, name
 
 
 def test_the_page_gives_the_severity_and_the_wait_of_each_alert() -> None:
-    """The table at its head is true."""
+    """The table at the top of the page is correct."""
     page = PAGE.read_text(encoding="utf-8")
     for rule in alerts():
         row = f"| [{rule['alert']}](#{rule['alert'].lower()}) | {rule['labels']['severity']} | {rule['for']} |"
@@ -183,7 +183,7 @@ def test_the_page_gives_the_severity_and_the_wait_of_each_alert() -> None:
 
 
 def test_queries_of_the_page_name_metrics_that_exist() -> None:
-    """What a runbook asks one to query can be queried."""
+    """Queries in the runbooks use existing metrics and recorded series."""
     recorded = {found["record"] for found in rules() if "record" in found}
     queries = re.findall(r"```promql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     for query in queries:
