@@ -63,7 +63,7 @@ def check_servers(
     for served, (version, problem) in zip(app.served, greetings, strict=True):
         for line in _report(served, version, problem):
             echo(line)
-    echo(f"expect {app.exposition.series()} series and {_requests_a_minute(app):.1f} requests a minute")
+    echo(f"expect {app.exposition.series()} series and {_requests_a_minute(app):.1f} requests per minute")
     return well
 
 

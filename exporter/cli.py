@@ -115,7 +115,7 @@ def main(context: click.Context) -> None:
     "auto_reload_interval",
     type=_Seconds(),
     metavar="DURATION",
-    help="Interval at which to check the config file for changes, such as 30s. Off by default.",
+    help="Interval at which to read the config file, such as 30s; two equal reads apply a change. Off by default.",
 )
 def run(
     config_file: Path | None, web_config_file: Path | None, auto_reload_interval: int | None, **overrides: str | None

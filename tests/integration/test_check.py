@@ -1,4 +1,4 @@
-"""``dify-exporter check`` as a process: what is wrong, in words."""
+"""``dify-exporter check`` as a process: it reports problems in words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOWHERE = "http://127.0.0.1:{}/v1"
 
 
 def test_offline_asks_nobody(configure: Configure, dify: SimulatorServer) -> None:
-    """The file alone is examined: no request, exit code 0."""
+    """``--offline`` checks only the file: no request, exit code 0."""
     path = configure()
     done = exporter("check", "--offline", "--config.file", path)
 
@@ -28,14 +28,14 @@ def test_offline_asks_nobody(configure: Configure, dify: SimulatorServer) -> Non
 
 
 def test_all_is_well(configure: Configure) -> None:
-    """The version, how many targets and documents there are and what it will cost: exit code 0."""
+    """It reports the version, the number of targets and documents and the expected load: exit code 0."""
     done = exporter("check", "--config.file", configure())
 
     assert (0, "") == (done.code, done.err)
     assert "Dify 1.12.1, API key accepted" in done.out
     assert re.search(r"^main: (\d+) of \1 targets polled successfully", done.out, re.MULTILINE)
     assert " 18 documents (" in done.out
-    assert "requests a minute" in done.out.splitlines()[-1]
+    assert "requests per minute" in done.out.splitlines()[-1]
     assert KEY not in done.out
 
 
@@ -55,7 +55,7 @@ def test_all_is_well(configure: Configure) -> None:
     ids=["wrong key", "server down", "wrong ids"],
 )
 def test_something_is_wrong(configure: Configure, changes: dict[str, object], told: list[str]) -> None:
-    """A wrong key, a server that is down and ids that do not exist are named for what they are: exit code 1."""
+    """A wrong key, an unreachable server and unknown ids are each reported as such: exit code 1."""
     if changes.get("url"):
         changes = {"url": NOWHERE.format(free_port())}
     done = exporter("check", "--config.file", configure(**changes))
@@ -67,21 +67,21 @@ def test_something_is_wrong(configure: Configure, changes: dict[str, object], to
 
 @pytest.mark.parametrize("status", [500, 403])
 def test_details_that_cannot_be_read(configure: Configure, dify: SimulatorServer, status: int) -> None:
-    """Where only these fail, that is said, with the reason; the key is good."""
+    """If only the embedded datasets fail, the message says so with the reason; the key is accepted."""
     body = f'{{"code": "forbidden", "message": "No permission.", "status": {status}}}'
     dify.api.faults.add(Fault(kind="json", endpoint="document", status=status, body=body))
     done = exporter("check", "--config.file", configure())
 
     assert 1 == done.code
     assert "API key accepted" in done.out
-    # A refusal stops what else is asked of its knowledge base, so not all documents need be known.
+    # A 403 stops further requests to its dataset, so not all documents are necessarily known.
     lacking = rf"^main: (\d+) of \1 documents without details: document: {status}"
     assert re.search(lacking, done.out, re.MULTILINE), done.out
     assert "unknown reason" not in done.out
 
 
 def test_a_server_without_details(configure: Configure, dify: SimulatorServer) -> None:
-    """That is its version, and no failure."""
+    """An empty version is reported as such and is not a failure."""
     body = '{"code": "not_found", "message": "The requested URL was not found on the server.", "status": 404}'
     dify.api.faults.add(Fault(kind="json", endpoint="document", status=404, body=body))
     done = exporter("check", "--config.file", configure())
@@ -91,7 +91,7 @@ def test_a_server_without_details(configure: Configure, dify: SimulatorServer) -
 
 
 def test_one_wrong_id_among_right_ones(configure: Configure, dify: SimulatorServer) -> None:
-    """What cannot be read has a line with its id, and nothing else has one."""
+    """Each unreadable target has a line with its id; no other target has one."""
     right, *_ = watched(dify.api.world.scenario)
     wrong = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
     done = exporter("check", "--config.file", configure(datasets=[Dataset(right.id, right.batches, (wrong,))]))
