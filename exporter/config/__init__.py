@@ -1,4 +1,4 @@
-"""YAML to a checked configuration."""
+"""The configuration: read from YAML, validated, documented."""
 
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.keys import NEEDS_RESTART

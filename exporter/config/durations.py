@@ -1,4 +1,4 @@
-"""Durations as Prometheus writes them: ``15s``, ``1h30m``, ``500ms``, ``2d``."""
+"""Durations in Prometheus syntax: ``15s``, ``1h30m``, ``500ms``, ``2d``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NUMBER = re.compile(r"[+-]?[0-9.]+")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``text``. A number without a unit is refused: nobody knows what it means.
+    """Convert ``text`` to seconds. A number without a unit is rejected as ambiguous.
 
-    Raises ``ValueError`` with a text for a person.
+    Raises ``ValueError`` with a message for people.
     """
     match = _SHAPE.fullmatch(text)
     if text and match:
@@ -34,7 +34,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest text that ``parse_duration`` reads back as ``seconds``, to the millisecond."""
+    """The shortest text that ``parse_duration`` converts back to ``seconds``, to the millisecond."""
     left = round(seconds * 1000)
     text = ""
     for unit in ("d", "h", "m", "s", "ms"):

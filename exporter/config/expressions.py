@@ -1,8 +1,8 @@
-"""Regular expressions of users: compiled, and refused where a search with them could take for ever.
+"""Compiles users' regular expressions, and rejects those with which a search could take too long.
 
-Python's engine tries one way after the other in which an expression can fit. How many ways there are is bounded by the
-repetitions in it: that bound is computed here, and kept below what a search can go through in a few seconds. Usual
-expressions are far below it, ``(a+)+`` is far above.
+Python's engine tries the ways in which an expression can match one after the other. The repetitions in the expression
+bound their number. That bound is computed here and must not exceed what a search can try in a few seconds. Usual
+expressions are far below the limit, ``(a+)+`` is far above it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import math
 import re
 import warnings
 
-# The parser that re itself uses has no public name; what it returns has been the same for twenty years.
+# The parser of re has no public name; its output has been stable for twenty years.
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
 from exporter.config.problems import Invalid
 
 LONGEST_TEXT: Final = 4096
-"""Characters that an expression is searched in, at most."""
+"""Maximum number of characters that an expression is searched in."""
 
 _LONGEST: Final = 500
 _MAX_WAYS: Final = math.log10(2e8)  # two or three seconds
@@ -26,9 +26,9 @@ _BACKTRACKING: Final = frozenset({"MAX_REPEAT", "MIN_REPEAT"})
 
 
 def regular_expression(text: str) -> re.Pattern[str]:
-    """``text`` compiled, to be searched for whatever the case."""
+    """Compile ``text``, ignoring case. Raises ``Invalid``."""
     if len(text) > _LONGEST:
-        raise Invalid(f"is longer than {_LONGEST} characters: make two of it")
+        raise Invalid(f"is longer than {_LONGEST} characters: split it in two")
     why = ""
     try:
         with warnings.catch_warnings():
@@ -44,16 +44,16 @@ def regular_expression(text: str) -> re.Pattern[str]:
         raise Invalid(why)
     if ways > _MAX_WAYS:
         raise Invalid(
-            "could take too long on some texts: write .{0,60} in place of .*, "
-            "and repeat nothing that repeats or has alternatives"
+            "could take too long on some texts: write .{0,60} instead of .*, "
+            "and do not repeat a group that contains repetitions or alternatives"
         )
     if expression.search(""):
-        raise Invalid("fits every text, even an empty one: is there a | too many?")
+        raise Invalid("matches every text, even an empty one: is there an extra |?")
     return expression
 
 
 def _ways(items: Any) -> float:
-    """The decimal logarithm of the number of ways in which ``items``, one after the other, can fit at one place."""
+    """The decimal logarithm of the number of ways in which the sequence ``items`` can match at one position."""
     return sum(_ways_of(str(operation), argument) for operation, argument in items)
 
 
@@ -68,6 +68,6 @@ def _ways_of(operation: str, argument: Any) -> float:
 
 
 def _parts(argument: Any) -> list[Any]:
-    """The expressions inside of a group, a look-around, a condition or an atomic repetition."""
+    """The expressions inside a group, a look-around, a conditional or an atomic repetition."""
     candidates = argument if isinstance(argument, tuple) else (argument,)
     return [part for part in candidates if isinstance(part, _parser.SubPattern)]

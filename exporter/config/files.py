@@ -1,4 +1,4 @@
-"""Paths that a configuration names, and what the files hold. Refusals never show their content."""
+"""Checks the paths that a configuration names, and the files themselves. Messages never contain file content."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MAX_CA_FILE: Final = 16 * 1024 * 1024
 
 
 class Unreadable(Invalid):
-    """The system gives no access to a file. The same file may be read at another time."""
+    """A file cannot be accessed. The failure may be temporary."""
 
 
 def read_text(path: Path) -> str:
     """The text of a file of at most 16 MiB, UTF-8 with or without a byte order mark.
 
-    Raises ``Unreadable``, or ``Invalid`` for what it holds, with the remedy; ``FileNotFoundError`` is left to the
-    caller, who knows what its lack means.
+    Raises ``Unreadable``, or ``Invalid`` for unusable content, both with the remedy. ``FileNotFoundError`` is passed
+    on, because only the caller knows what a missing file means.
     """
     try:
         with path.open("rb") as stream:
@@ -31,9 +31,9 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise
     except IsADirectoryError:
-        why = "is a directory: name the file in it"
+        why = "is a directory: name a file in it"
     except PermissionError:
-        why = "may not be read by this user: change its owner or mode"
+        why = "is not readable by this user: change its owner or mode"
     except (OSError, ValueError) as error:
         why = f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}"
     else:
@@ -48,24 +48,24 @@ def _decode(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-    # Outside of the handler: the error holds the whole file.
+    # Raised outside the handler: the original error contains the whole file.
     raise Invalid(f"is not UTF-8 (line {line}): save it as UTF-8")
 
 
 def path(text: str) -> str:
-    """A path; relative ones start at the folder of the configuration file."""
+    """A path; a relative path starts at the folder of the configuration file."""
     if not text or has_control(text):
-        raise Invalid("is not a path: it is empty or has control characters inside")
+        raise Invalid("is not a path: it is empty or contains control characters")
     return text
 
 
 def path_or_nothing(text: str) -> Path | None:
-    """A path, or None for an empty text."""
+    """A path, or None for empty text."""
     return Path(path(text)) if text else None
 
 
 def key_file(folder: Path, text: str) -> Path:
-    """The file ``text`` of ``folder``. It is there and holds a key."""
+    """The file ``text`` in ``folder``. It must exist and contain an API key."""
     file = folder / text
     try:
         content = _content(file, _MAX_KEY_FILE).decode("ascii")
@@ -81,7 +81,7 @@ def key_file(folder: Path, text: str) -> Path:
 
 
 def ca_file(folder: Path, text: str) -> Path:
-    """The file ``text`` of ``folder``. It is there and holds a certificate."""
+    """The file ``text`` in ``folder``. It must exist and contain a certificate."""
     file = folder / text
     if b"-----BEGIN CERTIFICATE-----" not in _content(file, _MAX_CA_FILE):
         raise Invalid("names a file without a certificate: it must be PEM, with -----BEGIN CERTIFICATE-----")
@@ -89,13 +89,13 @@ def ca_file(folder: Path, text: str) -> Path:
 
 
 def wildcard(folder: Path, text: str) -> str:
-    """The path ``text`` of ``folder``, with its wildcards. Files that match may come later."""
+    """The path pattern ``text`` in ``folder``. Matching files may be created later."""
     if "**" in text:
-        raise Invalid("has a **, which is not supported: name one folder after the other, such as */*.yaml")
+        raise Invalid("contains **, which is not supported: write one wildcard per folder, such as */*.yaml")
     try:
         is_folder = (folder / text).is_dir()
     except OSError as error:
-        raise Invalid(f"cannot be a path ({error.strerror})") from None
+        raise Invalid(f"is not a valid path ({error.strerror})") from None
     if is_folder:
         raise Invalid("names a directory: name the files in it, such as batches/*.yaml")
     return os.path.join(glob.escape(str(folder)), text)  # noqa: PTH118 a pattern, not a path
@@ -113,5 +113,5 @@ def _content(file: Path, limit: int) -> bytes:
     else:
         if len(content) <= limit:
             return content
-        raise Invalid(f"names a file of more than {limit // 1024} KiB: it must be another one")
+        raise Invalid(f"names a file of more than {limit // 1024} KiB: is it the right file?")
     raise Invalid(f"{why}; a relative path starts at the folder of this file")

@@ -1,4 +1,4 @@
-"""The table of all keys of a configuration file. A new key is a field of the model and a row here."""
+"""The table of all configuration keys. To add a key, add a field to the model and a row here."""
 
 from __future__ import annotations
 
@@ -39,19 +39,21 @@ def _polling_errors(given: Given) -> Iterator[tuple[Spot, str]]:
         if high_name in given.lines:
             yield high_name, f"is less than {low_name}: raise it to {least} or more"
         else:
-            yield low_name, f"is more than {high_name}, {format_duration(high)} by default: set that to {least} or more"
+            yield low_name, f"is more than {high_name} (default {format_duration(high)}): set that to {least} or more"
 
 
 _POLLING = Section(
     Polling,
     errors=_polling_errors,
     keys=(
-        Key("interval", duration(1), "How often to ask for a batch or document that moves."),
-        Key("max_interval", duration(1), "The interval grows up to this while an unfinished one does not move."),
-        Key("settled_interval", duration(1), "How often to look again at what has finished, at first."),
-        Key("max_settled_interval", duration(1), "The interval of what has finished doubles up to this."),
-        Key("discovery_interval", duration(1), "How often to look for unfinished documents, where `discover` is on."),
-        Key("detail_interval", duration(1), "How often to ask for the details of an unfinished document."),
+        Key("interval", duration(1), "Poll interval of a batch or document that makes progress."),
+        Key("max_interval", duration(1), "Maximum of the interval, which grows while there is no progress."),
+        Key("settled_interval", duration(1), "Initial poll interval of a finished batch or document."),
+        Key(
+            "max_settled_interval", duration(1), "Maximum of the interval of finished objects, which doubles over time."
+        ),
+        Key("discovery_interval", duration(1), "How often to look for unfinished documents if `discover` is on."),
+        Key("detail_interval", duration(1), "How often to fetch the details of an unfinished document."),
     ),
 )
 
@@ -62,13 +64,13 @@ def _stall_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
         if "queued_after" in given.lines:
             yield (
                 "queued_after",
-                "is less than after: what waits would count as stalled before what is worked on",
+                "is less than after: queued work would count as stalled before work in progress",
             )
         else:
             least = format_duration(after)
             yield (
                 "after",
-                f"is more than queued_after, {format_duration(queued_after)} by default: is that to be {least}?",
+                f"is more than queued_after (default {format_duration(queued_after)}): set that to {least} or more",
             )
 
 
@@ -76,8 +78,8 @@ _STALL = Section(
     Stall,
     warnings=_stall_warnings,
     keys=(
-        Key("after", duration(1), "An unfinished batch in which nothing moved for so long is stalled."),
-        Key("queued_after", duration(1), "The same for one whose unfinished documents all wait in the queue."),
+        Key("after", duration(1), "An unfinished batch without progress for this long is stalled."),
+        Key("queued_after", duration(1), "The same for a batch whose unfinished documents are all queued."),
     ),
 )
 
@@ -87,7 +89,7 @@ _RETENTION = Section(
         Key(
             "finished",
             duration(1),
-            "How long to keep a discovered document, or a batch of a file, after it has finished.",
+            "How long to keep a discovered document, or a batch from a batch file, after it has finished.",
         ),
     ),
 )
@@ -98,8 +100,8 @@ _LIMITS = Section(
         Key(
             "documents",
             Value("whole number, 1 to 1000000", values.whole_number(1, 1_000_000), NUMBERS),
-            "How many documents have series of their own. The most interesting ones: unfinished, failed, newest. "
-            "The others are in the sums of their batch and knowledge base.",
+            "Maximum number of documents with their own series. Unfinished, failed and newest documents take "
+            "precedence; the others are included in the totals of their batch and knowledge base.",
         ),
     ),
 )
@@ -111,10 +113,10 @@ _ERROR_REASON = Section(
         Key(
             "pattern",
             Value("regular expression", regular_expression, ANY),
-            "What to find in a document's error text, in any case. At most 500 characters, best in single quotes.",
+            "What to find in a document's error text, ignoring case. At most 500 characters, best in single quotes.",
             required=True,
         ),
-        Key("reason", choice(*ERROR_REASONS), "The label `reason` to count the failure under.", required=True),
+        Key("reason", choice(*ERROR_REASONS), "Value of the label `reason` for such failures.", required=True),
     ),
 )
 
@@ -129,14 +131,14 @@ ROOT: Final = Section(
     errors=_root_errors,
     keys=(
         Key("servers", ListOf(SERVER), "Dify servers, at least one.", required=True),
-        Key("polling", _POLLING, "How often to ask."),
+        Key("polling", _POLLING, "How often to poll."),
         Key("stall", _STALL, "When indexing counts as stalled."),
-        Key("retention", _RETENTION, "How long to keep what the file does not name."),
-        Key("limits", _LIMITS, "Bounds for what is shown.", restart=True),
+        Key("retention", _RETENTION, "How long to keep objects that the configuration file does not name."),
+        Key("limits", _LIMITS, "Limits of what is exported.", restart=True),
         Key(
             "error_reasons",
             ListOf(_ERROR_REASON),
-            "Reasons of failures, tried in this order and before those that the exporter knows.",
+            "Custom reasons of document failures, tried in this order and before the built-in ones.",
         ),
         Key(
             "labels",
@@ -146,12 +148,12 @@ ROOT: Final = Section(
                     Key(
                         "document_name",
                         BOOLEAN,
-                        "Whether names of documents are shown: in the label `name` of `dify_document_info`, and in the "
-                        "log. The state file has them all the same, and so may error texts, logged at level debug.",
+                        "Whether to show document names, in the label `name` of `dify_document_info` and in the log. "
+                        "The state file always contains them, and error texts, logged at level debug, may.",
                     ),
                 ),
             ),
-            "What goes into labels.",
+            "Contents of labels.",
             restart=True,
         ),
         Key(
@@ -162,13 +164,13 @@ ROOT: Final = Section(
                     Key(
                         "path",
                         Value("path", files.path_or_nothing),
-                        'SQLite file that is made and kept up to date; its folder has to be writable. `""` for none: '
-                        "then a restart forgets since when something stands still, and what was counted.",
-                        default="`state.db`, in the image `/data/state.db`",
+                        'SQLite file, created if it does not exist; its folder must be writable. `""` for none: '
+                        "a restart then resets counters and stall detection.",
+                        default="`state.db`; in the image `/data/state.db`",
                     ),
                 ),
             ),
-            "What is kept over a restart.",
+            "State kept across restarts.",
             restart=True,
         ),
         Key(
@@ -179,16 +181,16 @@ ROOT: Final = Section(
                     Key(
                         "listen_address",
                         Value("host:port", values.listen_address, ANY),
-                        "Where to listen: `0.0.0.0:9439`, `:9439` (every interface), `[::1]:9439`.",
+                        "Address to listen on: `0.0.0.0:9439`, `:9439` (all interfaces), `[::1]:9439`.",
                     ),
                     Key(
                         "telemetry_path",
                         Value("path of a URL", values.telemetry_path, ANY),
-                        "Where the metrics are. Not `/`, nor below `/-/` or `/api/`.",
+                        "URL path of the metrics. Not `/`, and not below `/-/` or `/api/`.",
                     ),
                 ),
             ),
-            "The exporter's own pages.",
+            "The exporter's web server.",
             restart=True,
         ),
         Key(
@@ -196,15 +198,15 @@ ROOT: Final = Section(
             Section(
                 Log,
                 keys=(
-                    Key("level", choice("debug", "info", "warning", "error"), "The least important that is logged."),
-                    Key("format", choice("logfmt", "json"), "One line an event, in this form."),
+                    Key("level", choice("debug", "info", "warning", "error"), "Minimum level to log."),
+                    Key("format", choice("logfmt", "json"), "Format of the log, one line per event."),
                 ),
             ),
-            "What to log and how.",
+            "Logging.",
         ),
     ),
 )
-"""The whole file."""
+"""The schema of the whole file."""
 
 NEEDS_RESTART: Final = tuple(key.name for key in ROOT.keys if key.restart)
-"""The sections that a reload does not change."""
+"""The sections whose changes require a restart."""

@@ -1,4 +1,4 @@
-"""Kinds of values that several keys have."""
+"""Kinds of values that several keys share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _YEAR: Final = 31_536_000
 
 
 def duration(low: float, high: float = _YEAR) -> Value:
-    """Seconds, from ``low`` to ``high``."""
+    """A duration from ``low`` to ``high`` seconds."""
     name = f"duration, {format_duration(low)} to {format_duration(high)}"
     return Value(name, values.duration(low, high), ANY, format_duration)
 

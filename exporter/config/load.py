@@ -1,4 +1,4 @@
-"""From a file, the environment and the command line to a configuration."""
+"""Builds the configuration from a file, the environment and the command line."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ write a file such as
       datasets:
         - id: 501756ed-cffa-44bb-b992-713f60113872
           batches: ["20261121173517669864"]
-and name it with --config.file; config.example.yaml has every key"""
+and pass it with --config.file; config.example.yaml contains every key"""
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """The configuration in the file ``path``, variables from ``environ``; files that it names are examined too.
+    """Load the file ``path``, with variables from ``environ``. The files that it names are checked too.
 
-    DIFY_EXPORTER_DEFAULT_STATE_PATH is where the state is kept unless the file says where.
-    Raises ``ConfigError`` with all that is wrong.
+    DIFY_EXPORTER_DEFAULT_STATE_PATH is the path of the state file unless the configuration file names one.
+    Raises ``ConfigError`` with all problems.
     """
     file = show_path(path)
     try:
@@ -81,21 +81,21 @@ def _text(path: Path) -> str:
 
 
 def is_in_environment(environ: Mapping[str, str]) -> bool:
-    """Whether the environment is meant to be the configuration, right or wrong."""
+    """Whether the environment is meant to be the configuration, valid or not."""
     return bool(environ.get("DIFY_API_KEY") or environ.get("DIFY_BASE_URL"))
 
 
 def from_environment(environ: Mapping[str, str]) -> Config:
-    """The configuration without a file: DIFY_API_KEY alone is one, with discovery on.
+    """The configuration without a file: DIFY_API_KEY alone is sufficient and turns discovery on.
 
-    DIFY_BASE_URL names a server other than Dify Cloud; DIFY_EXPORTER_STATE_PATH, or where that is not set
-    DIFY_EXPORTER_DEFAULT_STATE_PATH, a file to keep the state in, else none is kept. Raises ``ConfigError`` with all
-    that is wrong, and how to write a file where there is no key.
+    DIFY_BASE_URL names a server other than Dify Cloud. DIFY_EXPORTER_STATE_PATH, or if that is unset
+    DIFY_EXPORTER_DEFAULT_STATE_PATH, names the state file; without either, no state is kept. Raises ``ConfigError``
+    with all problems; if there is no key, the message shows how to write a file.
     """
     if not environ.get("DIFY_API_KEY"):
-        lacking = "there is no configuration: set DIFY_API_KEY"
+        lacking = "no configuration: set DIFY_API_KEY"
         if environ.get("DIFY_BASE_URL"):
-            lacking = "DIFY_BASE_URL is set, and DIFY_API_KEY is not: set it too"
+            lacking = "DIFY_BASE_URL is set, but DIFY_API_KEY is not: set it too"
         raise ConfigError([Problem("environment", None, "", f"{lacking}, or {_WRITE_A_FILE}")])
     state = "DIFY_EXPORTER_STATE_PATH"
     key, url, path = _variables(
@@ -110,7 +110,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
 
 
 def _variables(environ: Mapping[str, str], wanted: Sequence[tuple[str, str, Callable[[str], Any]]]) -> list[Any]:
-    """The values of variables, each given with its default and how it is read."""
+    """The values of environment variables. ``wanted``: name, default and parser of each."""
     values, problems = [], []
     for name, default, parse in wanted:
         try:
@@ -123,11 +123,10 @@ def _variables(environ: Mapping[str, str], wanted: Sequence[tuple[str, str, Call
 
 
 def override(config: Config, settings: Mapping[str, str]) -> Config:
-    """``config`` with values of the command line put in, such as ``{"web.listen_address": ":9439"}``.
+    """``config`` with command-line values applied, such as ``{"web.listen_address": ":9439"}``.
 
-    Paths are those of the command line: relative ones start at the working directory.
-
-    Raises ``ConfigError`` that names the options (``--web.listen-address``).
+    Relative paths start at the working directory. Raises ``ConfigError``, which names the options
+    (``--web.listen-address``).
     """
     problems = []
     for dotted, text in settings.items():
@@ -147,7 +146,7 @@ def override(config: Config, settings: Mapping[str, str]) -> Config:
 
 
 def _kind_of(section_name: str, name: str) -> Value:
-    """The kind of a key of a section. A name that the table does not have is a mistake of the program: ``KeyError``."""
+    """The kind of a key. Raises ``KeyError`` for a name that is not in the table, which is a programming error."""
     section = ROOT.find(section_name)
     key = section.kind.find(name) if section and isinstance(section.kind, Section) else None
     if key is None or not isinstance(key.kind, Value):

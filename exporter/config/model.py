@@ -1,4 +1,4 @@
-"""The configuration as the program uses it: checked, complete, durations in seconds."""
+"""The configuration as the program uses it: validated, complete, durations in seconds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 ERROR_REASONS = ("rate_limit", "quota", "timeout", "model", "plugin", "unsupported", "storage", "other")
-"""What the error of a document may be put down to: the values of the label ``reason``."""
+"""Categories of document errors: the values of the label ``reason``."""
 
 
 class Secret:
-    """A string that shows itself only to those who ask by name."""
+    """A string that is revealed only on explicit request."""
 
     __slots__ = ("_value",)
 
@@ -25,7 +25,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself. Put it into a header, nowhere else."""
+        """The secret itself. Use it in a header, nowhere else."""
         return self._value
 
     def __repr__(self) -> str:
@@ -40,7 +40,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A knowledge base of a server and what to watch in it. ``discover``: None for what holds for the server."""
+    """A knowledge base of a server and what to watch in it. ``discover``: None for the setting of the server."""
 
     id: str
     batches: tuple[str, ...] = ()
@@ -50,10 +50,10 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A Dify server, how to reach it and how politely. Exactly one of the two keys is set.
+    """A Dify server: how to reach it, and its request limits. Exactly one of ``api_key`` and ``api_key_file`` is set.
 
-    ``batch_files``: absolute paths or, as the folder is that of the configuration file, relative to the working
-    directory; each may have wildcards.
+    ``batch_files``: paths, which may contain wildcards. They include the folder of the configuration file, so a
+    relative path starts at the working directory.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """How often to ask. Seconds."""
+    """How often to poll, in seconds."""
 
     interval: float = 15.0
     max_interval: float = 60.0
@@ -93,21 +93,21 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long what nobody named is kept. Seconds."""
+    """How long to keep objects that the configuration does not name, in seconds."""
 
     finished: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds for what is shown."""
+    """Limits of what is exported."""
 
     documents: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorReason:
-    """What to call an error whose text ``pattern`` is found in."""
+    """The reason of a document error whose text matches ``pattern``."""
 
     pattern: re.Pattern[str]
     reason: str
@@ -115,21 +115,21 @@ class ErrorReason:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What goes into labels."""
+    """Contents of labels."""
 
     document_name: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where to keep what is known over restarts; None for nowhere."""
+    """Where to keep state across restarts; None for nowhere."""
 
     path: Path | None = Path("state.db")
 
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Where to listen."""
+    """The address and path to serve metrics at."""
 
     listen_address: str = "0.0.0.0:9439"
     telemetry_path: str = "/metrics"
@@ -137,7 +137,7 @@ class Web:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What to log and how."""
+    """Logging."""
 
     level: str = "info"
     format: str = "logfmt"
@@ -145,9 +145,9 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that the config file says, with the defaults filled in.
+    """The complete configuration, with defaults filled in.
 
-    ``warnings``: what is allowed and hardly meant; not part of what makes two configurations equal.
+    ``warnings``: settings that are valid but probably not intended; ignored when two configurations are compared.
     """
 
     servers: tuple[Server, ...] = ()

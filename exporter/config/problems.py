@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: all of it at once, each with its place and the remedy, never with a secret."""
+"""Problems of a configuration: reported all at once, each with its place and remedy, never with a secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _KEY_LIKE = re.compile(r"(dataset|app)-", re.IGNORECASE)
-# Dollars may be doubled, for Docker Compose, and the first is easily left out.
+# Dollar signs may be doubled for Docker Compose, and the first one is easily omitted.
 _HASH_LIKE = re.compile(r"2[abxy]?\$+[0-9]{2}\$")
 _PEM_LIKE = re.compile(r"-----BEGIN|PRIVATE KEY")
 _MAX_SHOWN = 60
@@ -18,7 +18,7 @@ _MAX_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong (or, as a warning, useless) at one place. ``path`` is "" for the file as a whole."""
+    """An error, or as a warning a setting without effect, at one place. ``path`` is "" for the file as a whole."""
 
     file: str
     line: int | None
@@ -31,7 +31,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. ``problems`` has at least one entry; the text is one line for each."""
+    """The configuration is invalid. ``problems`` has at least one entry; the text has one line per problem."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -39,16 +39,19 @@ class ConfigError(Exception):
 
 
 class Invalid(ValueError):
-    """A value is refused. The text goes on from the value: "is not a UUID; …". It never holds the value itself."""
+    """A value is rejected. The text continues a sentence that starts with the value ("is not a UUID; …").
+
+    It never contains the value itself.
+    """
 
 
 def hash_like(text: str) -> bool:
-    """Whether a bcrypt hash, or the beginning of one, is in ``text``."""
+    """Whether ``text`` contains a bcrypt hash or the beginning of one."""
     return _HASH_LIKE.search(text) is not None
 
 
 def show(text: str) -> str:
-    """``text`` quoted for a message: escaped, cut, and masked where it looks like a secret in the wrong place.
+    """``text`` quoted for a message: escaped, truncated, and masked if it looks like a misplaced secret.
 
     Secrets are API keys, bcrypt hashes and private keys.
     """

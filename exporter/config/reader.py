@@ -1,4 +1,4 @@
-"""Walks a tree along the table of keys and collects everything that is wrong with it."""
+"""Reads a tree according to the table of keys, and collects all of its problems."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _MAX_GUESSED: Final = 40
 Place = tuple[str | int, ...]
 
 BROKEN: Final[Any] = object()
-"""Stands for a value that was refused."""
+"""Marks a value that was rejected."""
 
 _WORDS = {
     "integer": "a number",
     "number": "a number",
-    "boolean": "a yes or no",
+    "boolean": "a boolean",
     "date": "a date",
 }
 
 
 class Overflow(Exception):
-    """So much is wrong, or anchors multiply so much, that reading on serves nobody. The last problem says so."""
+    """There are too many problems, or anchors expand to too many values. The last problem says which."""
 
 
 class Reader:
-    """Reads one file, which is in ``folder``; ``problems`` and ``warnings`` grow as it goes."""
+    """Reads one file in ``folder``, and collects its ``problems`` and ``warnings``."""
 
     def __init__(self, file: str, folder: Path, environ: Environment[str, str]) -> None:
         self._file = file
@@ -50,10 +50,10 @@ class Reader:
         self.warnings: list[Problem] = []
 
     def read(self, node: Node, kind: Value | ListOf | Section, place: Place = (), seen: _Seen | None = None) -> Any:
-        """The value of ``node``, or ``BROKEN``. ``seen``: the items before it in a list. Raises ``Overflow``."""
+        """The value of ``node``, or ``BROKEN``. ``seen``: the preceding items of a list. Raises ``Overflow``."""
         self._left -= 1
         if self._left < 0:
-            self._refuse(node.line, place, f"holds more than {MAX_VALUES} values, counting each use of an anchor")
+            self._refuse(node.line, place, f"contains more than {MAX_VALUES} values, counting each use of an anchor")
             raise Overflow
         match kind:
             case Value():
@@ -105,7 +105,7 @@ class Reader:
         if isinstance(node, Scalar) and node.kind == "null":
             return ()
         if not isinstance(node, Sequence):
-            self._refuse(node.line, place, "must be a list: one item a line, each with a dash before it")
+            self._refuse(node.line, place, "must be a list: one item per line, each after a dash")
             return BROKEN
         seen = _Seen()
         items = [self.read(item, kind.item, (*place, index), seen) for index, item in enumerate(node.items)]
@@ -144,7 +144,7 @@ class Reader:
             if key is None:
                 self._refuse(name_node.line, place, _unknown(name, section))
             elif name in lines:
-                self._refuse(name_node.line, (*place, name), f"stands here again, after line {lines[name]}: keep one")
+                self._refuse(name_node.line, (*place, name), f"duplicates the key in line {lines[name]}: keep one")
             else:
                 lines[name] = name_node.line
                 if isinstance(value_node, Sequence):
@@ -156,15 +156,15 @@ class Reader:
 
 
 class _Seen:
-    """What a list had so far, and where."""
+    """The values of a list so far, and their lines."""
 
     def __init__(self) -> None:
         self._lines: dict[Any, int] = {}
 
     def note(self, value: Any, line: int) -> None:
-        """Raises ``Invalid`` for a value that was there before."""
+        """Record a value. Raises ``Invalid`` for one that was recorded before."""
         if value in self._lines:
-            raise Invalid(f"is there twice, first in line {self._lines[value]}: each must be different")
+            raise Invalid(f"occurs twice, first in line {self._lines[value]}: values must be unique")
         self._lines[value] = line
 
 
@@ -180,7 +180,7 @@ def _render(place: Place) -> str:
 
 
 def _name(text: str) -> str:
-    """A name as it is, where it can be shown like that."""
+    """A name, quoted only if it cannot be shown as it is."""
     shown = show(text)
     return text if shown == f"'{text}'" else shown
 
@@ -193,23 +193,23 @@ def _unknown(name: str, section: Section) -> str:
 
 
 def _wrong_kind(node: Scalar, kind: Value) -> str:
-    """What is wrong with a scalar of a kind that is not accepted. Raises ``Invalid`` where more is wrong."""
-    word = _WORDS.get(node.kind, "no text")
+    """The message for a scalar of a kind that is not accepted. Raises ``Invalid`` if the text is invalid as well."""
+    word = _WORDS.get(node.kind, "not text")
     if kind.accepts == TEXT:
-        return f"is {word} to YAML: put it in quotes"
+        return f"is {word} in YAML: put it in quotes"
     if node.kind == "text":
-        # What is wrong without quotes too is refused as such: they are not what is wrong with it.
+        # Text that is invalid without quotes as well gets that message, because removing the quotes would not help.
         kind.parse(node.text)
         return f"is text: write it without quotes ({kind.name})"
-    return f"is {word}, where this is wanted: {kind.name}"
+    return f"is {word}; expected: {kind.name}"
 
 
 def _encodable(text: str) -> str:
-    """``text``, unless it holds what cannot be written as UTF-8: bytes of the environment that were no text."""
+    """``text`` if it can be encoded as UTF-8, which bytes from the environment may prevent. Raises ``Invalid``."""
     try:
         text.encode()
     except UnicodeEncodeError:
         text = ""
     else:
         return text
-    raise Invalid("is not valid UTF-8 after its variables are put in")
+    raise Invalid("is not valid UTF-8 after variable substitution: check the variables")

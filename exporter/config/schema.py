@@ -1,4 +1,4 @@
-"""What a configuration file may say: kinds of values, and sections as tables of keys. Defaults are the model's own."""
+"""Schema of a configuration file: kinds of values, and sections as tables of keys. The model defines the defaults."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ TEXT = frozenset({"text"})
 NUMBERS = frozenset({"integer", "number"})
 BOOLEANS = frozenset({"boolean"})
 ANY = TEXT | NUMBERS | BOOLEANS | {"date"}
-"""For text that nothing but text can be right for: its own message says more than that of the wrong kind."""
+"""For values whose parser rejects wrong input with a better message than one about the kind of scalar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A single value. ``name`` describes it in the documentation, with its range.
+    """A single value. ``name`` describes it in the documentation, including its range.
 
-    ``accepts``: the kinds of YAML scalars it is written as. ``parse`` raises ``Invalid``. ``render`` writes a default.
-    ``locate``: the value is a path; this puts it into the folder of the file, examines it, raises ``Invalid``.
-    ``echo``: a message may show the value as it stands in the file.
+    ``accepts``: the kinds of YAML scalars that are allowed. ``parse`` raises ``Invalid``. ``render`` formats a default.
+    ``locate``: for paths; resolves the path in the folder of the file, checks it, raises ``Invalid``.
+    ``echo``: whether a message may show the value as written in the file.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list whose items are all different: values, or sections by their ``identity``."""
+    """A list of unique items: values, or sections that their ``identity`` distinguishes."""
 
     item: Value | Section
 
@@ -45,8 +45,8 @@ class ListOf:
 class Key:
     """A key of a section; its name is a field of the section's model.
 
-    ``default``: what the documentation says of its default, where the value itself says too little. ``restart``: a
-    change takes effect after a restart, and not with a reload.
+    ``default``: how the documentation describes the default if the value alone is not clear. ``restart``: a change
+    takes effect only after a restart, not on a reload.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Key:
 
 
 Spot = str | tuple[str, int]
-"""Where in a section: a key, the item of a list (key, index), or "" for the section as a whole."""
+"""A place in a section: a key, an item of a list (key, index), or "" for the section as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A section as it was read: the lines of the keys (and items) that are there, the values of those that are right.
+    """A section as read: the lines of the keys (and items) that are present, and the values of the valid ones.
 
-    A list with a wrong item is wrong as a whole.
+    A list with an invalid item is invalid as a whole.
     """
 
     model: type[Any]
@@ -73,7 +73,7 @@ class Given:
     values: Mapping[str, Any]
 
     def effective(self, name: str) -> Any:
-        """The value of a key, or its default; None for a key that is there and wrong."""
+        """The value of a key, or its default; None for a key that is present but invalid."""
         if name in self.lines:
             return self.values.get(name)
         return default_of(self.model, name)
@@ -85,9 +85,9 @@ def _nothing(_given: Given) -> Iterator[tuple[Spot, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A mapping that becomes one ``model``, a dataclass. ``identity``: the key that tells the items of a list apart.
+    """A mapping that becomes one ``model``, a dataclass. ``identity``: the key that distinguishes the items of a list.
 
-    ``errors`` and ``warnings`` look at several keys at once and yield (spot, message).
+    ``errors`` and ``warnings`` check several keys together and yield (spot, message).
     """
 
     model: type[Any]
@@ -97,11 +97,11 @@ class Section:
     warnings: Callable[[Given], Iterator[tuple[Spot, str]]] = _nothing
 
     def find(self, name: str) -> Key | None:
-        """The key of that name."""
+        """The key with that name, or None."""
         return next((key for key in self.keys if key.name == name), None)
 
 
 def default_of(model: type[Any], name: str) -> Any:
-    """The default of a field; None when it has none of its own, as sections do."""
+    """The default of a field; None if the field has no plain default, as for sections."""
     field = next(field for field in dataclasses.fields(model) if field.name == name)
     return None if field.default is dataclasses.MISSING else field.default

@@ -1,4 +1,4 @@
-"""The part of the table of keys that is about a server and its knowledge bases."""
+"""The part of the key table for a server and its knowledge bases."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _DATASET = Section(
         Key(
             "id",
             Value("UUID", values.uuid_of("the knowledge base's URL, …/datasets/<id>"), ANY),
-            "Id of the knowledge base, as in its URL in Dify: `…/datasets/<id>/documents`.",
+            "ID of the knowledge base, as in its URL in Dify: `…/datasets/<id>/documents`.",
             required=True,
         ),
         Key(
             "batches",
             ListOf(Value("text", values.batch)),
-            "Ids of batches. Only the answer of an upload contains one. In quotes: YAML takes them for numbers.",
+            "IDs of batches; only the answer to an upload contains them. Quote them: YAML would read numbers.",
         ),
         Key(
             "documents",
             ListOf(Value("UUID", values.uuid_of("the document's URL, …/documents/<id>"), ANY)),
-            "Ids of documents whose batch is not known, as in their URL in Dify.",
+            "IDs of documents whose batch is unknown, as in their URL in Dify.",
         ),
         Key(
             "discover",
             BOOLEAN,
-            "Whether to watch all of its unfinished documents, whatever the patterns of the server say.",
-            default="as the server",
+            "Whether to watch all of its unfinished documents, regardless of the patterns of the server.",
+            default="as for the server",
         ),
     ),
 )
@@ -49,9 +49,9 @@ _NAME_PATTERN = Value("text", values.name_pattern)
 
 def _server_errors(given: Given) -> Iterator[tuple[Spot, str]]:
     if "api_key" in given.lines and "api_key_file" in given.lines:
-        yield "api_key_file", "stands beside api_key: keep one of the two"
+        yield "api_key_file", "conflicts with api_key: keep one of the two"
     if "api_key" not in given.lines and "api_key_file" not in given.lines:
-        yield "", "has no key: add api_key_file, or api_key: ${DIFY_API_KEY}"
+        yield "", "has no API key: add api_key_file, or api_key: ${DIFY_API_KEY}"
 
 
 def _server_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
@@ -64,9 +64,9 @@ def _server_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
                 yield ("datasets", index), "names nothing to watch: add discover: true, batches or documents"
         for key in ("discover_include", "discover_exclude"):
             if given.effective(key):
-                yield key, "has no effect: discover is not on for this server"
+                yield key, "has no effect: discover is off for this server"
     if given.effective("ca_file") and str(given.effective("url") or "").startswith("http:"):
-        yield "ca_file", "has no effect: the url is http, not https"
+        yield "ca_file", "has no effect: url is http, not https"
 
 
 SERVER: Final = Section(
@@ -78,7 +78,7 @@ SERVER: Final = Section(
         Key(
             "name",
             Value("text", values.name),
-            "Name of the server in labels (`server`), logs and messages. Unique.",
+            "Name of the server in labels (`server`), logs and messages. Must be unique.",
             required=True,
         ),
         Key(
@@ -90,47 +90,47 @@ SERVER: Final = Section(
         Key(
             "api_key",
             Value("text", values.parse_api_key, echo=False),
-            "Knowledge API key (`dataset-…`), best taken from the environment: `${DIFY_API_KEY}`. Either this or "
+            "Knowledge API key (`dataset-…`), preferably from the environment: `${DIFY_API_KEY}`. Set either this or "
             "`api_key_file`.",
         ),
         Key(
             "api_key_file",
             Value("path", files.path, locate=files.key_file, echo=False),
-            "File with the key. White space around it is stripped; a changed file is read again.",
+            "File that contains the key. Surrounding white space is removed. The file is read again when it changes.",
         ),
         Key(
             "ca_file",
             Value("path", files.path, locate=files.ca_file),
-            "PEM file with the authorities that sign the server's certificate, in place of the usual ones.",
+            "PEM file with the authorities that sign the server's certificate; replaces the default ones.",
         ),
         Key(
             "requests_per_second",
             Value("number, 0.001 to 10000", values.number(0.001, 10_000), NUMBERS, "{:g}".format),
-            "Upper bound for requests to this server. What does not fit is polled later.",
+            "Maximum request rate for this server. Polls beyond it are delayed.",
         ),
         Key(
             "concurrency",
             Value("whole number, 1 to 64", values.whole_number(1, 64), NUMBERS),
-            "Upper bound for connections to this server at the same time. Dify's default server has ten in all.",
+            "Maximum number of simultaneous connections to this server. Dify's default server accepts ten in total.",
         ),
-        Key("timeout", duration(0.001, 600), "Time for one complete answer."),
+        Key("timeout", duration(0.001, 600), "Timeout of a request, up to the last byte of the answer."),
         Key(
             "discover",
             BOOLEAN,
-            "Whether to watch the unfinished documents of every knowledge base that the key sees.",
+            "Whether to watch the unfinished documents of every knowledge base that the key can access.",
         ),
         Key(
             "discover_include",
             ListOf(_NAME_PATTERN),
-            "Only of those with a name that fits one of these patterns (`*`, `?`, `[abc]`; case does not matter).",
+            "Limit discovery to knowledge bases whose name matches a pattern (`*`, `?`, `[abc]`; ignoring case).",
             default="all",
         ),
-        Key("discover_exclude", ListOf(_NAME_PATTERN), "Not of those with a name that fits one of these patterns."),
+        Key("discover_exclude", ListOf(_NAME_PATTERN), "Exclude knowledge bases with a matching name from discovery."),
         Key("datasets", ListOf(_DATASET), "Knowledge bases and what to watch in them."),
         Key(
             "batch_files",
-            ListOf(Value("path, may have wildcards", files.path, locate=files.wildcard)),
-            "Files that other programs write, with lists of batches to watch: see [below](#lists-of-batches).",
+            ListOf(Value("path, wildcards allowed", files.path, locate=files.wildcard)),
+            "Files with lists of batches to watch, written by other programs: see [below](#lists-of-batches).",
         ),
     ),
 )

@@ -1,6 +1,6 @@
-"""YAML text to a tree of nodes that know their lines.
+"""Parses YAML text to a tree of nodes with line numbers.
 
-PyYAML parses; the tree is built here, because its own composer recurses in C and ends the process on deep nesting.
+PyYAML parses; the tree is built here because PyYAML's composer recurses in C and crashes the process on deep nesting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "boolean",
 
 
 class Scalar(Struct):
-    """A single value. ``kind``: what YAML takes it for: text, integer, number, boolean, date, null or merge."""
+    """A single value. ``kind``: its type in YAML: text, integer, number, boolean, date, null or merge."""
 
     line: int
     kind: str
@@ -40,17 +40,17 @@ class Sequence(Struct):
 
 
 class Mapping(Struct):
-    """Keys and values in the order of the file, duplicates and all."""
+    """Keys and values in the order of the file, including duplicates."""
 
     line: int
     children: list[Node]
 
     def pairs(self) -> Iterator[tuple[Node, Node]]:
-        """Key and value, one pair after the other."""
+        """The pairs of key and value."""
         return zip(self.children[::2], self.children[1::2], strict=True)
 
     def has(self, name: str, *more: str) -> bool:
-        """Whether there is such a key, in it the next one, and so on."""
+        """Whether the mapping has this key, the key's value has the next one, and so on."""
         for key, value in self.pairs():
             if isinstance(key, Scalar) and key.text == name:
                 return not more or (isinstance(value, Mapping) and value.has(*more))
@@ -61,7 +61,7 @@ Node = Scalar | Sequence | Mapping
 
 
 class Malformed(Exception):
-    """Not YAML, or YAML that no configuration needs. The text holds nothing of the file's values."""
+    """Invalid YAML, or YAML features that no configuration needs. The text contains no values of the file."""
 
     def __init__(self, line: int | None, message: str) -> None:
         super().__init__(message)
@@ -69,10 +69,10 @@ class Malformed(Exception):
 
 
 def parse(text: str) -> Node | None:
-    """The tree of ``text``; None when there is nothing in it. Raises ``Malformed``."""
+    """The tree of ``text``; None if there is no content. Raises ``Malformed``."""
     if bad := _UNPRINTABLE.search(text):
         line = text.count("\n", 0, bad.start()) + 1
-        raise Malformed(line, f"holds a control character (U+{ord(bad[0]):04X}): remove it, or is this no text file?")
+        raise Malformed(line, f"contains a control character (U+{ord(bad[0]):04X}): remove it; is this a text file?")
     failure = None
     try:
         return _compose(text)
@@ -82,12 +82,12 @@ def parse(text: str) -> Node | None:
         failure = Malformed(line, _explain(error, text.split("\n")[line - 1 : line]))
     except (yaml.YAMLError, ValueError, OverflowError):
         failure = Malformed(None, "is not valid YAML")
-    # Outside of the handlers: PyYAML's errors quote the line they stumble on, and no traceback may show it.
+    # Raised outside the handlers: PyYAML's errors quote the offending line, and no traceback may show it.
     raise failure
 
 
 def _explain(error: yaml.MarkedYAMLError, at: list[str]) -> str:
-    """PyYAML's words without what they quote, and what people usually did."""
+    """PyYAML's message without its quotations, and the usual remedy."""
     problem = _QUOTED.sub("…", error.problem or "")
     said = f"is not valid YAML: {problem} {error.context or ''}".rstrip()
     source = "".join(at)
@@ -107,7 +107,7 @@ def _compose(text: str) -> Node | None:
 
 
 class _Composer:
-    """Events to nodes, without recursion."""
+    """Converts events to nodes, without recursion."""
 
     def __init__(self, loader: yaml.SafeLoader | yaml.CSafeLoader) -> None:
         self._loader = loader
@@ -161,7 +161,7 @@ class _Composer:
                 line, "refers to an anchor (*…) that is not defined above; quote a value that starts with *"
             )
         if any(node is ancestor for ancestor in self._open):
-            raise Malformed(line, "refers to an anchor (*…) that it is itself a part of")
+            raise Malformed(line, "refers to an anchor (*…) that contains the reference itself")
         return node
 
     def _kind(self, event: yaml.ScalarEvent) -> str:
@@ -175,5 +175,5 @@ class _Composer:
 
 
 def _line(event: Any) -> int:
-    """Counted from 1. Every event of a parser has its mark, which the stubs do not promise."""
+    """The line number, from 1. Every event of a parser has a mark, although the stubs do not guarantee it."""
     return int(event.start_mark.line) + 1

@@ -1,4 +1,4 @@
-"""Text to a checked value. Each function returns the value or raises ``Invalid``, whose text never holds the input."""
+"""Converts text to checked values. The functions raise ``Invalid``, whose text never contains the input."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DECIMAL = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{0,9})?")
 
 
 def has_control(text: str) -> bool:
-    """Whether ``text`` holds what is neither visible nor a space."""
+    """Whether ``text`` contains control characters, line separators or surrogates."""
     return _CONTROL.search(text) is not None
 
 
@@ -38,16 +38,16 @@ def name(text: str) -> str:
     if not text.strip():
         raise Invalid("is empty: give the server a short name, such as main")
     if text != text.strip() or has_control(text):
-        raise Invalid("has control characters inside or white space at its ends: remove them")
+        raise Invalid("contains control characters, or starts or ends with white space: remove them")
     if len(text) > _MAX_NAME:
         raise Invalid(f"is longer than {_MAX_NAME} characters")
     return text
 
 
 def server_url(text: str) -> str:
-    """The base URL of an API, without a slash at its end."""
+    """The base URL of an API, without a trailing slash."""
     if has_control(text) or re.search(r"[\s\\]", text):
-        raise Invalid("has white space, backslashes or control characters inside: remove them")
+        raise Invalid("contains white space, backslashes or control characters: remove them")
     try:
         parts = urlsplit(text)
         host, _port = parts.hostname, parts.port
@@ -56,7 +56,7 @@ def server_url(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not host:
         raise Invalid("is not a URL: write it like https://api.dify.ai/v1")
     if "@" in parts.netloc:
-        raise Invalid("holds a user name or password: remove them; the key goes into api_key or api_key_file")
+        raise Invalid("contains a user name or password: remove them; the key belongs in api_key or api_key_file")
     if not (_is_ipv6(host) if "[" in parts.netloc else _known_host(host)):
         raise Invalid("has a host that is neither a name nor an address: write it like https://api.dify.ai/v1")
     if "?" in text or "#" in text:
@@ -84,20 +84,20 @@ def _is_ipv6(host: str) -> bool:
 
 
 def parse_api_key(text: str) -> Secret:
-    """The key in ``text``, white space around it stripped.
+    """The key in ``text``, without surrounding white space.
 
-    Raises ``ValueError`` for what cannot be a header's value: HTTP clients raise errors that quote it.
+    Raises ``ValueError`` for a key that is not a valid header value: HTTP clients raise errors that quote it.
     """
     key = text.strip()
     if not key:
         raise Invalid("is empty: create a key under Knowledge > Service API in Dify")
     if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise Invalid("is no API key: it has white space, control or non-ASCII characters inside; copy it anew")
+        raise Invalid("is not an API key: it contains white space, control or non-ASCII characters; copy it again")
     return Secret(key)
 
 
 def uuid_of(where: str) -> Callable[[str], str]:
-    """A parser of ids, in lower case as the API answers them. ``where``: where a person finds one."""
+    """A parser of IDs, which it converts to lower case as in the API's answers. ``where``: where people find an ID."""
 
     def parse(text: str) -> str:
         if _UUID.fullmatch(text):
@@ -108,27 +108,27 @@ def uuid_of(where: str) -> Callable[[str], str]:
 
 
 def batch(text: str) -> str:
-    """The id of a batch. It becomes one segment of a URL."""
+    """The ID of a batch. It becomes one segment of a URL path."""
     if not text or text in {".", ".."} or "/" in text or text != text.strip() or has_control(text):
-        raise Invalid("is not a batch id; copy it from the answer of the upload")
+        raise Invalid("is not a batch ID; copy it from the answer to the upload")
     if len(text) > _MAX_BATCH:
         raise Invalid(f"is longer than {_MAX_BATCH} characters")
     return text
 
 
 def name_pattern(text: str) -> str:
-    """A pattern for names of knowledge bases, as a shell has them for names of files."""
+    """A shell-style pattern for names of knowledge bases."""
     if not text or has_control(text):
-        raise Invalid("is not a pattern: it is empty or has control characters inside; write it like *handbook*")
+        raise Invalid("is not a pattern: it is empty or contains control characters; write it like *handbook*")
     if len(text) > _MAX_PATTERN:
         raise Invalid(f"is longer than {_MAX_PATTERN} characters")
     return text
 
 
 def parse_listen_address(text: str) -> tuple[str, int]:
-    """Host ("" for every interface; IPv6 without brackets) and port of ``host:port``, ``:port`` or ``[::1]:port``.
+    """Host ("" for all interfaces; IPv6 without brackets) and port of ``host:port``, ``:port`` or ``[::1]:port``.
 
-    Raises ``ValueError`` with a text for a person.
+    Raises ``ValueError`` with a message for people.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None:
@@ -153,11 +153,11 @@ def listen_address(text: str) -> str:
 
 
 def telemetry_path(text: str) -> str:
-    """The path of the metrics page; the paths of the other pages are taken."""
+    """The path of the metrics page; paths of other pages are reserved."""
     if not _ROUTE.fullmatch(text) or "/." in text:
-        raise Invalid("is not a path of a page: write it like /metrics")
+        raise Invalid("is not a valid URL path: write it like /metrics")
     if text.split("/")[1] in {"-", "api"}:
-        raise Invalid("is taken: /-/ and /api/ hold other pages; write it like /metrics")
+        raise Invalid("is reserved: /-/ and /api/ belong to other pages; write it like /metrics")
     return text
 
 
@@ -207,7 +207,7 @@ def duration(low: float, high: float) -> Callable[[str], float]:
 
 
 def boolean(text: str) -> bool:
-    """YAML's words for yes and no."""
+    """YAML's words for true and false."""
     word = text.lower()
     if word in {"true", "yes", "on"}:
         return True

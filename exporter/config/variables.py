@@ -1,4 +1,4 @@
-"""``${VAR}`` and ``${VAR:-default}`` in values. Expanded after parsing, so that a value cannot bring YAML with it."""
+"""``${VAR}`` and ``${VAR:-default}`` in values. Substituted after parsing: a value is never interpreted as YAML."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _REFERENCE = re.compile(
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """``text`` with its variables put in; ``$${`` stands for a literal ``${``.
+    """``text`` with its variables substituted; ``$${`` stands for a literal ``${``.
 
-    As in a shell, ``:-`` gives the default also for a variable that is set to nothing.
-    Raises ``Invalid`` for a variable that is not set and for a ``${`` that is none of the three forms.
+    As in a shell, the default after ``:-`` also applies to a variable that is set but empty.
+    Raises ``Invalid`` for an unset variable and for a ``${`` in none of the three forms.
     """
 
     def value_of(match: re.Match[str]) -> str:

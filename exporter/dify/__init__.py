@@ -1,4 +1,4 @@
-"""The upstream: a client for the knowledge API of Dify."""
+"""Client for Dify's knowledge API."""
 
 from exporter.dify.budget import Budget
 from exporter.dify.client import PAGE, Answer, Client, RequestObserver

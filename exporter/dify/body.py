@@ -1,4 +1,4 @@
-"""Reading the body of an answer without holding more than a limit."""
+"""Reads the body of an answer, up to a maximum size."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     import requests
 
 LARGEST = 16 * 1024 * 1024
-"""Bytes of an answer, unpacked. The status of 10 000 documents takes 5 MB."""
+"""Maximum size of an answer in bytes, decompressed. The status of 10 000 documents takes 5 MB."""
 
 _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 def read_body(response: requests.Response, endpoint: str, largest: int = LARGEST) -> bytes:
-    """The whole body, unpacked.
+    """Return the whole body, decompressed.
 
-    Raises TooLarge as soon as it is known, DecodeFailed for a gzip stream that is damaged or ends early and for a
-    coding that was not asked for. A body that ends before its Content-Length or its last chunk was cut on its way:
-    that raises what urllib3 raises for it.
+    Raises TooLarge as soon as the body is known to exceed the limit, DecodeFailed for a damaged or truncated gzip
+    stream and for a content coding that was not requested. A body that ends before its Content-Length or its last
+    chunk was cut in transit: urllib3's exception is passed on.
     """
     status = response.status_code
     try:
@@ -33,18 +33,18 @@ def read_body(response: requests.Response, endpoint: str, largest: int = LARGEST
         damage = ""
     except _Damaged as error:
         damage = str(error)
-    # Raised out here, the error does not carry the other one, whose frames hold what was read.
+    # Raised outside the handlers: the error must not reference the inner exception, whose frames hold the data read.
     if damage:
         raise DecodeFailed(f"{endpoint}: {damage}", status=status)
     raise TooLarge(f"{endpoint}: the answer is larger than {largest // 1024} KiB", status=status)
 
 
 class _Large(Exception):
-    """More than the limit."""
+    """The body exceeds the limit."""
 
 
 class _Damaged(Exception):
-    """Cannot be unpacked."""
+    """The body cannot be decompressed."""
 
 
 def _read(response: requests.Response, largest: int) -> bytes:
@@ -56,7 +56,7 @@ def _read(response: requests.Response, largest: int) -> bytes:
     if coding in {"gzip", "x-gzip"}:
         pieces = _unpacked(pieces, largest)
     elif coding not in {"", "identity"}:
-        raise _Damaged("the answer has a Content-Encoding that was not asked for")
+        raise _Damaged("the answer has a Content-Encoding that was not requested")
     body = bytearray()
     for piece in pieces:
         body += piece
@@ -71,7 +71,7 @@ def _raw(response: requests.Response) -> Iterator[bytes]:
 
 
 def _unpacked(pieces: Iterator[bytes], largest: int) -> Iterator[bytes]:
-    """A gzip stream of one or more members; what comes out at once stays below the limit, too."""
+    """Decompress a gzip stream of one or more members, in pieces of at most ``largest`` + 1 bytes."""
     member = zlib.decompressobj(_GZIP)
     empty = True
     try:
@@ -84,6 +84,6 @@ def _unpacked(pieces: Iterator[bytes], largest: int) -> Iterator[bytes]:
                 empty = False
                 packed = member.unconsumed_tail or member.unused_data
     except zlib.error:
-        raise _Damaged("the answer is no gzip stream, against its Content-Encoding") from None
+        raise _Damaged("the answer is not a valid gzip stream, although its Content-Encoding is gzip") from None
     if not (member.eof or empty):
-        raise _Damaged("the gzip stream of the answer ends early")
+        raise _Damaged("the gzip stream of the answer is truncated")

@@ -1,4 +1,4 @@
-"""How fast requests may go out to one server."""
+"""Rate limit for the requests to one server."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Budget:
-    """A token bucket that holds one token: requests go out evenly, never two closer than ``1 / requests_per_second``.
+    """Token bucket of size one: requests are evenly spaced, at least ``1 / requests_per_second`` seconds apart.
 
-    A larger bucket would let more than ``requests_per_second`` out in its first second. Shared by all workers of a
-    server.
+    A larger bucket would allow more than ``requests_per_second`` requests in its first second. Shared by all workers
+    of a server.
     """
 
     def __init__(self, requests_per_second: float, clock: Clock) -> None:
@@ -23,7 +23,7 @@ class Budget:
         self._next = clock.monotonic()
 
     def reserve(self) -> float:
-        """Take the next free slot and return the seconds to wait for it, 0 when it is now."""
+        """Reserve the next free slot and return the seconds to wait for it, 0 if it is free now."""
         with self._lock:
             now = self._clock.monotonic()
             slot = max(now, self._next)

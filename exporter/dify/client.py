@@ -1,4 +1,4 @@
-"""The client for Dify's knowledge API."""
+"""The HTTP client for one Dify server: endpoints, decoding, rate limit and metrics of requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE = 100
-"""Items a page: above it the server caps the page and computes ``has_more`` from what was asked."""
+"""Items per page. For a larger ``limit``, the server caps the page but computes ``has_more`` from the given limit."""
 
 _OK = 200
 _DIGEST_SIZE = 16
@@ -56,40 +56,40 @@ _welcome = msgspec.json.Decoder(Welcome)
 
 
 class RequestObserver(Protocol):
-    """Who counts requests: the exporter's own metrics. Called in the worker's thread; must not raise."""
+    """Counts requests for the exporter's own metrics. Called in the worker's thread; must not raise."""
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
-        """A request has ended. ``code``: the HTTP status as text; without a complete answer the error's reason.
+        """Record a finished request. ``code``: the HTTP status as text, or the error's reason if there is none.
 
         A request that was repeated on a new connection counts once.
         """
         ...
 
     def throttled(self, server: str, seconds: float) -> None:
-        """A request had to wait for the budget."""
+        """Record the time for which the rate limit delayed a request."""
         ...
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True):
-    """An answer. ``value`` is None when the body is byte for byte the one that ``known`` is the digest of."""
+    """An answer. ``value`` is None if the digest of the body equals ``known``: the body is byte-identical."""
 
     value: T | None
     digest: bytes
 
 
 class _Channel(threading.local):
-    """What each worker thread has for itself."""
+    """Per-thread state of a client."""
 
     session: Session | None = None
     template: requests.PreparedRequest
 
 
 class Client:
-    """One server. Thread-safe; each thread has one connection.
+    """Client for one server. Thread-safe; each thread has one connection.
 
-    Every method sends one GET, within ``server.requests_per_second`` and ``server.timeout`` (seconds), and raises a
-    ``DifyError``; or ``Stopped``, without sending anything, once ``stop`` is set. ``version`` is the last ``X-Version``
-    seen, "" before.
+    Every method sends one GET, within ``server.requests_per_second`` and ``server.timeout`` (seconds). A failure raises
+    a ``DifyError``. Once ``stop`` is set, methods raise ``Stopped`` and send nothing. ``version`` is the last
+    ``X-Version`` received, "" before the first.
     """
 
     def __init__(
@@ -130,30 +130,30 @@ class Client:
         return self._get("document", path, _document, known)
 
     def datasets(self, page: int) -> DatasetPage:
-        """A page of 100 knowledge bases. Dear, and refused with 400 or 500 while the plugin daemon is down."""
+        """A page of 100 knowledge bases. Expensive, and fails with 400 or 500 while the plugin daemon is down."""
         return self._fetch("datasets", f"datasets?page={page}&limit={PAGE}", _datasets)
 
     def dataset(self, dataset_id: str) -> Dataset:
-        """A knowledge base. As dear as the list, and refused as it is; servers before 1.2 do not have it."""
+        """A knowledge base. As expensive as the list, and fails in the same cases. Requires Dify 1.2."""
         return self._fetch("dataset", f"datasets/{_quote(dataset_id)}", _dataset)
 
     def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
-        """A page of the documents with a display status; "" for all. Servers before 1.10.1 ignore the status."""
+        """A page of the documents with a display status, "" for all. Versions before 1.10.1 ignore the status."""
         query = f"page={page}&limit={limit}" + (f"&status={_quote(status)}" if status else "")
         return self._fetch("documents", f"datasets/{_quote(dataset_id)}/documents?{query}", _documents)
 
     def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:
-        """How many segments of a document are completed."""
+        """The completed segments of a document, as their ``total``."""
         path = f"datasets/{_quote(dataset_id)}/documents/{_quote(document_id)}/segments?status=completed&limit=1"
         return self._fetch("segments", path, _segments)
 
     def welcome(self) -> str:
-        """The version of the server. Sends no key."""
+        """The version of the server. The request has no API key."""
         reply = self._send("welcome", "", None)
         return self._decode("welcome", reply, _welcome, None).server_version
 
     def close_connections(self) -> None:
-        """Close the idle connections of all threads, at the end of a burst. Requests under way are not disturbed."""
+        """Close the idle connections of all threads at the end of a burst. Requests in flight are not affected."""
         with self._lock:
             sessions = list(self._sessions)
         for session in sessions:
@@ -179,11 +179,12 @@ class Client:
         try:
             raise failure
         finally:
-            # An error that its own frame refers to keeps the answer until the garbage collector comes by.
+            # A frame that references its own exception is a cycle: the answer would stay in memory until the next
+            # garbage collection.
             del failure
 
     def _send(self, endpoint: str, path: str, key: Secret | None) -> Reply:
-        """Send one request, or a second one when the server had just closed the connection. Always a 200."""
+        """Send a request, and repeat it once if the server had just closed the connection. Always returns a 200."""
         try:
             reply = self._measured(endpoint, path, key, repeat=True)
         except StaleConnection:
@@ -216,7 +217,7 @@ class Client:
         self._observer.requested(self._server, endpoint, code, self._clock.monotonic() - started)
         if isinstance(failure, TLSFailed):
             self._trust.forget()
-        # Raised out here, the error does not carry the library's exception, which holds the request with its key.
+        # Raised outside the handlers: the error must not reference the library's exception, which holds the API key.
         try:
             raise failure
         finally:
@@ -234,7 +235,7 @@ class Client:
         try:
             return Reply(response.status_code, response.headers, _body(response, endpoint))
         finally:
-            # Gives the connection back when the body was read to its end, and closes it otherwise.
+            # Returns the connection to the pool if the body was read completely, closes it otherwise.
             response.close()
 
     def _session(self) -> Session:
@@ -263,7 +264,7 @@ def _body(response: requests.Response, endpoint: str) -> bytes:
     try:
         return read_body(response, endpoint, _LARGEST_REFUSAL)
     except (BadAnswer, *FAILURES):
-        # The status says more than a body that cannot be read.
+        # The status is sufficient; a body that cannot be read must not hide it.
         return b""
 
 

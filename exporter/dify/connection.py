@@ -1,10 +1,11 @@
-"""Connections that keep one deadline over everything: connecting, TLS, a proxy's tunnel, headers and body.
+"""Connections with one deadline for the whole request: connecting, TLS, proxy tunnel, headers and body.
 
-The time-outs of urllib3 begin anew at each byte that arrives, so a server that drips could hold a worker for ever.
-Here the socket's time-out is set, before each read, to what is left. Python's TLS handshake and sends keep to one
-time-out in all by themselves. Only the name look-up is outside of it: the system's resolver has limits of its own.
+urllib3 restarts its timeouts with every byte received, so a server that sends byte by byte could block a worker
+forever. Here the socket's timeout is set to the remaining time before each read. Python's TLS handshake and sends
+already apply the timeout to the whole operation. Only name resolution is not covered: the system's resolver has its
+own limits.
 
-Time is the machine's: sockets know no other. Every request comes with a ``Deadline``, so no time-out here is None.
+Deadlines use the system's monotonic clock, as sockets do. Every request has a ``Deadline``, so no timeout is None.
 """
 
 from __future__ import annotations
@@ -29,26 +30,26 @@ _SHORTEST = 0.001
 
 
 class StaleConnection(Exception):
-    """A connection that had served before was closed by the server before a byte of the answer came.
+    """The server closed a reused connection before it sent a byte of the answer.
 
-    Neither an OSError nor one of urllib3's exceptions, so that it passes through urllib3 and requests as it is.
+    Neither an OSError nor a urllib3 exception, so that urllib3 and requests pass it on unchanged.
     """
 
 
 class Deadline(Timeout):
-    """A time-out whose parts are all what is left until one instant of ``time.monotonic()``."""
+    """Timeout whose parts are all the time left until one instant of ``time.monotonic()``."""
 
     def __init__(self, at: float) -> None:
         super().__init__()
         self._at = at
 
     def clone(self) -> Deadline:
-        """A copy for one request, with the same end."""
+        """A copy for one request, with the same deadline."""
         return Deadline(self._at)
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds left; never 0, which would mean not to block at all."""
+        """Seconds left; never 0, which would make the socket non-blocking."""
         return max(self._at - time.monotonic(), _SHORTEST)
 
     @property
@@ -58,7 +59,7 @@ class Deadline(Timeout):
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until the time-out that the socket has at the beginning is used up, over all reads together."""
+    """Reads a socket. All reads together must finish within the timeout that the socket has at construction."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw = raw
@@ -86,14 +87,14 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class Silence(ConnectionResetError):
-    """The connection was closed, or reset, before a byte of the answer came.
+    """The connection was closed or reset before a byte of the answer was received.
 
-    urllib3 passes over a reset that it meets while it sends; then the end of the stream is all that is left of it.
+    urllib3 ignores a reset while it sends a request; the only remaining sign of it is the end of the stream.
     """
 
 
 class _Answer(http.client.HTTPResponse):
-    """An answer that is read within the time that its socket had left when it began."""
+    """Response that must be read completely within the timeout that its socket has at construction."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -108,12 +109,12 @@ class _Answer(http.client.HTTPResponse):
                 raise
             raise Silence("closed without an answer") from error
         if self._reader.ended:
-            # The library takes headers that the end of the connection cuts for complete ones.
-            raise ConnectionResetError("cut in the headers")
+            # http.client accepts headers that the end of the connection truncates as complete.
+            raise ConnectionResetError("closed within the headers")
 
 
 class _Connection(HTTPConnection):
-    """An HTTP connection with one deadline, that knows whether it has served before."""
+    """HTTP connection with one deadline. It records whether it has already served a request."""
 
     response_class = _Answer
     _served = False
@@ -123,14 +124,14 @@ class _Connection(HTTPConnection):
         try:
             sock = _connect(self._dns_host, self.port, end, self.socket_options or ())
         except (socket.gaierror, UnicodeError) as error:
-            # UnicodeError: the name has a label that is empty or too long.
+            # UnicodeError: a label of the name is empty or too long.
             known = error if isinstance(error, socket.gaierror) else socket.gaierror(socket.EAI_NONAME, "invalid name")
             raise NameResolutionError(self.host, self, known) from known
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "connecting took too long") from error
         except OSError as error:
             raise NewConnectionError(self, "no connection") from error
-        # What follows on this socket (TLS, a proxy's tunnel, sending) gets the rest.
+        # TLS, a proxy tunnel and sending share the remaining time.
         sock.settimeout(max(end - time.monotonic(), _SHORTEST))
         return sock
 
@@ -146,7 +147,7 @@ class _Connection(HTTPConnection):
                 raise StaleConnection from None
             raise
 
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own signature
         try:
             response = super().getresponse()
         except Silence:
@@ -158,7 +159,7 @@ class _Connection(HTTPConnection):
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
+    """HTTPS connection with one deadline."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -174,12 +175,12 @@ POOLS = {"http": _Pool, "https": _TLSPool}
 
 
 def _connect(host: str, port: int, end: float, options: Iterable[Any]) -> socket.socket:
-    """Try the addresses of a name in turn.
+    """Try the addresses of a host name in turn.
 
-    Each gets an equal share of the time left, so that a dead one leaves some to the others.
+    Each address gets an equal share of the remaining time, so that an unresponsive one leaves time for the others.
     """
     addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    failure: OSError = OSError("the name has no address")
+    failure: OSError = OSError("the host name has no address")
     for tried, (family, kind, protocol, _, address) in enumerate(addresses):
         sock = None
         try:

@@ -1,4 +1,4 @@
-"""The API key of a server, from the configuration or from a file that may change while the program runs."""
+"""The API key of a server, from the configuration or from a file that may change at runtime."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _Fingerprint = tuple[int, int, int]
 
 
 class Credentials:
-    """The key to send now. Thread-safe.
+    """The current API key. Thread-safe.
 
-    A file is looked at once a second at most and read again when its time, size or inode differ (Kubernetes swaps a
-    symlink). While it is gone, unreadable or empty, the last good key stays in use.
+    A key file is checked at most once per second and read again if its mtime, size or inode changed (Kubernetes swaps
+    a symlink). While the file is missing, unreadable or empty, the last valid key stays in use.
     """
 
     def __init__(self, server: Server, clock: Clock) -> None:
@@ -40,7 +40,7 @@ class Credentials:
             self._take(server.api_key.reveal().strip(), "api_key")
 
     def key(self) -> Secret:
-        """The key. Raises Unauthorized when there is none that could be sent."""
+        """The key to send. Raises Unauthorized if there is no valid key."""
         with self._lock:
             if self._file is not None:
                 self._look(self._file)
@@ -58,9 +58,9 @@ class Credentials:
             fingerprint = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
             if fingerprint == self._fingerprint:
                 return
-            # Opening a pipe would block the worker until somebody writes to it.
+            # Opening a named pipe would block the worker until a writer opens it.
             if not stat.S_ISREG(facts.st_mode):
-                self._missing(f"{file} is not a file")
+                self._missing(f"{file} is not a regular file")
                 return
             with file.open("rb") as stream:
                 content = stream.read(_LONGEST + 1)
@@ -69,7 +69,7 @@ class Credentials:
             self._missing(f"{file}: {error.strerror}")
             return
         self._fingerprint = fingerprint
-        # Latin-1 maps every byte to a character: what a header cannot carry is found in one place.
+        # Latin-1 maps every byte to a character, so that one check finds all bytes that a header cannot carry.
         text = content.decode("latin-1").strip()
         if text:
             self._take(text, str(file))
@@ -85,6 +85,6 @@ class Credentials:
             self._key, self._refusal = Secret(text), None
         else:
             self._refusal = (
-                f"the API key in {source} holds characters that a key cannot have, or is too long: "
-                "it has to be the one word that Dify shows (dataset-…)"
+                f"the API key in {source} is too long or contains characters that are not valid in a key: "
+                "use the single word that Dify shows (dataset-…)"
             )

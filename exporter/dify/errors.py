@@ -1,23 +1,23 @@
-"""What can go wrong between the exporter and a Dify server. Each leaf has one ``reason``, the metrics' label.
+"""Errors of requests to a Dify server. Each leaf has one ``reason``, the label value in metrics.
 
 DifyError
 ├── Unreachable
 │   ├── TimedOut          timeout        no complete answer within the deadline
-│   ├── ConnectFailed     connect        refused, no route, no such host, connection cut
-│   └── TLSFailed         tls            certificate expired, of another name, of an unknown authority
+│   ├── ConnectFailed     connect        refused, no route, unknown host, connection closed
+│   └── TLSFailed         tls            certificate expired, for another name, or of an unknown authority
 ├── Refused
 │   ├── Unauthorized      unauthorized   401: the key is missing or wrong
-│   ├── Forbidden         forbidden      403: API access is off for the dataset, or not allowed
-│   └── RateLimited       rate_limited   429, or the 403 that only its message tells from the others
-├── NotFound              not_found      404; ``gone``: said by Dify itself of this very thing
+│   ├── Forbidden         forbidden      403: API access is disabled for the dataset, or not permitted
+│   └── RateLimited       rate_limited   429, or a 403 whose message mentions the rate limit
+├── NotFound              not_found      404; ``gone``: Dify itself reports that the object does not exist
 ├── ServerFailed          server         5xx, redirects, and every other status
-│   └── BadRequest        server         400 that Dify itself gives, after it accepted the key
+│   └── BadRequest        server         400 from Dify itself, after it accepted the key
 └── BadAnswer
-    ├── DecodeFailed      decode         not JSON: HTML, cut, empty
-    ├── SchemaMismatch    schema         JSON of another shape
-    └── TooLarge          too_large      more than the client is willing to hold
+    ├── DecodeFailed      decode         not JSON: HTML, truncated, empty
+    ├── SchemaMismatch    schema         JSON with an unexpected structure
+    └── TooLarge          too_large      larger than the client accepts
 
-``Stopped`` stands apart: nothing went wrong, the program ends.
+``Stopped`` is not part of the tree: nothing failed, the program is shutting down.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import ClassVar
 
 
 class DifyError(Exception):
-    """A request failed. The message is for a person, names the remedy and holds no secret.
+    """A request failed. The message is for people, names the remedy and contains no secret.
 
-    ``status``: of the answer, None without one. ``retry_after``: seconds that the server asked to wait.
-    ``accepted``: what the failure says of the credentials (None: nothing).
+    ``status``: HTTP status of the answer, None without an answer. ``retry_after``: seconds that the server asked the
+    client to wait. ``accepted``: whether the server answered and accepted the key (None: unknown).
     """
 
     reason: ClassVar[str]
@@ -42,7 +42,7 @@ class DifyError(Exception):
 
 
 class Unreachable(DifyError):
-    """No answer."""
+    """No complete answer was received."""
 
 
 class TimedOut(Unreachable):
@@ -52,19 +52,19 @@ class TimedOut(Unreachable):
 
 
 class ConnectFailed(Unreachable):
-    """No connection, or it was cut."""
+    """The connection could not be opened, or was closed before the answer was complete."""
 
     reason = "connect"
 
 
 class TLSFailed(Unreachable):
-    """The server's certificate was not accepted, or no common protocol was found."""
+    """The server's certificate was rejected, or TLS could not be negotiated."""
 
     reason = "tls"
 
 
 class Refused(DifyError):
-    """The server answered that it will not."""
+    """The server refused the request."""
 
 
 class Unauthorized(Refused):
@@ -74,23 +74,23 @@ class Unauthorized(Refused):
 
 
 class Forbidden(Refused):
-    """403 about one dataset; the key itself is good."""
+    """403 for one dataset; the key itself is valid."""
 
     reason = "forbidden"
     accepted = True
 
 
 class RateLimited(Refused):
-    """429, or Cloud's 403 with a message about the rate limit."""
+    """429, or the 403 of Dify Cloud with a message about the rate limit."""
 
     reason = "rate_limited"
     accepted = None
 
 
 class NotFound(DifyError):
-    """404. ``gone`` when Dify itself says so of the thing asked for; else a proxy, a wrong URL or a missing route.
+    """404. ``gone``: Dify itself reports a missing object; otherwise a proxy, a wrong URL or a missing route.
 
-    ``status`` is 405 where an old Dify has the route, but not for GET.
+    ``status`` is 405 if an old version of Dify has the route, but not for GET.
     """
 
     reason = "not_found"
@@ -102,7 +102,7 @@ class NotFound(DifyError):
 
 
 class ServerFailed(DifyError):
-    """5xx, a redirect, or a status that the API does not have."""
+    """5xx, a redirect, or a status that the API does not use."""
 
     reason = "server"
 
@@ -114,7 +114,7 @@ class BadRequest(ServerFailed):
 
 
 class BadAnswer(DifyError):
-    """An answer that is not what the API promises."""
+    """An answer that does not conform to the API."""
 
 
 class DecodeFailed(BadAnswer):
@@ -124,16 +124,16 @@ class DecodeFailed(BadAnswer):
 
 
 class SchemaMismatch(BadAnswer):
-    """JSON of another shape."""
+    """JSON with an unexpected structure."""
 
     reason = "schema"
 
 
 class TooLarge(BadAnswer):
-    """Larger than the cap."""
+    """Larger than the limit."""
 
     reason = "too_large"
 
 
 class Stopped(Exception):
-    """The program is ending; the request was not sent."""
+    """The program is shutting down; the request was not sent."""

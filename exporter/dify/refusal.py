@@ -1,4 +1,4 @@
-"""From what came instead of an answer to an error of the tree."""
+"""Maps error statuses and undecodable answers to errors of the tree."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LONGEST_RETRY_AFTER = 3600.0
 _UNREADABLE = Refusal()
 _refusals = msgspec.json.Decoder(Refusal)
 
-# Up to the first escape of half a surrogate pair without the other half. Possessive, and so in linear time.
+# Matches up to the first escape of an unpaired surrogate. The quantifiers are possessive: linear time.
 _HALF_PAIR = re.compile(
     rb"""
     (?: [^\\]++ | \\[^u] | \\u(?![dD][89a-fA-F]) | \\u[dD][89abAB]..\\u[dD][c-fC-F].. )*+
@@ -45,12 +45,12 @@ _HALF_PAIR = re.compile(
 )
 _OFFSET = re.compile(r"\(byte ([0-9]+)\)")
 
-_FRONTEND = "this may be the web frontend and not the API: does url end in /v1?"
-_KEY = "check the API key (in Dify: Knowledge, Service API)"
+_FRONTEND = "this may be the web frontend instead of the API: does url end in /v1?"
+_KEY = "check the API key (in Dify: Knowledge > Service API)"
 
 
 class Reply(NamedTuple):
-    """What a server sent back."""
+    """An HTTP response, with its whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -58,12 +58,12 @@ class Reply(NamedTuple):
 
     @property
     def by_dify(self) -> bool:
-        """Whether Dify's API itself answered, and not a proxy or the web frontend."""
+        """Whether the answer is from Dify's API itself, not from a proxy or the web frontend."""
         return "X-Version" in self.headers
 
 
 def refused(endpoint: str, reply: Reply, key: Secret | None, now: float) -> DifyError:
-    """The error of an answer that is no 200. ``now``: Unix seconds, for a Retry-After that is a date."""
+    """The error for a status other than 200. ``now``: Unix seconds, to evaluate a Retry-After date."""
     said = _parse(reply.body)
     status = reply.status
     message = excerpt(said.message or "", key)
@@ -79,14 +79,14 @@ def refused(endpoint: str, reply: Reply, key: Secret | None, now: float) -> Dify
         case 403 if limited:
             error = RateLimited(f"{start}; lower requests_per_second", status=status, retry_after=wait)
         case 403:
-            error = Forbidden(f"{start}; is API access switched on for this knowledge base?", status=status)
+            error = Forbidden(f"{start}; is API access enabled for this knowledge base?", status=status)
         case 404 | 405:
             error = _not_found(start, reply, said.code, key)
         case 400 if said.code is not None:
             error = BadRequest(f"{start} ({excerpt(said.code, key)})", status=status, retry_after=wait)
         case 301 | 302 | 303 | 307 | 308:
             target = _host(reply.headers.get("Location", ""), key)
-            error = ServerFailed(f"{start}: a redirect{target}; set url to the final address", status=status)
+            error = ServerFailed(f"{start}: redirect{target}; set url to the final address", status=status)
         case _:
             error = ServerFailed(start, status=status, retry_after=wait)
     return error
@@ -104,7 +104,7 @@ def _not_found(start: str, reply: Reply, code: str | None, key: Secret | None) -
 
 
 def undecodable(endpoint: str, reply: Reply, error: Exception, key: Secret | None) -> DifyError:
-    """The error of a 200 that does not hold what the API promises."""
+    """The error for a 200 whose body does not conform to the API."""
     if isinstance(error, msgspec.ValidationError):
         return SchemaMismatch(f"{endpoint}: unexpected JSON: {excerpt(str(error), key)}", status=reply.status)
     body = reply.body.lstrip()
@@ -113,8 +113,8 @@ def undecodable(endpoint: str, reply: Reply, error: Exception, key: Secret | Non
     elif body.startswith(b"<"):
         reason = "HTML instead of JSON"
     elif isinstance(error, msgspec.DecodeError):
-        said = "half of a surrogate pair in a text" if _broken_by_half_a_pair(reply.body, error) else str(error)
-        reason = f"no JSON: {excerpt(said, key)}"
+        said = "unpaired surrogate in a string" if _broken_by_half_a_pair(reply.body, error) else str(error)
+        reason = f"not JSON: {excerpt(said, key)}"
     elif isinstance(error, RecursionError):
         reason = "the JSON is nested too deeply"
     else:
@@ -124,9 +124,9 @@ def undecodable(endpoint: str, reply: Reply, error: Exception, key: Secret | Non
 
 
 def _broken_by_half_a_pair(body: bytes, error: msgspec.DecodeError) -> bool:
-    """Whether half a surrogate pair stands before the place of the error, or anywhere for "Input data was truncated".
+    """Whether an unpaired surrogate precedes the error's position, or occurs anywhere for "Input data was truncated".
 
-    The decoder stops at the first thing that is wrong, and has other words for this one.
+    The decoder stops at the first error, and its own message for an unpaired surrogate is misleading.
     """
     found = _HALF_PAIR.match(body)
     offset = _OFFSET.search(str(error))
@@ -134,9 +134,9 @@ def _broken_by_half_a_pair(body: bytes, error: msgspec.DecodeError) -> bool:
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait by a Retry-After header, an hour at most.
+    """Seconds to wait according to a Retry-After header, at most one hour.
 
-    None without one, or when it is neither seconds nor a date. ``now``: Unix seconds.
+    None without a header, and for a value that is neither seconds nor a date. ``now``: Unix seconds.
     """
     if value is None:
         return None
@@ -145,7 +145,7 @@ def retry_after(value: str | None, now: float) -> float | None:
         return min(float(text), _LONGEST_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(text)
-        # A date without a zone means UTC, as all dates in HTTP do.
+        # Dates in HTTP are UTC, even without a time zone.
         seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
@@ -153,7 +153,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def excerpt(text: str, key: Secret | None) -> str:
-    """Text of a server for a message of ours: one line, printable, 200 characters, without the key."""
+    """Server text, made safe for a message: one line, printable, at most 200 characters, without the key."""
     if key is not None:
         text = text.replace(key.reveal(), "…")
     clean = " ".join("".join(c if c.isprintable() else " " for c in text[: 10 * _EXCERPT]).split())

@@ -1,8 +1,8 @@
-"""Sessions of requests that do as little as possible for each request, and nothing behind the client's back.
+"""``requests`` sessions with minimal work per request and no implicit behaviour.
 
-No cookies (Dify sends the API key back in one), no redirects, no .netrc (it would replace the Authorization header);
-proxies and the trusted authorities are worked out once. Measured, this and one prepared request that is copied halve
-the CPU time of a request.
+No cookies (Dify returns the API key in one), no redirects, no .netrc (it would replace the Authorization header).
+Proxies and trusted authorities are resolved once. Measured: together with one prepared request that is copied, this
+halves the CPU time per request.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 
 class Environment(NamedTuple):
-    """What the environment variables say about reaching a URL: proxies by scheme, and where authorities are."""
+    """Settings from environment variables for a URL: proxies by scheme, and the path of the trusted authorities."""
 
     proxies: dict[str, str]
     authorities: str
 
 
 def environment(url: str, ca_file: Path | None) -> Environment:
-    """Ask requests once what it would do at each request.
+    """Resolve once what requests would resolve for each request.
 
-    ``ca_file`` wins over REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
+    ``ca_file`` takes precedence over REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
     """
     with requests.Session() as session:
         settings = session.merge_environment_settings(url, {}, None, None if ca_file is None else str(ca_file), None)
@@ -46,7 +46,7 @@ def environment(url: str, ca_file: Path | None) -> Environment:
 
 
 class Trust:
-    """The TLS settings of a server, made at first use: loading the authorities costs some 20 ms. Thread-safe."""
+    """Caches the TLS context of a server, because loading the authorities takes some 20 ms. Thread-safe."""
 
     def __init__(self, authorities: str) -> None:
         self._authorities = authorities
@@ -54,14 +54,14 @@ class Trust:
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
-        """The context to connect with. Raises TLSFailed when the authorities cannot be read."""
+        """The context, loaded on first use. Raises TLSFailed if the authorities cannot be read."""
         with self._lock:
             if self._context is None:
                 self._context = self._load()
             return self._context
 
     def forget(self) -> None:
-        """Read the authorities again at the next use; after a failure they may have been replaced."""
+        """Load the authorities again on next use; after a failure, the file may have been replaced."""
         with self._lock:
             self._context = None
 
@@ -70,18 +70,18 @@ class Trust:
         context.check_hostname = True
         place = self._authorities
         try:
-            if os.path.isdir(place):  # noqa: PTH112 - a string of the environment, handed on as it is
+            if os.path.isdir(place):  # noqa: PTH112 - a string from the environment, passed on unchanged
                 context.load_verify_locations(capath=place)
             else:
                 context.load_verify_locations(cafile=place)
         except OSError as error:
-            # ssl.SSLError is an OSError, too, with a strerror of its own.
+            # This includes ssl.SSLError, an OSError with its own strerror.
             raise TLSFailed(f"cannot read the certificate authorities in {place}: {error.strerror}") from None
         return context
 
 
 class _Adapter(HTTPAdapter):
-    """One connection, with a deadline and the server's own TLS settings."""
+    """Adapter with one connection, a deadline and the server's own TLS context."""
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         self._context = context
@@ -107,7 +107,7 @@ class _Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        # One server and one way to it: the pool that requests would look for at each request.
+        # There is one server and one route to it: keep the pool, which requests would look up for each request.
         ways = (request.url, select_proxy(str(request.url), proxies) if proxies else None)
         context = self._context() if any(way and way.lower().startswith("https:") for way in ways) else None
         known = self._pool
@@ -119,22 +119,22 @@ class _Adapter(HTTPAdapter):
         return super().request_url(request, proxies) if proxies else request.path_url
 
     def close(self) -> None:
-        # A pool closes its connections once nothing refers to it any more, be it a request under way.
+        # A pool closes its connections once nothing references it, including requests in flight.
         self._pool = None
         super().close()
 
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> Any:
-        # With ca_certs, as requests has it, urllib3 would load the authorities anew for each connection.
+        # With ca_certs, which requests would pass, urllib3 would load the authorities again for each connection.
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {"ssl_context": self._context()} if host["scheme"] == "https" else {}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Nothing: the context verifies."""
+        """Do nothing: the TLS context verifies the certificate."""
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        # Without the library's extraction of cookies.
+        # Unlike the base class, this extracts no cookies.
         response = requests.Response()
         response.status_code = resp.status
         response.headers = CaseInsensitiveDict(resp.headers)
@@ -145,11 +145,11 @@ class _Adapter(HTTPAdapter):
 
 class _NoCookies(RequestsCookieJar):
     def extract_cookies(self, *_: Any) -> None:
-        """Take none."""
+        """Ignore all cookies."""
 
 
 class Session(requests.Session):
-    """A session for one thread."""
+    """Session for one thread."""
 
     def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
         super().__init__()
@@ -160,5 +160,5 @@ class Session(requests.Session):
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the signature of requests
-        """None: even when it follows no redirect, requests would read the body of one whole, without a limit."""
+        """None: even without following a redirect, requests would read its whole body, without a size limit."""
         return None

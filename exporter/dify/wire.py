@@ -1,7 +1,7 @@
-"""The answers of the knowledge API, as far as the exporter reads them. Fields not named here are skipped unread.
+"""The answers of the knowledge API. Only fields that the exporter uses are decoded.
 
-Null and missing are the same. Numbers may be ints or floats: the OpenAPI page and real servers differ. Integers that
-do not fit into 64 bits are refused: neither a float nor a database could hold all of them.
+Null and missing are equivalent. Numbers may be ints or floats: the OpenAPI page and real servers differ. Integers that
+exceed 64 bits are rejected: neither a float nor a database could store all of them.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class IndexingItem(Struct, frozen=True, gc=False):
 
 
 class IndexingStatus(Struct, frozen=True, gc=False):
-    """The whole answer. One item a document, in no particular order."""
+    """The whole answer: one item per document, in no particular order."""
 
     data: list[IndexingItem]
 
 
 class Segmentation(Struct, frozen=True, gc=False):
-    """How text is cut. ``separator`` is the official name, ``delimiter`` what automatic rules of real servers hold."""
+    """How text is split. ``separator`` is the official name; automatic rules of real servers use ``delimiter``."""
 
     separator: str | None = None
     delimiter: str | None = None
@@ -54,7 +54,7 @@ class Rules(Struct, frozen=True, gc=False):
 
 
 class ProcessRule(Struct, frozen=True, gc=False):
-    """A process rule; ``{}`` occurs."""
+    """A process rule; may be ``{}``."""
 
     mode: str | None = None
     rules: Rules | None = None
@@ -89,7 +89,7 @@ class DocumentDetail(Struct, frozen=True, gc=False):
 
 
 class Dataset(Struct, frozen=True, gc=False):
-    """A knowledge base, in ``/datasets`` and of ``/datasets/{dataset_id}``. The totals are there since 1.9."""
+    """A knowledge base in ``/datasets`` and ``/datasets/{dataset_id}``. The totals exist since Dify 1.9."""
 
     id: str
     name: str | None = None
@@ -101,7 +101,7 @@ class Dataset(Struct, frozen=True, gc=False):
 
 
 class DatasetPage(Struct, frozen=True, gc=False):
-    """A page of ``/datasets``. ``total`` counts all pages."""
+    """A page of ``/datasets``. ``total`` is the number of items on all pages."""
 
     data: list[Dataset]
     total: Number | None = None
@@ -117,20 +117,20 @@ class ListedDocument(Struct, frozen=True, gc=False):
 
 
 class DocumentPage(Struct, frozen=True, gc=False):
-    """A page of documents, newest first. ``total`` counts what the filter matched, over all pages."""
+    """A page of documents, newest first. ``total`` is the number of documents on all pages of the filtered list."""
 
     data: list[ListedDocument]
     total: Number
 
 
 class SegmentPage(Struct, frozen=True, gc=False):
-    """A page of segments, of which only ``total`` is read: the rest is text of the document."""
+    """A page of segments. Only ``total`` is decoded: the rest is text of the document."""
 
     total: Number
 
 
 class Welcome(Struct, frozen=True, gc=False):
-    """The answer of ``/v1/``, which needs no key."""
+    """The answer of ``/v1/``, which requires no key."""
 
     server_version: str
 

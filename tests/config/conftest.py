@@ -1,4 +1,4 @@
-"""A file to load, and a way to say what is wrong with it."""
+"""Fixtures that load a configuration file, or return its problems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def load_text(tmp_path: Path) -> Callable[..., Config]:
-    """Load a text, or bytes, as tmp_path/config.yaml; keywords are the environment."""
+    """Load text or bytes as tmp_path/config.yaml; keyword arguments are the environment."""
 
     def run(text: str | bytes, /, **environ: str) -> Config:
         return load(_write(tmp_path, text), environ)
@@ -25,7 +25,7 @@ def load_text(tmp_path: Path) -> Callable[..., Config]:
 
 @pytest.fixture
 def refuse(tmp_path: Path) -> Callable[..., list[str]]:
-    """The problems of a text as tmp_path/config.yaml, one line each, without the folder."""
+    """The problems of text or bytes as tmp_path/config.yaml, one line each, without the folder."""
 
     def run(text: str | bytes, /, **environ: str) -> list[str]:
         return _problems_of(_write(tmp_path, text), environ)

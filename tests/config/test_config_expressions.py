@@ -1,4 +1,4 @@
-"""Regular expressions of users: what is compiled, and what is refused because it could take for ever."""
+"""Users' regular expressions: which are compiled, and which are rejected because a search could take too long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.tracking import reasons
 
 
 def test_the_reasons_are_those_that_failures_are_counted_under() -> None:
-    """The two tables cannot import one another and are the same."""
+    """The two tables cannot import each other and must be equal."""
     assert reasons.REASONS == ERROR_REASONS
     assert reasons.MAX_TEXT == LONGEST_TEXT
 
@@ -37,13 +37,13 @@ def test_the_reasons_are_those_that_failures_are_counted_under() -> None:
     ],
 )
 def test_usual_expressions_are_compiled(text: str) -> None:
-    """Alternatives, bounded repetitions, what gives nothing back; whatever the case."""
+    """Alternatives, bounded repetitions and possessive quantifiers are compiled, ignoring case."""
     expression = regular_expression(text)
     assert (text, True) == (expression.pattern, bool(expression.flags & 2))
 
 
 def test_an_expression_is_found_whatever_the_case() -> None:
-    """Providers write as they like."""
+    """The spelling of providers varies."""
     assert regular_expression("Quota").search("the QUOTA is used up")
 
 
@@ -65,15 +65,15 @@ def test_an_expression_is_found_whatever_the_case() -> None:
     ],
 )
 def test_what_could_take_for_ever_is_refused(text: str) -> None:
-    """Repetitions within repetitions, and several in a row; the message has the remedy."""
-    with pytest.raises(Invalid, match=r"could take too long on some texts: write \.\{0,60\} in place of \.\*"):
+    """Nested repetitions, and several in a row, are rejected; the message has the remedy."""
+    with pytest.raises(Invalid, match=r"could take too long on some texts: write \.\{0,60\} instead of \.\*"):
         regular_expression(text)
 
 
 @pytest.mark.parametrize("text", ["", "a|", "a*", "(a)?", "^$"])
 def test_what_fits_every_text_is_refused(text: str) -> None:
-    """It would hide all other reasons."""
-    with pytest.raises(Invalid, match="fits every text, even an empty one"):
+    """Such a pattern would hide all other reasons."""
+    with pytest.raises(Invalid, match="matches every text, even an empty one"):
         regular_expression(text)
 
 
@@ -84,25 +84,25 @@ def test_what_fits_every_text_is_refused(text: str) -> None:
         ("a**", "multiple repeat at character 3"),
         ("(?P<sec-ret>a)", "bad character in group name at character 5"),
         ("a{99999999999}", "repeats too often or is nested too deeply"),
-        ("(" * 240 + ")" * 240, "too long|too deeply|fits every text"),
+        ("(" * 240 + ")" * 240, "too long|too deeply|matches every text"),
         ("x" * 501, "is longer than 500 characters"),
     ],
 )
 def test_what_is_no_expression(text: str, message: str) -> None:
-    """The message says where, and quotes nothing."""
+    """The message has the position of the error and quotes nothing."""
     with pytest.raises(Invalid, match=message) as caught:
         regular_expression(text)
     assert "sec-ret" not in str(caught.value)
 
 
 def test_warnings_of_the_compiler_are_no_errors() -> None:
-    """Python may see another meaning in an expression in the future; today it works."""
+    """An expression that Python only warns about, because its meaning may change, is accepted."""
     assert regular_expression("[[a]b]").search("ab]")
 
 
 @given(st.text(st.sampled_from("ab.*+?{}2,()[]|\\^$<>=!:P#"), max_size=12))
 def test_any_text_is_compiled_or_refused(text: str) -> None:
-    """Nothing else is raised, and what is compiled ends soon on a text of equal characters."""
+    """No other exception is raised, and a compiled expression is fast on a text of equal characters."""
     try:
         expression = regular_expression(text)
     except Invalid:

@@ -1,4 +1,4 @@
-"""The table of keys against the model, the example and the page."""
+"""The table of keys agrees with the model, the example and the documentation."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _sections(section: Section) -> Iterator[Section]:
 
 
 def test_every_field_of_the_model_is_a_key() -> None:
-    """What the program can use can be configured; the warnings are an outcome."""
+    """Every field can be configured, except the warnings, which are a result of loading."""
     for section in _sections(ROOT):
         fields = [field.name for field in dataclasses.fields(section.model) if field.name != "warnings"]
         assert sorted(fields) == sorted(key.name for key in section.keys)
 
 
 def test_what_has_no_default_is_required() -> None:
-    """The table demands exactly the fields that the model cannot do without."""
+    """Exactly the keys whose field has no default are required."""
     needed = {
         (section.model.__name__, field.name)
         for section in _sections(ROOT)
@@ -49,7 +49,7 @@ def test_what_has_no_default_is_required() -> None:
 
 
 def test_the_example_loads_and_holds_the_defaults() -> None:
-    """The example works with nothing but a key, warns of nothing, and shows the defaults as they are."""
+    """The example needs only an API key, causes no warnings, and shows the actual defaults."""
     config = load(EXAMPLE, {"DIFY_API_KEY": KEY})
     assert config.warnings == ()
     for section in (part for part in _sections(ROOT) if not part.identity and part is not ROOT):
@@ -62,13 +62,13 @@ def test_the_example_loads_and_holds_the_defaults() -> None:
 
 
 def test_the_example_has_every_key() -> None:
-    """Each key is there, switched on or (``#key:``) off."""
+    """The example contains each key, either active or commented out (``#key:``)."""
     written = set(re.findall(r"^[ -]*#?([a-z_]+):", EXAMPLE.read_text(), re.MULTILINE))
     assert {key.name for section in _sections(ROOT) for key in section.keys} == written
 
 
 def test_the_switched_off_keys_of_the_example_work(tmp_path: Path) -> None:
-    """With the marks removed, and the files there, the example loads as well."""
+    """The example also loads with all keys uncommented and the files in place."""
     text = EXAMPLE.read_text()
     text = re.sub(r"^( *)api_key:.*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^( *)#([a-z_]+:)", r"\1\2", text, flags=re.MULTILINE)
@@ -85,14 +85,14 @@ def test_the_switched_off_keys_of_the_example_work(tmp_path: Path) -> None:
 
 
 def test_the_page_is_up_to_date() -> None:
-    """docs/configuration.md is what the table says; ``python -m exporter.config.docs`` writes it."""
+    """docs/configuration.md equals the output of ``python -m exporter.config.docs``."""
     assert render() == PAGE.read_text()
 
 
 def test_what_takes_a_restart_is_marked() -> None:
-    """Whoever reads of such a section, in the page or in the example, reads what a change of it takes."""
+    """The documentation and the example name every section whose changes require a restart."""
     page = render()
     for name in NEEDS_RESTART:
-        assert f"\n## `{name}`\n\nA change takes a restart.\n" in page
-    assert 2 * len(NEEDS_RESTART) == page.count("A change takes a restart.")
+        assert f"\n## `{name}`\n\nA change requires a restart.\n" in page
+    assert 2 * len(NEEDS_RESTART) == page.count("A change requires a restart.")
     assert all(name in EXAMPLE.read_text().splitlines()[1] for name in NEEDS_RESTART)

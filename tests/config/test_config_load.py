@@ -1,4 +1,4 @@
-"""From a file to a configuration, and what a file is refused for."""
+"""Loading a configuration from a file, the environment and the command line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ servers:
 
 
 def test_everything_arrives(load_text: LoadText, tmp_path: Path) -> None:
-    """Each key ends in its field, in the unit of the field."""
+    """Each key sets its field, in the unit of the field."""
     (tmp_path / "key").write_text(f" {KEY}\n")
     (tmp_path / "ca.pem").write_text("text\n-----BEGIN CERTIFICATE-----\n")
     config = load_text(
@@ -125,12 +125,12 @@ log: {{level: debug, format: json}}
 
 
 def test_absent_and_empty_sections_have_the_defaults(load_text: LoadText) -> None:
-    """A section whose keys are all commented out is as good as none."""
+    """A section whose keys are all commented out is equivalent to no section."""
     assert load_text(SERVER) == load_text(SERVER + "polling:\nlabels: {}\nweb: ~\nstate:\n")
 
 
 def test_variables_may_be_numbers_durations_and_booleans(load_text: LoadText) -> None:
-    """What YAML hands over as text because of a reference is read by its kind."""
+    """A value that is text in YAML because of its reference is converted to the type of its key."""
     config = load_text(
         SERVER.replace("    datasets", "    concurrency: ${N}\n    timeout: ${T:-3s}\n    datasets")
         + "labels: {document_name: '${B}'}\n",
@@ -142,13 +142,13 @@ def test_variables_may_be_numbers_durations_and_booleans(load_text: LoadText) ->
 
 
 def test_a_variable_brings_no_yaml(load_text: LoadText) -> None:
-    """Variables are put in after parsing: a value that looks like YAML is text."""
+    """Variables are substituted after parsing: a value that looks like YAML is text."""
     config = load_text(SERVER.replace("name: main", "name: ${NAME}"), NAME='a: [b, "c"] # ${X}')
     assert config.servers[0].name == 'a: [b, "c"] # ${X}'
 
 
 def test_aliases_work(load_text: LoadText) -> None:
-    """What is the same for two servers can be written once."""
+    """Settings shared by two servers can be written once."""
     text = SERVER.replace("    datasets:", "    datasets: &all") + (
         f"  - name: second\n    url: http://api:5001/v1\n    api_key: {KEY}\n    datasets: *all\n"
     )
@@ -157,12 +157,12 @@ def test_aliases_work(load_text: LoadText) -> None:
 
 
 def test_a_byte_order_mark_is_skipped(load_text: LoadText) -> None:
-    """Editors on Windows write one."""
+    """Windows editors write a byte order mark and CRLF."""
     assert load_text(SERVER) == load_text(b"\xef\xbb\xbf" + SERVER.replace("\n", "\r\n").encode())
 
 
 def test_warnings_are_no_difference(load_text: LoadText) -> None:
-    """A reload that changes nothing but warnings is no change."""
+    """A reload that changes only warnings is not a change."""
     plain = load_text(SERVER)
     noisy = load_text(SERVER + f"      - {{id: {OTHER}}}\n")
     assert noisy.warnings
@@ -170,14 +170,14 @@ def test_warnings_are_no_difference(load_text: LoadText) -> None:
 
 
 def test_the_state_is_beside_the_file_unless_switched_off(load_text: LoadText, tmp_path: Path) -> None:
-    """A relative path starts at the folder of the file, an absolute one stays, an empty one means none."""
+    """A relative path starts at the folder of the file, an absolute one is unchanged, an empty one means no state."""
     assert State(tmp_path / "state.db") == load_text(SERVER).state
     assert State(Path("/data/s.db")) == load_text(SERVER + "state: {path: /data/s.db}\n").state
     assert State(None) == load_text(SERVER + 'state: {path: ""}\n').state
 
 
 def test_the_folder_of_the_file_is_no_wildcard(tmp_path: Path) -> None:
-    """Only what stands in batch_files itself is one."""
+    """Wildcard characters count only in batch_files itself, not in the folder of the file."""
     folder = tmp_path / "[team] a*"
     (folder / "lists").mkdir(parents=True)
     (folder / "lists" / "1.yaml").touch()
@@ -187,14 +187,14 @@ def test_the_folder_of_the_file_is_no_wildcard(tmp_path: Path) -> None:
 
 
 def test_a_key_in_the_environment_is_a_whole_configuration() -> None:
-    """Without a file: Dify Cloud, everything discovered, nothing written."""
+    """The defaults without a file are Dify Cloud, discovery on, and no state file."""
     config = from_environment({"DIFY_API_KEY": f"{KEY}\n"})
     server = Server("dify", "https://api.dify.ai/v1", Secret(KEY), discover=True)
     assert Config(servers=(server,), state=State(None)) == config
 
 
 def test_the_environment_names_another_server_and_the_state() -> None:
-    """The URL is checked as in a file; the path of the state stays as it is."""
+    """The URL is checked as in a file; the state path is used as it is."""
     config = from_environment(
         {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://api:5001/v1/", "DIFY_EXPORTER_STATE_PATH": "state.db"}
     )
@@ -203,7 +203,7 @@ def test_the_environment_names_another_server_and_the_state() -> None:
 
 @pytest.mark.parametrize("text", ["", "state:\n", "state: {}\n"])
 def test_a_default_path_of_the_state(load_text: LoadText, text: str) -> None:
-    """What an image sets holds where the file names no path; the environment alone may name another one."""
+    """The image's default applies if the file names no path; without a file, a variable can override it."""
     default = {"DIFY_EXPORTER_DEFAULT_STATE_PATH": "/data/state.db"}
     assert State(Path("/data/state.db")) == load_text(SERVER + text, **default).state
     assert State(Path("/data/state.db")) == from_environment({"DIFY_API_KEY": KEY, **default}).state
@@ -215,27 +215,27 @@ def test_a_default_path_of_the_state(load_text: LoadText, text: str) -> None:
 def test_the_file_has_its_way_over_a_default(
     load_text: LoadText, tmp_path: Path, text: str, expected: str | None
 ) -> None:
-    """A path in the file, also that of no state or of the usual one, wins over the default of an image."""
+    """A path in the file takes precedence over the image's default, even if it is empty or ``state.db``."""
     config = load_text(f"{SERVER}state: {{path: {text}}}\n", DIFY_EXPORTER_DEFAULT_STATE_PATH="/data/state.db")
     assert State(None if expected is None else tmp_path / expected) == config.state
 
 
 def test_a_default_that_is_no_path(load_text: LoadText) -> None:
-    """It is refused by the name of its variable."""
+    """The error names the variable."""
     with pytest.raises(ConfigError, match="environment: DIFY_EXPORTER_DEFAULT_STATE_PATH: is not a path"):
         load_text(SERVER, DIFY_EXPORTER_DEFAULT_STATE_PATH="a\nb")
 
 
 def test_without_a_key_there_is_no_configuration() -> None:
-    """The message says so, and how to go on; an empty key is none."""
-    with pytest.raises(ConfigError, match="there is no configuration: set DIFY_API_KEY, or write a file such as"):
+    """The error message has the remedy; an empty key counts as none."""
+    with pytest.raises(ConfigError, match="no configuration: set DIFY_API_KEY, or write a file such as"):
         from_environment({"DIFY_API_KEY": ""})
-    with pytest.raises(ConfigError, match="DIFY_BASE_URL is set, and DIFY_API_KEY is not: set it too, or write a file"):
+    with pytest.raises(ConfigError, match="DIFY_BASE_URL is set, but DIFY_API_KEY is not: set it too, or write a file"):
         from_environment({"DIFY_BASE_URL": "http://api:5001/v1"})
 
 
 def test_what_is_wrong_in_the_environment_is_said_at_once_and_unseen() -> None:
-    """With the variable's name; neither the key nor a password in the URL is shown."""
+    """Each problem names its variable; neither the key nor a password in the URL is shown."""
     with pytest.raises(ConfigError) as caught:
         from_environment(
             {
@@ -251,7 +251,7 @@ def test_what_is_wrong_in_the_environment_is_said_at_once_and_unseen() -> None:
 
 
 def test_the_file_that_the_message_proposes_loads(tmp_path: Path) -> None:
-    """What a person copies from the message works."""
+    """The example in the error message is a valid configuration."""
     with pytest.raises(ConfigError) as caught:
         from_environment({})
     lines = str(caught.value).splitlines()[1:-1]
@@ -260,7 +260,7 @@ def test_the_file_that_the_message_proposes_loads(tmp_path: Path) -> None:
 
 
 def test_the_command_line_overrides_the_file(load_text: LoadText) -> None:
-    """Values of options go through the same checks; the rest stays."""
+    """Option values are checked like those of the file; other settings are unchanged."""
     config = load_text(SERVER)
     changed = override(config, {"web.listen_address": ":1", "log.level": "debug", "state.path": "s.db"})
     assert (Web(":1"), Log("debug"), State(Path("s.db"))) == (changed.web, changed.log, changed.state)
@@ -268,25 +268,25 @@ def test_the_command_line_overrides_the_file(load_text: LoadText) -> None:
 
 
 def test_wrong_options_are_named_all_at_once(load_text: LoadText) -> None:
-    """By the option's name, as it was typed."""
+    """Each problem names the option as it is written on the command line."""
     with pytest.raises(ConfigError) as caught:
         override(load_text(SERVER), {"web.telemetry_path": "/", "log.level": "loud"})
     assert [
-        "command line: --web.telemetry-path: '/' is not a path of a page: write it like /metrics",
+        "command line: --web.telemetry-path: '/' is not a valid URL path: write it like /metrics",
         "command line: --log.level: 'loud' must be one of debug, info, warning, error",
     ] == str(caught.value).splitlines()
 
 
 @pytest.mark.parametrize("name", ["web.nope", "nope.level", "servers.name", "polling"])
 def test_an_option_without_a_key_is_a_mistake_of_the_program(load_text: LoadText, name: str) -> None:
-    """It does not pass as a mistake of the user."""
+    """An unknown key is a programming error, not a ConfigError."""
     with pytest.raises((KeyError, ValueError)) as caught:
         override(load_text(SERVER), {name: "x"})
     assert not isinstance(caught.value, ConfigError)
 
 
 def test_ten_thousand_batches_load_fast(load_text: LoadText) -> None:
-    """0.3 s of CPU at most; 0.05 s is usual."""
+    """Loading takes at most 0.3 s of CPU time, usually 0.05 s."""
     text = SERVER + "".join(f'          - "20261121{number:012d}"\n' for number in range(10_000))
     text = text.replace('["1"]\n', "\n")
     start = time.process_time()

@@ -1,4 +1,4 @@
-"""Whatever a file holds: it loads, or it is refused in an orderly way, and a key never shows."""
+"""Any file either loads or is rejected with a ConfigError, and an API key is never shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATASET = "501756ed-cffa-44bb-b992-713f60113872"
 
 
 def _outcome(content: bytes, environ: dict[str, str]) -> Config | str:
-    """The configuration, or all that a refusal could print, traceback included."""
+    """The configuration, or everything that an error could print, including the traceback."""
     descriptor, name = tempfile.mkstemp(suffix=".yaml")
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -62,7 +62,7 @@ ANYTHING = st.recursive(
 
 
 def _likely(section: Section) -> st.SearchStrategy[Any]:
-    """Mappings that are nearly right: known keys, sometimes with a value of another shape."""
+    """Almost valid mappings: known keys, some with a value of the wrong type."""
     optional: dict[str, st.SearchStrategy[Any]] = {}
     for key in section.keys:
         item = key.kind.item if isinstance(key.kind, ListOf) else key.kind
@@ -73,19 +73,19 @@ def _likely(section: Section) -> st.SearchStrategy[Any]:
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_load_or_are_refused(content: bytes) -> None:
-    """No other exception, whatever the bytes."""
+    """No bytes cause any other exception."""
     assert isinstance(_outcome(content, {}), Config | str)
 
 
 @given(st.text(st.sampled_from("ab:-?[]{},&*!|>'\"%@`#\n \t$~<=0189.\\x"), max_size=60))
 def test_any_yaml_like_text_is_refused(content: str) -> None:
-    """Text of YAML's own signs never loads, and never breaks the parser's user."""
+    """Text made of YAML's special characters never loads, and causes no other exception."""
     assert isinstance(_outcome(content.encode(), {}), str)
 
 
 @given(ANYTHING | _likely(ROOT), st.booleans())
 def test_any_yaml_loads_or_is_refused_without_showing_the_key(value: Any, flow: bool) -> None:
-    """The key may stand in the file or in the environment, at any place: it is not in the outcome."""
+    """The API key is not in the outcome, wherever it occurs in the file or the environment."""
     content = yaml.safe_dump(value, allow_unicode=True, default_flow_style=flow, sort_keys=False)
     assert KEY not in repr(_outcome(content.encode("utf-8", "replace"), {"KEY": KEY, "NOPE2": KEY}))
 
@@ -93,7 +93,7 @@ def test_any_yaml_loads_or_is_refused_without_showing_the_key(value: Any, flow: 
 @given(st.integers(min_value=0, max_value=200), st.sampled_from(list("\n\t :'\"[]{}*&!%#-\x00\xe9")))
 @pytest.mark.parametrize("loader", ["CSafeLoader", "SafeLoader"])
 def test_a_typo_anywhere_does_not_show_the_key(loader: str, position: int, typo: str) -> None:
-    """A right file with one more character loads or is refused; the key is in neither outcome."""
+    """A valid file with one extra character loads or is rejected; the key is in neither outcome."""
     content = (
         f"servers:\n  - name: main\n    url: https://api.dify.ai/v1\n    api_key: {KEY}\n"
         f'    timeout: 10s\n    datasets:\n      - id: {DATASET}\n        batches: ["1"]\n'

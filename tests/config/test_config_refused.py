@@ -1,4 +1,4 @@
-"""What a file is refused for: every mistake with its line, its path and the remedy."""
+"""Invalid files: every error is reported with its line, its path and the remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SERVER = f"{HEAD}    api_key: {KEY}\n    datasets:\n"
 
 
 def test_all_problems_at_once_in_the_order_of_the_file(refuse: Refuse) -> None:
-    """One run is enough to repair a file."""
+    """A single run reports all problems of a file."""
     text = f"""\
 polling:
   interval: 2m
@@ -49,30 +49,30 @@ servers:
 log: {{level: INFO, level: debug}}
 """
     expected = f"""\
-2: polling.interval: is more than max_interval, 1m by default: set that to 2m or more
+2: polling.interval: is more than max_interval (default 1m): set that to 2m or more
 3: polling: unknown key 'intervall'; did you mean 'interval'?
-5: servers[0]: has no key: add api_key_file, or api_key: ${{DIFY_API_KEY}}
+5: servers[0]: has no API key: add api_key_file, or api_key: ${{DIFY_API_KEY}}
 6: servers[0].url: must end in /v1, such as https://api.dify.ai/v1: without it the web frontend answers
 7: servers[0].concurrency: '0' must be a whole number from 1 to 64
 9: servers[0].datasets[0].id: '5017' is not a UUID; copy it from the knowledge base's URL, …/datasets/<id>
-10: servers[0].datasets[0].batches[0]: '20261121173517669864' is a number to YAML: put it in quotes
-10: servers[0].datasets[0].batches[1]: '017' is a number to YAML: put it in quotes
-10: servers[0].datasets[0].batches[2]: 'a/b' is not a batch id; copy it from the answer of the upload
-10: servers[0].datasets[0].batches[4]: 'ok' is there twice, first in line 10: each must be different
-12: servers[0].datasets[2].id: '{DATASET.upper()}' is there twice, first in line 11: each must be different
+10: servers[0].datasets[0].batches[0]: '20261121173517669864' is a number in YAML: put it in quotes
+10: servers[0].datasets[0].batches[1]: '017' is a number in YAML: put it in quotes
+10: servers[0].datasets[0].batches[2]: 'a/b' is not a batch ID; copy it from the answer to the upload
+10: servers[0].datasets[0].batches[4]: 'ok' occurs twice, first in line 10: values must be unique
+12: servers[0].datasets[2].id: '{DATASET.upper()}' occurs twice, first in line 11: values must be unique
 12: servers[0].datasets[2]: unknown key 'batchs'; did you mean 'batches'?
-13: servers[1].name: 'main' is there twice, first in line 5: each must be different
-16: servers[1].api_key: stands here again, after line 15: keep one
+13: servers[1].name: 'main' occurs twice, first in line 5: values must be unique
+16: servers[1].api_key: duplicates the key in line 15: keep one
 17: servers[1].api_key_file: names a file that does not exist; a relative path starts at the folder of this file
-17: servers[1].api_key_file: stands beside api_key: keep one of the two
+17: servers[1].api_key_file: conflicts with api_key: keep one of the two
 18: log.level: 'INFO' must be one of debug, info, warning, error
-18: log.level: stands here again, after line 18: keep one
+18: log.level: duplicates the key in line 18: keep one
 """
     assert expected.splitlines() == [line.removeprefix("config.yaml:") for line in refuse(text)]
 
 
 def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
-    """docs/configuration.md shows what the program says."""
+    """The sample messages in docs/configuration.md are the program's actual output."""
     text = f"{HEAD}    api_key: ${{KEY}}\n    datasets:\n      - id: 5017\npolling: {{intervall: 1s}}\n"
     assert PAGE.read_text().split("```\n")[1].splitlines() == refuse(text)
 
@@ -88,7 +88,7 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         ("log: {level: info}\n", "config.yaml:1: servers: is missing"),
         ("servers: []\n", "config.yaml:1: servers: is empty: name at least one server"),
         ("servers:\n", "config.yaml:1: servers: is empty: name at least one server"),
-        ("servers: main\n", "config.yaml:1: servers: must be a list: one item a line"),
+        ("servers: main\n", "config.yaml:1: servers: must be a list: one item per line"),
         ("servers: {name: main}\n", "config.yaml:1: servers: must be a list"),
         (
             f"{SERVER}      - {DATASET}\n",
@@ -103,7 +103,7 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         (f"{SERVER}      - id:\n", "config.yaml:6: servers[0].datasets[0].id: has no value: give it one or remove it"),
         (
             f"{SERVER}\nlabels: {{document_name: 1}}",
-            "labels.document_name: '1' is a number, where this is wanted: true or false",
+            "labels.document_name: '1' is a number; expected: true or false",
         ),
         (f"{SERVER}\nlabels: {{document_name: 'yes'}}", "'yes' is text: write it without quotes (true or false)"),
         (f"{HEAD}    concurrency: '5'\n", "'5' is text: write it without quotes (whole number, 1 to 64)"),
@@ -111,7 +111,7 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         (f"{HEAD}    concurrency: '99'\n", "servers[0].concurrency: '99' must be a whole number from 1 to 64"),
         (f"{HEAD}    requests_per_second: fast\n", "requests_per_second: 'fast' must be a number from 0.001 to 10000"),
         (f"{HEAD}    requests_per_second: '2.5'\n", "'2.5' is text: write it without quotes (number, 0.001 to 10000)"),
-        (f"{HEAD}    concurrency: yes\n", "'yes' is a yes or no, where this is wanted: whole number, 1 to 64"),
+        (f"{HEAD}    concurrency: yes\n", "'yes' is a boolean; expected: whole number, 1 to 64"),
         (f"{HEAD}    timeout: 15\n", "config.yaml:4: servers[0].timeout: '15' has no unit: write 15s"),
         (f"{HEAD}    timeout: 1:30\n", "'1:30' is not a duration"),
         (f"{HEAD}    timeout: 0s\n", "'0s' must be from 1ms to 10m"),
@@ -122,7 +122,7 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         ),
         (
             f"{SERVER}\npolling: {{settled_interval: 7h}}",
-            "polling.settled_interval: is more than max_settled_interval, 6h by",
+            "polling.settled_interval: is more than max_settled_interval (default 6h)",
         ),
         (f"{SERVER}\nstall: {{after: 0s}}", "stall.after: '0s' must be from 1s to 365d"),
         (f"{SERVER}\nlimits: {{documents: 0}}", "limits.documents: '0' must be a whole number from 1 to 1000000"),
@@ -139,18 +139,21 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         (f"{SERVER}\nerror_reasons: [{{pattern: a}}]", "error_reasons[0].reason: is missing"),
         (
             f"{SERVER}\nerror_reasons: [{{pattern: a, reason: quota}}, {{pattern: a, reason: model}}]",
-            "error_reasons[1].pattern: 'a' is there twice",
+            "error_reasons[1].pattern: 'a' occurs twice",
         ),
         (f"{HEAD}    discover_include: [*]\n", "is not valid YAML"),
         (f"{HEAD}    discover_include: ['']\n", "servers[0].discover_include[0]: is not a pattern: it is empty"),
         (f"{HEAD}    discover: yes please\n", "'yes please' must be true or false"),
         (f"{HEAD}    batch_files: batches/*.yaml\n", "servers[0].batch_files: must be a list"),
-        (f"{HEAD}    batch_files: [a/**/b.yaml]\n", "batch_files[0]: 'a/**/b.yaml' has a **, which is not supported"),
+        (
+            f"{HEAD}    batch_files: [a/**/b.yaml]\n",
+            "batch_files[0]: 'a/**/b.yaml' contains **, which is not supported",
+        ),
         (f"{HEAD}    batch_files: [.]\n", "batch_files[0]: '.' names a directory: name the files in it"),
-        (f"{HEAD}    batch_files: [{'x' * 300}]\n", "cannot be a path (File name too long)"),
-        ("servers:\n  - {name: on}\n", "config.yaml:2: servers[0].name: 'on' is a yes or no to YAML: put it in quotes"),
-        ("servers:\n  - {name: 2026-11-21}\n", "'2026-11-21' is a date to YAML: put it in quotes"),
-        ("servers:\n  - {name: <<}\n", "'<<' is no text to YAML: put it in quotes"),
+        (f"{HEAD}    batch_files: [{'x' * 300}]\n", "is not a valid path (File name too long)"),
+        ("servers:\n  - {name: on}\n", "config.yaml:2: servers[0].name: 'on' is a boolean in YAML: put it in quotes"),
+        ("servers:\n  - {name: 2026-11-21}\n", "'2026-11-21' is a date in YAML: put it in quotes"),
+        ("servers:\n  - {name: <<}\n", "'<<' is not text in YAML: put it in quotes"),
         (
             "servers:\n  - {<<: {a: b}}\n",
             "config.yaml:2: servers[0]: has a key that is not plain text (merge keys, <<, are",
@@ -163,7 +166,7 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         ("x" * 1000 + ": 1\n", "config.yaml:1: unknown key 'xxxxxx"),
         (
             "servers: &a\n  - name: x\n    datasets: *a\n",
-            "config.yaml:3: refers to an anchor (*…) that it is itself a part of",
+            "config.yaml:3: refers to an anchor (*…) that contains the reference itself",
         ),
         ("a: *b\n", "config.yaml:1: refers to an anchor (*…) that is not defined above"),
         ("a: !secret b\n", "config.yaml:1: has a YAML tag (!…): remove it"),
@@ -173,7 +176,7 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
         ("a:\n\tb: c\n", "indent with spaces, not with tabs"),
         ("a: b: c\n", "config.yaml:1: is not valid YAML: mapping values are not allowed"),
         ("a:\n  - 'b\n", "is not valid YAML: found unexpected end of stream while scanning a quoted scalar; check"),
-        ("a: \x07\n", "config.yaml:1: holds a control character (U+0007)"),
+        ("a: \x07\n", "config.yaml:1: contains a control character (U+0007)"),
         ("[" * 100_000, "config.yaml:1: is nested deeper than 32 levels"),
         ("- " * 100_000, "config.yaml:1: is nested deeper than 32 levels"),
         (b"a: b\nc: \xff\n", "config.yaml: is not UTF-8 (line 2): save it as UTF-8"),
@@ -183,54 +186,54 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
 def test_each_mistake_has_its_message(refuse: Refuse, text: str | bytes, message: str) -> None:
-    """With the line, and what to do."""
+    """The message has the line and the remedy."""
     assert any(message in line for line in refuse(text)), refuse(text)
 
 
 def test_what_only_the_slow_parser_trips_over(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyYAML's own parser raises plain errors for some input; they are refusals too."""
+    """PyYAML's pure Python parser raises other exceptions for some input; they are reported as problems too."""
     monkeypatch.setattr(tree, "_Loader", yaml.SafeLoader)
     assert ["config.yaml: is not valid YAML"] == refuse('a: "\\UFFFFFFFF"\n')
 
 
 def test_the_text_of_a_tag_of_yaml_itself_is_text(refuse: Refuse) -> None:
-    """!!str says what quotes say."""
+    """!!str has the same effect as quotes."""
     problems = refuse(f"{SERVER}      - {{id: {DATASET}, batches: [!!str 1, 2]}}\n")
     assert ["servers[0].datasets[0].batches[1]"] == [line.split(": ")[1] for line in problems]
 
 
 def test_an_unset_variable_and_bytes_that_are_no_text(refuse: Refuse) -> None:
-    """The message shows the reference, never what the variable holds."""
+    """The message shows the reference, never the value of the variable."""
     text = f"{SERVER}      - {{id: '${{ID}}', batches: ['${{NOPE}}', '${{RAW}}']}}\n"
     expected = """\
 servers[0].datasets[0].id: '${ID}' is not a UUID; copy it from the knowledge base's URL, …/datasets/<id>
 servers[0].datasets[0].batches[0]: '${NOPE}' needs the environment variable NOPE, which is not set: set it or write …
-servers[0].datasets[0].batches[1]: '${RAW}' is not valid UTF-8 after its variables are put in
+servers[0].datasets[0].batches[1]: '${RAW}' is not valid UTF-8 after variable substitution: check the variables
 """.replace("…\n", "${NOPE:-default}\n")
     problems = refuse(text, ID="hidden", RAW="\udcff")
     assert expected.splitlines() == [line.removeprefix("config.yaml:6: ") for line in problems]
 
 
 def test_a_flood_of_problems_is_cut(refuse: Refuse) -> None:
-    """A wrong file of many lines does not bury its first ones."""
+    """The number of problems reported for a file is limited."""
     problems = refuse("".join(f"key{number}: 1\n" for number in range(5000)))
     assert reader.MAX_PROBLEMS + 1 == len(problems)
     assert "config.yaml: more than 1000 problems: the rest is not shown" == problems[-1]
 
 
 def test_anchors_cannot_multiply_without_end(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small file that unfolds to a huge one is refused before it is read."""
+    """A small file whose anchors expand to a huge one is rejected early."""
     monkeypatch.setattr(reader, "MAX_VALUES", 1000)
     dataset = f"&d {{id: {DATASET}, batches: [{', '.join('x' for _ in range(50))}]}}"
     problems = refuse(f"{SERVER}      - {dataset}\n" + "      - *d\n" * 100)
-    assert any("holds more than 1000 values, counting each use of an anchor" in line for line in problems)
+    assert any("contains more than 1000 values, counting each use of an anchor" in line for line in problems)
 
 
 @pytest.mark.parametrize(
     "key", ["dataset-a bc", '"dataset-a\\nbc"', "'dataset-你bc'", "[dataset-abc]", "{dataset-abc: 1}"]
 )
 def test_a_wrong_key_is_not_shown(refuse: Refuse, key: str) -> None:
-    """Whatever is wrong with it."""
+    """No error about a key shows any part of it."""
     [problem] = refuse(f"{HEAD}    api_key: {key}\n")
     assert "config.yaml:4: servers[0].api_key: " in problem
     assert "bc" not in problem.removeprefix("config.yaml:4: servers[0].api_key: ")
@@ -261,7 +264,7 @@ def test_a_wrong_key_is_not_shown(refuse: Refuse, key: str) -> None:
 def test_a_key_in_the_wrong_place_is_not_shown(
     refuse: Refuse, monkeypatch: pytest.MonkeyPatch, text: str, loader: str
 ) -> None:
-    """Neither with libyaml nor with PyYAML's own parser, whose errors quote the file."""
+    """The key is hidden with libyaml and with PyYAML's pure Python parser, whose errors quote the file."""
     monkeypatch.setattr(tree, "_Loader", getattr(yaml, loader))
     assert KEY not in "\n".join(refuse(text, KEY=KEY))
 
@@ -271,13 +274,13 @@ def test_a_key_in_the_wrong_place_is_not_shown(
     [
         (b"", "names a file whose content is empty"),
         (b" \n", "names a file whose content is empty"),
-        (b"dataset-a\ndataset-b\n", "names a file whose content is no API key: it has white space"),
-        (b"\xff\xfe", "names a file whose content is no API key"),
-        (b"x" * 70_000, "names a file of more than 64 KiB: it must be another one"),
+        (b"dataset-a\ndataset-b\n", "names a file whose content is not an API key: it contains white space"),
+        (b"\xff\xfe", "names a file whose content is not an API key"),
+        (b"x" * 70_000, "names a file of more than 64 KiB: is it the right file?"),
     ],
 )
 def test_key_files_are_examined(refuse: Refuse, tmp_path: Path, content: bytes, message: str) -> None:
-    """Their content is a key, or the message says what it is instead, without showing it."""
+    """The content must be a key; otherwise the message says what is wrong without showing it."""
     (tmp_path / "key").write_bytes(content)
     [problem] = refuse(f"{HEAD}    api_key_file: key\n")
     assert problem.startswith(f"config.yaml:4: servers[0].api_key_file: {message}")
@@ -294,34 +297,34 @@ def test_key_files_are_examined(refuse: Refuse, tmp_path: Path, content: bytes, 
     ],
 )
 def test_ca_files_are_examined(refuse: Refuse, tmp_path: Path, name: str, message: str) -> None:
-    """A bundle that cannot work is found at the start."""
+    """An unusable CA bundle is detected at startup."""
     (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
     problems = refuse(f"{HEAD}    api_key: {KEY}\n    ca_file: {name}\n")
     assert any(message in problem for problem in problems), problems
 
 
 def test_files_that_cannot_be_opened(refuse_file: RefuseFile, tmp_path: Path) -> None:
-    """Missing, a directory, a loop of links, no path at all: each in one line."""
+    """A missing file, a directory, a symlink loop and an invalid path are each reported in one line."""
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     assert refuse_file(tmp_path / "nope.yaml")[0].startswith("nope.yaml: does not exist; write a file such as")
-    assert [f"{tmp_path.name}: is a directory: name the file in it"] == refuse_file(tmp_path)
+    assert [f"{tmp_path.name}: is a directory: name a file in it"] == refuse_file(tmp_path)
     assert ["loop.yaml: cannot be read: Too many levels of symbolic links"] == refuse_file(tmp_path / "loop.yaml")
     assert refuse_file(tmp_path / "a\0b")[0].endswith(": cannot be read: not a path")
 
 
 def test_a_file_of_another_user(refuse_file: RefuseFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Permission is said to be what is missing."""
+    """The message names missing permission as the cause."""
 
     def denied(_path: Path, _mode: str) -> None:
         raise PermissionError(13, os.strerror(13))
 
     monkeypatch.setattr(Path, "open", denied)
-    assert ["config.yaml: may not be read by this user: change its owner or mode"] == refuse_file(
+    assert ["config.yaml: is not readable by this user: change its owner or mode"] == refuse_file(
         tmp_path / "config.yaml"
     )
 
 
 def test_paths_are_shown_on_one_line() -> None:
-    """A name with control characters cannot forge a line of a message."""
+    """A name with control characters cannot fake a line of a message."""
     assert show_path(Path("etc/config.yaml")) == "etc/config.yaml"
     assert show_path(Path("a\nb")) == r"'a\nb'"

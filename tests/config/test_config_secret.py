@@ -1,4 +1,4 @@
-"""A secret shows itself only to those who ask by name."""
+"""A secret is revealed only on explicit request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ KEY = "dataset-0123456789"
 
 
 def test_a_secret_has_no_readable_form() -> None:
-    """Neither by itself nor within a configuration."""
+    """A secret is not readable in its own text form, nor in that of a configuration."""
     secret = Secret(KEY)
     config = Config(servers=(Server("main", "https://api.dify.ai/v1", secret),))
     assert KEY not in f"{secret} {secret!r} {config} {config!r}"
@@ -16,6 +16,6 @@ def test_a_secret_has_no_readable_form() -> None:
 
 
 def test_equal_secrets_are_equal() -> None:
-    """A reload notices a new key, and none where it stayed."""
+    """A reload detects a changed key, and no change if the key is the same."""
     assert len({Secret(KEY), Secret(KEY), Secret("other")}) == 2
     assert Secret(KEY) != KEY

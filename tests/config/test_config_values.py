@@ -1,4 +1,4 @@
-"""Single values: what is accepted, what is refused, and with which words."""
+"""Single values: which are accepted, which are rejected, and with which message."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ UUID = "501756ed-cffa-44bb-b992-713f60113872"
     ],
 )
 def test_durations_are_read_as_prometheus_writes_them(text: str, seconds: float) -> None:
-    """Units from ms to y, largest first, give seconds."""
+    """Durations with units from ms to y, largest first, are converted to seconds."""
     assert seconds == parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["15", "0", "1.5", "-3"])
 def test_a_number_is_no_duration(text: str) -> None:
-    """Without a unit nobody knows what is meant; the message says what to write."""
+    """A number without a unit is ambiguous; the message has the remedy."""
     with pytest.raises(ValueError, match="has no unit: write 15s"):
         parse_duration(text)
 
@@ -48,14 +48,14 @@ def test_a_number_is_no_duration(text: str) -> None:
     "text", ["", " ", "15 s", "1.5h", "m", "s15", "1s1h", "1s1s", "-1s", "15sec", "٣s", "9" * 5000 + "s"]
 )
 def test_other_text_is_no_duration(text: str) -> None:
-    """Fractions, signs, wrong order, repeated units and foreign digits are refused."""
+    """Fractions, signs, wrong order, repeated units and non-ASCII digits are rejected."""
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
 
 
 @given(st.integers(min_value=0, max_value=10**14))
 def test_a_formatted_duration_reads_back(milliseconds: int) -> None:
-    """format_duration and parse_duration are inverse to the millisecond."""
+    """format_duration and parse_duration are inverses, to the millisecond."""
     assert milliseconds == round(parse_duration(format_duration(milliseconds / 1000)) * 1000)
 
 
@@ -63,7 +63,7 @@ def test_a_formatted_duration_reads_back(milliseconds: int) -> None:
     ("seconds", "text"), [(0, "0s"), (0.5, "500ms"), (15, "15s"), (5400, "1h30m"), (21_600, "6h"), (86_400, "1d")]
 )
 def test_durations_are_written_short(seconds: float, text: str) -> None:
-    """No unit with a zero in front of it."""
+    """Units with a count of zero are omitted."""
     assert text == format_duration(seconds)
 
 
@@ -84,19 +84,19 @@ def test_durations_are_written_short(seconds: float, text: str) -> None:
     ],
 )
 def test_variables_are_put_in_once(text: str, expected: str) -> None:
-    """References, defaults and the escape; what a variable holds is not expanded again."""
+    """References, defaults and the escape are substituted; values of variables are not expanded again."""
     assert expected == expand(text, {"A": "one", "B": "two", "EMPTY": "", "NESTED": "${A}"})
 
 
 def test_an_unset_variable_is_named_with_the_remedy() -> None:
-    """The message has the variable's name and how to give a default."""
+    """The message names the variable and shows the syntax of a default."""
     with pytest.raises(Invalid, match=r"environment variable NOPE, .* write \$\{NOPE:-default\}"):
         expand("a${NOPE}", {})
 
 
 @pytest.mark.parametrize("text", ["${", "${A", "${A-b}", "${}", "${1}", "${A B}", "${A:=b}"])
 def test_a_broken_reference_is_refused(text: str) -> None:
-    """A typo in a reference is not passed on as text."""
+    """A typo in a reference is an error, not literal text."""
     with pytest.raises(Invalid, match=r"write \$\$\{ for a literal"):
         expand(text, {"A": "one"})
 
@@ -113,7 +113,7 @@ def test_a_broken_reference_is_refused(text: str) -> None:
     ],
 )
 def test_urls_of_an_api(text: str, expected: str) -> None:
-    """Any host and path prefix; the slash at the end goes."""
+    """Any host and path prefix is accepted; a trailing slash is removed."""
     assert expected == values.server_url(text)
 
 
@@ -142,14 +142,14 @@ def test_urls_of_an_api(text: str, expected: str) -> None:
     ],
 )
 def test_urls_that_cannot_be_an_api(text: str, message: str) -> None:
-    """Each mistake has its own words, none shows the URL: it may hold a password."""
+    """Each error has its own message, and none shows the URL, which may contain a password."""
     with pytest.raises(Invalid, match=message) as caught:
         values.server_url(text)
     assert "secret" not in str(caught.value)
 
 
 def test_a_key_is_stripped() -> None:
-    """White space around a key, as editors leave it, is not part of it."""
+    """Surrounding white space, which editors add, is not part of the key."""
     assert parse_api_key(" dataset-abc\r\n").reveal() == "dataset-abc"
 
 
@@ -157,15 +157,15 @@ def test_a_key_is_stripped() -> None:
     "text", ["dataset-a bc", "dataset-a\nbc", "dataset-a\x00bc", "dataset-äbc", "dataset-你bc", "dataset-a\x7fbc"]
 )
 def test_a_key_that_no_header_can_hold_is_refused_unseen(text: str) -> None:
-    """HTTP clients quote such a value in their errors; the refusal does not."""
-    with pytest.raises(ValueError, match="is no API key") as caught:
+    """HTTP clients quote such a value in their errors; this error does not."""
+    with pytest.raises(ValueError, match="is not an API key") as caught:
         parse_api_key(text)
     assert "bc" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_an_empty_key_is_refused(text: str) -> None:
-    """An unset secret is found at the start, not at the first 401."""
+    """An empty secret is detected at startup, not with the first 401."""
     with pytest.raises(ValueError, match="is empty"):
         parse_api_key(text)
 
@@ -180,7 +180,7 @@ def test_an_empty_key_is_refused(text: str) -> None:
     ],
 )
 def test_listen_addresses(text: str, expected: tuple[str, int]) -> None:
-    """Host and port; IPv6 in brackets; no host is every interface."""
+    """Host and port are parsed, IPv6 in brackets; without a host, all interfaces are meant."""
     assert expected == parse_listen_address(text)
 
 
@@ -188,14 +188,14 @@ def test_listen_addresses(text: str, expected: tuple[str, int]) -> None:
     "text", ["", "9439", "localhost", "::1:9439", "host:port", "h:1:2", "host:65536", "[x]:1", "a b:1", "[]:1", "[::1"]
 )
 def test_what_is_no_listen_address(text: str) -> None:
-    """A missing port, a port out of range, IPv6 without brackets."""
+    """A missing port, a port out of range and IPv6 without brackets are rejected."""
     with pytest.raises(ValueError, match=r"is not an address|has a "):
         parse_listen_address(text)
 
 
 @pytest.mark.parametrize("text", ["/metrics", "/-metrics", "/apis", "/a/b-c_d.e", "/metrics/api"])
 def test_paths_of_the_metrics_page(text: str) -> None:
-    """Any page that is not one of the others."""
+    """Any path is accepted that is not one of the other pages."""
     assert text == values.telemetry_path(text)
 
 
@@ -203,46 +203,46 @@ def test_paths_of_the_metrics_page(text: str) -> None:
     "text", ["", "/", "metrics", "/-/x", "/-", "/api", "/api/v1", "/a b", "/{x}", "//x", "/x/", "/../x", "/x?y"]
 )
 def test_paths_that_are_taken_or_none(text: str) -> None:
-    """The landing page, /-/ and /api/ are others'; braces would be a pattern."""
-    with pytest.raises(Invalid, match=r"is taken|is not a path of a page"):
+    """The landing page, /-/ and /api/ are reserved; braces would be a route pattern."""
+    with pytest.raises(Invalid, match=r"is reserved|is not a valid URL path"):
         values.telemetry_path(text)
 
 
 @pytest.mark.parametrize("text", ["20261121173517669864", "a", "x" * 255, "批次 1", "a.b"])
 def test_batch_ids(text: str) -> None:
-    """Text that fits into one segment of a URL."""
+    """Text that is valid as one segment of a URL path is accepted."""
     assert text == values.batch(text)
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a/b", "a\nb", " a", "a ", "x" * 256])
 def test_what_is_no_batch_id(text: str) -> None:
-    """Nothing that would reach another page of the API."""
+    """Text that would address another endpoint of the API is rejected."""
     with pytest.raises(Invalid):
         values.batch(text)
 
 
 @pytest.mark.parametrize("text", ["", " ", " main", "main\n", "a\tb", "x" * 129])
 def test_what_is_no_name(text: str) -> None:
-    """Names are short, visible and without surprises in a label."""
+    """Names are short, visible and safe in a label."""
     with pytest.raises(Invalid):
         values.name(text)
 
 
 @pytest.mark.parametrize("text", ["", "a\nb", "x" * 256])
 def test_what_is_no_pattern_for_names(text: str) -> None:
-    """Nothing that no name could fit."""
+    """Patterns that no name could match are rejected."""
     with pytest.raises(Invalid):
         values.name_pattern(text)
 
 
 def test_ids_are_lower_case() -> None:
-    """The API answers ids in lower case; those of the file have to equal them."""
+    """The API returns IDs in lower case, and IDs in the file must equal them."""
     assert values.uuid_of("there")(UUID.upper()) == UUID
 
 
 @pytest.mark.parametrize("text", ["", "x", UUID[:-1], UUID + "0", UUID.replace("-", ""), f"{{{UUID}}}", UUID + "\n"])
 def test_what_is_no_uuid(text: str) -> None:
-    """Dify answers such ids with a 404 in HTML; the message says where to find the right one."""
+    """Dify answers such IDs with a 404 in HTML; the message says where to find the correct one."""
     with pytest.raises(Invalid, match="is not a UUID; copy it from there"):
         values.uuid_of("there")(text)
 
@@ -260,7 +260,7 @@ def test_what_is_no_uuid(text: str) -> None:
     ],
 )
 def test_values_in_range(parse: Callable[[str], Any], text: str, value: Any) -> None:
-    """Bounds belong to the range."""
+    """The bounds are part of the range."""
     assert value == parse(text)
 
 
@@ -284,13 +284,13 @@ def test_values_in_range(parse: Callable[[str], Any], text: str, value: Any) -> 
     ],
 )
 def test_values_out_of_range(parse: Callable[[str], Any], text: str, message: str) -> None:
-    """The message has the whole range."""
+    """The message contains the whole range."""
     with pytest.raises(Invalid, match=message):
         parse(text)
 
 
 def test_values_are_shown_escaped_cut_and_masked() -> None:
-    """What a message quotes is one line, short, and no key."""
+    """A value quoted in a message is one short line and never a key."""
     assert show("a\nb") == r"'a\nb'"
     assert len(show("x" * 1000)) < 70
     assert show("Dataset-abc") == "'…'"

@@ -1,4 +1,4 @@
-"""What is allowed and hardly meant."""
+"""Warnings for settings that are valid but probably not intended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _warnings(config: Config) -> list[str]:
 
 
 def test_what_watches_nothing_is_warned_of(load_text: LoadText) -> None:
-    """Allowed, with the place and the remedy: somebody may be in the middle of writing it."""
+    """A section that watches nothing is allowed, because it may be unfinished; the warning has place and remedy."""
     config = load_text(f"""\
 {HEAD}\
     datasets:
@@ -57,12 +57,12 @@ def test_what_watches_nothing_is_warned_of(load_text: LoadText) -> None:
     ],
 )
 def test_what_brings_something_to_watch_is_not_warned_of(load_text: LoadText, lines: str) -> None:
-    """Discovery, files of other programs, and exceptions from discovery are all meant."""
+    """Discovery, batch files and exceptions from discovery cause no warning."""
     assert [] == _warnings(load_text(f"{HEAD}    {lines}\n"))
 
 
 def test_patterns_without_discovery_are_warned_of(load_text: LoadText) -> None:
-    """They choose from what is discovered: nothing. A dataset's own discover does not ask them."""
+    """Patterns have no effect without the server's discovery; a dataset's own ``discover`` ignores them."""
     text = f"""\
 {HEAD}\
     discover_include: [a]
@@ -70,8 +70,8 @@ def test_patterns_without_discovery_are_warned_of(load_text: LoadText) -> None:
     datasets: [{{id: {DATASET}, discover: true}}]
 """
     assert [
-        "5: servers[0].discover_include: has no effect: discover is not on for this server",
-        "6: servers[0].discover_exclude: has no effect: discover is not on for this server",
+        "5: servers[0].discover_include: has no effect: discover is off for this server",
+        "6: servers[0].discover_exclude: has no effect: discover is off for this server",
     ] == _warnings(load_text(text))
 
 
@@ -81,20 +81,20 @@ def test_patterns_without_discovery_are_warned_of(load_text: LoadText) -> None:
         ("{after: 15m, queued_after: 15m}", []),
         (
             "{after: 2m, queued_after: 1m}",
-            ["6: stall.queued_after: is less than after: what waits would count as stalled before what is worked on"],
+            ["6: stall.queued_after: is less than after: queued work would count as stalled before work in progress"],
         ),
-        ("{after: 1h}", ["6: stall.after: is more than queued_after, 30m by default: is that to be 1h?"]),
+        ("{after: 1h}", ["6: stall.after: is more than queued_after (default 30m): set that to 1h or more"]),
     ],
 )
 def test_a_queue_less_patient_than_work_is_warned_of(load_text: LoadText, stall: str, expected: list[str]) -> None:
-    """Waiting is the more normal of the two."""
+    """Waiting in the queue is normal for longer than a pause in processing."""
     assert expected == _warnings(load_text(f"{HEAD}    discover: true\nstall: {stall}\n"))
 
 
 def test_authorities_without_tls_are_warned_of(load_text: LoadText, tmp_path: Path) -> None:
-    """A ca_file beside an http URL protects nothing."""
+    """A ca_file with an http URL protects nothing."""
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     text = HEAD.replace("https://api.dify.ai/v1", "http://api:5001/v1\n    ca_file: ca.pem")
-    assert ["4: servers[0].ca_file: has no effect: the url is http, not https"] == _warnings(
+    assert ["4: servers[0].ca_file: has no effect: url is http, not https"] == _warnings(
         load_text(f"{text}    discover: true\n")
     )

@@ -1,4 +1,4 @@
-"""A server on loopback that says, byte for byte, what a test tells it, and a client for it."""
+"""A loopback server that sends exactly the bytes a test specifies, and a client for it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ DOCUMENT = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
 
 
 def http_answer(status: int = 200, body: bytes | str | object = b"", headers: dict[str, str] | None = None) -> bytes:
-    """An answer as bytes. A body that is neither bytes nor text is sent as JSON.
+    """An answer as bytes. A body that is neither bytes nor text is encoded as JSON.
 
-    With Content-Length, unless the headers say otherwise.
+    Has a Content-Length unless ``headers`` override it.
     """
     if not isinstance(body, bytes | str):
         body = json.dumps(body)
@@ -59,7 +59,7 @@ class Peer:
         self.ending = ending
 
     def request(self) -> str | None:
-        """The head of the next request, None when the client has closed the connection."""
+        """The head of the next request, None if the client has closed the connection."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             byte = self._sock.recv(1)
@@ -74,18 +74,18 @@ class Peer:
         self._sock.sendall(data)
 
     def drip(self, data: bytes, pause: float = 0.02) -> None:
-        """Send byte by byte, until the client gives up or the test ends."""
+        """Send ``data`` byte by byte until the client closes the connection or the test ends."""
         for byte in data:
             if self.ending.wait(pause):
                 return
             self._sock.sendall(bytes([byte]))
 
     def silence(self) -> None:
-        """Say nothing until the test ends."""
+        """Send nothing until the test ends."""
         self.ending.wait(20)
 
     def reset(self) -> None:
-        """Cut the connection without good-bye."""
+        """Reset the connection (TCP RST)."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self._sock.close()
 
@@ -111,7 +111,7 @@ def once(data: bytes) -> Callable[[Peer], None]:
 
 
 class Upstream:
-    """A listening socket. The n-th connection follows the n-th script, later ones the last."""
+    """A listening socket. The n-th connection runs the n-th script, later connections run the last one."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
@@ -131,7 +131,7 @@ class Upstream:
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def play(self, *scripts: Callable[[Peer], None]) -> None:
-        """Set what connections do from now on."""
+        """Set the scripts of future connections."""
         self._scripts = list(scripts)
 
     def stop(self) -> None:
@@ -169,34 +169,34 @@ class Upstream:
 
 @dataclass
 class Notes:
-    """A request observer that takes notes."""
+    """A request observer that records all calls."""
 
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
-        """Take a note."""
+        """Record the call."""
         self.requests.append((server, endpoint, code))
         self.seconds.append(seconds)
 
     def throttled(self, server: str, seconds: float) -> None:
-        """Take a note."""
+        """Record the call."""
         assert server == "main"
         self.waited.append(seconds)
 
 
 class MakeClient(Protocol):
-    """What the fixture ``connect`` gives."""
+    """The function that the fixture ``connect`` returns."""
 
     def __call__(self, url: str | None = None, /, **settings: Any) -> Client:
-        """A client for ``url``, the upstream's unless given."""
+        """A client for ``url``, by default that of the upstream."""
         ...
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No proxy, authority or .netrc of the machine takes part."""
+    """Isolate tests from proxies, CA bundles and .netrc of the machine."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -213,13 +213,13 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def notes() -> Notes:
-    """The observer of the clients that ``connect`` makes."""
+    """The observer of the clients that ``connect`` creates."""
     return Notes()
 
 
 @pytest.fixture
 def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient]:
-    """Make clients; their connections are closed at the end."""
+    """Create clients; their connections are closed after the test."""
     clients: list[Client] = []
 
     def make(url: str | None = None, /, **settings: Any) -> Client:
@@ -239,10 +239,10 @@ def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificate and key for 127.0.0.1 in one file; its own authority."""
+    """Self-signed certificate for 127.0.0.1 and its key, in one file."""
     file = tmp_path_factory.mktemp("tls") / "server.pem"
     openssl = shutil.which("openssl")
-    assert openssl, "these tests make a certificate with openssl"
+    assert openssl, "openssl is required to create a test certificate"
     options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     command = [openssl, "req", "-x509", *options, *names, "-keyout", str(file)]

@@ -1,4 +1,4 @@
-"""The request budget."""
+"""The rate limit of requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from exporter.dify import Budget
     gaps=st.lists(st.floats(min_value=0, max_value=3), min_size=1, max_size=60),
 )
 def test_no_two_requests_are_closer_than_the_rate_allows(rate: float, gaps: list[float]) -> None:
-    """Whatever the pauses between callers are, slots lie 1/rate apart and none lies before its caller."""
+    """Slots are at least 1/rate apart and never in the past, whatever the pauses between callers."""
     clock = ManualClock()
     budget = Budget(rate, clock)
     slots = []
@@ -32,7 +32,7 @@ def test_no_two_requests_are_closer_than_the_rate_allows(rate: float, gaps: list
 
 @given(rate=st.integers(min_value=1, max_value=200), count=st.integers(min_value=1, max_value=400))
 def test_a_second_never_holds_more_than_the_rate(rate: int, count: int) -> None:
-    """Also at the start and after a pause: at most ``rate`` requests go out in any one second."""
+    """At most ``rate`` requests are sent in any one second, including the first and after a pause."""
     clock = ManualClock()
     budget = Budget(rate, clock)
     clock.advance(1000)
@@ -42,7 +42,7 @@ def test_a_second_never_holds_more_than_the_rate(rate: int, count: int) -> None:
 
 
 def test_a_waiting_caller_loses_nothing() -> None:
-    """Callers that always want to send get the whole rate."""
+    """Callers that send continuously achieve the full rate."""
     clock = ManualClock()
     budget = Budget(5, clock)
     for _ in range(50):
@@ -51,7 +51,7 @@ def test_a_waiting_caller_loses_nothing() -> None:
 
 
 def test_an_idle_budget_lets_the_next_request_go_at_once() -> None:
-    """After a pause longer than the spacing there is nothing to wait for."""
+    """After a pause longer than the spacing, a request need not wait."""
     clock = ManualClock()
     budget = Budget(2, clock)
     assert 0 == budget.reserve()
@@ -61,7 +61,7 @@ def test_an_idle_budget_lets_the_next_request_go_at_once() -> None:
 
 
 def test_threads_never_get_the_same_slot() -> None:
-    """Reservations of many threads at once are all different."""
+    """Concurrent reservations of many threads all get different slots."""
     budget = Budget(1000, ManualClock())
     slots: list[float] = []
     start = threading.Barrier(8)

@@ -1,4 +1,4 @@
-"""What the client sends, keeps and shows."""
+"""What the client sends, stores and shows."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ EMPTY = http_answer(200, {"data": []})
 
 
 def ask(client: Client) -> None:
-    """One request."""
+    """Send one request."""
     client.indexing_status(DATASET, BATCH)
 
 
 def test_a_request_has_the_official_path_and_few_headers(upstream: Upstream, connect: MakeClient) -> None:
-    """Path, query, key and names as the API has them, and nothing that nobody asked for."""
+    """Path, query, key and host are those of the API, and there are no other headers than these."""
     upstream.play(always(http_answer(200, {"id": "a", "data": []})))
     client = connect()
     client.indexing_status(DATASET, BATCH)
@@ -65,7 +65,7 @@ def test_a_request_has_the_official_path_and_few_headers(upstream: Upstream, con
 
 
 def test_ids_cannot_leave_their_place_in_the_path(upstream: Upstream, connect: MakeClient) -> None:
-    """Slashes, question marks and spaces of an id are quoted."""
+    """Slashes, question marks and spaces in an ID are quoted."""
     upstream.play(always(EMPTY))
     connect(f"http://{upstream.address}/v1/").indexing_status("a/../b", "c?d e#é")
     line = upstream.heard[0].split("\r\n")[0]
@@ -73,7 +73,7 @@ def test_ids_cannot_leave_their_place_in_the_path(upstream: Upstream, connect: M
 
 
 def test_an_answer_that_is_known_is_not_decoded(upstream: Upstream, connect: MakeClient) -> None:
-    """The digest is of the body; the same bytes give None, others are decoded."""
+    """The digest is that of the body; identical bytes return None, others are decoded."""
     body = b'{"data": [ ]}'
     upstream.play(always(http_answer(200, body)))
     client = connect()
@@ -85,7 +85,7 @@ def test_an_answer_that_is_known_is_not_decoded(upstream: Upstream, connect: Mak
 
 
 def test_the_welcome_needs_and_sends_no_key(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """The version can be asked for before there is a good key."""
+    """The version can be requested without a valid key."""
     upstream.play(always(http_answer(200, {"welcome": "Dify OpenAPI", "server_version": "1.12.1"})))
     assert "1.12.1" == connect(api_key=Secret("bad key")).welcome()
     assert upstream.heard[0].startswith("GET /v1/ HTTP/1.1\r\n")
@@ -94,14 +94,14 @@ def test_the_welcome_needs_and_sends_no_key(upstream: Upstream, connect: MakeCli
 
 
 def test_a_welcome_of_something_else_is_an_error(upstream: Upstream, connect: MakeClient) -> None:
-    """Another program's JSON is no Dify."""
+    """JSON of another program is a SchemaMismatch."""
     upstream.play(always(http_answer(200, {"hello": "world"})))
     with pytest.raises(SchemaMismatch):
         connect().welcome()
 
 
 def test_the_version_is_the_last_one_seen(upstream: Upstream, connect: MakeClient) -> None:
-    """Also refusals tell it; an answer without it, or with rubbish in it, changes nothing."""
+    """Error answers contain the version too; an answer with an invalid version does not change it."""
     client = connect()
     assert "" == client.version
     for version, expected in [("1.12.1", "1.12.1"), ("1.13.0-rc.1", "1.13.0-rc.1"), ("a b\x80", "1.13.0-rc.1")]:
@@ -112,7 +112,7 @@ def test_the_version_is_the_last_one_seen(upstream: Upstream, connect: MakeClien
 
 
 def test_cookies_are_never_kept(upstream: Upstream, connect: MakeClient) -> None:
-    """The server sends the key back in a cookie; it is neither stored nor sent."""
+    """The cookie in which the server returns the key is neither stored nor sent."""
     upstream.play(always(http_answer(200, {"data": []}, {"Set-Cookie": f"x-token={KEY}; HttpOnly; Path=/"})))
     client = connect()
     ask(client)
@@ -126,7 +126,7 @@ def test_cookies_are_never_kept(upstream: Upstream, connect: MakeClient) -> None
 def test_netrc_does_not_replace_the_key(
     upstream: Upstream, connect: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests would send the password of .netrc in place of the key."""
+    """By default, requests would send the password of .netrc instead of the key."""
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     upstream.play(always(EMPTY))
@@ -135,7 +135,7 @@ def test_netrc_does_not_replace_the_key(
 
 
 def test_user_and_password_of_the_url_are_not_shown(upstream: Upstream, connect: MakeClient) -> None:
-    """An URL may hold a password; errors name host and port only, and the key is what is sent."""
+    """Errors name only host and port of a URL with a password, and the request is sent with the key."""
     upstream.play(always(EMPTY))
     ask(connect(f"http://me:hidden@{upstream.address}/v1"))
     assert f"Authorization: Bearer {KEY}\r\n" in upstream.heard[0]
@@ -149,7 +149,7 @@ def test_user_and_password_of_the_url_are_not_shown(upstream: Upstream, connect:
 def test_the_proxy_of_the_environment_is_used(
     upstream: Upstream, connect: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """http_proxy is obeyed, no_proxy too; both are read when the client is made."""
+    """http_proxy and no_proxy are respected; both are read when the client is created."""
     upstream.play(always(EMPTY))
     monkeypatch.setenv("http_proxy", f"http://{upstream.address}")
     client = connect("http://dify.invalid:5001/v1")
@@ -165,10 +165,12 @@ def test_the_proxy_of_the_environment_is_used(
 def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(
     connect: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says that a proxy is in between and keeps its password."""
+    """The error mentions the proxy without its password."""
     for variable, scheme in (("http_proxy", "http"), ("https_proxy", "https")):
         monkeypatch.setenv(variable, "http://me:hidden@127.0.0.1:1")
-        with pytest.raises(ConnectFailed, match="through the proxy of the environment: Connection refused") as caught:
+        with pytest.raises(
+            ConnectFailed, match="through the proxy set in the environment: Connection refused"
+        ) as caught:
             ask(connect(f"{scheme}://dify.invalid/v1"))
         assert "hidden" not in str(caught.value)
 
@@ -176,7 +178,7 @@ def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(
 def test_a_proxy_of_a_kind_that_is_not_supported_is_an_error(
     connect: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SOCKS needs a library that is not there; rubbish is no proxy."""
+    """SOCKS (which needs a library that is not installed) and invalid proxy URLs are ConnectFailed."""
     for proxy in ("socks5://127.0.0.1:1", "http://", "https://127.0.0.1:1"):
         monkeypatch.setenv("http_proxy", proxy)
         with pytest.raises(ConnectFailed):
@@ -186,23 +188,23 @@ def test_a_proxy_of_a_kind_that_is_not_supported_is_an_error(
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("dify.example.org/v1", "url cannot be used"),
-        ("ftp://dify.example.org/v1", "url cannot be used"),
-        ("http:///v1", "url cannot be used"),
-        ("http://dify.invalid/v1", "no such host"),
+        ("dify.example.org/v1", "invalid url"),
+        ("ftp://dify.example.org/v1", "invalid url"),
+        ("http:///v1", "invalid url"),
+        ("http://dify.invalid/v1", "host name could not be resolved"),
         (f"http://{'x' * 70}.invalid/v1", "dify|x"),
         ("http://127.0.0.1:1/v1", "127.0.0.1:1: Connection refused"),
     ],
 )
 def test_an_address_that_leads_nowhere_is_connect(url: str, said: str, connect: MakeClient, notes: Notes) -> None:
-    """Wrong URL, unknown name, closed port: one leaf, with a message that tells them apart."""
+    """Invalid URL, unknown host and closed port are the same error with different messages."""
     with pytest.raises(ConnectFailed, match=said):
         ask(connect(url))
     assert [("main", "indexing_status", "connect")] == notes.requests
 
 
 def test_a_bad_key_sends_nothing(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """A key that no header can carry is refused before the library sees it."""
+    """A key that is not a valid header value is rejected before it reaches the HTTP library."""
     upstream.play(always(EMPTY))
     bad = Secret(f"{KEY}\n{KEY}")
     with pytest.raises(Unauthorized) as caught:
@@ -212,7 +214,7 @@ def test_a_bad_key_sends_nothing(upstream: Upstream, connect: MakeClient, notes:
 
 
 def test_a_new_key_in_the_file_is_sent(upstream: Upstream, connect: MakeClient, tmp_path: Path) -> None:
-    """The key is looked up for each request."""
+    """Each request uses the current key."""
     upstream.play(always(EMPTY))
     file, clock = tmp_path / "key", ManualClock()
     file.write_text("first\n")
@@ -227,7 +229,7 @@ def test_a_new_key_in_the_file_is_sent(upstream: Upstream, connect: MakeClient, 
 def test_the_key_is_in_no_traceback_and_no_log(
     upstream: Upstream, connect: MakeClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Errors carry neither the key nor the library's exceptions, which hold the request; debug logs are clean, too."""
+    """Errors and debug logs do not contain the key; errors do not reference library exceptions with the request."""
     caplog.set_level(logging.DEBUG)
     client = connect(timeout=0.2)
     scripts = [Peer.reset, Peer.silence, once(b"rubbish\r\n\r\n"), once(http_answer(401, {"message": KEY}))]

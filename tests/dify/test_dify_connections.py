@@ -1,4 +1,4 @@
-"""The client's connections, its waiting for the budget and its end."""
+"""The client's connections, rate limiting and shutdown."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ EMPTY = http_answer(200, {"data": []})
 
 
 def ask(client: Client) -> None:
-    """One request."""
+    """Send one request."""
     client.indexing_status(DATASET, BATCH)
 
 
 def close_at_request(peer: Peer) -> None:
-    """Answer one request, then close when the next one comes."""
+    """Answer one request, and close the connection on the next one."""
     peer.request()
     peer.send(EMPTY)
     peer.request()
 
 
 def reset_at_request(peer: Peer) -> None:
-    """The same, without good-bye."""
+    """Answer one request, and reset the connection on the next one."""
     close_at_request(peer)
     peer.reset()
 
@@ -59,7 +59,7 @@ def reset_at_request(peer: Peer) -> None:
 def test_a_connection_that_the_server_just_closed_is_replaced_once(
     script: object, upstream: Upstream, connect: MakeClient, notes: Notes
 ) -> None:
-    """A server closes idle connections; the request goes out again on a new one, and counts once."""
+    """A request on an idle connection that the server closed is repeated on a new one, and counts once."""
     upstream.play(script, always(EMPTY))  # type: ignore[arg-type]
     client = connect()
     ask(client)
@@ -69,7 +69,7 @@ def test_a_connection_that_the_server_just_closed_is_replaced_once(
 
 
 def test_a_second_closed_connection_is_an_error(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """One repeat, no more: the new connection that is closed without an answer is a failure."""
+    """A request is repeated only once: a new connection that is closed without an answer is a failure."""
     upstream.play(close_at_request, lambda peer: (peer.request(), None)[1])
     client = connect()
     ask(client)
@@ -80,7 +80,7 @@ def test_a_second_closed_connection_is_an_error(upstream: Upstream, connect: Mak
 
 
 def test_a_new_connection_without_an_answer_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
-    """A server that cuts fresh connections is not asked twice."""
+    """A request on a new connection is not repeated."""
     upstream.play(lambda peer: (peer.request(), None)[1])
     with pytest.raises(ConnectFailed):
         ask(connect())
@@ -88,7 +88,7 @@ def test_a_new_connection_without_an_answer_is_not_repeated(upstream: Upstream, 
 
 
 def test_a_connection_that_was_opened_again_counts_as_new(upstream: Upstream, connect: MakeClient) -> None:
-    """Where the idle connection was seen to be closed and a new one gets no answer, there is nothing to repeat."""
+    """A connection reopened after a detected close counts as new: without an answer, the request is not repeated."""
     upstream.play(once(EMPTY), lambda peer: (peer.request(), None)[1])
     client = connect()
     ask(client)
@@ -99,7 +99,7 @@ def test_a_connection_that_was_opened_again_counts_as_new(upstream: Upstream, co
 
 
 def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
-    """Once a byte has come, the server has worked on the request."""
+    """A request is not repeated once the server has sent a byte of the answer."""
 
     def script(peer: Peer) -> None:
         peer.request()
@@ -117,7 +117,7 @@ def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeC
 
 
 def test_bytes_after_an_answer_spoil_only_their_connection(upstream: Upstream, connect: MakeClient) -> None:
-    """What a server sends unasked is not taken for the next answer."""
+    """Unsolicited bytes are not interpreted as the next answer."""
     upstream.play(always(EMPTY + http_answer(500, {})), always(EMPTY))
     client = connect()
     ask(client)
@@ -126,7 +126,7 @@ def test_bytes_after_an_answer_spoil_only_their_connection(upstream: Upstream, c
 
 
 def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Upstream, connect: MakeClient) -> None:
-    """Three workers hold three connections; the end of the burst closes them at once, the next poll opens anew."""
+    """Three workers use three connections; the end of a burst closes them all, and the next poll opens a new one."""
     upstream.play(always(EMPTY))
     client = connect()
     meet = threading.Barrier(3)
@@ -148,7 +148,7 @@ def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Up
 
 
 def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connect: MakeClient) -> None:
-    """The request that is being answered ends well; its connection is closed afterwards."""
+    """A request in flight succeeds; its connection is closed afterwards."""
     asked, go = threading.Event(), threading.Event()
 
     def script(peer: Peer) -> None:
@@ -170,7 +170,7 @@ def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connec
 
 
 def test_closing_at_any_moment_harms_no_request(upstream: Upstream, connect: MakeClient) -> None:
-    """Connections are closed again and again while two workers ask: all requests succeed."""
+    """All requests of two workers succeed while connections are closed continuously."""
     upstream.play(always(EMPTY))
     client = connect()
 
@@ -185,7 +185,7 @@ def test_closing_at_any_moment_harms_no_request(upstream: Upstream, connect: Mak
 
 
 def test_requests_wait_for_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """Two a second: the second request waits half a second, and the observer is told."""
+    """At two requests per second, each further request waits half a second, and the observer is called."""
     upstream.play(always(EMPTY))
     clock = ManualClock()
     client = connect(clock=clock, requests_per_second=2)
@@ -197,7 +197,7 @@ def test_requests_wait_for_the_budget(upstream: Upstream, connect: MakeClient, n
 
 
 def test_a_repeat_is_paid_for_by_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """A request on a connection that was closed has gone out: the next one has to wait like any other."""
+    """The repeat after a closed connection counts against the rate limit like any other request."""
     upstream.play(close_at_request, always(EMPTY))
     client = connect(clock=ManualClock(), requests_per_second=2)
     ask(client)
@@ -206,7 +206,7 @@ def test_a_repeat_is_paid_for_by_the_budget(upstream: Upstream, connect: MakeCli
 
 
 def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """A worker that waits for its slot leaves within moments of the stop, without sending."""
+    """A worker that waits for its slot returns promptly on a stop, without sending a request."""
     upstream.play(always(EMPTY))
     stop, waiting = threading.Event(), threading.Event()
 
@@ -228,7 +228,7 @@ def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, note
 
 
 def test_nothing_is_sent_after_the_stop(upstream: Upstream, connect: MakeClient) -> None:
-    """Also when the budget has a free slot. Stopped is no failure of the server."""
+    """After a stop, nothing is sent even if a slot is free. Stopped is not a DifyError."""
     upstream.play(always(EMPTY))
     client = connect()
     client.stop.set()
@@ -242,7 +242,7 @@ def test_nothing_is_sent_after_the_stop(upstream: Upstream, connect: MakeClient)
 def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
     served: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """OpenSSL may notice the server's good-bye when it writes; on a new connection that is a failure."""
+    """OpenSSL may detect the server's close while writing; on a new connection this is a failure."""
 
     def broken(*_: object, **__: object) -> None:
         raise ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
@@ -257,23 +257,23 @@ def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), ConnectFailed, "dify:80: connection cut"),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), ConnectFailed, "dify:80: connection closed"),
         (TimeoutError(110, "Connection timed out"), TimedOut, "dify:80: no complete answer within 10 s"),
         (OSError(113, "No route to host"), ConnectFailed, "dify:80: No route to host"),
-        (UnicodeError("label too long"), ConnectFailed, r"dify:80: url cannot be used \(UnicodeError\)"),
-        (StaleConnection(), ConnectFailed, "dify:80: connection cut"),
-        (ConnectionResetError(104, "reset by peer"), ConnectFailed, r"dify:80: connection cut \(reset by peer\)"),
-        (Silence("closed"), ConnectFailed, "dify:80: connection cut before an answer came"),
+        (UnicodeError("label too long"), ConnectFailed, r"dify:80: invalid url \(UnicodeError\)"),
+        (StaleConnection(), ConnectFailed, "dify:80: connection closed"),
+        (ConnectionResetError(104, "reset by peer"), ConnectFailed, r"dify:80: connection closed \(reset by peer\)"),
+        (Silence("closed"), ConnectFailed, "dify:80: connection closed before an answer was received"),
     ],
 )
 def test_exceptions_of_the_libraries_have_their_leaf(error: Exception, kind: type[DifyError], said: str) -> None:
-    """What cannot be provoked on loopback is told apart all the same."""
+    """Exceptions that cannot be caused on loopback are mapped to the correct error too."""
     with pytest.raises(kind, match=said):
         raise unreachable("dify:80", error, 10.0)
 
 
 def test_headers_that_are_cut_are_no_answer(upstream: Upstream, connect: MakeClient) -> None:
-    """A connection that ends within the headers was cut: what came of them is not taken for all of them."""
+    """Headers truncated by the end of the connection are not accepted as complete."""
     upstream.play(once(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"))
     with pytest.raises(ConnectFailed):
         connect().indexing_status(DATASET, BATCH)

@@ -1,4 +1,4 @@
-"""Where the key comes from."""
+"""The source of the API key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def from_file(file: Path, clock: ManualClock | None = None) -> Credentials:
 
 
 def test_white_space_around_a_key_is_not_part_of_it(tmp_path: Path) -> None:
-    """Editors and shells end files with a newline; the header must not have it."""
+    """Editors and shells end files with a newline, which must not be sent in the header."""
     file = tmp_path / "key"
     file.write_text("\n dataset-abc \r\n")
     assert Secret("dataset-abc") == from_file(file).key()
@@ -33,7 +33,7 @@ def test_white_space_around_a_key_is_not_part_of_it(tmp_path: Path) -> None:
 
 
 def test_a_changed_file_is_read_again_within_a_second(tmp_path: Path) -> None:
-    """A new key is used as soon as the file was looked at, which happens once a second at most."""
+    """A new key is used after the next check of the file; checks are at least one second apart."""
     file, clock = tmp_path / "key", ManualClock()
     file.write_text("old")
     credentials = from_file(file, clock)
@@ -46,7 +46,7 @@ def test_a_changed_file_is_read_again_within_a_second(tmp_path: Path) -> None:
 
 
 def test_a_swapped_symlink_is_noticed(tmp_path: Path) -> None:
-    """Kubernetes changes a secret by swapping a link; size and time may be the same, the inode is not."""
+    """Kubernetes changes a secret by swapping a symlink: size and mtime may be equal, the inode differs."""
     for name in ("one", "two"):
         (tmp_path / name).write_text(f"key-{name}")
         os.utime(tmp_path / name, (1_795_000_000, 1_795_000_000))
@@ -61,7 +61,7 @@ def test_a_swapped_symlink_is_noticed(tmp_path: Path) -> None:
 
 
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
-    """Same time, size and inode: the content is taken to be the same."""
+    """With equal mtime, size and inode, the content is assumed to be unchanged."""
     file, clock = tmp_path / "key", ManualClock()
     file.write_text("aaa")
     os.utime(file, (1_795_000_000, 1_795_000_000))
@@ -75,7 +75,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("loss", ["gone", "empty", "directory"])
 def test_the_last_good_key_stays_when_the_file_is_lost(tmp_path: Path, loss: str) -> None:
-    """A file that is gone, empty or replaced by a directory for a moment stops no poll; a new one is taken up."""
+    """While the file is missing, empty or a directory, polls use the last key; a new file is read when it appears."""
     file, clock = tmp_path / "key", ManualClock()
     file.write_text("good")
     credentials = from_file(file, clock)
@@ -95,10 +95,10 @@ def test_the_last_good_key_stays_when_the_file_is_lost(tmp_path: Path, loss: str
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "No such file"), ("", "is empty"), ("directory", "is not a file")], ids=str
+    ("content", "said"), [(None, "No such file"), ("", "is empty"), ("directory", "is not a regular file")], ids=str
 )
 def test_a_first_read_that_fails_is_unauthorized_and_heals(tmp_path: Path, content: str | None, said: str) -> None:
-    """Without any key yet, the error names the file and the reason; the file is looked at again."""
+    """Without a previous key, the error names the file and the cause; the file is checked again later."""
     file, clock = tmp_path / "key", ManualClock()
     if content == "directory":
         file.mkdir()
@@ -117,22 +117,22 @@ def test_a_first_read_that_fails_is_unauthorized_and_heals(tmp_path: Path, conte
 
 
 def test_a_pipe_is_refused_without_opening_it(tmp_path: Path) -> None:
-    """Opening a pipe nobody writes to would block the worker for ever."""
+    """Opening a named pipe without a writer would block the worker forever."""
     file = tmp_path / "key"
     os.mkfifo(file)
-    with pytest.raises(Unauthorized, match="is not a file"):
+    with pytest.raises(Unauthorized, match="is not a regular file"):
         from_file(file).key()
 
 
 @pytest.mark.parametrize("bad", ["se\ncret", "se\0cret", "se cret", "sécret", "se\x7fcret", "s€cret", "secret" * 1000])
 def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(tmp_path: Path, bad: str) -> None:
-    """Libraries raise errors that quote such a header; it is refused before they see it, with a remedy."""
+    """Libraries raise errors that quote such a header, so the key is rejected before; the message has the remedy."""
     file, clock = tmp_path / "key", ManualClock()
     file.write_text(bad, encoding="utf-8")
     credentials = from_file(file, clock)
     given = Credentials(Server(name="main", url=URL, api_key=Secret(bad)), ManualClock())
     for source in (credentials, given):
-        with pytest.raises(Unauthorized, match="characters that a key cannot have") as caught:
+        with pytest.raises(Unauthorized, match="characters that are not valid in a key") as caught:
             source.key()
         assert "cret" not in str(caught.value).replace("/", "")
     file.write_text("dataset-abc")

@@ -1,4 +1,4 @@
-"""One deadline over everything, with real sockets."""
+"""One deadline for the whole request, with real sockets."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CHUNKED = http_answer(200, b"", {"Transfer-Encoding": "chunked"})
 
 
 def slow_headers(peer: Peer) -> None:
-    """A header that never ends, byte by byte."""
+    """Send an endless header byte by byte."""
     peer.request()
     peer.send(b"HTTP/1.1 200 OK\r\nX-Slow: ")
     peer.drip(b"a" * 1000)
 
 
 def slow_lines(peer: Peer) -> None:
-    """A header line at a time."""
+    """Send one header line at a time."""
     peer.request()
     peer.send(b"HTTP/1.1 200 OK\r\n")
     for number in range(90):
@@ -42,7 +42,7 @@ def slow_lines(peer: Peer) -> None:
 
 
 def endless_continue(peer: Peer) -> None:
-    """Interim answers without end."""
+    """Send endless interim answers."""
     peer.request()
     for _ in range(200):
         if peer.ending.wait(0.02):
@@ -51,28 +51,28 @@ def endless_continue(peer: Peer) -> None:
 
 
 def slow_body(peer: Peer) -> None:
-    """A body that trickles in."""
+    """Send a body byte by byte."""
     peer.request()
     peer.send(http_answer(200, b"", {"Content-Length": "1000"}))
     peer.drip(b" " * 1000)
 
 
 def slow_error(peer: Peer) -> None:
-    """An error whose body trickles in."""
+    """Send the body of an error byte by byte."""
     peer.request()
     peer.send(http_answer(502, b"", {"Content-Length": "1000"}))
     peer.drip(b" " * 1000)
 
 
 def slow_chunks(peer: Peer) -> None:
-    """One byte a chunk."""
+    """Send one byte per chunk."""
     peer.request()
     peer.send(CHUNKED)
     peer.drip(b"1\r\n \r\n" * 200)
 
 
 def endless_trailer(peer: Peer) -> None:
-    """A last chunk and trailers without end."""
+    """Send the last chunk and endless trailers."""
     peer.request()
     peer.send(CHUNKED + b'c\r\n{"data": []}\r\n0\r\n')
     peer.drip(b"X: a\r\n" * 200)
@@ -90,12 +90,12 @@ SLOW: list[Callable[[Peer], None]] = [
 
 
 def ask(client: Client) -> object:
-    """One request."""
+    """Send one request."""
     return client.indexing_status(DATASET, BATCH).value
 
 
 def assert_ends_in_time(client: Client, notes: Notes) -> None:
-    """A request ends at the deadline: not before, and not much later."""
+    """Assert that a request ends at the deadline: not earlier, and not much later."""
     started = time.monotonic()
     with pytest.raises(TimedOut, match=r"no complete answer within 0\.3 s"):
         ask(client)
@@ -107,7 +107,7 @@ def assert_ends_in_time(client: Client, notes: Notes) -> None:
 def test_no_dripping_server_holds_a_worker(
     script: Callable[[Peer], None], upstream: Upstream, connect: MakeClient, notes: Notes
 ) -> None:
-    """However the bytes trickle in, the request ends at the deadline; the next one gets a new connection."""
+    """A request ends at the deadline however slowly bytes are received; the next one uses a new connection."""
     upstream.play(script, always(EMPTY))
     client = connect(timeout=TIMEOUT)
     assert_ends_in_time(client, notes)
@@ -116,7 +116,7 @@ def test_no_dripping_server_holds_a_worker(
 
 
 def test_a_used_connection_has_a_deadline_too(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """The second request on a connection has its own whole time, not what the first one left; no repeat after it."""
+    """The second request on a connection has its own full timeout, and a timeout is not repeated."""
 
     def script(peer: Peer) -> None:
         peer.request()
@@ -132,7 +132,7 @@ def test_a_used_connection_has_a_deadline_too(upstream: Upstream, connect: MakeC
 
 
 def test_a_late_byte_does_not_prolong_the_wait(upstream: Upstream, connect: MakeClient) -> None:
-    """Silence after a byte that came shortly before the deadline ends at the deadline, not a whole time-out later."""
+    """A byte shortly before the deadline does not extend it."""
 
     def script(peer: Peer) -> None:
         peer.request()
@@ -148,7 +148,7 @@ def test_a_late_byte_does_not_prolong_the_wait(upstream: Upstream, connect: Make
 
 
 def test_an_error_whose_body_drips_keeps_its_status(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """The deadline ends the reading; the status is known by then."""
+    """The deadline ends reading the body; the error keeps the status."""
     upstream.play(slow_error)
     started = time.monotonic()
     with pytest.raises(Exception, match="indexing_status: 502"):
@@ -158,7 +158,7 @@ def test_an_error_whose_body_drips_keeps_its_status(upstream: Upstream, connect:
 
 
 def test_connecting_is_within_the_deadline(connect: MakeClient, notes: Notes) -> None:
-    """A host that accepts no connection and refuses none: a listener whose queue is full."""
+    """Connecting to a host that neither accepts nor refuses (its listen queue is full) ends at the deadline."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -171,7 +171,7 @@ def test_connecting_is_within_the_deadline(connect: MakeClient, notes: Notes) ->
 def test_a_dead_address_leaves_time_for_the_next(
     upstream: Upstream, connect: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name with two addresses, the first of which never answers, is still reached within the deadline."""
+    """A host is reached within the deadline even if the first of its two addresses never responds."""
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -191,7 +191,7 @@ def test_a_dead_address_leaves_time_for_the_next(
 def test_a_name_without_a_usable_address_is_connect(
     known: list[object], connect: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No address, or only of families that this machine does not have."""
+    """A name without an address, or with an unsupported address family only, is a ConnectFailed."""
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: known)
     with pytest.raises(ConnectFailed):
         ask(connect("http://none.invalid/v1"))
@@ -200,7 +200,7 @@ def test_a_name_without_a_usable_address_is_connect(
 def test_a_proxy_that_drips_its_answer_to_connect_is_within_the_deadline(
     upstream: Upstream, connect: MakeClient, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tunnel through a proxy is part of the request."""
+    """The deadline includes the tunnel through a proxy."""
     upstream.play(slow_headers)
     monkeypatch.setenv("https_proxy", f"http://{upstream.address}")
     assert_ends_in_time(connect("https://dify.invalid/v1", timeout=TIMEOUT), notes)
@@ -209,7 +209,7 @@ def test_a_proxy_that_drips_its_answer_to_connect_is_within_the_deadline(
 
 
 def test_what_is_left_of_a_deadline_never_grows_and_never_is_negative() -> None:
-    """A copy ends at the same instant; a connect time-out of 0 would mean not to wait at all, so it never is 0."""
+    """A copy has the same deadline; the connect timeout is never 0, which would be non-blocking."""
     past = Deadline(time.monotonic() - 5).clone()
     assert (0.001, 0.0) == (past.connect_timeout, past.read_timeout)
     ahead = Deadline(time.monotonic() + 5)
@@ -217,7 +217,7 @@ def test_what_is_left_of_a_deadline_never_grows_and_never_is_negative() -> None:
 
 
 def drip_handshake(peer: Peer) -> None:
-    """The beginning of a TLS record, byte by byte."""
+    """Send the beginning of a TLS record byte by byte."""
     peer.drip(b"\x16\x03\x03\x40\x00\x02" + b"\0" * 1000)
 
 
@@ -225,7 +225,7 @@ def drip_handshake(peer: Peer) -> None:
 def test_the_handshake_is_within_the_deadline(
     script: Callable[[Peer], None], upstream: Upstream, connect: MakeClient, notes: Notes
 ) -> None:
-    """A server that drips its side of the handshake ends at the same deadline."""
+    """The deadline includes the TLS handshake."""
     upstream.play(script)
     assert_ends_in_time(connect(f"https://{upstream.address}/v1", timeout=TIMEOUT), notes)
 
@@ -234,13 +234,13 @@ def test_the_handshake_is_within_the_deadline(
 def test_the_deadline_holds_over_tls(
     script: Callable[[Peer], None], secure: Upstream, certificate: Path, connect: MakeClient, notes: Notes
 ) -> None:
-    """Each way of dripping, over TLS."""
+    """Each kind of slow answer ends at the deadline over TLS too."""
     secure.play(script)
     assert_ends_in_time(connect(f"https://{secure.address}/v1", ca_file=certificate, timeout=TIMEOUT), notes)
 
 
 def test_no_byte_is_read_after_the_deadline() -> None:
-    """Also when bytes are ready: a server that always has some more would never be cut off."""
+    """After the deadline nothing is read even if data is available; otherwise a server could send forever."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(b"HTTP/1.1 200 OK")

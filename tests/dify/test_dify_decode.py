@@ -1,4 +1,4 @@
-"""Bodies of answers: JSON of all kinds, sizes, packing and cutting."""
+"""Bodies of answers: valid and invalid JSON, size, compression and truncation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ITEM = {"id": "a", "indexing_status": "waiting"}
 
 
 def item(field: str, text: str) -> bytes:
-    """An indexing-status of one document, with one field written as ``text``."""
+    """An indexing-status of one document, with ``text`` as the value of one field."""
     return f'{{"data": [{{"id": "a", "indexing_status": "waiting", "{field}": {text}}}]}}'.encode()
 
 
@@ -53,15 +53,15 @@ def item(field: str, text: str) -> bytes:
         (b"", DecodeFailed, "the answer is empty"),
         (b" \n", DecodeFailed, "the answer is empty"),
         (b"<!DOCTYPE html><title>Dify</title>", DecodeFailed, "HTML instead of JSON"),
-        (b'{"data": [', DecodeFailed, "no JSON: Input data was truncated"),
-        (b"void", DecodeFailed, "no JSON"),
-        (b'\xef\xbb\xbf{"data": []}', DecodeFailed, "no JSON"),
+        (b'{"data": [', DecodeFailed, "not JSON: Input data was truncated"),
+        (b"void", DecodeFailed, "not JSON"),
+        (b'\xef\xbb\xbf{"data": []}', DecodeFailed, "not JSON"),
         (b'{"data": []}{}', DecodeFailed, "trailing characters"),
         (b'{"x": ' + b"[" * 100_000 + b'"data": []}', DecodeFailed, "nested too deeply"),
         (item("error", '"\xff"').replace(b"\xc3\xbf", b"\xff"), DecodeFailed, "not UTF-8"),
-        (item("error", r'"\ud800"'), DecodeFailed, "no JSON: half of a surrogate pair in a text"),
-        (item("completed_segments", "NaN"), DecodeFailed, "no JSON"),
-        (item("completed_segments", "-Infinity"), DecodeFailed, "no JSON"),
+        (item("error", r'"\ud800"'), DecodeFailed, "not JSON: unpaired surrogate in a string"),
+        (item("completed_segments", "NaN"), DecodeFailed, "not JSON"),
+        (item("completed_segments", "-Infinity"), DecodeFailed, "not JSON"),
         (
             item("completed_segments", "1e400"),
             SchemaMismatch,
@@ -91,7 +91,7 @@ def item(field: str, text: str) -> bytes:
 def test_a_200_that_is_not_what_the_api_promises_is_an_error(  # noqa: PLR0917 - the columns of a table
     body: bytes, kind: type[BadAnswer], said: str, upstream: Upstream, connect: MakeClient, notes: Notes
 ) -> None:
-    """Nothing that a server can put into a body crashes the client: it is no JSON, or JSON of another shape."""
+    """Any invalid body is a DecodeFailed or a SchemaMismatch, never another exception."""
     upstream.play(always(http_answer(200, body)))
     with pytest.raises(kind, match=said) as caught:
         connect().indexing_status(DATASET, BATCH)
@@ -101,7 +101,7 @@ def test_a_200_that_is_not_what_the_api_promises_is_an_error(  # noqa: PLR0917 -
 
 @given(st.binary(max_size=300))
 def test_any_bytes_decode_or_raise_of_the_tree(body: bytes) -> None:
-    """The errors of the decoder are those that the client knows, and each gets its leaf."""
+    """The decoder raises only exceptions that the client handles, and each is mapped to an error of the tree."""
     for decoder in (_indexing_status, _document):
         leaf: DifyError = DecodeFailed("")
         try:
@@ -113,7 +113,7 @@ def test_any_bytes_decode_or_raise_of_the_tree(body: bytes) -> None:
 
 @given(st.lists(st.sampled_from([r"\ud83d", r"\ude00", r"\\", "ud83d", "a", r"\n", r"\u0041", r"\""])))
 def test_half_a_surrogate_pair_is_called_so(pieces: list[str]) -> None:
-    """Wherever it stands; a cut answer is not blamed on the pairs in it, nor is an error before such a half."""
+    """An unpaired surrogate is named as the cause at any position, but not for truncated answers or earlier errors."""
     text = "".join(pieces)
     half = any("\ud800" <= character <= "\udfff" for character in json.loads(f'"{text}"'))
     whole = f'{{"data": [], "x": "{text}"'
@@ -123,26 +123,26 @@ def test_half_a_surrogate_pair_is_called_so(pieces: list[str]) -> None:
             _indexing_status.decode(body.encode())
         except msgspec.DecodeError as error:
             said = str(undecodable("document", Reply(200, {}, body.encode()), error, None))
-        assert expected == ("half of a surrogate pair in a text" in said)
+        assert expected == ("unpaired surrogate in a string" in said)
 
 
 @pytest.mark.parametrize("length", range(1, 13))
 def test_an_answer_cut_within_a_pair_is_called_cut(length: int) -> None:
-    """The other half may have followed."""
+    """An answer truncated within a surrogate pair is reported as truncated: the other half may follow."""
     body = b'{"x": "' + rb"\ud83d\ude00"[:length]
     error = undecodable("document", Reply(200, {}, body), msgspec.DecodeError("Input data was truncated"), None)
-    assert "no JSON: Input data was truncated" in str(error)
+    assert "not JSON: Input data was truncated" in str(error)
 
 
 @pytest.mark.parametrize(("headers", "frontend"), [({"X-Version": "1.12.1"}, False), ({}, True)])
 def test_html_without_a_version_points_to_the_url(headers: dict[str, str], frontend: bool) -> None:
-    """The web frontend answers 200 with HTML; Dify's API would have said its version."""
+    """The web frontend answers 200 with HTML; an answer of Dify's API would have the version header."""
     error = undecodable("document", Reply(200, headers, b"<html>"), ValueError(), None)
     assert frontend == ("does url end in /v1?" in str(error))
 
 
 def test_floats_ints_nulls_absent_and_unknown_fields_are_accepted(upstream: Upstream, connect: MakeClient) -> None:
-    """Official page and real servers differ in these; both are read, and ids that occur twice are passed on."""
+    """The API documentation and real servers differ here, and both are accepted; duplicate IDs are passed on."""
     items = [
         ITEM | {"completed_at": 1795282998, "completed_segments": 3},
         ITEM | {"completed_at": 1795282998.25, "completed_segments": 3.0, "total_segments": None, "new": {"x": [1]}},
@@ -157,7 +157,7 @@ def test_floats_ints_nulls_absent_and_unknown_fields_are_accepted(upstream: Upst
 
 
 def test_both_names_of_the_separator_are_read(upstream: Upstream, connect: MakeClient) -> None:
-    """The page says ``separator``, automatic rules of real servers ``delimiter``; an empty rule occurs."""
+    """The API documentation has ``separator``, automatic rules of real servers ``delimiter``; rules may be empty."""
     rule = {"mode": "custom", "rules": {"segmentation": {"separator": "##", "delimiter": "\n", "max_tokens": 5}}}
     upstream.play(always(http_answer(200, {"id": "a", "dataset_process_rule": rule, "document_process_rule": {}})))
     value = connect().document(DATASET, DOCUMENT).value
@@ -193,7 +193,7 @@ def chunked(body: bytes) -> bytes:
 def test_a_body_may_be_packed_and_chunked(
     body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient
 ) -> None:
-    """Proxies pack and chunk; the value is the same and the connection can be used again."""
+    """Compression and chunking by proxies do not change the value, and the connection is reusable."""
     upstream.play(always(http_answer(200, body, headers)))
     client = connect()
     for _ in range(2):
@@ -229,7 +229,7 @@ def test_a_cut_body_is_connect_and_a_damaged_one_decode(  # noqa: PLR0917 - the 
     connect: MakeClient,
     notes: Notes,
 ) -> None:
-    """HTTP's framing tells that an answer was cut on its way; a whole body that cannot be unpacked is the server's."""
+    """A body that HTTP framing shows as truncated is a ConnectFailed; a complete but invalid one is a DecodeFailed."""
     upstream.play(once(http_answer(200, body, headers)))
     with pytest.raises(kind):
         connect().indexing_status(DATASET, BATCH)
@@ -237,7 +237,7 @@ def test_a_cut_body_is_connect_and_a_damaged_one_decode(  # noqa: PLR0917 - the 
 
 
 def test_a_content_length_above_the_cap_is_refused_at_once(upstream: Upstream, connect: MakeClient) -> None:
-    """Not a byte of such a body is waited for."""
+    """The client does not wait for any byte of such a body."""
 
     def script(peer: Peer) -> None:
         peer.request()
@@ -250,7 +250,7 @@ def test_a_content_length_above_the_cap_is_refused_at_once(upstream: Upstream, c
 
 
 def bomb() -> bytes:
-    """One byte above the cap, when unpacked."""
+    """A gzip body that is one byte above the limit when decompressed."""
     return gzip.compress(b" " * (LARGEST + 1))
 
 
@@ -265,7 +265,7 @@ def bomb() -> bytes:
 def test_a_body_above_the_cap_is_too_large(
     body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient, notes: Notes
 ) -> None:
-    """The cap counts unpacked bytes, also where no length was announced; the connection is not used again."""
+    """The limit counts decompressed bytes, with or without a Content-Length; the connection is not reused."""
     upstream.play(once(http_answer(200, body, headers)), always(http_answer(200, {"data": []})))
     client = connect()
     with pytest.raises(TooLarge):
@@ -283,12 +283,12 @@ def test_a_body_above_the_cap_is_too_large(
         (b'{"data": ', {}),
         (b"", {"Content-Length": "10"}),
     ],
-    ids=["too large", "damaged", "no JSON", "cut"],
+    ids=["too large", "damaged", "not JSON", "truncated"],
 )
 def test_what_was_read_is_freed_with_the_error(
     body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient
 ) -> None:
-    """Nothing waits for the garbage collector, which comes by seldom: some large answers would fill the memory."""
+    """The body is freed without garbage collection, which is infrequent: large answers would accumulate in memory."""
     upstream.play(once(http_answer(200, body, headers)))
     client = connect()
     gc.disable()
@@ -303,13 +303,13 @@ def test_what_was_read_is_freed_with_the_error(
 
 
 def own_errors() -> list[object]:
-    """All that there are just now, also those that other tests have left behind."""
+    """All exceptions of the exporter in memory, including those of other tests."""
     found = [each for each in gc.get_objects() if issubclass(type(each), Exception)]
     return [each for each in found if type(each).__module__.startswith("exporter.")]
 
 
 def test_a_body_of_exactly_the_cap_is_read(upstream: Upstream, connect: MakeClient) -> None:
-    """The cap itself is still allowed."""
+    """A body of exactly the maximum size is accepted."""
     body = b'{"data": []}'
     upstream.play(
         always(http_answer(200, gzip.compress(body + b" " * (LARGEST - len(body))), {"Content-Encoding": "gzip"}))
@@ -318,7 +318,7 @@ def test_a_body_of_exactly_the_cap_is_read(upstream: Upstream, connect: MakeClie
 
 
 def test_errors_of_random_damage_stay_in_the_tree(upstream: Upstream, connect: MakeClient) -> None:
-    """An answer with bytes changed anywhere, headers included, is read or raises a DifyError without the key."""
+    """An answer with random changes, including its headers, is read or raises a DifyError without the key."""
     rng = random.Random(7)  # noqa: S311 - reproducible damage
     whole = http_answer(
         200, PACKED, {"Content-Encoding": "gzip", "Connection": "close", "Set-Cookie": f"x-token={KEY}"}

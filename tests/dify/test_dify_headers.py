@@ -1,4 +1,4 @@
-"""Headers that cannot be read, found by bench/fuzz."""
+"""Malformed headers, found by bench/fuzz."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nno header\r\nset-cookie: x-token=%s\r\nContent-Len
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """All that is logged at the lowest level, set up as the exporter does."""
+    """Everything that is logged at level debug, with the exporter's logging setup."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
@@ -40,7 +40,7 @@ def log() -> Iterator[io.StringIO]:
 
 
 def test_unreadable_headers_are_not_logged(log: io.StringIO) -> None:
-    """The library would log them as they came, and Dify sends the API key back in one."""
+    """The library would log malformed headers verbatim, and Dify returns the API key in one."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=_serve, args=(listening,))
         thread.start()

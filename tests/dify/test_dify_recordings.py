@@ -1,4 +1,4 @@
-"""Answers of a real server, replayed: what the client makes of each."""
+"""Recorded answers of a real server, replayed to the client."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def recordings(*patterns: str) -> list[Any]:
 
 
 def replay(upstream: Upstream, record: Any) -> None:
-    """Send the recorded answer, with the key in the cookie, as the real server does."""
+    """Serve the recorded answer with the key in the cookie, as the real server does."""
     headers = {name: value.replace("dataset-REDACTED", KEY) for name, value in record["headers"].items()}
     body = json.dumps(record["json"], ensure_ascii=False) if "json" in record else record["text"]
     upstream.play(always(http_answer(record["status"], body, headers)))
 
 
 def ask(client: Client, path: str) -> Callable[..., Answer[Any]]:
-    """The method for the endpoint that was recorded."""
+    """The client method for the recorded endpoint."""
     if path.endswith("/indexing-status"):
         return lambda: client.indexing_status(DATASET, BATCH)
     return lambda: client.document(DATASET, DOCUMENT)
 
 
 def holds(value: Any, recorded: Any) -> None:
-    """Each field that the client read is what was recorded, null where it is absent."""
+    """Assert that each decoded field equals the recording, None if it is absent there."""
     if isinstance(value, dict):
         for name, inner in value.items():
             holds(inner, recorded.get(name))
@@ -81,7 +81,7 @@ FAILURES = recordings("err--*", "outage--*", "indexing-status--*", "document--*"
 
 @pytest.mark.parametrize("record", [record for record in INDEXING if is_good(record)])
 def test_a_recorded_status_is_read_whole(record: Any, upstream: Upstream, connect: MakeClient) -> None:
-    """Every item and every field of every recorded indexing-status comes out as it went in."""
+    """Every item and every field of each recorded indexing-status is decoded unchanged."""
     replay(upstream, record)
     client = connect()
     value = client.indexing_status(DATASET, BATCH).value
@@ -92,7 +92,7 @@ def test_a_recorded_status_is_read_whole(record: Any, upstream: Upstream, connec
 
 @pytest.mark.parametrize("record", [record for record in DETAIL if is_good(record)])
 def test_a_recorded_detail_is_read_whole(record: Any, upstream: Upstream, connect: MakeClient) -> None:
-    """Every field that the client reads of every recorded detail comes out as it went in."""
+    """Every field that the client uses of each recorded detail is decoded unchanged."""
     replay(upstream, record)
     value = connect().document(DATASET, DOCUMENT).value
     assert value is not None
@@ -100,7 +100,7 @@ def test_a_recorded_detail_is_read_whole(record: Any, upstream: Upstream, connec
 
 
 def expectation(record: Any) -> tuple[type[DifyError], bool]:
-    """The error class, and whether Dify itself says that the thing is gone."""
+    """The error class, and whether Dify itself reports that the object does not exist."""
     code = record.get("json", {}).get("code")
     match record["status"]:
         case 400:
@@ -117,7 +117,7 @@ def expectation(record: Any) -> tuple[type[DifyError], bool]:
 
 @pytest.mark.parametrize("record", [record for record in FAILURES if not is_good(record)])
 def test_a_recorded_failure_becomes_its_error(record: Any, upstream: Upstream, connect: MakeClient) -> None:
-    """Each recorded refusal has its class, status, Dify's own words, and nowhere the key."""
+    """Each recorded failure has its error class, its status and Dify's message, and never contains the key."""
     replay(upstream, record)
     kind, gone = expectation(record)
     with pytest.raises(DifyError) as caught:

@@ -1,4 +1,4 @@
-"""Status codes, their bodies and Retry-After."""
+"""Errors for status codes, their bodies and Retry-After."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW = ManualClock().time()
 
 
 def refusal(code: str, message: str, status: int) -> dict[str, object]:
-    """The body of an error of Dify."""
+    """The body of a Dify error."""
     return {"code": code, "message": message, "status": status}
 
 
@@ -64,7 +64,7 @@ def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
     connect: MakeClient,
     notes: Notes,
 ) -> None:
-    """A status other than 200 raises its leaf, whatever the body is; the observer gets the status."""
+    """Each status other than 200 raises its error, whatever the body; the observer receives the status."""
     headers = {"Content-Length": "0"} if status == 204 else {}
     upstream.play(always(http_answer(status, body, headers)))
     with pytest.raises(DifyError) as caught:
@@ -86,7 +86,7 @@ def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
     ],
 )
 def test_a_404_tells_gone_from_misdirected(headers: dict[str, str], body: object, gone: bool, said: str) -> None:
-    """Only Dify's own not_found means that the thing is gone; the others name where to look."""
+    """Only Dify's own not_found means that the object does not exist; other 404s name the likely cause."""
     reply = Reply(404, headers, body.encode() if isinstance(body, str) else json.dumps(body).encode())
     error = refused("document", reply, None, NOW)
     assert isinstance(error, NotFound)
@@ -98,18 +98,18 @@ def test_a_404_tells_gone_from_misdirected(headers: dict[str, str], body: object
 @pytest.mark.parametrize(
     ("location", "said"),
     [
-        ("https://dify.example.org/signin", "a redirect to dify.example.org; set url to the final address"),
-        ("/signin", "a redirect; set url to the final address"),
-        ("http://[broken", "a redirect; set url"),
-        (f"https://{KEY.lower()}.example.org/", "a redirect to"),
-        (f"https://user:{KEY}@there/", "a redirect to there;"),
+        ("https://dify.example.org/signin", "redirect to dify.example.org; set url to the final address"),
+        ("/signin", ": redirect; set url to the final address"),
+        ("http://[broken", ": redirect; set url"),
+        (f"https://{KEY.lower()}.example.org/", "redirect to"),
+        (f"https://user:{KEY}@there/", "redirect to there;"),
     ],
 )
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(
     status: int, location: str, said: str, upstream: Upstream, connect: MakeClient
 ) -> None:
-    """The key must not go to where a redirect points; the error names the host and the remedy."""
+    """The key must not be sent to the target of a redirect; the error names the host and the remedy."""
     upstream.play(always(http_answer(status, b"", {"Location": location})))
     with pytest.raises(ServerFailed) as caught:
         connect().indexing_status(DATASET, BATCH)
@@ -139,20 +139,20 @@ def test_a_redirect_is_not_followed(
     ],
 )
 def test_retry_after_is_seconds_or_a_date_or_nothing(value: str | None, seconds: float | None) -> None:
-    """Rubbish counts as absent, a date in the past as 0, and nobody can put the exporter to sleep for over an hour."""
+    """An invalid value counts as absent, a past date as 0, and the maximum is one hour."""
     assert seconds == retry_after(value, NOW)
 
 
 @given(st.text())
 def test_no_retry_after_breaks_the_client(value: str) -> None:
-    """Whatever the header holds, the result is None or within the hour."""
+    """For any header value, the result is None or at most one hour."""
     seconds = retry_after(value, NOW)
     assert seconds is None or 0 <= seconds <= 3600
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_retry_after_reaches_the_caller(status: int, upstream: Upstream, connect: MakeClient) -> None:
-    """The seconds are in the error for each status that may carry them."""
+    """The error has the seconds of Retry-After for each status that may include it."""
     upstream.play(always(http_answer(status, {}, {"Retry-After": "17"})))
     with pytest.raises(DifyError) as caught:
         connect().indexing_status(DATASET, BATCH)
@@ -161,7 +161,7 @@ def test_retry_after_reaches_the_caller(status: int, upstream: Upstream, connect
 
 @given(st.text(max_size=3000), st.text(max_size=300))
 def test_an_excerpt_is_one_short_printable_line_without_the_key(before: str, after: str) -> None:
-    """Whatever a server says, what is passed on is short, printable, on one line, and does not hold the key."""
+    """Any server text becomes one short printable line that does not contain the key."""
     said = excerpt(before + KEY + after, Secret(KEY))
     assert len(said) <= 200
     assert said.isprintable()
@@ -169,7 +169,7 @@ def test_an_excerpt_is_one_short_printable_line_without_the_key(before: str, aft
 
 
 def test_the_words_of_a_server_never_show_the_key(upstream: Upstream, connect: MakeClient) -> None:
-    """A proxy that quotes the request in its error, or repeats the key in its version, leaks nothing."""
+    """The key does not leak through an error that quotes the request, or a version that contains the key."""
     body = {"code": KEY, "message": f"x{'y' * 190}{KEY}: header\nAuthorization: Bearer {KEY}"}
     for status in (400, 403, 404, 405, 429, 500):
         upstream.play(always(http_answer(status, body, {"X-Version": KEY, "Connection": "close"})))
@@ -180,7 +180,7 @@ def test_the_words_of_a_server_never_show_the_key(upstream: Upstream, connect: M
 
 
 def test_an_error_page_of_any_size_keeps_its_status(upstream: Upstream, connect: MakeClient) -> None:
-    """A huge, packed or cut body of an error is left unread: the status says what matters."""
+    """A huge, invalid or truncated body of an error is ignored; the error has the status."""
     client = connect()
     for answer in (
         http_answer(502, b"<" * 10_000_000),

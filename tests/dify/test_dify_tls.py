@@ -1,4 +1,4 @@
-"""TLS: whom the client trusts."""
+"""TLS: which servers the client trusts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ EMPTY = http_answer(200, {"data": []})
 
 
 def ask(client: Client) -> object:
-    """One request."""
+    """Send one request."""
     return client.indexing_status(DATASET, BATCH).value
 
 
 def test_ca_file_is_trusted_and_read_once(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
-    """A server of an own authority is reached; one connection serves all requests."""
+    """A server with a private authority is reachable, and one connection serves all requests."""
     secure.play(always(EMPTY))
     client = connect(f"https://{secure.address}/v1", ca_file=certificate)
     assert [[], []] == [ask(client), ask(client)]
@@ -33,26 +33,26 @@ def test_ca_file_is_trusted_and_read_once(secure: Upstream, certificate: Path, c
 
 
 def test_an_unknown_authority_is_tls(secure: Upstream, connect: MakeClient, notes: Notes) -> None:
-    """Certificates are verified unless ca_file says how; the message names the setting."""
+    """A certificate of an unknown authority is rejected; the message names ca_file."""
     secure.play(always(EMPTY))
-    with pytest.raises(TLSFailed, match=r"certificate not accepted: self-signed certificate.*ca_file"):
+    with pytest.raises(TLSFailed, match=r"certificate verification failed: self-signed certificate.*ca_file"):
         ask(connect(f"https://{secure.address}/v1"))
     assert [("main", "indexing_status", "tls")] == notes.requests
     assert [] == secure.heard
 
 
 def test_a_certificate_of_another_name_is_tls(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
-    """The name in the URL has to be in the certificate."""
+    """The certificate must contain the host name of the URL."""
     secure.play(always(EMPTY))
     port = secure.address.split(":")[1]
-    with pytest.raises(TLSFailed, match=r"certificate not accepted: Hostname mismatch"):
+    with pytest.raises(TLSFailed, match=r"certificate verification failed: Hostname mismatch"):
         ask(connect(f"https://localhost:{port}/v1", ca_file=certificate))
 
 
 def test_ca_file_wins_over_the_environment(
     secure: Upstream, certificate: Path, connect: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """REQUESTS_CA_BUNDLE is obeyed without ca_file, and loses against it."""
+    """REQUESTS_CA_BUNDLE applies without ca_file; ca_file takes precedence."""
     secure.play(always(EMPTY))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     assert [] == ask(connect(f"https://{secure.address}/v1"))
@@ -64,7 +64,7 @@ def test_ca_file_wins_over_the_environment(
 def test_authorities_may_be_a_directory_or_come_later(
     secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
 ) -> None:
-    """A missing or broken file is an error of kind tls that heals when the file is there."""
+    """A missing or invalid CA file is a TLSFailed until the file is valid; ca_file may be a directory."""
     secure.play(always(EMPTY))
     file = tmp_path / "ca.pem"
     client = connect(f"https://{secure.address}/v1", ca_file=file)
@@ -75,14 +75,14 @@ def test_authorities_may_be_a_directory_or_come_later(
         ask(client)
     shutil.copy(certificate, file)
     assert [] == ask(client)
-    with pytest.raises(TLSFailed, match="certificate not accepted"):
+    with pytest.raises(TLSFailed, match="certificate verification failed"):
         ask(connect(f"https://{secure.address}/v1", ca_file=tmp_path))
 
 
 def test_a_replaced_authority_is_noticed_after_a_failure(
     secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
 ) -> None:
-    """Authorities are loaded once, and again after TLS failed: a renewed file needs no restart."""
+    """Authorities are loaded again after a TLS failure: a renewed file requires no restart."""
     secure.play(always(EMPTY))
     file = tmp_path / "ca.pem"
     shutil.copy(environment("https://127.0.0.1/", None).authorities, file)
@@ -96,13 +96,13 @@ def test_a_replaced_authority_is_noticed_after_a_failure(
 def test_the_authority_of_a_proxy_is_replaced_too(
     secure: Upstream, certificate: Path, connect: MakeClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A proxy that speaks https is judged as a server is: kind tls, and the authorities are read again."""
+    """An https proxy is treated like a server: TLSFailed, and the authorities are loaded again."""
     secure.play(always(EMPTY))
     file = tmp_path / "ca.pem"
     shutil.copy(environment("https://dify.invalid/", None).authorities, file)
     monkeypatch.setenv("http_proxy", f"https://{secure.address}")
     client = connect("http://dify.invalid/v1", ca_file=file)
-    with pytest.raises(TLSFailed, match=r"through the proxy.*certificate not accepted: self-signed.*ca_file"):
+    with pytest.raises(TLSFailed, match=r"through the proxy.*certificate verification failed: self-signed.*ca_file"):
         ask(client)
     shutil.copy(certificate, file)
     assert [] == ask(client)
@@ -112,29 +112,29 @@ def test_the_authority_of_a_proxy_is_replaced_too(
 def test_a_tunnel_through_a_proxy_that_is_not_trusted(
     secure: Upstream, certificate: Path, connect: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Towards a server with TLS it is told in the same words; once it is trusted, it is what the proxy says."""
+    """An untrusted https proxy is a TLSFailed for https servers too; a trusted one that refuses is a ConnectFailed."""
     secure.play(always(http_answer(403, {})))
     monkeypatch.setenv("https_proxy", f"https://{secure.address}")
-    with pytest.raises(TLSFailed, match=r"through the proxy.*certificate not accepted: self-signed"):
+    with pytest.raises(TLSFailed, match=r"through the proxy.*certificate verification failed: self-signed"):
         ask(connect("https://dify.invalid/v1"))
-    with pytest.raises(ConnectFailed, match="through the proxy of the environment"):
+    with pytest.raises(ConnectFailed, match="through the proxy set in the environment"):
         ask(connect("https://dify.invalid/v1", ca_file=certificate))
 
 
 def test_https_to_a_server_without_tls_is_tls(upstream: Upstream, connect: MakeClient) -> None:
-    """The message asks whether the server speaks https at all."""
+    """The message suggests that the server does not use https."""
 
     def script(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         peer.silence()
 
     upstream.play(script)
-    with pytest.raises(TLSFailed, match="does the server speak https"):
+    with pytest.raises(TLSFailed, match="does the server use https"):
         ask(connect(f"https://{upstream.address}/v1"))
 
 
 def test_a_connection_cut_in_the_handshake_is_connect(upstream: Upstream, connect: MakeClient) -> None:
-    """Nothing was said about certificates."""
+    """A handshake that ends without a certificate error is a ConnectFailed."""
     upstream.play(lambda _: None)
     with pytest.raises(ConnectFailed):
         ask(connect(f"https://{upstream.address}/v1"))
@@ -143,7 +143,7 @@ def test_a_connection_cut_in_the_handshake_is_connect(upstream: Upstream, connec
 def test_a_used_tls_connection_that_was_closed_is_replaced(
     secure: Upstream, certificate: Path, connect: MakeClient
 ) -> None:
-    """The repeat on a new connection works over TLS, with and without good-bye."""
+    """The repeat on a new connection works over TLS, after an orderly close and after a reset."""
 
     def script(peer: Peer) -> None:
         peer.request()
