@@ -1,4 +1,4 @@
-"""From objects to the page that Prometheus scrapes."""
+"""Renders tracked objects to the page that Prometheus scrapes."""
 
 from exporter.metrics.catalog import CATALOG, catalog
 from exporter.metrics.exposition import Exposition

@@ -1,7 +1,7 @@
-"""Where the objects of one type live: in blocks of fixed slots, so that a change costs the rendering of one block.
+"""Stores the objects of one type in blocks of fixed slots, so that a change costs the rendering of one block.
 
-Blocks fill in the order of arrival, so that the documents of a batch sit together. Slots of objects that are gone are
-used again, blocks that stay empty are dropped. A block knows which of its families have to be rendered anew.
+Blocks fill in the order of arrival, so that the documents of a batch share blocks. The slots of removed objects are
+reused, and blocks that stay empty are removed. A block records which of its families must be rendered again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from exporter.tracking.model import Change, Tracked
 
 SLOTS = 128
-"""Objects a block: more make a change dearer, fewer make more pieces to join."""
+"""Objects per block: more make a change more expensive, fewer make more pieces to join."""
 
 
 class Block:
-    """Some objects, and the finished pieces of their families (by position in the shelf's families)."""
+    """Some objects and the rendered pieces of their families, indexed like the families of the store."""
 
     __slots__ = ("dirty", "free", "heads", "number", "objects", "pieces", "since")
 
@@ -37,7 +37,7 @@ class Block:
 
 
 class Job:
-    """A block with what was dirty in it, as it was at one instant. Empty: the block is gone from the shelf."""
+    """A copy of a block and of what was dirty in it at one instant. Empty: the block was removed from the store."""
 
     __slots__ = ("block", "dirty", "empty", "heads", "objects")
 
@@ -50,7 +50,7 @@ class Job:
 
 
 class Shelf:
-    """The blocks of one type of objects. The caller sees to it that one thread at a time is in it."""
+    """The blocks of one type of object. Not thread-safe: the caller lets in one thread at a time."""
 
     def __init__(self, of: type[Tracked], families: Iterable[Family]) -> None:
         self.families = tuple(family for family in families if family.of is of)
@@ -65,7 +65,7 @@ class Shelf:
         self._next = 0
 
     def change(self, change: Change, now: float) -> None:
-        """Put the new object of ``change`` in the place of the old one; see what that makes dirty."""
+        """Replace the old object of ``change`` with the new one and mark the families that differ as dirty."""
         old, new = change
         known = new if new is not None else old
         head = self._head(known)
@@ -83,7 +83,7 @@ class Shelf:
                 self._soil(block, self._difference(before, new), now)
 
     def jobs(self, before: float | None = None) -> Iterator[Job]:
-        """Take the blocks that are dirty since ``before`` (None: all that are dirty), the oldest first."""
+        """Take the blocks that have been dirty since ``before`` (None: all dirty blocks), oldest first."""
         while self._dirty:
             number, block = next(iter(self._dirty.items()))
             if before is not None and block.since > before:
@@ -96,7 +96,7 @@ class Shelf:
             yield job
 
     def render(self, job: Job) -> Iterator[tuple[int, list[str]]]:
-        """The dirty families of ``job`` by position, and their lines. Needs no protection: a job is a copy."""
+        """The dirty families of ``job`` by index, with their lines. Needs no lock: a job is a copy."""
         known = [(head, obj) for head, obj in zip(job.heads, job.objects, strict=True) if obj is not None]
         names = [head for head, _ in known]
         parts: dict[Read, list[Any]] = {}
@@ -134,7 +134,7 @@ class Shelf:
         block.dirty |= families
 
     def _difference(self, old: Any, new: Any) -> int:
-        """The families whose samples are not the same for both, one bit each."""
+        """The families whose samples differ between the two objects, one bit each."""
         found = 0
         for part, all_of_it, reads in self._parts:
             before, after = part(old), part(new)
@@ -150,7 +150,7 @@ class Shelf:
 
 
 def _by_part(families: Iterable[Family]) -> list[tuple[Callable[[Any], Any], int, list[tuple[int, Read]]]]:
-    """The families by the part that they read: the part, the bits of its families, each bit with its ``read``."""
+    """The families grouped by the part that they read: the part, the bits of its families, each bit with its reader."""
     groups: dict[Read, list[tuple[int, Read]]] = {}
     for position, family in enumerate(families):
         groups.setdefault(family.part, []).append((1 << position, family.read))

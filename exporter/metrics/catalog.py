@@ -1,6 +1,6 @@
-"""The one table of everything that is exposed about Dify and about the polls of each target.
+"""The table of all metrics about Dify and about the polls of each target.
 
-A row knows how to read its samples from an object of ``exporter.tracking``; nothing else in the program knows a name.
+A row knows how to read its samples from an object of ``exporter.tracking``; no other module knows a metric name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def catalog(*, document_name: bool = True) -> tuple[Family, ...]:
-    """Every family in the order of the page. Without ``document_name`` the label ``name`` of documents is empty."""
+    """All families in page order. Without ``document_name`` the label ``name`` of documents is empty."""
     return (*_SERVER, *_TARGET, *_KNOWLEDGE_BASE, *_BATCH, *document_families(document_name=document_name))
 
 
@@ -40,7 +40,7 @@ def _dataset_info(base: KnowledgeBase) -> Samples | None:
 
 
 def _dataset_documents(counts: tuple[int | None, ...]) -> Samples:
-    # Empty while none is known.
+    # Empty while no count is known.
     by_status = zip(DISPLAY_STATUSES, counts, strict=False)
     return tuple(((status,), count) for status, count in by_status if count is not None)
 
@@ -62,37 +62,39 @@ def _target(name: str, text: str, field: str) -> Family:
 
 
 def _batch(name: str, text: str, read: Read, part: Read = whole, labels: tuple[str, ...] = ()) -> Family:
-    return Family(name=name, help=f"{text} Polled.", of=Batch, part=part, read=read, labels=labels)
+    return Family(name=name, help=f"{text} (as of the last poll).", of=Batch, part=part, read=read, labels=labels)
 
 
 _SERVER = (
     _server(
         "dify_up",
-        "Whether the last request to the server was answered with accepted credentials.",
+        "1 if Dify answered the last request and accepted the key.",
         attrgetter("up"),
     ),
     _server(
         "dify_server_info",
-        "The server: its URL and the version that it reports, empty when unknown. Polled.",
+        "URL of the server and the version that it reports, empty when unknown (as of the last poll).",
         _server_info,
         ("url", "version"),
     ),
 )
 
 _TARGET = (
-    _target("dify_exporter_target_success", "Whether the last poll of the target succeeded.", "success"),
+    _target("dify_exporter_target_success", "1 if the last poll of the target succeeded.", "success"),
     _target(
         "dify_exporter_target_last_success_timestamp_seconds",
-        "When a poll of the target last succeeded, Unix seconds of the exporter.",
+        "Time of the target's last successful poll, Unix seconds by the exporter's clock.",
         "last_success",
     ),
-    _target("dify_exporter_target_interval_seconds", "Seconds between polls of the target at present.", "interval"),
+    _target(
+        "dify_exporter_target_interval_seconds", "Current interval between polls of the target, in seconds.", "interval"
+    ),
 )
 
 _KNOWLEDGE_BASE = (
     Family(
         name="dify_dataset_info",
-        help="The knowledge base: its name and how it is indexed. Polled.",
+        help="Name, indexing technique and embedding model of the knowledge base (as of the last poll).",
         of=KnowledgeBase,
         part=whole,
         read=_dataset_info,
@@ -100,7 +102,7 @@ _KNOWLEDGE_BASE = (
     ),
     Family(
         name="dify_dataset_documents",
-        help="Documents of the knowledge base by display status. Polled.",
+        help="Documents of the knowledge base by display status (as of the last poll).",
         of=KnowledgeBase,
         part=attrgetter("documents"),
         read=_dataset_documents,
@@ -109,7 +111,10 @@ _KNOWLEDGE_BASE = (
     Family(
         name="dify_documents_finished_total",
         type="counter",
-        help="Documents seen to reach completed or error, once an attempt, by the reason of the error. Polled.",
+        help=(
+            "Documents observed to finish (completed or error), counted once per attempt, by error reason "
+            "(as of the last poll)."
+        ),
         of=Activity,
         part=attrgetter("finished"),
         read=whole,
@@ -118,7 +123,7 @@ _KNOWLEDGE_BASE = (
     Family(
         name="dify_documents_restarted_total",
         type="counter",
-        help="Documents seen to leave completed or error and start again. Polled.",
+        help="Documents observed to leave completed or error and start again (as of the last poll).",
         of=Activity,
         part=attrgetter("restarted"),
         read=whole,
@@ -126,7 +131,10 @@ _KNOWLEDGE_BASE = (
     Family(
         name="dify_document_phase_duration_seconds",
         type="histogram",
-        help="Seconds that completed documents spent in a phase by the API's own times, once an attempt. Polled.",
+        help=(
+            "Seconds that completed documents spent in each phase by the API's own times, counted once per attempt "
+            "(as of the last poll)."
+        ),
         of=Activity,
         part=attrgetter("phases"),
         read=_by_phase,
@@ -136,36 +144,37 @@ _KNOWLEDGE_BASE = (
 )
 
 _BATCH = (
-    _batch("dify_batch_documents", "Documents of the batch by indexing status.", _batch_documents, labels=("status",)),
+    _batch("dify_batch_documents", "Documents of the batch by indexing status", _batch_documents, labels=("status",)),
     _batch(
         "dify_batch_segments",
-        "Segments of all documents of the batch; 0 until the documents are split.",
+        "Segments of all documents of the batch; 0 until the documents are split",
         attrgetter("segments"),
     ),
     _batch(
         "dify_batch_segments_completed",
-        "Segments of all documents of the batch that are indexed; can fall when a document is indexed again.",
+        "Indexed segments of all documents of the batch; can decrease when a document is indexed again",
         attrgetter("completed_segments"),
     ),
     _batch(
         "dify_batch_last_progress_timestamp_seconds",
-        "When anything of the batch last moved, Unix seconds of the exporter.",
+        "Time of the batch's last progress, Unix seconds by the exporter's clock",
         unix_seconds,
         attrgetter("last_progress"),
     ),
     _batch(
         "dify_batch_stalled",
-        "Whether the batch is unfinished and nothing of it has moved for too long.",
+        "1 if the batch is unfinished and has made no progress for too long",
         whole,
         attrgetter("stalled"),
     ),
     _batch(
         "dify_batch_eta_timestamp_seconds",
-        "When the batch will be done at its recent pace, Unix seconds of the exporter; absent without a pace.",
+        "Estimated completion time of the batch at its recent rate, Unix seconds by the exporter's clock; "
+        "absent while no rate is known",
         whole,
         attrgetter("eta"),
     ),
 )
 
 CATALOG = catalog()
-"""The families as they are by default."""
+"""The families with the default settings."""

@@ -1,7 +1,7 @@
-"""Joining CRC-32 checksums without the bytes: the arithmetic of zlib's ``crc32_combine``.
+"""Combines CRC-32 checksums without the data: the arithmetic of zlib's ``crc32_combine``.
 
 A CRC is a polynomial over GF(2) modulo the polynomial of CRC-32; bit 31 stands for x^0. Appending n bytes multiplies
-the checksum of what is before them by x^(8n), and adds theirs.
+the checksum of the preceding data by x^(8n) and adds the checksum of the appended data.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def _times_x4(a: int) -> int:
     return a
 
 
-# What the four bits that leave on the right become when a value is multiplied by x^4.
+# What the four bits shifted out on the right become when a value is multiplied by x^4.
 _FOLD = tuple(_times_x4(low) for low in range(16))
 
 
 def _multiply(a: int, b: int) -> int:
-    """Multiply modulo the polynomial, four bits of ``a`` at a time, the highest powers (the low bits) first."""
+    """Multiply modulo the polynomial, four bits of ``a`` at a time, highest powers (lowest bits) first."""
     b1 = b >> 1 ^ _POLYNOMIAL if b & 1 else b >> 1
     b2 = b1 >> 1 ^ _POLYNOMIAL if b1 & 1 else b1 >> 1
     b3 = b2 >> 1 ^ _POLYNOMIAL if b2 & 1 else b2 >> 1
@@ -62,7 +62,7 @@ def _multiply(a: int, b: int) -> int:
 
 
 def _squares() -> tuple[int, ...]:
-    """x^8, x^16, x^32 … : the operators of 1, 2, 4 … bytes, up to what a 64-bit length can need."""
+    """x^8, x^16, x^32 …: the operators of 1, 2, 4 … bytes, enough for any 64-bit length."""
     power = _times_x4(_times_x4(_ONE))
     powers = []
     for _ in range(64):
@@ -76,7 +76,7 @@ _POWERS = _squares()
 
 @lru_cache(maxsize=4096)
 def operator(length: int) -> int:
-    """The operator of ``length`` bytes, x^(8·length): to be computed once a piece of text."""
+    """The operator of ``length`` bytes, x^(8·length); compute it once per piece of text."""
     result = _ONE
     for power in _POWERS:
         if not length:
@@ -88,5 +88,5 @@ def operator(length: int) -> int:
 
 
 def combine(first: int, second: int, second_operator: int) -> int:
-    """The CRC-32 of two texts in a row, from the CRC-32 of each and the operator of the second one's length."""
+    """The CRC-32 of two concatenated texts, from the CRC-32 of each and the operator of the second text's length."""
     return _multiply(first, second_operator) ^ second

@@ -1,7 +1,7 @@
 """Deflated pieces that can be joined in any order into one gzip member.
 
-A piece is raw deflate that ends with a full flush: on a byte boundary, with nothing in it that refers to what was
-before. One member and not one a piece: curl stops reading after the first member.
+A piece is raw deflate that ends with a full flush: it ends on a byte boundary and refers to nothing before it.
+The pieces form one member instead of one member each because curl stops reading after the first member.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LAST_BLOCK = b"\x03\x00"
 
 
 class Piece(Struct, frozen=True, gc=False):
-    """Some lines: deflated ``data``; of the text the CRC-32, the length, its CRC operator, and how many samples."""
+    """Deflated lines: ``data``; CRC-32, length and CRC operator of the text; number of samples."""
 
     data: bytes
     crc: int
@@ -33,7 +33,7 @@ class Piece(Struct, frozen=True, gc=False):
 
 
 class Run(Struct, frozen=True):
-    """Pieces in a row: their data, its size; of the text the CRC-32, the length and its CRC operator."""
+    """Consecutive pieces: their data and its size; CRC-32, length and CRC operator of the text."""
 
     data: list[bytes]
     size: int
@@ -43,20 +43,20 @@ class Run(Struct, frozen=True):
 
 
 class Deflater:
-    """Makes pieces. Not for use by two threads at once."""
+    """Compresses text to pieces. Not thread-safe."""
 
     def __init__(self) -> None:
-        # Level 1 costs a third of the library's 9 for 11 % more bytes. A full flush leaves a compressor as good as new.
+        # Level 1 costs a third of the library's 9 for 11 % more bytes. A full flush resets the compressor's history.
         self._compressor = zlib.compressobj(level=1, wbits=-zlib.MAX_WBITS)
 
     def piece(self, text: bytes, samples: int = 0) -> Piece:
-        """``text`` deflated: whole lines, or nothing. ``samples``: how many it has."""
+        """Deflate ``text``, whole lines or nothing; ``samples`` is the number of samples in it."""
         data = self._compressor.compress(text) + self._compressor.flush(zlib.Z_FULL_FLUSH)
         return Piece(data, zlib.crc32(text), len(text), operator(len(text)), samples)
 
 
 def row(pieces: Iterable[Piece | Run | None]) -> Run | None:
-    """The pieces and runs that there are, in a row; None when there is none."""
+    """The pieces and runs that are not None, concatenated; None when there are none."""
     data: list[bytes] = []
     size = crc = length = 0
     for piece in pieces:
@@ -74,5 +74,5 @@ def row(pieces: Iterable[Piece | Run | None]) -> Run | None:
 
 
 def trailer(crc: int, length: int) -> bytes:
-    """What ends a member: an empty last block, the CRC-32 and the length of its text."""
+    """The end of a gzip member: an empty last block, then CRC-32 and length of the text."""
     return _LAST_BLOCK + crc.to_bytes(4, "little") + (length & 0xFFFFFFFF).to_bytes(4, "little")

@@ -23,10 +23,10 @@ _INTRODUCTION = """\
 Generated from the catalog by `make docs`.
 
 - A value that is null or missing in Dify's answers has no series.
-- Times are Unix seconds, those of Dify exactly as its API gives them.
-- A state has one series per known status: 1 for the current one, 0 for the others. A status that is not known is
-  `unknown`.
-- What is known of a document or batch that is gone is gone from the next scrape on.
+- Times are Unix seconds. Dify's times are exposed exactly as its API reports them.
+- A state has one series per known status: 1 for the current status, 0 for the others. An unrecognized status is
+  exposed as `unknown`.
+- When a document or batch is removed, its series are absent from the next scrape.
 """
 
 _DOMAIN = "Servers, knowledge bases, batches and documents"
@@ -34,7 +34,7 @@ _SELF = "The exporter itself"
 
 
 def sections() -> dict[str, list[Family | OwnFamily]]:
-    """All families under the titles of the documentation."""
+    """All families, grouped by section title of the documentation."""
     about_dify = [family for family in CATALOG if not family.name.startswith(_OWN_PREFIX)]
     about_targets = [family for family in CATALOG if family.name.startswith(_OWN_PREFIX)]
     return {_DOMAIN: [*about_dify], _SELF: [*about_targets, *OWN]}
@@ -48,18 +48,18 @@ def page() -> str:
 
 
 def readme(text: str) -> str:
-    """The README ``text`` with the tables anew between the marks. ValueError without the marks."""
+    """The README ``text`` with the tables between the marks replaced. ValueError when the marks are missing."""
     before, mark, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
-        raise ValueError(f"README.md has no place for the metrics: {BEGIN} … {END}")
+        raise ValueError(f"README.md lacks the marks for the metric tables: {BEGIN} … {END}")
     parts = [f"### {title}\n\n{table(families)}" for title, families in sections().items()]
     tables = "\n".join(parts)
     return f"{before}{BEGIN}\n{tables}{END}{after}"
 
 
 def table(families: Iterable[Family | OwnFamily]) -> str:
-    """A table in Markdown."""
+    """A Markdown table of the families."""
     rows = ["| name | type | labels | meaning |", "|---|---|---|---|"]
     for family in families:
         labels = ", ".join(f"`{label}`" for label in all_labels(family)) or "none"
@@ -68,12 +68,12 @@ def table(families: Iterable[Family | OwnFamily]) -> str:
 
 
 def all_labels(family: Family | OwnFamily) -> tuple[str, ...]:
-    """The labels of every series of ``family``, in the order of its lines."""
+    """The labels of every series of ``family``, in the order of the exposition."""
     return IDENTITY[family.of] + family.labels if isinstance(family, Family) else family.labels
 
 
 def write(root: Path) -> list[Path]:
-    """Write the generated parts below ``root``; the README only when there is one. Returns what was written."""
+    """Write the generated files below ``root``, the README only if it exists. Returns the paths that were written."""
     target = root / "docs" / "metrics.md"
     target.parent.mkdir(exist_ok=True)
     target.write_text(page(), encoding="utf-8")
@@ -86,13 +86,13 @@ def write(root: Path) -> list[Path]:
 
 
 def main(root: Path) -> None:
-    """Write, and say what; ends the program with a message when the README has no marks."""
+    """Write the files and print their paths; exit with a message when the README has no marks."""
     try:
         written = write(root)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     for path in written:
-        print(path)  # noqa: T201 - a command says what it did
+        print(path)  # noqa: T201 - a command reports what it wrote
 
 
 if __name__ == "__main__":

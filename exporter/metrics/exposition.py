@@ -1,7 +1,8 @@
-"""The page: what is known of Dify, kept deflated and up to date, joined with the exporter's own metrics at a scrape.
+"""The page: the known state of Dify, kept deflated and up to date, joined with the exporter's own metrics at a scrape.
 
-Two locks. One guards the objects; it is held for microseconds, also by a poll. The other guards the finished pieces;
-it is held while blocks are sealed (rendered and deflated) and while a page is put together. A poll never waits for it.
+There are two locks. One guards the objects and is held for microseconds, also by polls. The other guards the rendered
+pieces; it is held while blocks are flushed (rendered and deflated) and while a page is assembled. A poll never waits
+for the second lock.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ if TYPE_CHECKING:
     from exporter.tracking.model import Change
 
 _GROUP = 32
-"""Blocks whose pieces of a family are kept joined."""
+"""Number of blocks whose pieces of one family are kept joined."""
 
 _TURN = 0.01
-"""Seconds that a poll spends on sealing at most, but for the block that it is at: the next poll goes on."""
+"""Most seconds that one poll spends on flushing, beyond the block in progress; the next poll continues."""
 
 
 class Own(Protocol):
-    """The exporter's own metrics."""
+    """Source of the exporter's own metrics."""
 
     def render(self, fmt: Format) -> bytes:
-        """Their lines, without the end mark of OpenMetrics."""
+        """The lines in ``fmt``, without the end mark of OpenMetrics."""
         ...
 
 
 class _Sealed:
-    """The finished pieces of a shelf: by group of blocks and by family, joined again only where something changed."""
+    """The rendered pieces of a block store, by block group and family; joined again only where something changed."""
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
@@ -51,7 +52,7 @@ class _Sealed:
         self._stale: dict[int, set[int]] = {position: set() for position in range(len(shelf.families))}
 
     def seal(self, job: Job, deflater: Deflater) -> None:
-        """Render and deflate what ``job`` names."""
+        """Render and deflate the dirty families of ``job``."""
         number = job.block.number
         blocks = self._groups.setdefault(number // _GROUP, {})
         blocks[number] = job.block
@@ -68,7 +69,7 @@ class _Sealed:
             del blocks[number]
 
     def join(self) -> bool:
-        """Bring ``runs`` up to date. False: they were."""
+        """Bring ``runs`` up to date. Returns False when nothing had changed."""
         changed = False
         for position, stale in self._stale.items():
             if stale:
@@ -79,7 +80,7 @@ class _Sealed:
                 changed = True
         for group in [group for group, blocks in self._groups.items() if not blocks]:
             del self._groups[group]
-            self._joined.pop(group, None)  # absent when nothing in it was ever sealed
+            self._joined.pop(group, None)  # absent when no block of the group was ever flushed
         return changed
 
     def _join_group(self, group: int, position: int) -> None:
@@ -88,12 +89,12 @@ class _Sealed:
 
 
 class Exposition:
-    """The page that Prometheus scrapes. ``changed`` and ``seal`` belong to the polls, ``page`` to the scrapes."""
+    """The page that Prometheus scrapes. Polls call ``changed`` and ``seal``, scrapes call ``page``."""
 
     def __init__(
         self, *, own: Own, document_name: bool = True, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """``document_name``: whether names of documents appear. ``monotonic``: seconds, for the age of changes."""
+        """``document_name``: whether document names appear. ``monotonic``: clock in seconds, for the age of changes."""
         families = catalog(document_name=document_name)
         self._own = own
         self._monotonic = monotonic
@@ -114,9 +115,9 @@ class Exposition:
         self._end = self._deflater.piece(b"# EOF\n")
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Take all that one answer changed, at once: no page shows a part of it.
+        """Apply all changes of one answer at once, so that no page shows only some of them.
 
-        Objects of a type that the catalog has no family for are no concern of the page.
+        Objects of a type without families in the catalog are ignored.
         """
         now = self._monotonic()
         with self._objects_lock:
@@ -127,9 +128,9 @@ class Exposition:
                     shelf.change(change, now)
 
     def seal(self, older_than: float = 0.1) -> None:
-        """Seal the blocks that are dirty for ``older_than`` seconds, as many as fit into a short turn.
+        """Flush the blocks that have been dirty for ``older_than`` seconds, as many as fit into a short turn.
 
-        To be called after each poll and at each tick. Returns at once while a scrape or another poll is at it.
+        Call it after each poll and at each tick. It returns at once while a scrape or another poll is flushing.
         """
         if not self._pieces_lock.acquire(blocking=False):
             return
@@ -147,7 +148,7 @@ class Exposition:
             self._pieces_lock.release()
 
     def page(self, fmt: Format) -> Page:
-        """The page of this instant: every answer that was taken before is in it."""
+        """The page at this instant; it includes every answer applied before the call."""
         with self._objects_lock:
             self._scrapes_waiting += 1
         with self._pieces_lock:
@@ -161,17 +162,17 @@ class Exposition:
         return Page(*[run for run in runs if run is not None])
 
     def series(self) -> int:
-        """How many series there are of objects: of Dify and of targets."""
+        """Number of series of objects: those of Dify and of targets."""
         with self._pieces_lock:
             self._seal_all()
             return sum(sealed.series for sealed in self._sealed)
 
     def series_rendered(self) -> int:
-        """The same, as far as it has been rendered: waits for nothing."""
+        """Number of object series rendered so far; never waits."""
         return sum(sealed.series for sealed in self._sealed)
 
     def _seal_all(self) -> None:
-        # All copies are taken under one lock, so that what was changed together is seen together.
+        # All copies are made under one lock, so that objects changed together appear together.
         with self._objects_lock:
             taken = [(sealed, list(sealed.shelf.jobs())) for sealed in self._sealed]
         for sealed, jobs in taken:
@@ -179,7 +180,7 @@ class Exposition:
                 sealed.seal(job, self._deflater)
 
     def _join(self, fmt: Format) -> Run | None:
-        """The part of the page that comes from objects; joined anew only after a change."""
+        """The part of the page that is rendered from objects; joined again only after a change."""
         joined = [sealed.join() for sealed in self._sealed]
         if any(joined):
             self._domain.clear()

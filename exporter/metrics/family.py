@@ -1,4 +1,4 @@
-"""What a metric family is: a row of the catalog, which knows how to read its samples from an object."""
+"""Defines a metric family: a row of the catalog that knows how to read its samples from an object."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ IDENTITY: dict[TrackedType, tuple[str, ...]] = {
     Batch: ("server", "dataset_id", "batch"),
     Document: ("server", "dataset_id", "document_id"),
 }
-"""The labels that every series of an object has: attributes that tell it from all others of its type."""
+"""The labels of every series of an object: the attributes that identify it among the objects of its type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """A metric family and how its samples are read from an object of type ``of``.
 
-    ``part`` takes from the object the piece that ``read`` looks at; while the piece stays equal, so do the samples.
-    ``read`` is asked only when there is a piece, and gives
+    ``part`` returns the piece of the object that ``read`` needs; as long as the piece is equal, the samples are equal.
+    ``read`` is called only when the piece is not None. It returns
 
     - without ``labels``: the value, or None for no series;
-    - with ``labels``: a sequence of (label values, value); of a histogram with ``bounds``, the upper bounds of its
+    - with ``labels``: a sequence of (label values, value); for a histogram with ``bounds``, the upper bounds of its
       buckets without +Inf, the value is a ``Distribution``;
     - with ``states``: the current state, or None for no series; every state has a series, 1 or 0, and a word that is
-      none of them counts as ``unknown``.
+      not a known state counts as ``unknown``.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Family:
     bounds: tuple[float, ...] = ()
 
     def samples(self, obj: Tracked) -> Samples:
-        """What ``obj`` has to say here: the values of ``labels``, and the value."""
+        """The samples of ``obj``: the values of ``labels``, and the value."""
         part = self.part(obj)
         seen = None if part is None else self.read(part)
         if seen is None:
@@ -65,10 +65,10 @@ class Family:
 
 
 def whole(obj: Any) -> Any:
-    """The object itself, for a ``part`` that looks at all of it, or a ``read`` whose part is the value."""
+    """The object itself, for a ``part`` that needs all of it, or a ``read`` whose part is the value."""
     return obj
 
 
 def unix_seconds(value: float) -> float | None:
-    """A time of the exporter's own clock to the millisecond; None for 0, which stands for a time that is not known."""
+    """A time of the exporter's clock, rounded to milliseconds; None for 0, which stands for an unknown time."""
     return round(value, 3) or None

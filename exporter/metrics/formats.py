@@ -1,4 +1,4 @@
-"""Which format and which encoding a scraper gets, by its ``Accept`` and ``Accept-Encoding``."""
+"""Chooses format and encoding of a scrape from its ``Accept`` and ``Accept-Encoding`` headers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Choice(NamedTuple):
 
 
 def negotiate(accept: str | None) -> Format:
-    """OpenMetrics for those who name it and like it no less than plain text; text for all others, whatever they ask."""
+    """OpenMetrics when the client names it with a weight not below that of plain text; otherwise plain text."""
     choices = list(_choices(accept))
     openmetrics = _quality(choices, ("application/openmetrics-text",), version="1.0.0")
     text = _quality(choices, ("text/plain", "text/*", "*/*"), version="0.0.4")
@@ -38,14 +38,14 @@ def negotiate(accept: str | None) -> Format:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether gzip may be sent, and is not liked less than no encoding."""
+    """Whether gzip is acceptable, with a weight not below that of no encoding."""
     qualities = {choice.name: choice.quality for choice in _choices(accept_encoding)}
     gzip = qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0)))
     return gzip > 0.0 and gzip >= qualities.get("identity", 0.0)
 
 
 def _choices(header: str | None) -> Iterator[_Choice]:
-    """The elements of the header; those without a valid weight are left out, as no sense can be made of them."""
+    """The elements of the header; elements with an invalid weight are ignored."""
     for element in (header or "").lower().split(","):
         name, *rest = (field.strip() for field in element.split(";"))
         parameters = {}
@@ -61,7 +61,7 @@ def _choices(header: str | None) -> Iterator[_Choice]:
 
 
 def _quality(choices: Iterable[_Choice], names: tuple[str, ...], *, version: str) -> float | None:
-    """The weight of the most specific choice that matches: by name as ordered, then with the version before without."""
+    """The weight of the most specific match: in the order of ``names``, then with a version before without one."""
     ranked = [
         (names.index(choice.name), "version" not in choice.parameters, -choice.quality)
         for choice in choices

@@ -1,4 +1,4 @@
-"""Lines of the text format: escaping, numbers, the lines of many objects at once."""
+"""Lines of the text format: escaping, numbers, and rendering the lines of many objects at once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _EXACT = 1 << 53
 
 
 def encodable(value: str) -> str:
-    """``value`` with U+FFFD in the place of lone surrogates, which UTF-8 cannot hold."""
+    """``value`` with lone surrogates, which UTF-8 cannot encode, replaced by U+FFFD."""
     return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
 
 
 def escape(value: str) -> str:
-    """``value`` as it stands between the quotes of a label."""
+    """``value`` escaped for a quoted label."""
     value = encodable(value)
     if "\\" in value:
         value = value.replace("\\", "\\\\")
@@ -37,7 +37,7 @@ def escape(value: str) -> str:
 
 
 def number(value: Number) -> str | None:
-    """``value`` as it stands in a line; None for what is no number that a series should have (NaN, infinities)."""
+    """``value`` as written in a line; None for values that have no series (NaN, infinities)."""
     if isinstance(value, int) and -_EXACT <= value <= _EXACT:
         return f"{value:d}"
     try:
@@ -61,7 +61,7 @@ def heads(of: type[Tracked]) -> Callable[[Any], str]:
 def lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
     """A function from heads and parts (of the same objects, in the same order) to the lines of ``family``.
 
-    An element of its answer is a line, or all the lines of a state set.
+    Each element of the result is one line, or all the lines of a state set.
     """
     if family.states:
         return _state_lines(family)
@@ -79,7 +79,7 @@ def _plain_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], lis
         out = []
         for head, part in zip(heads, parts, strict=True):
             if part is not None and (value := read(part)) is not None:
-                # Nearly all values are small whole numbers: they need no call, and this is where rendering spends.
+                # Nearly all values are small integers. They need no call, and rendering spends most of its time here.
                 if type(value) is int and -_EXACT <= value <= _EXACT:
                     out.append(f"{start}{head}}} {value}\n")
                 elif (text := number(value)) is not None:
@@ -106,7 +106,7 @@ def _labelled_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], 
 
 def _histogram_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
     name, read, tail = family.name, family.read, _tail(family)
-    # OpenMetrics asks for "1.0" where text would take "1" too.
+    # OpenMetrics requires "1.0"; the text format would also accept "1".
     bounds = [*(repr(float(bound)) for bound in family.bounds), "+Inf"]
 
     def render(heads: Sequence[str], parts: Sequence[Any]) -> list[str]:
@@ -126,7 +126,7 @@ def _histogram_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]],
 
 
 def _tail(family: Family) -> Callable[[LabelValues], str]:
-    """A function from label values to the labels beside the identity."""
+    """A function from label values to the labels that follow the identity labels."""
     template = ",".join(f'{label}="%s"' for label in family.labels)
 
     def tail(values: LabelValues) -> str:
@@ -136,7 +136,7 @@ def _tail(family: Family) -> Callable[[LabelValues], str]:
 
 
 def _state_lines(family: Family) -> Callable[[Sequence[str], Sequence[Any]], list[str]]:
-    # What stands between the heads is the same for all objects in one state, so that joining it makes all the lines.
+    # The text between the heads is the same for all objects in one state, so joining it renders all the lines.
     between = {current: _between(family, current) for current in family.states}
     unknown = between["unknown"]
     read = family.read

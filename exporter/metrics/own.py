@@ -1,4 +1,4 @@
-"""The exporter's own metrics: what it did and how that went. Kept by prometheus-client in a registry of its own."""
+"""The exporter's own metrics, kept by prometheus-client in a separate registry."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _reasons(error: type[DifyError]) -> Iterator[str]:
 
 
 REASONS = tuple(dict.fromkeys(_reasons(DifyError)))
-"""Every reason that the error tree has for a failed poll."""
+"""Every reason for a failed poll in the error tree."""
 
 _DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _UNKNOWN_FIELDS = ("indexing_status", "display_status")
@@ -59,9 +59,9 @@ _Kept = TypeVar("_Kept", Counter, Histogram)
 
 
 class _Children(Generic[_Kept]):
-    """The children of a metric by their labels, the server first, until that server is forgotten.
+    """The children of a metric by their labels, the server first, until that server is removed.
 
-    They are remembered: asking the library for one is ten times as dear as a look-up.
+    Children are cached: asking the library for one is ten times as expensive as a lookup.
     """
 
     def __init__(self, metric: _Kept) -> None:
@@ -71,16 +71,16 @@ class _Children(Generic[_Kept]):
         self._forgotten: set[str] = set()
 
     def of(self, labels: tuple[str, ...]) -> _Kept | None:
-        """The child, made when there is none yet. None for a server that was forgotten: a poll of it ended late."""
+        """The child, created on first use. None for a removed server: one of its polls ended late."""
         return self._found.get(labels) or self._make(labels)
 
     def expect(self, server: str) -> None:
-        """The server may have children, again or for the first time."""
+        """Allow children for the server, for the first time or again."""
         with self._lock:
             self._forgotten.discard(server)
 
     def forget(self, server: str) -> None:
-        """Drop the children of the server, and make no more."""
+        """Remove the children of the server and create no more."""
         with self._lock:
             self._forgotten.add(server)
             for labels in [labels for labels in self._found if labels[0] == server]:
@@ -97,30 +97,31 @@ class _Children(Generic[_Kept]):
 
 
 class _Counted(_Children[Counter]):
-    """A counter with a child for each set of labels."""
+    """A counter with one child per set of labels."""
 
     def __init__(self, name: str, registry: CollectorRegistry) -> None:
         row = _ROWS[name]
         super().__init__(Counter(row.name, row.help, row.labels, registry=registry))
 
     def add(self, *labels: str, amount: float = 1.0) -> None:
-        """Count ``amount`` more."""
+        """Add ``amount`` to the counter."""
         child = self.of(labels)
         if child is not None:
             child.inc(amount)
 
 
 class OwnMetrics(Collector):
-    """Counts what polls and requests do (a ``PollObserver`` and a ``RequestObserver``) and renders it.
+    """Counts polls and requests (as ``PollObserver`` and ``RequestObserver``) and renders the result.
 
-    To be set once there is somebody to ask, and asked at each scrape: ``schedules`` for lag, targets and clock offset;
-    ``state_saved`` for the time of the last save (Unix seconds, None before the first); ``state_save_successful`` for
-    how the last attempt to save went (None before the first); ``web_config_loaded`` for whether the web config file as
-    it is now is in force; ``collapsed`` for the documents without series, by server and knowledge base.
+    These attributes are set once their source exists, and are called at each scrape: ``schedules`` for lag, targets and
+    clock offset; ``state_saved`` for the time of the last save (Unix seconds, None before the first save);
+    ``state_save_successful`` for the result of the last save (None before the first attempt); ``web_config_loaded`` for
+    whether the current web config file is in use; ``collapsed`` for the number of documents without series, by server
+    and dataset.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        """``environ`` may hold the revision of the build, ``DIFY_EXPORTER_REVISION``."""
+        """``environ`` may contain the revision of the build, ``DIFY_EXPORTER_REVISION``."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.schedules: Callable[[], Iterable[ServerSchedule]] | None = None
         self.state_saved: Callable[[], float | None] | None = None
@@ -147,7 +148,7 @@ class OwnMetrics(Collector):
         PlatformCollector(registry=registry)
 
     def prepare(self, server: str) -> None:
-        """Start the counters of a server at 0, so that ``rate`` and ``increase`` see the first event."""
+        """Initialize the counters of a server to 0, so that ``rate`` and ``increase`` see the first event."""
         for children in self._of_servers:
             children.expect(server)
         for kind in KINDS:
@@ -159,35 +160,35 @@ class OwnMetrics(Collector):
         self._throttled.add(server, amount=0)
 
     def forget(self, server: str) -> None:
-        """Drop all that was counted of a server. What ends late is not counted any more, until it is prepared again."""
+        """Remove all counts of a server. What ends later is not counted until the server is prepared again."""
         for children in self._of_servers:
             children.forget(server)
 
     def polled(self, server: str, kind: Kind) -> None:
-        """A poll has ended, well or not."""
+        """Count a finished poll, successful or failed."""
         self._polls.add(server, kind)
 
     def poll_failed(self, server: str, kind: Kind, reason: str) -> None:
-        """It failed; ``reason`` is that of the error tree."""
+        """Count a failed poll; ``reason`` comes from the error tree."""
         self._failures.add(server, kind, reason)
 
     def unknown_value(self, server: str, field: str) -> None:
-        """A status was none of the known ones."""
+        """Count an unknown status."""
         self._unknown.add(server, field)
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
-        """A request has ended; ``code`` is the HTTP status, or the reason when there was no answer."""
+        """Record a finished request; ``code`` is the HTTP status, or the reason when there was no answer."""
         self._requests.add(server, endpoint, code)
         child = self._durations.of((server, endpoint))
         if child is not None:
             child.observe(seconds)
 
     def throttled(self, server: str, seconds: float) -> None:
-        """A request waited ``seconds`` for the budget."""
+        """Add ``seconds`` that a request waited for the request budget."""
         self._throttled.add(server, amount=seconds)
 
     def reloaded(self, now: float, *, success: bool) -> None:
-        """The configuration was loaded (also the first time), or refused, at ``now`` (Unix seconds)."""
+        """Record whether loading the configuration at ``now`` (Unix seconds) succeeded, the first load included."""
         self._reloaded = success
         if success:
             self._reload_success = now
@@ -203,7 +204,7 @@ class OwnMetrics(Collector):
         return generate_latest(self)
 
     def _now(self) -> Iterator[Metric]:
-        """What is so at the instant of a scrape, and not counted."""
+        """The values that are read at the instant of a scrape."""
         yield _gauge("dify_exporter_build_info", [(self._build, 1)])
         if self._reloaded is not None:
             yield _gauge("dify_exporter_config_last_reload_successful", [((), self._reloaded)])
@@ -223,7 +224,7 @@ class OwnMetrics(Collector):
 
 
 class _Now(Collector):
-    """A collector that asks at each scrape."""
+    """A collector that calls ``ask`` at each scrape."""
 
     def __init__(self, ask: Callable[[], Iterator[Metric]]) -> None:
         self._ask = ask
@@ -232,7 +233,7 @@ class _Now(Collector):
         return self._ask()
 
     def describe(self) -> list[Metric]:
-        # Without it the registry would collect once to learn the names.
+        # Without this method the registry would collect once to learn the names.
         return []
 
 
@@ -244,7 +245,7 @@ def _of_schedules(schedules: Sequence[ServerSchedule]) -> Iterator[Metric]:
 
 
 def _targets(schedule: ServerSchedule) -> list[tuple[tuple[str, ...], int]]:
-    """The targets of a server by kind and state, also those that there are none of."""
+    """The number of targets of a server by kind and state, zeros included."""
     counts: Mapping[Any, int] = schedule.targets
     return [((schedule.server, kind, state), counts.get((kind, state), 0)) for kind in KINDS for state in TARGET_STATES]
 

@@ -1,4 +1,4 @@
-"""The table of what is exposed about the exporter itself."""
+"""The table of the metrics about the exporter itself."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ OWN = (
     _row(
         "dify_exporter_build_info",
         "gauge",
-        "Version and revision of the exporter and the Python that runs it.",
+        "Version and revision of the exporter, and the version of Python.",
         "version",
         "revision",
         "python_version",
     ),
-    _row("dify_exporter_polls_total", "counter", "Polls that ended, well or not.", "server", "kind"),
-    _row("dify_exporter_poll_failures_total", "counter", "Polls that failed.", "server", "kind", "reason"),
+    _row("dify_exporter_polls_total", "counter", "Finished polls, successful or failed.", "server", "kind"),
+    _row("dify_exporter_poll_failures_total", "counter", "Failed polls by reason.", "server", "kind", "reason"),
     _row(
         "dify_exporter_requests_total",
         "counter",
-        "Requests to the server by HTTP status, or by reason when there was no answer.",
+        "Requests to the server by HTTP status, or by failure reason when there was no answer.",
         "server",
         "endpoint",
         "code",
@@ -52,49 +52,47 @@ OWN = (
     _row(
         "dify_exporter_throttled_seconds_total",
         "counter",
-        "Seconds that requests waited for the budget of requests per second.",
+        "Seconds that requests waited because of the limit of requests per second.",
         "server",
     ),
-    _row("dify_exporter_schedule_lag_seconds", "gauge", "How late the most overdue poll is, in seconds.", "server"),
-    _row("dify_exporter_targets", "gauge", "Targets by how their polls go.", "server", "kind", "state"),
+    _row("dify_exporter_schedule_lag_seconds", "gauge", "Delay of the most overdue poll, in seconds.", "server"),
+    _row("dify_exporter_targets", "gauge", "Targets by kind and polling state.", "server", "kind", "state"),
     _row(
         "dify_exporter_unknown_values_total",
         "counter",
-        "Statuses in answers that the exporter does not know, by field.",
+        "Unknown statuses in answers, by field.",
         "server",
         "field",
     ),
     _row(
         "dify_exporter_clock_offset_seconds",
         "gauge",
-        "Seconds by which the server's times are ahead of the exporter's clock; whole hours are a wrong time zone.",
+        "Seconds by which the server's times are ahead of the exporter's clock; whole hours mean a wrong time zone.",
         "server",
     ),
     _row(
         "dify_exporter_documents_collapsed",
         "gauge",
-        "Documents without series of their own because of the limit; the sums of batches have them.",
+        "Documents without their own series because of the document limit; batch totals include them.",
         "server",
         "dataset_id",
     ),
     _row(
         "dify_exporter_state_last_save_timestamp_seconds",
         "gauge",
-        "When the state was last saved, Unix seconds.",
+        "Time at which the state was last saved, Unix seconds.",
     ),
-    _row("dify_exporter_state_last_save_successful", "gauge", "Whether the last attempt to save the state succeeded."),
-    _row(
-        "dify_exporter_config_last_reload_successful", "gauge", "Whether the last load of the configuration succeeded."
-    ),
+    _row("dify_exporter_state_last_save_successful", "gauge", "1 if the last attempt to save the state succeeded."),
+    _row("dify_exporter_config_last_reload_successful", "gauge", "1 if the last load of the configuration succeeded."),
     _row(
         "dify_exporter_config_last_reload_success_timestamp_seconds",
         "gauge",
-        "When the configuration was last loaded with success, Unix seconds.",
+        "Time of the last successful load of the configuration, Unix seconds.",
     ),
     _row(
         "dify_exporter_web_config_last_reload_successful",
         "gauge",
-        "Whether the web config file as it is now is in force, and not an earlier state of it.",
+        "1 if the current web config file is in use, 0 if an earlier version of it is.",
     ),
     _row("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
     _row("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
@@ -113,4 +111,4 @@ OWN = (
         "version",
     ),
 )
-"""Every family that ``OwnMetrics`` gives, ``process_`` and ``python_`` as prometheus-client defines them on Linux."""
+"""Every family that ``OwnMetrics`` renders; ``process_`` and ``python_`` as prometheus-client defines them on Linux."""

@@ -1,4 +1,4 @@
-"""One answer to a scrape, ready to be sent in chunks, deflated or not."""
+"""The answer to one scrape, ready to be sent in chunks, deflated or plain."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from exporter.metrics.deflate import Run
 
 CHUNK = 64 * 1024
-"""Bytes that a chunk has at least, unless it is the last one."""
+"""Minimum size of a chunk in bytes, except the last one."""
 
 
 class Page:
-    """A page as it was at one instant. It refers to the pieces of the exposition: many pages cost the memory of one."""
+    """A page at one instant. Pages share the pieces of the exposition: many pages cost the memory of one."""
 
     __slots__ = ("_runs", "_trailer", "gzip_length", "plain_length")
 
@@ -45,7 +45,7 @@ class Page:
         yield b"".join(waiting)
 
     def plain_chunks(self) -> Iterator[bytes]:
-        """The page as text of ``plain_length`` bytes in UTF-8."""
+        """The page as UTF-8 text of ``plain_length`` bytes."""
         inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress
         waiting: list[bytes] = []
         size = 0

@@ -1,4 +1,4 @@
-"""A server that gives the recorded answers of a real Dify, as they are."""
+"""A server that replays recorded answers of a real Dify unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_THE_CONNECTION = {"date", "connection", "content-length", "transfer-encoding
 
 
 class Recording(NamedTuple):
-    """A recorded answer. ``path`` is without the query."""
+    """A recorded answer. ``path`` has no query."""
 
     case: str
     path: str
@@ -29,7 +29,7 @@ class Recording(NamedTuple):
 
 
 def load(case: str) -> Recording:
-    """The recording of that name."""
+    """Load the recording with that name."""
     recorded = json.loads((RECORDINGS / f"{case}.json").read_text(encoding="utf-8"))
     content = recorded.get("json")
     body = json.dumps(content) if content is not None else recorded["text"]
@@ -38,12 +38,12 @@ def load(case: str) -> Recording:
 
 
 class ReplayServer(ThreadingHTTPServer):
-    """Gives the recording of a path, whatever its query, and ``otherwise`` for a path that has none."""
+    """Serves the recording for a path, ignoring the query; ``otherwise`` for all other paths."""
 
     daemon_threads = True
 
     def __init__(self, answers: Mapping[str, Recording], otherwise: Recording) -> None:
-        """To be used as a context manager; serves within it, on a free port of loopback."""
+        """A context manager that serves on a free loopback port."""
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers = answers
         self.otherwise = otherwise
@@ -78,4 +78,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the tests look at answers."""
+        """Log nothing: the tests check the answers."""

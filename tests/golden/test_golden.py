@@ -1,7 +1,7 @@
-"""The page for every recorded answer of a real server: one file a case, compared to the letter.
+"""The page for every recorded answer of a real server: one file per case, compared byte for byte.
 
-After a wanted change of the exposition ``make golden`` (``UPDATE_GOLDEN=1 pytest tests/golden``) writes them anew;
-read what changed before you commit it.
+After an intended change of the exposition, regenerate the files with ``make golden`` (``UPDATE_GOLDEN=1 pytest
+tests/golden``) and review the diff before committing.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _UNKNOWN = load("err--document--unknown")
 
 
 def _dify(case: Recording) -> ReplayServer:
-    """A server with the case, the details that were recorded in the same state, and knowledge bases from a list.
+    """A server with the case, the details recorded in the same state, and datasets from a list.
 
-    A key that is refused is refused everywhere, and a server that fails fails everywhere.
+    A refused key is refused for every path, and a failing server fails for every path.
     """
     if case.status == HTTPStatus.UNAUTHORIZED or case.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ReplayServer({}, otherwise=case)
@@ -70,7 +70,7 @@ def _encoded(value: object) -> bytes:
 
 
 def _watched(case: Recording) -> Dataset:
-    """What a config names to get the case."""
+    """The configuration that watches the case."""
     found = _PATH.fullmatch(case.path)
     assert found
     if found["batch"]:
@@ -79,16 +79,16 @@ def _watched(case: Recording) -> Dataset:
 
 
 def _of_dify(lines: Iterable[str], url: str) -> str:
-    """The part of a page that comes from Dify, with another URL for the server's, whose port is chance."""
+    """The lines of a page that come from Dify, with the server's URL, whose port varies, replaced."""
     kept = (line for line in lines if not line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(_OWN))
     return "".join(f"{line}\n" for line in kept).replace(url, URL)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_page(case: str) -> None:
-    """The page of an exporter that watches the recorded batch or document is, but for its own metrics, the golden one.
+    """The page of an exporter that watches the recorded object equals the golden file, except for its own metrics.
 
-    One thread and a clock that stands still: nothing in it is chance.
+    One thread and a stopped clock make the page deterministic.
     """
     recording = load(case)
     with _dify(recording) as dify:
@@ -105,7 +105,7 @@ def test_page(case: str) -> None:
 
 
 def test_every_page_has_a_case() -> None:
-    """No golden file outlives its recording."""
+    """Every golden file has a recording, and every recording a golden file."""
     files = {path.stem for path in GOLDEN.glob("*.prom")}
     if "UPDATE_GOLDEN" in os.environ:
         for stale in files - set(CASES):
@@ -118,7 +118,7 @@ def test_every_page_has_a_case() -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize(("case", "code"), [("indexing-status--error-pdf", 0), ("indexing-status--deleted-batch", 1)])
 def test_once(tmp_path: Path, case: str, code: int) -> None:
-    """``dify-exporter once`` prints the golden page, but for what its clock says."""
+    """``dify-exporter once`` prints the golden page, except for values of its own clock."""
     recording = load(case)
     with _dify(recording) as dify:
         done = exporter("once", "--config.file", write_config(tmp_path / "c.yaml", dify.url, [_watched(recording)]))

@@ -1,4 +1,4 @@
-"""What the tests of the metrics share: a full document, a page's text, promtool."""
+"""Shared by the metrics tests: a full document, an exposition, promtool."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class FixedOwn:
-    """Own metrics that never change."""
+    """Own metrics with fixed lines."""
 
     lines = b"# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"
 
     def render(self, fmt: Format) -> bytes:
-        """The same in both formats."""
+        """The same lines in both formats."""
         assert isinstance(fmt, Format)
         return self.lines
 
@@ -34,7 +34,7 @@ def exposition() -> Exposition:
 
 @pytest.fixture
 def document() -> Document:
-    """A document of which everything is known."""
+    """A document with every field set."""
     return Document(
         server="main",
         dataset_id="ds",
@@ -79,7 +79,7 @@ def document() -> Document:
 
 @pytest.fixture
 def promtool() -> Callable[[bytes], tuple[int, str]]:
-    """A function that gives a page to ``promtool check metrics``: exit code and what it had to say."""
+    """A function that passes a page to ``promtool check metrics``; returns exit code and output."""
     program = tool("promtool")
 
     def check(page: bytes) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Objects drawn at random, their page read back, and the same page as it would be without any of the machinery."""
+"""Strategies for random objects, a parser for their page, and the expected values computed from the catalog alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 class NoOwn:
-    """No metrics of the exporter's own."""
+    """No own metrics."""
 
     def render(self, fmt: Format) -> bytes:
         """Nothing, in any format."""
@@ -49,7 +49,7 @@ class NoOwn:
 
 
 def text_of(exposition: Exposition, fmt: Format = Format.TEXT) -> str:
-    """The page, by way of gzip; the plain one has to be the same."""
+    """The page, read from gzip; the plain form must be equal."""
     page = exposition.page(fmt)
     packed, plain = b"".join(page.gzip_chunks()), b"".join(page.plain_chunks())
     assert (len(packed), len(plain)) == (page.gzip_length, page.plain_length)
@@ -58,7 +58,7 @@ def text_of(exposition: Exposition, fmt: Format = Format.TEXT) -> str:
 
 
 def read_back(text: str, fmt: Format) -> Values:
-    """The values of a page by series, as prometheus-client reads them; each series once."""
+    """The values of a page by series, as parsed by prometheus-client; each series occurs once."""
     families = read_openmetrics(text) if fmt is Format.OPENMETRICS else read_text(text)  # type: ignore[no-untyped-call]
     samples = [sample for family in families for sample in family.samples]
     values = {(sample.name, frozenset(sample.labels.items())): float(sample.value) for sample in samples}
@@ -67,12 +67,12 @@ def read_back(text: str, fmt: Format) -> Values:
 
 
 def valid(value: str) -> str:
-    """``value`` with U+FFFD for what UTF-8 cannot hold."""
+    """``value`` with U+FFFD for what UTF-8 cannot encode."""
     return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in value)
 
 
 def expected_values(objects: Iterable[Tracked]) -> Values:
-    """What the catalog says of the objects, without any of the machinery."""
+    """The values that the catalog yields for the objects, without blocks, pieces or rendering."""
     values: Values = {}
     for obj in objects:
         identity = {name: getattr(obj, name) for name in IDENTITY[type(obj)]}
@@ -87,7 +87,7 @@ def expected_values(objects: Iterable[Tracked]) -> Values:
 
 
 def expected_samples(family: Family, value: Any) -> Iterator[tuple[str, dict[str, str], float]]:
-    """The samples of one value: suffix, labels beside those of the value, number. A histogram has many."""
+    """The samples of one value: suffix, additional labels, number. A histogram has many."""
     if not isinstance(value, Distribution):
         yield "", {}, value
         return
@@ -174,12 +174,12 @@ answers = st.lists(st.lists(st.tuples(objects, st.booleans()), max_size=6), max_
 
 
 def key_of(obj: Tracked) -> tuple[Any, ...]:
-    """What tells an object from all others."""
+    """The identity of an object."""
     return (type(obj), *[getattr(obj, name) for name in IDENTITY[type(obj)]])
 
 
 def take(known: dict[tuple[Any, ...], Tracked], answer: Sequence[tuple[Tracked, bool]]) -> list[Change]:
-    """Turn drawn objects into changes of what is known: added, changed, removed."""
+    """Turn drawn objects into changes of ``known``: added, changed, removed."""
     changes: list[Change] = []
     for obj, keep in answer:
         old = known.pop(key_of(obj), None)

@@ -86,19 +86,19 @@ CONTRACT = {
 
 
 def samples(obj: Tracked) -> dict[str, list[tuple[tuple[str, ...], Any]]]:
-    """The samples of an object by name, only where there are any."""
+    """The samples of an object by metric name, only metrics that have any."""
     found = {family.name: list(family.samples(obj)) for family in CATALOG if isinstance(obj, family.of)}
     return {name: seen for name, seen in found.items() if seen}
 
 
 def test_names_and_labels_are_those_of_the_contract() -> None:
-    """Dashboards and rules rely on names and labels: none is renamed, none is lost."""
+    """Dashboards and rules rely on names and labels: none is renamed, none is removed."""
     assert CONTRACT == {family.name: " ".join(IDENTITY[family.of] + family.labels) for family in CATALOG}
     assert len(CONTRACT) == len(CATALOG)
 
 
 def test_a_document_stays_within_its_budget() -> None:
-    """No document has more series than were promised."""
+    """A document has no more series than promised."""
     most = sum(len(family.states) or 1 for family in CATALOG if family.of is Document)
 
     assert most <= BUDGET
@@ -106,15 +106,15 @@ def test_a_document_stays_within_its_budget() -> None:
 
 @pytest.mark.parametrize("family", CATALOG, ids=lambda family: family.name)
 def test_help_texts(family: object) -> None:
-    """A help text is a sentence without characters that need escaping; that of a value of Dify says it is polled."""
+    """A help text is a sentence without characters that require escaping; that of a polled value says so."""
     text = getattr(family, "help", "")
 
     assert re.fullmatch(r"[A-Z0-9][^\"\\\n|]*\.", text)
-    assert getattr(family, "of", None) in {ServerStatus, TargetStatus} or text.endswith(" Polled.")
+    assert getattr(family, "of", None) in {ServerStatus, TargetStatus} or text.endswith(" (as of the last poll).")
 
 
 def test_types() -> None:
-    """What ends in ``_total`` is a counter and nothing else is; the one histogram has finite bounds that rise."""
+    """Counters, and only counters, end in ``_total``; the one histogram has finite, increasing bounds."""
     assert {True} == {(family.type == "counter") == family.name.endswith("_total") for family in CATALOG}
     (histogram,) = [family for family in CATALOG if family.type == "histogram"]
     assert "dify_document_phase_duration_seconds" == histogram.name
@@ -123,7 +123,7 @@ def test_types() -> None:
 
 
 def test_null_has_no_series() -> None:
-    """Of a document that only has a status there is what follows from it, and nothing made up."""
+    """A document with only a status has only the series that follow from the status."""
     bare = Document("main", "ds", "doc", "b1", Progress("waiting"))
     names = {f"dify_document_{name}" for name in ("info", "indexing_status", "error", "stalled")}
 
@@ -146,21 +146,21 @@ def test_zero_is_zero(document: Document) -> None:
     [("error", False, 1), ("indexing", True, 1), ("error", True, 1), ("completed", False, 0), ("paused", False, 0)],
 )
 def test_error(document: Document, status: str, has_error: bool, expected: int) -> None:
-    """A document is in error when its status says so or the latest answer about its indexing has an error text."""
+    """A document is in error if its status says so or the latest answer about its indexing has an error text."""
     seen = replace(document, progress=replace(document.progress, status=status, has_error=has_error))
 
     assert [((), expected)] == samples(seen)["dify_document_error"]
 
 
 def test_an_error_text_of_an_old_detail_does_not_count(document: Document) -> None:
-    """The detail is fetched rarely: its error text may be of an attempt that has been repeated with success since."""
+    """The detail is fetched rarely: its error text may belong to an attempt that was since repeated successfully."""
     stale = replace(document, detail=Detail(has_error=True))
 
     assert [((), 0)] == samples(stale)["dify_document_error"]
 
 
 def test_unknown_states(document: Document) -> None:
-    """A state set is full, exactly one is 1, and a word that is no state counts as unknown."""
+    """A state set is complete, exactly one state is 1, and an unrecognized word counts as unknown."""
     strange = replace(document, detail=Detail(display_status="levitating"))
     states = samples(strange)["dify_document_display_status"]
 
@@ -169,7 +169,7 @@ def test_unknown_states(document: Document) -> None:
 
 
 def test_batch_sums() -> None:
-    """A batch has all statuses always, and its sums when they are known."""
+    """A batch always has all statuses, and has its sums once they are known."""
     batch = Batch("main", "ds", "b1", ("x",), (1, *[0] * (len(STATUSES) - 1)))
 
     by_status = [((s,), int(s == "waiting")) for s in STATUSES]
@@ -178,7 +178,7 @@ def test_batch_sums() -> None:
 
 
 def test_what_was_never_polled_has_no_series() -> None:
-    """Before the first answer neither a server is up or down nor has a target succeeded or failed."""
+    """Before the first answer, a server is neither up nor down and a target has neither succeeded nor failed."""
     server = ServerStatus("main", "http://dify/v1")
 
     assert {"dify_server_info": [(("http://dify/v1", ""), 1)]} == samples(server)
@@ -187,7 +187,7 @@ def test_what_was_never_polled_has_no_series() -> None:
 
 
 def test_progress_is_judged(document: Document) -> None:
-    """Last progress is given to the millisecond; an end that cannot be foreseen has no series."""
+    """Last progress has a resolution of milliseconds; an ETA that cannot be estimated has no series."""
     batch = Batch(
         "main", "ds", "b1", ("x",), (1, *[0] * (len(STATUSES) - 1)), last_progress=1795282470.98765, stalled=True
     )
@@ -202,7 +202,7 @@ def test_progress_is_judged(document: Document) -> None:
 
 
 def test_a_knowledge_base_tells_what_is_known() -> None:
-    """There is no info before the name is known, and of the census only what was counted; a counted 0 is 0."""
+    """A dataset has no info series before its name is known, and only counted statuses have series; 0 counts."""
     base = KnowledgeBase("main", "ds")
     assert {} == samples(base)
 
@@ -214,7 +214,7 @@ def test_a_knowledge_base_tells_what_is_known() -> None:
 
 
 def test_a_new_activity_starts_at_zero() -> None:
-    """Every end and phase has its series before the first event, so that its increase is seen."""
+    """Every final status and phase has its series before the first event, so that the increase is visible."""
     seen = samples(no_activity("main", "ds"))
     ends = [("completed", ""), *(("error", reason) for reason in REASONS)]
 

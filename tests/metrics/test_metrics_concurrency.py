@@ -1,4 +1,4 @@
-"""Polls and scrapes at the same time."""
+"""Concurrent polls and scrapes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_a_scrape_never_sees_half_an_answer(exposition: Exposition, document: Document) -> None:
-    """Documents that change together are seen together, although they sit in different blocks and polls seal them."""
+    """Documents that change together appear together, even in different blocks and with polls flushing them."""
     documents = [replace(document, document_id=str(n)) for n in range(300)]
     exposition.changed([(None, one) for one in documents])
     stop = threading.Event()
@@ -47,7 +47,7 @@ def test_a_scrape_never_sees_half_an_answer(exposition: Exposition, document: Do
 
 
 def test_a_poll_does_not_wait_for_a_scrape(exposition: Exposition, document: Document) -> None:
-    """While a scrape holds the pieces, changes are taken and sealing is left to it."""
+    """While a scrape holds the pieces, changes are accepted and flushing is left to the scrape."""
     with exposition._pieces_lock:
         exposition.changed([(None, document)])
         exposition.seal(older_than=0.0)
@@ -57,7 +57,7 @@ def test_a_poll_does_not_wait_for_a_scrape(exposition: Exposition, document: Doc
 
 
 def test_sealing_makes_way_for_a_scrape(exposition: Exposition, document: Document) -> None:
-    """A poll that seals stops at the next block when a scrape waits, for the scrape has to seal everything anyway."""
+    """A poll that is flushing stops at the next block when a scrape waits: the scrape flushes everything anyway."""
     exposition.changed([(None, document)])
     exposition._scrapes_waiting = 1
     exposition.seal(older_than=0.0)

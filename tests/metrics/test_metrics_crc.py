@@ -1,4 +1,4 @@
-"""Joining checksums and deflated pieces."""
+"""Combining checksums and deflated pieces."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from exporter.metrics.page import CHUNK, Page
 
 @given(st.binary(max_size=5000), st.binary(max_size=5000))
 def test_combined_crc_is_that_of_the_whole(first: bytes, second: bytes) -> None:
-    """Two checksums and a length give the checksum of both texts in a row."""
+    """Two checksums and a length yield the checksum of the concatenated texts."""
     combined = combine(zlib.crc32(first), zlib.crc32(second), operator(len(second)))
 
     assert zlib.crc32(first + second) == combined
 
 
 def test_crc_of_lengths_beyond_four_gibibytes() -> None:
-    """Lengths are not cut: the operator of a + b bytes is that of a and b, also above 2^32."""
+    """Lengths are not truncated: the operator of a + b bytes equals that of a and b, also above 2^32."""
     length = (1 << 33) + 5
 
     assert combine(operator(1 << 33), 0, operator(5)) == operator(length)
@@ -30,7 +30,7 @@ def test_crc_of_lengths_beyond_four_gibibytes() -> None:
 
 @given(st.lists(st.text(max_size=300)), st.integers(0, 9))
 def test_pieces_stand_alone(texts: list[str], repeat: int) -> None:
-    """A piece inflates without those made before it, whatever the order, and with nothing left over."""
+    """A piece inflates without the pieces made before it, in any order, and with nothing left over."""
     deflater = Deflater()
     raws = [(text * (1 + repeat)).encode(errors="replace") for text in texts]
     pieces = [deflater.piece(raw) for raw in raws]
@@ -40,7 +40,7 @@ def test_pieces_stand_alone(texts: list[str], repeat: int) -> None:
 
 @given(st.lists(st.binary(max_size=400), min_size=1), st.data())
 def test_page_is_one_gzip_member(texts: list[bytes], data: st.DataObject) -> None:
-    """Joined pieces, in any order and any groups, are one gzip member: also for a reader that stops after it."""
+    """Joined pieces, in any order and grouping, are one gzip member: also for a reader that stops after the first."""
     deflater = Deflater()
     order = data.draw(st.permutations(texts))
     cut = data.draw(st.integers(0, len(order)))
@@ -58,7 +58,7 @@ def test_page_is_one_gzip_member(texts: list[bytes], data: st.DataObject) -> Non
 
 
 def test_a_large_page_comes_in_chunks() -> None:
-    """Chunks have at least the agreed size, except the last: neither a flood of small ones nor the whole at once."""
+    """All chunks except the last have at least the minimum size, and the page is not one single chunk."""
     deflater = Deflater()
     run = row(deflater.piece(bytes([n]) * 50_000) for n in range(20))
     assert run is not None
@@ -72,12 +72,12 @@ def test_a_large_page_comes_in_chunks() -> None:
 
 
 def test_nothing_is_no_run() -> None:
-    """A row of nothing is None, so that its family is left out of the page."""
+    """A row without pieces is None, so that its family is omitted from the page."""
     assert row([None, None]) is None
 
 
 def test_an_empty_page_is_a_valid_stream() -> None:
-    """A page without any line is an empty text."""
+    """A page without lines is an empty text."""
     page = Page()
 
     assert (b"", []) == (gzip.decompress(b"".join(page.gzip_chunks())), list(page.plain_chunks()))

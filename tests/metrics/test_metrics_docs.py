@@ -12,19 +12,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_is_up_to_date() -> None:
-    """docs/metrics.md is what the catalogs say: after a change of a row, `make docs`."""
+    """docs/metrics.md matches the catalogs: after changing a row, run `make docs`."""
     assert docs.page() == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_is_up_to_date() -> None:
-    """The tables in README.md are what the catalogs say: after a change of a row, `make docs`."""
+    """The tables in README.md match the catalogs: after changing a row, run `make docs`."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert docs.readme(text) == text
 
 
 def test_every_family_is_documented_once() -> None:
-    """Each name has one row in one of the tables."""
+    """Each metric has exactly one row in the tables."""
     rows = [line for line in docs.page().splitlines() if line.startswith("| `")]
 
     assert len(CATALOG) + len(OWN) == len(rows)
@@ -34,7 +34,7 @@ def test_every_family_is_documented_once() -> None:
 
 
 def test_readme_is_written_between_its_marks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only what is between the marks is replaced; writing again changes nothing."""
+    """Only the text between the marks is replaced; writing again changes nothing."""
     readme = tmp_path / "README.md"
     readme.write_text(f"# Title\n{docs.BEGIN}\nold\n{docs.END}\nEnd\n", encoding="utf-8")
     docs.main(tmp_path)
@@ -50,15 +50,15 @@ def test_readme_is_written_between_its_marks(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_readme_without_marks_is_left_alone(tmp_path: Path) -> None:
-    """A README that has no place for the tables is not written to, and the command says so."""
+    """A README without marks is not modified, and the command says so."""
     readme = tmp_path / "README.md"
     readme.write_text("# Title\n", encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"README\.md has no place for the metrics"):
+    with pytest.raises(SystemExit, match=r"README\.md lacks the marks for the metric tables"):
         docs.main(tmp_path)
 
     assert "# Title\n" == readme.read_text(encoding="utf-8")
 
 
 def test_no_readme_is_no_trouble(tmp_path: Path) -> None:
-    """Without a README the page alone is written."""
+    """Without a README, only docs/metrics.md is written."""
     assert [tmp_path / "docs" / "metrics.md"] == docs.write(tmp_path)

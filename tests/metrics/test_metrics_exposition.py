@@ -1,4 +1,4 @@
-"""The page against a plain rendering of the same objects, through any sequence of answers."""
+"""The page compared with a plain rendering of the same objects, for any sequence of answers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of two objects in groups of two, so that a few objects fill many."""
+    """Blocks of two objects in groups of two, so that a few objects fill many blocks."""
     monkeypatch.setattr(blocks, "SLOTS", 2)
     monkeypatch.setattr(exposition_module, "_GROUP", 2)
 
@@ -46,7 +46,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parsers_read_back_what_went_in(
     drawn: list[list[tuple[Tracked, bool]]], fmt: Format, data: st.DataObject
 ) -> None:
-    """After any answers, sealed in between or not, prometheus-client reads exactly the values of the known objects."""
+    """After any answers, flushed in between or not, prometheus-client reads exactly the values of the known objects."""
     exposition = Exposition(own=NoOwn())
     known: dict[tuple[Any, ...], Tracked] = {}
     for answer in drawn:
@@ -63,7 +63,7 @@ def test_parsers_read_back_what_went_in(
 
 
 def test_every_family_of_a_full_document(exposition: Exposition, document: Document) -> None:
-    """The lines of a document, to the letter: ints as ints, floats as they are, flags 1 and 0, state sets in full."""
+    """The exact lines of a document: ints as ints, floats unchanged, flags 1 and 0, complete state sets."""
     exposition.changed([(None, document)])
     seen = [line for line in text_of(exposition).splitlines() if not line.startswith("#")]
     head = 'server="main",dataset_id="ds",document_id="doc"'
@@ -96,7 +96,7 @@ def test_every_family_of_a_full_document(exposition: Exposition, document: Docum
 
 
 def test_both_formats_have_the_same_domain_lines(exposition: Exposition, document: Document) -> None:
-    """OpenMetrics differs from text in its end mark alone, where no counter comes from an object."""
+    """OpenMetrics differs from text only in its end mark if no counter comes from an object."""
     exposition.changed([(None, document)])
 
     assert text_of(exposition, Format.TEXT) + "# EOF\n" == text_of(exposition, Format.OPENMETRICS)
@@ -114,7 +114,7 @@ def test_families_without_samples_are_left_out(exposition: Exposition) -> None:
 
 
 def test_a_gone_object_has_no_series(exposition: Exposition, document: Document) -> None:
-    """The scrape after an object has gone has none of its series, and the block that held it is forgotten."""
+    """The first scrape after an object is removed has none of its series, and its empty block is removed."""
     exposition.changed([(None, document)])
     text_of(exposition)
     exposition.changed([(document, None)])
@@ -129,14 +129,14 @@ FixedLines = "# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"
 
 
 def test_what_comes_and_goes_unseen_leaves_nothing(exposition: Exposition, document: Document) -> None:
-    """An object that is gone before it was ever rendered, and one that goes twice, are no trouble."""
+    """Removing an object that was never rendered, or removing an object twice, is harmless."""
     exposition.changed([(None, document), (document, None), (document, None), (None, None)])
 
     assert FixedLines == text_of(exposition)
 
 
 def test_objects_without_a_family_are_let_pass(exposition: Exposition, document: Document) -> None:
-    """What the catalog does not know harms neither the poll that brings it nor what comes with it."""
+    """An object type without families affects neither the poll that brings it nor the rest of the answer."""
 
     class Stranger:
         pass
@@ -148,7 +148,7 @@ def test_objects_without_a_family_are_let_pass(exposition: Exposition, document:
 
 
 def test_a_document_that_moves_appears_once(exposition: Exposition, document: Document) -> None:
-    """A document in another batch is the same document: one info series, with the new batch."""
+    """A document that moves to another batch is the same document: one info series, with the new batch."""
     exposition.changed([(None, document)])
     exposition.changed([(document, replace(document, batch="b2"))])
     infos = [line for line in text_of(exposition).splitlines() if line.startswith("dify_document_info{")]
@@ -157,7 +157,7 @@ def test_a_document_that_moves_appears_once(exposition: Exposition, document: Do
 
 
 def test_names_can_be_switched_off(document: Document) -> None:
-    """Without ``document_name`` the label is there and empty, and the name is nowhere on the page."""
+    """Without ``document_name`` the label exists but is empty, and the name is nowhere on the page."""
     exposition = Exposition(own=NoOwn(), document_name=False)
     exposition.changed([(None, document)])
 
@@ -167,7 +167,7 @@ def test_names_can_be_switched_off(document: Document) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
 def test_no_series_for_what_is_no_number(exposition: Exposition, document: Document, value: float) -> None:
-    """NaN, infinities and numbers beyond all floats have no series, and harm no other."""
+    """NaN, infinities and numbers beyond the range of floats have no series and do not affect others."""
     detail = replace(document.detail or Detail(), tokens=value)
     exposition.changed([(None, replace(document, detail=detail))])
     page = text_of(exposition)
@@ -177,27 +177,27 @@ def test_no_series_for_what_is_no_number(exposition: Exposition, document: Docum
 
 
 def test_large_integers_are_read_back(exposition: Exposition, document: Document) -> None:
-    """Integers that a float cannot hold are given as the float they are read as."""
+    """Integers that a float cannot represent are rendered as the nearest float."""
     exposition.changed([(None, replace(document, detail=Detail(tokens=2**60 + 1)))])
 
     assert 'document_id="doc"} 1.152921504606847e+18' in text_of(exposition)
 
 
 class CountingDeflater(Deflater):
-    """A deflater that tells how many pieces it made."""
+    """A deflater that counts the pieces it made."""
 
     def __init__(self) -> None:
         super().__init__()
         self.made = 0
 
     def piece(self, text: bytes, samples: int = 0) -> Piece:
-        """Count it."""
+        """Count the piece."""
         self.made += 1
         return super().piece(text, samples)
 
 
 def test_a_change_renders_only_what_differs(exposition: Exposition, document: Document) -> None:
-    """One new value makes one piece; none are made for the same values, or for a page that was there before."""
+    """One new value makes one piece; equal values and an unchanged page make none."""
     exposition.changed([(None, document)])
     text_of(exposition)
     deflater = exposition._deflater = CountingDeflater()
@@ -218,7 +218,7 @@ def test_a_change_renders_only_what_differs(exposition: Exposition, document: Do
 
 
 def test_slots_are_used_again(exposition: Exposition, document: Document) -> None:
-    """As many objects as have gone find room without a new block."""
+    """New objects reuse the slots of removed ones before a new block is created."""
     shelf = exposition._shelves[Document]
     many = [replace(document, document_id=str(n)) for n in range(2 * blocks.SLOTS)]
     exposition.changed([(None, one) for one in many])
@@ -231,7 +231,7 @@ def test_slots_are_used_again(exposition: Exposition, document: Document) -> Non
 
 
 def test_sealing_waits_for_more(document: Document) -> None:
-    """Blocks are rendered once they are dirty for the given time, not at each change."""
+    """Blocks are flushed once they have been dirty for the given time, not at each change."""
     clock = ManualClock()
     exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
     sealed = next(sealed for sealed in exposition._sealed if sealed.shelf is exposition._shelves[Document])
@@ -249,7 +249,7 @@ def test_sealing_waits_for_more(document: Document) -> None:
 
 
 def test_a_block_that_keeps_changing_is_sealed_all_the_same(document: Document) -> None:
-    """The age of a block counts from its first change: later ones do not put sealing off."""
+    """The age of a block counts from its first change: later changes do not postpone flushing."""
     clock = ManualClock()
     exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
     exposition.changed([(None, document)])
@@ -262,7 +262,7 @@ def test_a_block_that_keeps_changing_is_sealed_all_the_same(document: Document) 
 
 
 def test_a_poll_seals_for_a_short_turn_only(document: Document) -> None:
-    """When the turn is over the rest is left to the next poll, and nothing is lost."""
+    """When the turn is over, the rest is left to the next poll, and nothing is lost."""
     clock = ManualClock()
     exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
     exposition.changed([(None, replace(document, document_id=str(n))) for n in range(2 * blocks.SLOTS)])
@@ -309,7 +309,7 @@ def test_counters_are_named_as_each_format_asks(monkeypatch: pytest.MonkeyPatch)
 def test_promtool_finds_nothing_to_say(
     exposition: Exposition, document: Document, promtool: Callable[[bytes], tuple[int, str]]
 ) -> None:
-    """Names, types, help texts and odd label values hold what Prometheus' linter asks for."""
+    """Names, types, help texts and unusual label values pass Prometheus' linter."""
     odd = replace(document, document_id="\r \u2028 \x85 \x01 🦆 \ud800", batch='"\\\n')
     exposition.changed(
         [

@@ -55,7 +55,7 @@ VICTORIA_METRICS = "text/plain;version=0.0.4;q=1,*/*;q=0.1"
     ],
 )
 def test_format(accept: str | None, expected: Format) -> None:
-    """OpenMetrics goes to those who name version 1.0.0 and weigh it no less than plain text; the others get text."""
+    """Clients that name OpenMetrics 1.0.0 with at least the weight of plain text get OpenMetrics; others get text."""
     assert expected is negotiate(accept)
 
 
@@ -86,11 +86,11 @@ def test_format(accept: str | None, expected: Format) -> None:
     ],
 )
 def test_encoding(accept_encoding: str | None, expected: bool) -> None:
-    """Gzip is sent to those who accept it by name or by ``*``, with a weight above 0 and not below that of identity."""
+    """Gzip is sent if accepted by name or by ``*``, with a weight above 0 and not below that of identity."""
     assert expected is accepts_gzip(accept_encoding)
 
 
 def test_content_types() -> None:
-    """The content types are those that Prometheus chooses its parser by."""
+    """The content types are those by which Prometheus chooses its parser."""
     assert "text/plain; version=0.0.4; charset=utf-8" == Format.TEXT.content_type
     assert "application/openmetrics-text; version=1.0.0; charset=utf-8" == Format.OPENMETRICS.content_type

@@ -1,4 +1,4 @@
-"""Counters and histograms that come from objects."""
+"""Counters and histograms rendered from objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "dify_document_phase_duration_seconds"
 
 
 def seen_activity() -> Activity:
-    """One document completed, one failed, one started again."""
+    """Counters with one document completed, one failed and one restarted."""
     activity = count_finished(no_activity("main", "ds"), "completed", "", [("parsing", 5.0), ("total", 400.5)])
     activity = count_finished(activity, "error", "quota")
     return count_restarted(activity)
@@ -27,7 +27,7 @@ def lines_of(exposition: Exposition, fmt: Format, start: str) -> list[str]:
 
 @pytest.mark.parametrize("fmt", Format)
 def test_a_histogram_to_the_letter(exposition: Exposition, fmt: Format) -> None:
-    """Buckets are cumulative, a bound is a float and belongs to its bucket, the last one is +Inf and the count."""
+    """Buckets are cumulative, each bound is a float and inclusive, and the last bucket is +Inf and equals the count."""
     exposition.changed([(None, seen_activity())])
     labels = f'{HEAD},phase="parsing"'
     bounds = ("1.0", "5.0", "15.0", "60.0", "300.0", "900.0", "3600.0", "14400.0", "+Inf")
@@ -43,7 +43,7 @@ def test_a_histogram_to_the_letter(exposition: Exposition, fmt: Format) -> None:
 
 @pytest.mark.parametrize("fmt", Format)
 def test_counters_to_the_letter(exposition: Exposition, fmt: Format) -> None:
-    """An event shows where it belongs, everything else stays at 0."""
+    """An event increments its own series; all others stay at 0."""
     exposition.changed([(None, seen_activity())])
     finished = lines_of(exposition, fmt, "dify_documents_finished_total")
 
@@ -60,7 +60,7 @@ def test_counters_to_the_letter(exposition: Exposition, fmt: Format) -> None:
     [(Format.TEXT, "dify_documents_finished_total"), (Format.OPENMETRICS, "dify_documents_finished")],
 )
 def test_headers(exposition: Exposition, fmt: Format, counter: str) -> None:
-    """The header names the family as the format asks for: a counter without ``_total`` in OpenMetrics only."""
+    """The header names the family as the format requires: a counter without ``_total`` in OpenMetrics only."""
     exposition.changed([(None, seen_activity())])
     types = [line.split()[2:] for line in lines_of(exposition, fmt, "# TYPE")]
     helps = [line.split()[2] for line in lines_of(exposition, fmt, "# HELP")]
@@ -71,7 +71,7 @@ def test_headers(exposition: Exposition, fmt: Format, counter: str) -> None:
 
 
 def test_both_formats_have_the_same_lines(exposition: Exposition) -> None:
-    """But for the headers a counter and a histogram are the same bytes in both formats, and read as the same."""
+    """Except for headers, counters and histograms are the same bytes in both formats and parse to the same values."""
     exposition.changed([(None, seen_activity())])
     plain, openmetrics = (
         [line for line in text_of(exposition, fmt).splitlines() if not line.startswith("#")] for fmt in Format
@@ -87,7 +87,7 @@ ACTIVITY = {("server", "main"), ("dataset_id", "ds")}
 
 
 def test_a_sum_beyond_all_floats(exposition: Exposition) -> None:
-    """A histogram whose sum is no number has no series, and harms no other."""
+    """A histogram whose sum is not finite has no series and does not affect others."""
     activity = seen_activity()
     broken = Distribution((0,) * 8 + (1,), float("inf"))
     phases = tuple((phase, broken if phase == "parsing" else seen) for phase, seen in activity.phases)

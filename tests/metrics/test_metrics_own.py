@@ -34,7 +34,7 @@ REASONS = (
 
 
 def samples(own: OwnMetrics, fmt: Format = Format.TEXT) -> dict[str, dict[tuple[str, ...], float]]:
-    """The values by name and label values, in the order of the label names of the catalog."""
+    """The values by name and label values, in the order of the labels in the catalog."""
     text = own.render(fmt).decode()
     families = read_text(text) if fmt is Format.TEXT else read_openmetrics(text + "# EOF\n")  # type: ignore[no-untyped-call]
     labels = {row.name: row.labels for row in OWN}
@@ -48,7 +48,7 @@ def samples(own: OwnMetrics, fmt: Format = Format.TEXT) -> dict[str, dict[tuple[
 
 @pytest.fixture
 def own() -> OwnMetrics:
-    """The metrics of an exporter of which everything has happened once."""
+    """The metrics of an exporter in which every kind of event has occurred once."""
     own = OwnMetrics({"DIFY_EXPORTER_REVISION": "abc123"})
     own.schedules = lambda: [ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0)]
     own.state_saved = lambda: 1795282480.25
@@ -66,7 +66,7 @@ def own() -> OwnMetrics:
 
 
 def test_a_server_that_is_forgotten(own: OwnMetrics) -> None:
-    """Nothing that was counted of it is left, what ends late brings nothing back; when it returns it begins at 0."""
+    """A removed server has no series, late events restore none; when the server returns, its counters start at 0."""
 
     def happen() -> None:
         own.polled("other", "batch")
@@ -91,7 +91,7 @@ def test_a_server_that_is_forgotten(own: OwnMetrics) -> None:
 
 @pytest.mark.parametrize("fmt", Format)
 def test_registry_and_table_agree(own: OwnMetrics, fmt: Format) -> None:
-    """What is rendered is what the table says: names, types, help texts and labels, in both formats."""
+    """The rendered families match the table: names, types, help texts and labels, in both formats."""
     text = own.render(fmt).decode()
     families = read_text(text) if fmt is Format.TEXT else read_openmetrics(text + "# EOF\n")  # type: ignore[no-untyped-call]
     seen = {
@@ -108,7 +108,7 @@ def test_registry_and_table_agree(own: OwnMetrics, fmt: Format) -> None:
 
 
 def test_counts(own: OwnMetrics) -> None:
-    """Each observation counts once, where it belongs."""
+    """Each observation increments its own series by one."""
     own.polled("main", "batch")
     own.requested("main", "indexing-status", "200", 4.0)
     own.requested("main", "indexing-status", "timeout", 10.0)
@@ -124,7 +124,7 @@ def test_counts(own: OwnMetrics) -> None:
 
 
 def test_counters_start_at_zero() -> None:
-    """The counters of a known server are there before the first event, so that its increase is seen."""
+    """The counters of a known server exist before the first event, so that the increase is visible."""
     own = OwnMetrics({})
     assert b"dify_exporter_polls" not in own.render(Format.TEXT)
 
@@ -136,7 +136,7 @@ def test_counters_start_at_zero() -> None:
 
 
 def test_schedule(own: OwnMetrics) -> None:
-    """Lag and targets are those of the instant of the scrape; every kind and state has a series."""
+    """Lag and targets are read at the instant of the scrape; every kind and state has a series."""
     seen = samples(own)
 
     assert {("main",): 1.5} == seen["dify_exporter_schedule_lag_seconds"]
@@ -148,7 +148,7 @@ def test_schedule(own: OwnMetrics) -> None:
 
 
 def test_clock_offset(own: OwnMetrics) -> None:
-    """Only a server of which the offset is known has one; 0 is known."""
+    """Only servers with a known offset have a series; 0 is a known offset."""
     name = "dify_exporter_clock_offset_seconds"
     assert {("main",): -28800.0} == samples(own)[name]
 
@@ -157,7 +157,7 @@ def test_clock_offset(own: OwnMetrics) -> None:
 
 
 def test_state_saved(own: OwnMetrics) -> None:
-    """Before the first save there is no time of it."""
+    """The time of the last save is absent before the first save."""
     name = "dify_exporter_state_last_save_timestamp_seconds"
     assert {(): 1795282480.25} == samples(own)[name]
 
@@ -166,7 +166,7 @@ def test_state_saved(own: OwnMetrics) -> None:
 
 
 def test_state_save_successful(own: OwnMetrics) -> None:
-    """Before the first attempt nothing is said of it; one that failed is 0, also when none before it went well."""
+    """The result of the last save is absent before the first attempt; a failure is 0, even without earlier success."""
     name = "dify_exporter_state_last_save_successful"
     assert {(): 1.0} == samples(own)[name]
 
@@ -178,7 +178,7 @@ def test_state_save_successful(own: OwnMetrics) -> None:
 
 
 def test_web_config(own: OwnMetrics) -> None:
-    """There is no series without a web config file; with one it is told at each scrape whether it is in force."""
+    """Without a web config file there is no series; with one, each scrape reads whether the current file is in use."""
     name = "dify_exporter_web_config_last_reload_successful"
     assert {(): 1.0} == samples(own)[name]
 
@@ -190,7 +190,7 @@ def test_web_config(own: OwnMetrics) -> None:
 
 
 def test_collapsed(own: OwnMetrics) -> None:
-    """What is asked at a scrape is what is shown; nothing collapsed is no series."""
+    """The counts are read at each scrape; without collapsed documents there is no series."""
     name = "dify_exporter_documents_collapsed"
     assert {("main", "ds"): 12.0} == samples(own)[name]
 
@@ -199,7 +199,7 @@ def test_collapsed(own: OwnMetrics) -> None:
 
 
 def test_reload() -> None:
-    """Before the first load nothing is said; a refused one keeps the time of the last success."""
+    """Before the first load there is no series; a failed load keeps the time of the last success."""
     own = OwnMetrics({})
     flag, when = (f"dify_exporter_config_last_reload_{word}" for word in ("successful", "success_timestamp_seconds"))
     assert not {flag, when} & samples(own).keys()
@@ -214,7 +214,7 @@ def test_reload() -> None:
 
 @pytest.mark.parametrize(("environ", "revision"), [({"DIFY_EXPORTER_REVISION": "abc123"}, "abc123"), ({}, "")])
 def test_build_info(environ: dict[str, str], revision: str) -> None:
-    """The build says its version, revision and Python."""
+    """The build info has version, revision and Python version."""
     seen = samples(OwnMetrics(environ))["dify_exporter_build_info"]
 
     assert {(__version__, revision, platform.python_version()): 1.0} == seen
@@ -222,7 +222,7 @@ def test_build_info(environ: dict[str, str], revision: str) -> None:
 
 @pytest.mark.parametrize("fmt", Format)
 def test_no_created_series(own: OwnMetrics, fmt: Format) -> None:
-    """Counters and histograms come without ``_created``."""
+    """Counters and histograms have no ``_created`` series."""
     assert b"_created" not in own.render(fmt)
 
 
@@ -239,7 +239,7 @@ def test_label_values_that_utf8_cannot_hold(fmt: Format) -> None:
 
 
 def test_it_observes_polls(own: OwnMetrics) -> None:
-    """It can be given to whoever wants an observer of polls."""
+    """The metrics implement the observer of polls."""
     observer: PollObserver = own
     observer.polled("main", "document")
 
@@ -247,7 +247,7 @@ def test_it_observes_polls(own: OwnMetrics) -> None:
 
 
 def test_promtool_finds_nothing_to_say(own: OwnMetrics, promtool: Callable[[bytes], tuple[int, str]]) -> None:
-    """The page with the own metrics alone passes Prometheus' linter, and ends as OpenMetrics asks for."""
+    """The page with only the own metrics passes Prometheus' linter and ends as OpenMetrics requires."""
     exposition = Exposition(own=own)
     text, openmetrics = (b"".join(exposition.page(fmt).plain_chunks()) for fmt in Format)
 
