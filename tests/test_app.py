@@ -193,7 +193,7 @@ def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock)
 @pytest.mark.parametrize("shown", [True, False])
 def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, *, shown: bool) -> None:
     """``labels.document_name`` decides whether document names appear on the page and in the log."""
-    again = "document is indexed again"
+    again = "document restarted indexing"
     polling = Polling(interval=1, max_interval=1, settled_interval=1)
     config = _config(dify, polling=polling, labels=Labels(document_name=shown))
     with capture_logs() as log, _running(config) as running:
@@ -221,7 +221,7 @@ def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
     with _running(_config(dify), lambda: _config(dify, labels=Labels(document_name=False))) as running:
         status, text = running.get("/-/reload", method="POST")
 
-        assert (200, "Configuration reloaded. Changes of labels take effect after a restart.\n") == (status, text)
+        assert (200, "Configuration reloaded. Changes in labels require a restart.\n") == (status, text)
         assert "<dt>Requires a restart</dt><dd>labels</dd>" in running.get("/")[1]
 
 

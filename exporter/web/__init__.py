@@ -1,4 +1,4 @@
-"""The HTTP side: the routes and the server that carries them."""
+"""The HTTP side: routes and server."""
 
 from exporter.web.address import ListenAddress, ListenError, parse_listen_address
 from exporter.web.connections import Patience

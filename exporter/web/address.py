@@ -1,4 +1,4 @@
-"""Listen addresses: ``host:port`` as Prometheus and its exporters write it, and the sockets for one."""
+"""Listen addresses: ``host:port`` in the notation of Prometheus and its exporters, and the sockets to listen on."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import socket
 from typing import NamedTuple
 
 BACKLOG = 1024
-"""Connections that wait in the kernel until the server takes them."""
+"""Connections that the kernel queues until the server accepts them."""
 
 _ADDRESS = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<host>[^:\[\]\s]*)):(?P<port>\d{1,5})")
 _REASONS = {
     errno.EADDRINUSE: "address already in use; stop the program that listens there or choose another address",
-    errno.EACCES: "permission denied; ports below 1024 need a privilege, choose another port",
-    errno.EADDRNOTAVAIL: "this machine has no such address; 0.0.0.0 stands for all of them",
-    errno.EAFNOSUPPORT: "this machine does not speak that address family; 0.0.0.0 stands for all of IPv4",
+    errno.EACCES: "permission denied; ports below 1024 require privileges, choose another port",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; use 0.0.0.0 for all addresses",
+    errno.EAFNOSUPPORT: "this machine does not support that address family; use 0.0.0.0 for all IPv4 addresses",
 }
 _NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class ListenError(Exception):
-    """The address cannot be listened on. The message names it and the remedy."""
+    """Listening on the address failed. The message names the address and the remedy."""
 
 
 class ListenAddress(NamedTuple):
-    """Host ("" for every address of the machine) and port (0 for any free one)."""
+    """Host ("" for all addresses of the machine) and port (0 for any free port)."""
 
     host: str
     port: int
@@ -36,18 +36,18 @@ class ListenAddress(NamedTuple):
 
 
 def parse_listen_address(text: str) -> ListenAddress:
-    """Read ``host:port``, ``[IPv6]:port`` or ``:port``; ListenError when it is none of them."""
+    """Parse ``host:port``, ``[IPv6]:port`` or ``:port``; ListenError for anything else."""
     match = _ADDRESS.fullmatch(text)
-    if match is None or int(match["port"]) > 65_535:  # noqa: PLR2004 - the largest port there is
-        raise ListenError(f"cannot listen on {text!r}: write host:port, [IPv6 address]:port or :port")
+    if match is None or int(match["port"]) > 65_535:  # noqa: PLR2004 - the highest port number
+        raise ListenError(f"cannot listen on {text!r}: expected host:port, [IPv6 address]:port or :port")
     return ListenAddress(match["bracketed"] or match["host"], int(match["port"]))
 
 
 def open_sockets(address: ListenAddress) -> list[socket.socket]:
-    """Sockets that listen, one for each address that the host stands for; ListenError when there is none.
+    """Listening sockets, one per address that the host resolves to; ListenError when none can be opened.
 
-    "" and ``::`` take IPv4 too, where the machine has both. A name such as localhost may stand for an address that
-    the machine lacks: the others are enough.
+    "" and ``::`` include IPv4 where the machine has both. A name such as localhost may resolve to an address that the
+    machine lacks: the other addresses are enough.
     """
     if address.host in {"", "::"} and socket.has_dualstack_ipv6():
         return [_listen(address, socket.AF_INET6, ("::", address.port), dualstack=True)]
@@ -63,23 +63,23 @@ def open_sockets(address: ListenAddress) -> list[socket.socket]:
                 raise
             absent = error
         else:
-            port = sockets[0].getsockname()[1]  # one port for all, also when any free one will do
+            port = sockets[0].getsockname()[1]  # one port for all addresses, also when the system chose it
     if absent and not sockets:
         raise absent
     return sockets
 
 
 def _resolve(address: ListenAddress) -> list[tuple[socket.AddressFamily, str, *tuple[int, ...]]]:
-    """Family, host and, with IPv6, flow and scope of each address of the host, none twice."""
+    """Family, host and, with IPv6, flow and scope of each address of the host, without duplicates."""
     try:
         found = socket.getaddrinfo(
-            address.host or "0.0.0.0",  # noqa: S104 - "" asks for all addresses
+            address.host or "0.0.0.0",  # noqa: S104 - "" means all addresses
             address.port,
             type=socket.SOCK_STREAM,
             flags=socket.AI_PASSIVE,
         )
     except (OSError, UnicodeError) as error:
-        raise ListenError(f"cannot listen on {address}: no such host as {address.host!r}") from error
+        raise ListenError(f"cannot listen on {address}: host name could not be resolved (DNS)") from error
     return list(dict.fromkeys((family, str(where[0]), *map(int, where[2:])) for family, _, _, _, where in found))
 
 

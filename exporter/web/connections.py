@@ -1,4 +1,4 @@
-"""The open connections: what each waits for and since when, so that slow clients cost little and keep nobody out."""
+"""Tracks what each open connection waits for and since when, so that slow clients cost little and block nobody."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_CONNECTIONS: Final = 512
-"""Connections that are open at the same time, unless the limit of file descriptors asks for fewer."""
+"""Maximum number of open connections, unless the limit of file descriptors requires fewer."""
 
 _LEAST_CONNECTIONS: Final = 8
 
 _ACCEPTED_AT_ONCE: Final = 64
-"""Connections taken before the requests of those that are there are looked at."""
+"""Connections accepted in a row before pending requests are processed."""
 
 _SEND_BUFFER: Final = 128 * 1024
-"""Bytes of an answer that the kernel keeps for a client that does not read (Linux takes twice that); else megabytes."""
+"""Bytes of an answer that the kernel buffers for a slow client (Linux doubles it); the default is megabytes."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def most_connections() -> int:
-    """As many as leave half of the file descriptors to everything else."""
+    """The connection limit: leaves half of the file descriptors to everything else."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
@@ -40,11 +40,11 @@ def most_connections() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds that a client may take.
+    """Time limits for clients, in seconds.
 
-    ``head``: from connecting, or the first byte, to the end of a request's head; setting up TLS is part of it.
-    ``idle``: between two requests. Longer than the usual scrape interval of up to a minute. ``stall``: without taking
-    anything of an answer. ``answer``: for all of it.
+    ``head``: from connecting, or the first byte, to the end of a request's head, TLS handshake included. ``idle``:
+    between two requests; longer than the usual scrape interval of up to a minute. ``stall``: without reading any part
+    of an answer. ``answer``: for the whole answer.
     """
 
     head: float = 10.0
@@ -54,7 +54,7 @@ class Patience:
 
 
 class State(Enum):
-    """What a connection does. Only one that is ``ANSWERING`` waits for the exporter and not for its client."""
+    """What a connection is doing. Only an ``ANSWERING`` connection waits for the exporter instead of its client."""
 
     HEAD = auto()
     IDLE = auto()
@@ -63,7 +63,7 @@ class State(Enum):
 
 
 class Connection:
-    """One connection. ``transport``: None while TLS is being set up."""
+    """One client connection. ``transport`` is None during the TLS handshake."""
 
     __slots__ = ("_connection", "_unsent", "began", "descriptor", "host", "since", "state", "transport")
 
@@ -78,11 +78,11 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Whether the socket is closed: by the end of TLS before there was any, for one."""
+        """Whether the socket is closed, for example after a failed TLS handshake."""
         return self._connection.fileno() < 0
 
     def overdue(self, now: float, patience: Patience) -> bool:
-        """Whether the client takes too long. To be asked again and again: it looks what was taken in between."""
+        """Whether the client exceeds a time limit. Call it repeatedly: it compares unsent bytes with the last call."""
         unsent = self.transport.get_write_buffer_size() if self.transport is not None else 0
         if unsent < self._unsent and self.state in {State.IDLE, State.STALLED}:
             self.since = now
@@ -92,14 +92,14 @@ class Connection:
             case State.HEAD:
                 return waited > patience.head
             case State.IDLE if not unsent:
-                return waited > patience.idle + patience.stall  # uvicorn is to end it before, with good manners
+                return waited > patience.idle + patience.stall  # uvicorn normally closes it before, gracefully
             case State.ANSWERING:
                 return answering > patience.answer
-            case _:  # uvicorn would wait for ever for the client to take what is left
+            case _:  # uvicorn would wait forever for the client to read the rest
                 return waited > patience.stall or answering > patience.answer
 
     def cut(self) -> None:
-        """Close at once, whatever is unsent. asyncio notices and ends what hangs on it."""
+        """Close immediately and discard unsent data. asyncio notices and ends what depends on the connection."""
         if self.transport is not None:
             self.transport.abort()
             return
@@ -108,7 +108,7 @@ class Connection:
 
 
 class Connections:
-    """All connections of a server. To be used in its event loop."""
+    """All connections of a server. Use it only in the server's event loop."""
 
     def __init__(
         self,
@@ -118,18 +118,18 @@ class Connections:
     ) -> None:
         self._patience = patience or Patience()
         self._limit = limit or most_connections()
-        self._most = self._limit + self._limit // 4  # while all are answered; that passes in a moment
+        self._most = self._limit + self._limit // 4  # only for a moment, while all are being answered
         self._now = now
         self._open: dict[int, Connection] = {}
         self.evicted = 0
-        """Connections that were cut because there were too many."""
+        """Number of connections that were closed because there were too many."""
 
     def __len__(self) -> int:
-        """Number of open ones."""
+        """Number of open connections."""
         return len(self._open)
 
     def accepted(self, connection: socket.socket, host: str) -> bool:
-        """Note a new one. Beyond the limit another is cut; False when there is none to cut, nor room for a few more."""
+        """Add a connection. Beyond the limit another is closed; False when none can be and the reserve is used up."""
         if len(self._open) >= self._limit:
             self._forget_closed()
         if len(self._open) >= self._limit and not self.evict() and len(self._open) >= self._most:
@@ -138,14 +138,14 @@ class Connections:
         return True
 
     def ready(self, descriptor: int, transport: asyncio.Transport) -> Connection | None:
-        """Note that requests may come: at once without TLS. None for one that was cut meanwhile."""
+        """Record that requests may arrive (at once without TLS). None when the connection was closed meanwhile."""
         found = self._open.get(descriptor)
         if found is not None:
             found.transport = transport
         return found
 
     def turn(self, connection: Connection, state: State) -> None:
-        """Note what a connection does from now on. The same again is one stretch."""
+        """Record the new state of a connection. Repeating a state does not restart its time."""
         now = self._now()
         if state is State.ANSWERING and connection.state in {State.HEAD, State.IDLE}:
             connection.began = now
@@ -153,12 +153,12 @@ class Connections:
             connection.state, connection.since = state, now
 
     def lost(self, connection: Connection) -> None:
-        """Forget one."""
+        """Remove a connection."""
         if self._open.get(connection.descriptor) is connection:
             del self._open[connection.descriptor]
 
     def evict(self) -> bool:
-        """Cut the connection that has waited for its client the longest, of the address that has most of these."""
+        """Close the connection that has waited longest for its client, from the address with the most of them."""
         waiting = [each for each in self._open.values() if each.state is not State.ANSWERING]
         if not waiting:
             return False
@@ -168,7 +168,7 @@ class Connections:
         return True
 
     def sweep(self) -> None:
-        """Cut those whose client takes too long. To be called several times a second."""
+        """Close the connections whose client exceeds a time limit. Call it several times per second."""
         self._forget_closed()
         while len(self._open) > self._limit and self.evict():
             pass
@@ -178,7 +178,7 @@ class Connections:
                 self._cut(connection)
 
     def cut(self) -> None:
-        """Cut all."""
+        """Close all connections."""
         for connection in tuple(self._open.values()):
             self._cut(connection)
 
@@ -193,21 +193,21 @@ class Connections:
 
 
 class Listener(socket.socket):
-    """A listening socket that notes what it accepts."""
+    """A listening socket that records the connections it accepts."""
 
     connections: Connections
     _in_a_row = 0
 
     @classmethod
     def of(cls, listening: socket.socket, connections: Connections) -> Listener:
-        """Take over ``listening``."""
+        """Take ownership of ``listening``."""
         self = cls(listening.family, listening.type, listening.proto, fileno=listening.detach())
-        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # those that are accepted inherit it
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # accepted sockets inherit it
         self.connections = connections
         return self
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As any socket's; out of descriptors, one of a slow client is freed. BlockingIOError: come again."""
+        """Like any socket's; out of descriptors, it closes a slow client's connection. BlockingIOError: try again."""
         self._in_a_row += 1
         if self._in_a_row > _ACCEPTED_AT_ONCE:
             self._in_a_row = 0

@@ -17,11 +17,12 @@ _PATIENCE = Patience()
 
 _INTRODUCTION = """\
 <!-- Written by python -m exporter.web.docs; change exporter/web/security_keys.py or that file instead. -->
-# TLS, passwords and who may do what
+# TLS, authentication and access
 
-`dify-exporter run --web.config.file web.yml` (or `DIFY_EXPORTER_WEB_CONFIG_FILE`) serves all pages over TLS, to users
-with a password, with headers of your choice. The file has the format of Prometheus' exporter-toolkit, so that one
-file can serve all exporters. Without it the pages are served to everyone over plain HTTP, as exporters do.
+`dify-exporter run --web.config.file web.yml` (or `DIFY_EXPORTER_WEB_CONFIG_FILE`) serves all pages over TLS, to
+authenticated users and with headers of your choice. The file has the format of Prometheus' exporter-toolkit, so that
+one file can serve all exporters. Without the file, all pages are served to everyone over plain HTTP, as is usual for
+exporters.
 
 ```yaml
 # web.yml
@@ -43,71 +44,73 @@ scrape_configs:
       - targets: ["dify-exporter:9439"]
 ```
 
-A hash is made with `htpasswd -nBC 10 '' | tr -d ':\\n'`. `dify-exporter check --offline --web.config.file web.yml`
-examines the file, alone or beside `--config.file`; one that is wrong is refused at the start with file, line and
-remedy. Variables (`${NAME}`) are put in as in [the other file](configuration.md); relative paths start at the folder of
-the file.
+Create a hash with `htpasswd -nBC 10 '' | tr -d ':\\n'`. `dify-exporter check --offline --web.config.file web.yml`
+validates the file, alone or together with `--config.file`. At the start, an invalid file is refused with file, line
+and remedy. Variables (`${NAME}`) are substituted as in [the main configuration](configuration.md); relative paths start
+at the folder of the file.
 
-## While it runs
+## Changes at run time
 
-The file, the certificate, its key and the authority are looked at every second and taken over once they have rested
-for a second, without a restart; open connections live on. What is broken, or half of a new pair, changes nothing:
-what was before stays in force, the log says what is wrong, once, and until it is mended
-`dify_exporter_web_config_last_reload_successful` is 0. TLS itself comes or goes only with a restart.
+The exporter checks the file, the certificate, its key and the client authority every second. It loads a change once
+the files have been stable for a second, without a restart; open connections stay open. An invalid file, or half of a
+new pair of certificate and key, changes nothing: the previous settings stay in use, the problem is logged once, and
+`dify_exporter_web_config_last_reload_successful` is 0 until the problem is fixed. Turning TLS on or off requires a
+restart.
 """
 
 _REST = f"""\
 ## Passwords
 
-- Every page asks, `/-/healthy` and `/-/ready` too, unless the machine itself asks these two ([below](#health-checks)).
-- A password that was right is remembered (as a keyed digest, {MOST_REMEMBERED} at most, until the users change): a
-  scrape costs no bcrypt. One that is verified runs alone, beside the scrapes. {MOST_WAITING} may wait,
-  {MOST_OF_A_CLIENT} of one address; beyond that the answer is 429 at once. Whoever guesses can therefore delay the
-  first scrape after a restart from the same address, and nothing else.
-- A name that nobody has takes as long as one that somebody has, provided that all hashes have one cost. It may be
-  {LEAST_COST} to {MOST_COST}; 10 is some 60 ms.
+- Every page requires a password. The only exception is health checks from the machine itself
+  ([below](#health-checks)).
+- Correct passwords are cached as keyed digests, at most {MOST_REMEMBERED}, until the users change: a scrape costs no
+  bcrypt. Passwords are verified one at a time, in parallel to scrapes. At most {MOST_WAITING} may wait, at most
+  {MOST_OF_A_CLIENT} per address; beyond that the answer is an immediate 429. An attacker who guesses passwords can
+  therefore delay only the first scrape after a restart, and only from the same address.
+- Unknown user names take as long as known ones, provided that all hashes have the same cost. The cost may be
+  {LEAST_COST} to {MOST_COST}; a cost of 10 takes about 60 ms.
 
 ## Health checks
 
-`python -m exporter.healthcheck` is the health check of the container image, and the chart's probe once the chart is
-given a web config file. It asks `/-/healthy` on loopback, over TLS where the port speaks it, and needs neither password
-nor certificate:
+`python -m exporter.healthcheck` is the health check of the container image, and the chart's probe if the chart has a
+web config file. It requests `/-/healthy` on loopback, over TLS if the port uses TLS, without a password or client
+certificate:
 
-- With TLS it sees the answer. The certificate is not verified: nothing secret is sent.
-- With users it sees the answer as well: clients on the machine itself that send no password are told how the exporter
-  is, and nothing else. Behind a password nobody would see that the polling loop stands still.
-- With `RequireAndVerifyClientCert` it sees that connections are taken and TLS is set up, and is content. When the
-  polling loop stands still, only the alert [DifyPollsLate](alerts.md#difypollslate) tells.
+- With TLS, the health check reads the answer. It does not verify the certificate, because it sends no secrets.
+- With users, the health check reads the answer too: health and readiness are available without a password to clients
+  on the machine itself. If these pages required a password, a hung polling loop would go unnoticed.
+- With `RequireAndVerifyClientCert`, the health check only confirms that the port accepts connections and uses TLS. A
+  hung polling loop is then reported only by the alert [DifyPollsLate](alerts.md#difypollslate).
 
-Exit code 0 stands for 200, for 401 and for TLS that wants a certificate; 1, with one line that says why, for 503, for
-all else, and for no answer within 4 s. `--port` is 9439 and `--path` is `/-/healthy` unless told otherwise. Probes from
-elsewhere (`httpGet` in Kubernetes is one) need `scheme: HTTPS` with TLS, the header `Authorization` with users, and
-cannot have a certificate.
+The exit code is 0 for status 200, status 401 and TLS that requires a client certificate. It is 1, with the reason on
+one line, for status 503, for anything else, and for no answer within 4 s. Defaults: `--port` 9439, `--path`
+`/-/healthy`. Probes from elsewhere, such as `httpGet` in Kubernetes, require `scheme: HTTPS` with TLS and the header
+`Authorization` with users; they cannot present a client certificate.
 
 ## Who may reload
 
-`POST /-/reload` reads the configuration anew: 200 when that went well, with the sections whose change waits
-for a restart, 500 with what is wrong otherwise. It is for clients on the machine itself and for those that have proved
-who they are, with a password or a verified certificate; others get 403. A request that a proxy passes on (`Forwarded`,
-`X-Forwarded-For`, `X-Real-IP`) is not from the machine, and one from a web page (`Origin`) is always refused.
+`POST /-/reload` reloads the configuration. The answer is 200 on success, with the changed sections that require a
+restart, or 500 with the problems. Reloading is allowed for clients on the machine itself and for clients authenticated
+by password or verified certificate; others get 403. Requests forwarded by a proxy (`Forwarded`, `X-Forwarded-For`,
+`X-Real-IP`) do not count as local, and requests from web pages (`Origin`) are always refused.
 
 ## Slow clients
 
-| a client that | is cut |
+| a client that | is disconnected |
 |---|---|
-| does not end TLS and the head of its request | {_PATIENCE.head:g} s after connecting or its first byte |
+| does not complete the TLS handshake and the request head | {_PATIENCE.head:g} s after connecting or its first byte |
 | sends nothing between two requests | after {_PATIENCE.idle} s |
-| takes nothing of its answer | after {_PATIENCE.stall:g} s |
-| takes longer for an answer than | {_PATIENCE.answer:g} s |
+| reads nothing of its answer | after {_PATIENCE.stall:g} s |
+| does not finish reading an answer | after {_PATIENCE.answer:g} s |
 
-There are {MOST_CONNECTIONS} connections at most, and no more than half of the file descriptors that the process may
-have. Beyond that the one is cut that has waited for its client the longest, of the address that has most of these.
-Requests that are none are answered 400 and not logged.
+The number of connections is limited to {MOST_CONNECTIONS} and to half of the process's file descriptor limit. Beyond
+that, the exporter closes the connection that has waited longest for its client, from the address with the most such
+connections. Malformed requests are answered with 400 and not logged.
 """
 
 
 def render() -> str:
-    """The page."""
+    """The text of docs/web-security.md."""
     sections = [("The file", ROOT), ("`tls_server_config`", TLS), ("`http_server_config`", HTTP)]
     return "\n".join([_INTRODUCTION, *(line for title, section in sections for line in _table(title, section)), _REST])
 

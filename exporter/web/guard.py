@@ -1,4 +1,4 @@
-"""Stands before all routes: asks for the password and adds the headers of the web config file."""
+"""Wraps all routes: checks passwords and adds the headers of the web config file."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from exporter.web.security import Settings, WebSecurity
 
 AUTHENTICATED: Final = "authenticated"
-"""Key of a request's state: True once the client has proved who it is, by password or by certificate."""
+"""Key in a request's state: True once the client is authenticated, by password or by certificate."""
 
 _CHALLENGE: Final = 'Basic realm="dify-exporter", charset="UTF-8"'
 
 
 class Guard:
-    """An ASGI application around ``app``."""
+    """An ASGI application that wraps ``app``."""
 
     def __init__(self, app: ASGIApp, security: WebSecurity, doorkeeper: Doorkeeper) -> None:
         self._app = app
@@ -31,7 +31,7 @@ class Guard:
         self._doorkeeper = doorkeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Handle one request."""
         settings = self._security.settings
         send = _with_headers(send, settings)
         if not settings.users or is_health_check(HTTPConnection(scope)):
@@ -45,7 +45,7 @@ class Guard:
                 headers = {"WWW-Authenticate": _CHALLENGE}
                 await _refusal("Unauthorized", HTTPStatus.UNAUTHORIZED, headers)(scope, receive, send)
             case Verdict.BUSY:
-                text = "Too Many Requests: other passwords are being verified."
+                text = "Too Many Requests: too many passwords are waiting to be verified."
                 await _refusal(text, HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": "1"})(scope, receive, send)
 
     async def _judge(self, scope: Scope, settings: Settings) -> Verdict:
@@ -61,7 +61,7 @@ def _refusal(text: str, status: int, headers: dict[str, str]) -> PlainTextRespon
 
 
 def _with_headers(send: Send, settings: Settings) -> Send:
-    """``send`` with the configured headers in place of what the answer has of these names."""
+    """``send`` with the configured headers replacing headers of the same name."""
     if not settings.headers:
         return send
     names = {name for name, _ in settings.headers}

@@ -1,4 +1,4 @@
-"""The landing page: what this is, how it is, where to go. No script, nothing from elsewhere."""
+"""The landing page: what the program is, its state, and links. No scripts, no external resources."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ a { color: var(--link); }
 def landing_page(
     *, version: str, links: Mapping[str, str], verdicts: Mapping[str, str | None], facts: Mapping[str, object]
 ) -> str:
-    """The page as HTML. A verdict None is good; every value is shown as it is, markup in it is not.
+    """The page as HTML. A verdict of None means healthy; all values are escaped.
 
-    Links are absolute paths and become relative ones, so that they hold behind a proxy's prefix too.
+    Links are absolute paths and are rendered as relative ones, so that they work behind a proxy's prefix too.
     """
     linked = [_linked(name, path, verdicts) for name, path in links.items()]
     rows = "\n".join([*linked, *(_row(escape(name), escape(str(value))) for name, value in facts.items())])

@@ -1,4 +1,4 @@
-"""Who asks from the machine itself, and what may be told there without a password."""
+"""Requests from the machine itself, and what is answered there without a password."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OF_A_PROXY = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 def is_local(request: HTTPConnection) -> bool:
-    """Whether the client is on this machine, and no proxy that is speaks for one that is not."""
+    """Whether the client is on this machine and is not a proxy that forwards for a client elsewhere."""
     if request.client is None or any(name in request.headers for name in _OF_A_PROXY):
         return False
     try:
@@ -27,9 +27,9 @@ def is_local(request: HTTPConnection) -> bool:
 
 
 def is_health_check(request: HTTPConnection) -> bool:
-    """Whether the machine itself asks, without a password, how the exporter is.
+    """Whether the request is a health check from the machine itself, without a password.
 
-    Behind a password its answer would be the same when nothing turns any more, and nobody would restart it.
+    If health checks required a password, a hung exporter would answer them the same way and would never be restarted.
     """
     asks = request.scope["path"] in {HEALTHY_PATH, READY_PATH} and "authorization" not in request.headers
     return asks and is_local(request)

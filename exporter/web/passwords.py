@@ -1,4 +1,4 @@
-"""Verifies passwords: one bcrypt at a time, none for what was right before, and no word on who exists."""
+"""Verifies passwords: one bcrypt at a time, none for pairs verified before, and no hint at which users exist."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MOST_REMEMBERED: Final = 256
-"""Pairs of user and password that were right, and need no bcrypt again."""
+"""Maximum number of cached pairs of user and password that were correct and need no further bcrypt."""
 
 MOST_WAITING: Final = 32
-"""Passwords that wait to be verified, of all clients."""
+"""Maximum number of passwords that wait to be verified, over all clients."""
 
 MOST_OF_A_CLIENT: Final = 4
-"""The same, of one address: nobody can keep the others out by guessing."""
+"""Maximum number of waiting passwords per address: guessing cannot lock out other clients."""
 
 _BCRYPT_READS: Final = 72
-"""Bytes of a password that bcrypt looks at; the rest is ignored, as htpasswd and Prometheus do."""
+"""Bytes of a password that bcrypt reads; the rest is ignored, as in htpasswd and Prometheus."""
 
 
 class Verdict(Enum):
-    """What became of a request to be let in."""
+    """The result of an authentication attempt."""
 
     RIGHT = auto()
     WRONG = auto()
     BUSY = auto()
-    """Not looked at: too many passwords wait to be verified."""
+    """Not verified: too many passwords wait to be verified."""
 
 
 class Doorkeeper:
-    """Knows the users that may come in. To be used in one event loop; ``verify`` is bcrypt's, but for tests."""
+    """Verifies users. Use it in one event loop; ``verify`` is bcrypt's except in tests."""
 
     def __init__(self, verify: Callable[[bytes, bytes], bool] | None = None) -> None:
         self._verify = verify or _verify
@@ -51,9 +51,9 @@ class Doorkeeper:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bcrypt")
 
     async def judge(self, users: Mapping[bytes, bytes], credentials: tuple[bytes, bytes], client: str) -> Verdict:
-        """Whether ``credentials``, name and password, are of ``users``, bcrypt hash by name.
+        """Whether ``credentials``, name and password, match ``users``, a mapping of name to bcrypt hash.
 
-        ``client``: the address that asks. A name that nobody has takes as long as one that somebody has.
+        ``client``: the client's address. An unknown name takes as long as a known one.
         """
         name, password = credentials
         known = name in users
@@ -90,31 +90,31 @@ class Doorkeeper:
         return verified
 
     def _digest(self, *parts: bytes) -> bytes:
-        """Stands for a user, hash and password; tells nothing without the salt of this process."""
+        """Identifies a user, hash and password; reveals nothing without the salt of this process."""
         digest = hashlib.blake2b(key=self._salt, digest_size=32)
         for part in parts:
             digest.update(len(part).to_bytes(8) + part)
         return digest.digest()
 
     def close(self) -> None:
-        """Verify nothing any more."""
+        """Stop verifying."""
         self._worker.shutdown(wait=False, cancel_futures=True)
 
 
 def _verify(password: bytes, hashed: bytes) -> bool:
     try:
         return bcrypt.checkpw(password[:_BCRYPT_READS], hashed)
-    except ValueError:  # a byte that the library does not take
+    except ValueError:  # a byte that the library rejects
         return False
 
 
 def _cost(hashed: bytes) -> bytes:
-    """The two digits after the scheme; with hashes of one cost every name takes equally long."""
+    """The two digits after the scheme; if all hashes have the same cost, every name takes equally long."""
     return hashed[4:6]
 
 
 def basic_credentials(authorization: list[bytes]) -> tuple[bytes, bytes] | None:
-    """Name and password of the Authorization headers; None when there is not exactly one, or it has none."""
+    """Name and password of the Authorization header; None unless there is exactly one header with both."""
     if len(authorization) != 1:
         return None
     scheme, _, encoded = authorization[0].partition(b" ")

@@ -1,4 +1,4 @@
-"""HTTP on one connection: uvicorn's, which tells what it waits for and does not log what strangers send."""
+"""HTTP on one connection: uvicorn's protocol, extended to report what it waits for and to log no client errors."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ _REFUSAL: Final = (
 )
 
 _UNSENT: Final = 64 * 1024
-"""Bytes of an answer that wait here for its client. With TLS asyncio would hold 512 KiB, and tell only when all of that
-is gone that anything was taken."""
+"""Bytes of an answer that are buffered here for its client. With TLS asyncio would buffer 512 KiB, and report progress
+only after all of it was sent.
+"""
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):
-    """A logger whose warnings are of interest to nobody: anyone who can connect can cause them."""
+    """A logger that lowers warnings to debug level: anyone who can connect can cause them."""
 
     @property
     def level(self) -> int:
-        """That of the logger behind it."""
+        """The level of the wrapped logger."""
         return self.logger.level
 
     def warning(self, msg: object, *args: object, **_options: Any) -> None:
-        """Below what uvicorn's logger shows."""
+        """Log below the level that uvicorn's logger shows."""
         self.debug(msg, *args)
 
 
 class HttpProtocol(H11Protocol):
-    """As uvicorn makes one for each connection; ``connections`` and ``security`` are bound before."""
+    """Created by uvicorn for each connection; ``connections`` and ``security`` are bound beforehand."""
 
     def __init__(self, *, connections: Connections, security: WebSecurity | None, **settings: Any) -> None:
         super().__init__(**settings)
@@ -52,7 +53,7 @@ class HttpProtocol(H11Protocol):
         self._connection: Connection | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """TLS, if any, is set up."""
+        """The connection is ready; the TLS handshake, if any, is done."""
         transport.set_write_buffer_limits(_UNSENT)
         super().connection_made(transport)
         self._connection = self._all.ready(transport.get_extra_info("socket").fileno(), transport)
@@ -65,13 +66,13 @@ class HttpProtocol(H11Protocol):
             self.app_state = {**self.app_state, AUTHENTICATED: True}
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Closed by whomever."""
+        """The connection was closed, by either side."""
         if self._connection is not None:
             self._all.lost(self._connection)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request, or of what nobody asked for."""
+        """Bytes of a request, or unsolicited bytes."""
         if not self._answering:
             self._turn(State.HEAD)
         super().data_received(data)
@@ -79,19 +80,19 @@ class HttpProtocol(H11Protocol):
             self._turn(State.ANSWERING)
 
     def on_response_complete(self) -> None:
-        """The last byte of an answer is handed over; the next request may have come already."""
+        """The last byte of an answer was handed over; the next request may have arrived already."""
         self._turn(State.IDLE)
         super().on_response_complete()
         if self._answering:
             self._turn(State.ANSWERING)
 
     def pause_writing(self) -> None:
-        """The client does not take the answer as fast as it comes."""
+        """The client reads the answer more slowly than it is written."""
         super().pause_writing()
         self._turn(State.STALLED)
 
     def resume_writing(self) -> None:
-        """It took some."""
+        """The client has read some of the answer."""
         super().resume_writing()
         self._turn(State.ANSWERING if self._answering else State.IDLE)
 
@@ -103,10 +104,10 @@ class HttpProtocol(H11Protocol):
         if self._connection is not None:
             self._all.turn(self._connection, state)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn tells it what it tells everybody
-        """Refuse what cannot be read: a request, or the rest of one whose answer is under way and then ends here.
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is the same for every client
+        """Refuse a malformed request, or a malformed rest of a request whose answer has begun and ends here.
 
-        uvicorn would let that answer run into the refusal, or the refusal into it, and log a traceback.
+        uvicorn would mix that answer with the refusal and log a traceback.
         """
         refusal = _REFUSAL
         if self._answering:
@@ -117,4 +118,4 @@ class HttpProtocol(H11Protocol):
         self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing: the request is answered as any other."""
+        """Log nothing: the request is answered like any other."""

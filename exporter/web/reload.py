@@ -1,4 +1,4 @@
-"""POST /-/reload: reads the configuration anew, for those who may ask for it."""
+"""POST /-/reload: reloads the configuration for authorized clients."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 RELOAD_PATH: Final = "/-/reload"
 
 Reload = Callable[[], str | None]
-"""Reads the configuration anew. None when that went well, else what is wrong. Runs in a worker thread."""
+"""Reloads the configuration. Returns None on success, else the problems. Runs in a worker thread."""
 
 Unapplied = Callable[[], Sequence[str]]
-"""The sections whose change waits for a restart."""
+"""The changed sections that require a restart."""
 
 _STRANGER = (
-    "Forbidden: reload from the machine itself, send the process SIGHUP, or set basic_auth_users in the file of "
+    "Forbidden: reload from the machine itself, send SIGHUP to the process, or set basic_auth_users in the file of "
     "--web.config.file and authenticate."
 )
-_WEB_PAGE = "Forbidden: a web page may not reload; use a command such as curl -X POST."
+_WEB_PAGE = "Forbidden: web pages cannot trigger a reload; use a command such as curl -X POST."
 
 
 def reload_endpoint(reload: Reload, unapplied: Unapplied) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint for POST. One reload at a time; the others wait without a thread."""
+    """The endpoint for POST. One reload at a time; others wait without occupying a thread."""
     turn = asyncio.Lock()
 
     async def answer(request: Request) -> Response:
@@ -54,7 +54,7 @@ def reload_endpoint(reload: Reload, unapplied: Unapplied) -> Callable[[Request],
 
 def _done(unapplied: Sequence[str]) -> str:
     done = "Configuration reloaded."
-    return f"{done} Changes of {', '.join(unapplied)} take effect after a restart." if unapplied else done
+    return f"{done} Changes in {', '.join(unapplied)} require a restart." if unapplied else done
 
 
 def _text(text: str, status: int) -> Response:

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from exporter.web.scrape import PageSource
 
 Check = Callable[[], str | None]
-"""None when all is well, else what is wrong, in one line. Runs on the event loop: must not wait for anything."""
+"""None when healthy, else the problem in one line. Runs on the event loop: must not block."""
 
 Facts = Callable[[], Mapping[str, object]]
-"""What the landing page tells of the process: name and value, in order. Runs on the event loop too."""
+"""The facts on the landing page: name and value, in order. Runs on the event loop: must not block."""
 
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 _SECURITY = {"X-Content-Type-Options": "nosniff"}
@@ -44,13 +44,15 @@ def create_app(
     reload: Reload | None = None,
     unapplied: Unapplied = list,
 ) -> Starlette:
-    """The web application. With ``telemetry_path`` "/" there is no landing page, without ``reload`` no such route.
+    """The web application. With ``telemetry_path`` "/" there is no landing page, without ``reload`` no reload route.
 
-    ``unapplied``: what a reload has left to a restart. ValueError when the telemetry path is no path or belongs to
-    another route.
+    ``unapplied``: the changed sections that require a restart. ValueError when the telemetry path is not a path or
+    belongs to another route.
     """
     if not _PATH.fullmatch(telemetry_path) or telemetry_path in {HEALTHY_PATH, READY_PATH, RELOAD_PATH}:
-        raise ValueError(f"telemetry path {telemetry_path!r}: write a path such as /metrics, not that of another page")
+        raise ValueError(
+            f"telemetry path {telemetry_path!r}: must be a path such as /metrics, not the path of another page"
+        )
 
     async def health(_request: Request) -> Response:
         return _verdict(healthy(), good="dify-exporter is healthy.")
@@ -78,7 +80,7 @@ def create_app(
     if telemetry_path != "/":
         routes.append(Route("/", landing, methods=["GET"]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refuse, Exception: _fail})
-    app.router.redirect_slashes = False  # a redirect would repeat the Host header, which anyone can write
+    app.router.redirect_slashes = False  # a redirect would repeat the Host header, which the client controls
     return app
 
 
@@ -91,8 +93,8 @@ def _verdict(wrong: str | None, *, good: str) -> Response:
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
-    """404 and 405, the latter with the methods that would do."""
-    if not isinstance(error, HTTPException):  # pragma: no cover - Starlette hands over what is registered
+    """Answer 404 or 405, the latter with the allowed methods."""
+    if not isinstance(error, HTTPException):  # pragma: no cover - Starlette passes only the registered type
         raise error
     allow = (error.headers or {}).get("Allow", "")
     headers = {"Allow": ", ".join(sorted(allow.split(", ")))} if allow else {}
@@ -100,5 +102,5 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 
 
 async def _fail(_request: Request, _error: Exception) -> Response:
-    """500. The error itself goes to the log: it may tell more than a stranger should know."""
-    return _text("Internal Server Error: the log tells more.", HTTPStatus.INTERNAL_SERVER_ERROR)
+    """Answer 500. The error itself goes to the log: it may reveal too much to a client."""
+    return _text("Internal Server Error: see the log for details.", HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -1,4 +1,4 @@
-"""Answers a scrape: content negotiation, headers, and the page in pieces as fast as the client takes them."""
+"""Answers a scrape: content negotiation, headers, and the page in chunks as fast as the client reads."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ if TYPE_CHECKING:
 
 
 class Page(Protocol):
-    """One state of all metrics in one format. Does not change while it is being sent."""
+    """All metrics at one instant in one format. Does not change while it is being sent."""
 
     @property
     def gzip_length(self) -> int:
-        """Bytes of all ``gzip_chunks``."""
+        """Total bytes of ``gzip_chunks``."""
         ...
 
     @property
     def plain_length(self) -> int:
-        """Bytes of all ``plain_chunks``."""
+        """Total bytes of ``plain_chunks``."""
         ...
 
     def gzip_chunks(self) -> Iterator[bytes]:
-        """Give the page as one gzip member. Cheap: the bytes are ready."""
+        """Yield the page as one gzip member. Cheap: the bytes are ready."""
         ...
 
     def plain_chunks(self) -> Iterator[bytes]:
-        """Give the page as text, inflated while it goes. A slow client holds a chunk or two, not the page."""
+        """Yield the page as text, inflated on demand. A slow client occupies a chunk or two, not the page."""
         ...
 
 
 class PageSource(Protocol):
-    """Where pages come from: the exposition. Called in worker threads."""
+    """Source of pages: the exposition. Called in worker threads."""
 
     def page(self, fmt: Format, /) -> Page:
-        """Give the page of this moment. May take some milliseconds."""
+        """Return the current page. May take some milliseconds."""
         ...
 
 
 class Pages:
-    """Pages of a source, made one at a time in worker threads: the polls beside many scrapes notice one.
+    """Pages of a source, made one at a time in worker threads, so that many scrapes slow down polls no more than one.
 
-    Scrapes that wait for their turn share the page that is made next: it is of a moment after all of them have come.
+    Scrapes that wait for their turn share the next page: it is made after all of them have arrived.
     """
 
     def __init__(self, source: PageSource) -> None:
         self._source = source
         self._next: dict[Format, asyncio.Task[Page]] = {}
         self.turn = asyncio.Lock()
-        """Held by who uses the CPU for a scrape."""
+        """Held while a scrape uses the CPU."""
 
     async def page(self, fmt: Format) -> Page:
         """A page that is at least as new as this call."""
         made = self._next.get(fmt)
         if made is None:
             made = self._next[fmt] = asyncio.create_task(self._make(fmt))
-        # Who hangs up does not take the page from the others.
+        # A client that disconnects must not cancel the page for the others.
         return await asyncio.shield(made)
 
     async def _make(self, fmt: Format) -> Page:
@@ -100,18 +100,18 @@ def scrape_endpoint(source: PageSource) -> Callable[[Request], Awaitable[Respons
 
 
 def _header(request: Request, name: str) -> str:
-    """The header as one list, however many lines it came in; "" without one."""
+    """The header's lines joined to one list; "" when it is absent."""
     return ", ".join(request.headers.getlist(name))
 
 
 async def _ready(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Chunks that cost nothing to get."""
+    """Chunks that are ready and need no thread."""
     for chunk in chunks:
         yield chunk
 
 
 async def _inflated(chunks: Iterator[bytes], turn: asyncio.Lock) -> AsyncIterator[bytes]:
-    """Chunks that cost CPU: made in a worker thread, each when the client has taken the one before."""
+    """Chunks that cost CPU: each is made in a worker thread once the client has read the previous one."""
     while True:
         async with turn:
             chunk = await run_in_threadpool(next, chunks, None)

@@ -1,4 +1,4 @@
-"""The web config file in force: read at the start, followed while the server runs."""
+"""The web config file in use: read at the start, watched while the server runs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 Signature = tuple[tuple[int, ...] | None, ...]
-"""What changes when one of some files does; None for one that cannot be looked at."""
+"""Changes when one of the files changes; None for a file that cannot be examined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One state of the file. ``users``: bcrypt hash by name, as bytes of UTF-8; nobody is asked when there is none."""
+    """One version of the file. ``users``: bcrypt hash by name, as UTF-8 bytes; empty turns authentication off."""
 
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -43,29 +43,29 @@ class Settings:
 
 
 class WebSecurity:
-    """TLS, users and headers from a web config file, in the format of Prometheus' exporter-toolkit.
+    """TLS, users and headers from a web config file in the format of Prometheus' exporter-toolkit.
 
-    ``look`` is to be called now and then, from any thread, one at a time.
+    Call ``look`` regularly, from any thread, one call at a time.
     """
 
     def __init__(self, path: Path, environ: Mapping[str, str] | None = None) -> None:
-        """Read ``path``, variables from ``environ``. Raises ``ConfigError`` with all that is wrong."""
+        """Read ``path`` with variables from ``environ``. Raises ``ConfigError`` with all problems."""
         self._path = path
         self._environ = environ or {}
         self._problem: str | None = None
         self._settings, warnings = _load(path, self._environ)
         self._seen = self._settings.signature
         self.warnings = tuple(warnings)
-        """What is useless or unwise in the file as it was at the start."""
+        """Warnings about the file as it was at the start."""
 
     @property
     def settings(self) -> Settings:
-        """What is in force now."""
+        """The settings in use."""
         return self._settings
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the file as it is now, one line for each; None while what it says is in force."""
+        """What is wrong with the current file, one line per problem; None while the current file is in use."""
         return self._problem
 
     def server_context(self) -> ssl.SSLContext | None:
@@ -73,9 +73,9 @@ class WebSecurity:
         return FollowingContext(self._context) if self._settings.tls else None
 
     def look(self) -> None:
-        """Take over changed files that have come to rest: those that are as they were at the last look.
+        """Load changed files that are stable, that is unchanged since the previous call.
 
-        What is wrong changes nothing, is logged once, and is tried again at each look.
+        An invalid file changes nothing, is logged once, and is tried again at each call.
         """
         signature = _signature(self._settings.files)
         rests, self._seen = signature == self._seen, signature
@@ -87,19 +87,19 @@ class WebSecurity:
             self._refuse(str(error))
             return
         if (settings.tls is None) != (self._settings.tls is None):
-            self._refuse(str(_problem(self._path, "comes or goes only with a restart", at="tls_server_config")))
+            self._refuse(str(_problem(self._path, "adding or removing it requires a restart", at="tls_server_config")))
             return
         self._settings, self._seen, self._problem = settings, settings.signature, None
         if not settings.users:
-            _log.warning("nobody is asked for a password", file=show_path(self._path))
+            _log.warning("web config defines no users: authentication is off", file=show_path(self._path))
         for warning in warnings:
-            _log.warning("web config", problem=str(warning))
+            _log.warning("web config warning", problem=str(warning))
         _log.info("web config reloaded", users=len(settings.users))
 
     def _context(self) -> ssl.SSLContext:
         context = self._settings.tls
-        if context is None:  # pragma: no cover - look() lets TLS neither come nor go
-            raise RuntimeError("there is no TLS")
+        if context is None:  # pragma: no cover - look() refuses to turn TLS on or off
+            raise RuntimeError("TLS is not configured")
         return context
 
     def _refuse(self, problem: str) -> None:
@@ -107,7 +107,7 @@ class WebSecurity:
             return
         self._problem = problem
         for line in problem.splitlines():
-            _log.error("the web config was not reloaded, the one before stays", problem=line)
+            _log.error("web config reload failed, the previous one stays in use", problem=line)
 
 
 def _signature(files: tuple[Path, ...]) -> Signature:
@@ -146,7 +146,7 @@ def _parse(path: Path) -> tree.Node:
     try:
         node = tree.parse(read_text(path))
     except FileNotFoundError:
-        problem = _problem(path, "does not exist; --web.config.file names it")
+        problem = _problem(path, "does not exist; correct --web.config.file")
     except Invalid as refused:
         problem = _problem(path, str(refused))
     except tree.Malformed as malformed:
@@ -154,13 +154,13 @@ def _parse(path: Path) -> tree.Node:
     else:
         if node is not None:
             return node
-        problem = _problem(path, "is empty; to serve without TLS and passwords write {}")
-    # Outside of the handlers: no traceback may show what the file holds.
+        problem = _problem(path, "is empty; to serve without TLS and passwords, write {}")
+    # Outside the handlers: no traceback may show the content of the file.
     raise ConfigError([problem])
 
 
 def _settings(path: Path, before: Signature, config: WebConfig) -> Settings:
-    """``before``: the signature of the file, taken before it was read, so that no change is missed."""
+    """``before``: the file's signature, taken before the file was read, so that no change is missed."""
     tls, headers = config.tls_server_config, config.http_server_config.headers
     named = tuple(file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file)
     return Settings(

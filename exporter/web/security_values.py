@@ -1,4 +1,4 @@
-"""Values of the web config file: files, hashes of passwords, headers, and the names that Go gives to parts of TLS."""
+"""Values of the web config file: files, password hashes, headers, and Go's names for TLS parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LEAST_COST: Final = 4
 MOST_COST: Final = 16
-"""A bcrypt cost of 16 is some 4 s of CPU for a password; half a scrape's patience."""
+"""A bcrypt cost of 16 takes about 4 s of CPU per password; half of the usual scrape timeout."""
 
 _HASH = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 _VISIBLE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -36,13 +36,13 @@ CIPHERS: Final = {
     "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
     "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
 }
-"""Cipher suites up to TLS 1.2 by the names of Go's crypto/tls, with those of OpenSSL."""
+"""Cipher suites up to TLS 1.2: names of Go's crypto/tls and of OpenSSL."""
 
 MODERN_CIPHERS: Final = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
-"""Those of TLS 1.3. Go lets nobody choose among them, neither does this."""
+"""The cipher suites of TLS 1.3. They cannot be chosen, as in Go."""
 
 CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
-"""Curves by the names of Go's crypto/tls, with those of OpenSSL."""
+"""Curves: names of Go's crypto/tls and of OpenSSL."""
 
 
 def _no_file_or(locate: Callable[[Path, str], Path]) -> Callable[[Path, str], Path | None]:
@@ -60,8 +60,8 @@ def _key_file(folder: Path, text: str) -> Path:
     else:
         if "PRIVATE KEY-----" in content:
             return file
-        why = "names a file without a private key: it must be PEM, with -----BEGIN PRIVATE KEY-----"
-    # Outside of the handler: no traceback may show what the file holds.
+        why = "names a file without a private key: it must be PEM with -----BEGIN PRIVATE KEY-----"
+    # Outside the handler: no traceback may show the content of the file.
     raise Invalid(why)
 
 
@@ -74,7 +74,7 @@ PRIVATE_KEY: Final = Value("path", _any_path, ANY, locate=_no_file_or(_key_file)
 
 
 def one_of(name: str, words: tuple[str, ...], refused: dict[str, str]) -> Value:
-    """One of ``words``; "" stands for the first. ``refused``: other words of the format, and what to do instead."""
+    """One of ``words``; "" stands for the first. ``refused``: other words of the format, each with the remedy."""
 
     def parse(text: str) -> str:
         if text in refused:
@@ -87,7 +87,7 @@ def one_of(name: str, words: tuple[str, ...], refused: dict[str, str]) -> Value:
 
 
 def refused(why: str) -> Value:
-    """A key of the format that has no meaning here. Its value, maybe a secret, is not shown."""
+    """A key of the format that is not supported here. Its value may be a secret and is not shown."""
 
     def parse(_text: str) -> str:
         raise Invalid(why)
@@ -98,9 +98,11 @@ def refused(why: str) -> Value:
 def _hash(text: str) -> bytes:
     match = _HASH.fullmatch(text)
     if match is None:
-        raise Invalid("is no bcrypt hash ($2y$10$…, 60 characters): make one with htpasswd -nBC 10 '' | tr -d ':\\n'")
+        raise Invalid(
+            "is not a bcrypt hash ($2y$10$…, 60 characters): create one with htpasswd -nBC 10 '' | tr -d ':\\n'"
+        )
     if not LEAST_COST <= int(match["cost"]) <= MOST_COST:
-        raise Invalid(f"has a cost outside of {LEAST_COST} to {MOST_COST}: make one of cost 10")
+        raise Invalid(f"has a bcrypt cost outside {LEAST_COST} to {MOST_COST}: create a hash with cost 10")
     return text.encode()
 
 
@@ -125,4 +127,4 @@ HEADERS: Final = {
     "X-XSS-Protection": _header(),
     "Strict-Transport-Security": _header(),
 }
-"""The headers that the format allows to set."""
+"""The headers that the format allows."""

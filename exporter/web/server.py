@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn on a thread and an event loop of its own, so that the main thread keeps the signals."""
+"""The HTTP server: uvicorn in its own thread and event loop, so that the main thread handles the signals."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at the web config file and the files that it names."""
+"""Seconds between checks of the web config file and the files that it names."""
 
 STOP_TIMEOUT: Final = 4.0
-"""Seconds that ``stop`` takes at most, unless told otherwise."""
+"""Default limit of ``stop``, in seconds."""
 
 _CUT_MARGIN: Final = 1.0
-"""Seconds of the stop that are kept for what comes after the running answers: uvicorn looks every 0.1 s."""
+"""Seconds of the stop reserved for the steps after the running answers: uvicorn checks every 0.1 s."""
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that says when it takes connections and, at the end, cuts those that do not finish in time."""
+    """uvicorn, extended to signal when it accepts connections and to close unfinished connections at the end."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections, security: WebSecurity | None) -> None:
         super().__init__(config)
@@ -47,7 +47,7 @@ class _Server(uvicorn.Server):
         self._following: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's; then ``ready`` is set."""
+        """As uvicorn's; then sets ``ready``."""
         await super().startup(sockets)
         if self._security is not None:
             self._following = asyncio.create_task(_follow(self._security))
@@ -59,9 +59,9 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, which waits for running answers; after ``grace`` seconds their connections are cut.
+        """As uvicorn's, which waits for running answers; after ``grace`` seconds their connections are closed.
 
-        uvicorn would cancel the tasks and leave the sockets of clients that do not read open.
+        uvicorn would cancel the tasks but keep the sockets of clients that do not read open.
         """
         if self._following is not None:
             self._following.cancel()
@@ -80,14 +80,14 @@ async def _follow(security: WebSecurity) -> None:
 
 
 class WebServer:
-    """Serves ``app`` on ``listen_address`` (``host:port``, ``[IPv6]:port``, ``:port``; port 0: any free one).
+    """Serves ``app`` on ``listen_address`` (``host:port``, ``[IPv6]:port``, ``:port``; port 0: any free port).
 
-    ``security``: TLS, users and headers; it is followed while the server runs. ``patience``: how slow clients may be;
-    ``limit``: how many connections there may be, by default what the limit of descriptors allows. Beyond that the one
-    that has waited for its client the longest is cut.
+    ``security``: TLS, users and headers; changes are followed while the server runs. ``patience``: time limits for slow
+    clients; ``limit``: maximum number of connections, by default derived from the limit of file descriptors. Beyond it,
+    the connection that has waited longest for its client is closed.
 
-    Requests are logged nowhere, malformed ones included; uvicorn's errors go to the logger ``uvicorn.error``.
-    A request head may be 16 KiB long, h11's own limit. To be started once.
+    Requests are not logged, not even malformed ones; uvicorn's errors go to the logger ``uvicorn.error``.
+    A request head may be 16 KiB long, h11's own limit. A server can be started once.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class WebServer:
         patience: Patience | None = None,
         limit: int | None = None,
     ) -> None:
-        """Raise ListenError when the address is not one. Nothing is opened yet."""
+        """Raise ListenError for an invalid address. Opens nothing yet."""
         self._security = security
         self._doorkeeper = Doorkeeper()
         self._app = app if security is None else Guard(app, security, self._doorkeeper)
@@ -111,7 +111,7 @@ class WebServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Bind in the calling thread (ListenError when that fails), then serve; returns when requests are taken."""
+        """Bind in the calling thread (ListenError on failure), then serve; returns once requests are accepted."""
         sockets = [Listener.of(each, self._connections) for each in open_sockets(self._address)]
         self._port = sockets[0].getsockname()[1]
         self._server = _Server(self._config(), self._connections, self._security)
@@ -119,7 +119,7 @@ class WebServer:
         self._thread.start()
         self._server.ready.wait()
         if not self._server.started:
-            raise RuntimeError("the web server did not start; the log tells why")
+            raise RuntimeError("the web server did not start; see the log for the reason")
 
     def _config(self) -> uvicorn.Config:
         config = _config(self._app, self._patience.idle)
@@ -131,13 +131,13 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port that is listened on, also when the address left the choice to the machine."""
+        """The listening port, also when the system chose it."""
         return self._port
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> bool:
-        """Take no new requests, let the running answers finish, cut what is left; idle connections close at once.
+        """Accept no new requests, finish the running answers, then close the rest; idle connections close at once.
 
-        Takes ``timeout`` seconds at most; True when all is closed. May be called twice, and before ``start``.
+        Takes at most ``timeout`` seconds; returns True when all is closed. May be called twice, and before ``start``.
         """
         if self._server is None or self._thread is None:
             return True
@@ -151,8 +151,8 @@ class WebServer:
 def _run(server: _Server, sockets: list[Listener]) -> None:
     try:
         server.run([*sockets])
-    except Exception:  # noqa: BLE001 - last words of a thread
-        _log.exception("the web server failed")
+    except Exception:  # noqa: BLE001 - the thread ends here, so every error is logged
+        _log.exception("web server failed")
     finally:
         for each in sockets:
             each.close()
@@ -175,5 +175,5 @@ def _config(app: ASGIApp, keep_alive: int) -> uvicorn.Config:
         server_header=False,
         access_log=False,
         log_config=None,
-        log_level="warning",  # below that it tells of a process of its own and of Ctrl-C
+        log_level="warning",  # below that level uvicorn logs its process and Ctrl-C
     )

@@ -1,4 +1,4 @@
-"""TLS as the web config file wants it, and a context that follows the file from one connection to the next."""
+"""TLS according to the web config file, and a context that follows the file from one connection to the next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODES: Final = {
 
 
 def make_context(config: TlsConfig) -> ssl.SSLContext:
-    """The context of one state of the file and of the files that it names. Raises ``Invalid``."""
+    """The TLS context for one version of the file and the files that it names. Raises ``Invalid``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS.get(config.min_version, ssl.TLSVersion.TLSv1_2)
     context.maximum_version = _VERSIONS[config.max_version]
@@ -50,48 +50,48 @@ def make_context(config: TlsConfig) -> ssl.SSLContext:
 def _verify_clients(context: ssl.SSLContext, config: TlsConfig) -> None:
     try:
         context.load_verify_locations(cafile=config.client_ca_file)
-    except OSError as error:  # an SSLError is one
-        raise Invalid("client_ca_file holds no certificate that can be read: it must be PEM") from error
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as Go: what the file names is trusted, root or not
+    except OSError as error:  # includes SSLError
+        raise Invalid("client_ca_file contains no readable certificate: it must be PEM") from error
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Go, certificates in the file are trusted, root or not
     context.verify_mode = _MODES[config.client_auth_type]
 
 
 def _refuse_to_decrypt() -> str:
-    """OpenSSL would ask for the password on the terminal."""
-    raise Invalid("key_file is encrypted: decrypt it (openssl pkey) and protect the file by its mode")
+    """Refuse to decrypt; OpenSSL would prompt for the password on the terminal."""
+    raise Invalid("key_file is encrypted: decrypt it (openssl pkey) and restrict the file's permissions")
 
 
 def _what_is_wrong(error: ssl.SSLError) -> str:
     match error.reason:
         case "KEY_VALUES_MISMATCH":
-            return "key_file is not the key of the certificate in cert_file: name two that belong together"
+            return "key_file does not match the certificate in cert_file: use a matching pair"
         case "EE_KEY_TOO_SMALL" | "CA_KEY_TOO_SMALL" | "CA_MD_TOO_WEAK":
-            return "cert_file has a certificate with a key or a digest that is too weak: make a new one"
+            return "cert_file contains a certificate with a weak key or digest: create a new one"
         case _:
-            return "cert_file or key_file is damaged: both must be PEM, the server's own certificate first"
+            return "cert_file or key_file is damaged: both must be PEM, the server's certificate first"
 
 
 class FollowingContext(ssl.SSLContext):
-    """Hands every connection to the context of the moment, so that a new one needs no new socket.
+    """Delegates every connection to the current context, so that a new one requires no new socket.
 
-    A callback for the server's name could swap certificates alone; this swaps everything, client authorities included.
+    A server-name callback could replace only certificates; this replaces everything, client authorities included.
     """
 
     _now: Callable[[], ssl.SSLContext]
 
     def __new__(cls, now: Callable[[], ssl.SSLContext]) -> Self:
-        """``now`` gives the context of the moment."""
+        """``now`` returns the current context."""
         self = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
         self._now = now
         return self
 
     def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
-        """What asyncio calls for each connection."""
+        """Called by asyncio for each connection."""
         return self._now().wrap_bio(*arguments, **options)
 
 
 def alternative_names(certificate: Mapping[str, Any]) -> frozenset[str]:
-    """The subject alternative names of a verified certificate, as Python gives it; addresses in their short form."""
+    """The subject alternative names of a verified certificate, in Python's format; addresses in their short form."""
     names = certificate.get("subjectAltName", ())
     return frozenset(_short(name.strip()) if kind == "IP Address" else name for kind, name in names)
 

@@ -1,4 +1,4 @@
-"""Certificates made with openssl."""
+"""Test certificates, created with openssl."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc")
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate and its key, PEM."""
+    """A certificate and its key in PEM."""
 
     certificate: Path
     key: Path
 
     def copy(self, folder: Path, name: str) -> None:
-        """Put them to ``folder`` as NAME.pem and NAME.key, in one rename each."""
+        """Write NAME.pem and NAME.key to ``folder``, each with one rename."""
         for source, suffix in ((self.certificate, "pem"), (self.key, "key")):
             fresh = folder / f".{name}.{suffix}"
             shutil.copyfile(source, fresh)
@@ -29,10 +29,10 @@ class Certificate:
 
 
 class Authority:
-    """Signs certificates; its own is in ``certificate``."""
+    """A certificate authority; its own certificate is in ``certificate``."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        """Its files go to ``folder``."""
+        """Its files are written to ``folder``."""
         self._folder = folder
         self._signed = 0
         self.certificate = folder / "ca.pem"
@@ -42,7 +42,7 @@ class Authority:
         )
 
     def sign(self, name: str, *more: str) -> Certificate:
-        """A new certificate of ``name``; for localhost it holds for 127.0.0.1 too. ``more``: such as URI:spiffe://x."""
+        """Issue a certificate for ``name``; localhost includes 127.0.0.1. ``more``: names such as URI:spiffe://x."""
         self._signed += 1
         base = self._folder / f"{self._signed}-{name}"
         made = Certificate(base.with_suffix(".pem"), base.with_suffix(".key"))
@@ -63,5 +63,5 @@ def _openssl(*arguments: str | Path) -> None:
 
 
 def encrypted(key: Path, to: Path) -> None:
-    """Write ``key`` to ``to`` under a password."""
+    """Write ``key`` to ``to``, encrypted with a password."""
     _openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", to)

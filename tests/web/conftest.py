@@ -1,4 +1,4 @@
-"""A page source of known content and the real server on a free port."""
+"""A page source with known content, and the real server on a free port."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ TEXT = b"".join(b'dify_up{server="main-%d"} 1\n' % number for number in range(40
 
 @dataclass(frozen=True)
 class FakePage:
-    """A page over fixed bytes, given in chunks of uneven sizes."""
+    """A page of fixed bytes in chunks of uneven sizes."""
 
     text: bytes
 
     @property
     def gzip_length(self) -> int:
-        """Of the gzip form."""
+        """Length of the gzip form."""
         return len(self._zipped())
 
     @property
     def plain_length(self) -> int:
-        """Of the text."""
+        """Length of the text."""
         return len(self.text)
 
     def gzip_chunks(self) -> Iterator[bytes]:
-        """Of the gzip form."""
+        """Chunks of the gzip form."""
         return _uneven(self._zipped(), 1_000)
 
     def plain_chunks(self) -> Iterator[bytes]:
-        """Of the text."""
+        """Chunks of the text."""
         return _uneven(self.text, 50_000)
 
     def _zipped(self) -> bytes:
@@ -62,9 +62,9 @@ def _uneven(data: bytes, size: int) -> Iterator[bytes]:
 
 @dataclass
 class FakeSource:
-    """Gives pages and remembers what was asked.
+    """Returns pages and records the requested formats.
 
-    ``gate``: a page is made only when it is open. ``linger``: seconds that one takes.
+    ``gate``: a page is made only while it is open. ``linger``: seconds that making a page takes.
     """
 
     text: bytes = TEXT
@@ -82,7 +82,7 @@ class FakeSource:
         self.gate.set()
 
     def page(self, fmt: Format, /) -> FakePage:
-        """A page of ``text``."""
+        """Return a page of ``text``."""
         self._inside += 1
         self.most_at_once = max(self.most_at_once, self._inside)
         try:
@@ -100,7 +100,7 @@ class FakeSource:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as it came over the wire; header names in lower case."""
+    """An answer as received; header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -109,12 +109,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """Asks a server over loopback."""
+    """Sends requests to a server over loopback."""
 
     server: WebServer
 
     def ask(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
-        """One request on a connection of its own; ``accept_encoding`` is Accept-Encoding."""
+        """Send one request on its own connection; ``accept_encoding`` is Accept-Encoding."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)) as connection:
             connection.putrequest(method, path, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -140,7 +140,7 @@ def source() -> Iterator[FakeSource]:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts an app on an address, by default a free port of loopback, with settings for the server; stops it."""
+    """Starts an app, by default on a free loopback port, with server settings; stops it at the end."""
     servers: list[WebServer] = []
 
     def start(app: ASGIApp, address: str = "127.0.0.1:0", **settings: Any) -> WebServer:
@@ -156,7 +156,7 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def site(source: FakeSource, serve: Serve) -> Site:
-    """Starts the exporter's app on a free port, around ``source`` and with settings changed as told.
+    """Starts the exporter's app on a free port, with ``source`` and changed settings.
 
     ``server``: settings of the server.
     """
@@ -175,32 +175,32 @@ def site(source: FakeSource, serve: Serve) -> Site:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that signs certificates of servers and clients."""
+    """An authority that signs server and client certificates."""
     return Authority(tmp_path_factory.mktemp("authority"), "good")
 
 
 @pytest.fixture(scope="session")
 def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """One that nobody here trusts."""
+    """An authority that nobody trusts."""
     return Authority(tmp_path_factory.mktemp("other-authority"), "other")
 
 
 @pytest.fixture(scope="session")
 def localhost(authority: Authority) -> Certificate:
-    """A certificate of localhost."""
+    """A certificate for localhost."""
     return authority.sign("localhost")
 
 
 @pytest.fixture
 def web_file(tmp_path: Path, localhost: Certificate) -> Path:
-    """Where the web config file is; server.pem and server.key, of localhost, are beside it."""
+    """The path of the web config file; server.pem and server.key, for localhost, are next to it."""
     localhost.copy(tmp_path, "server")
     return tmp_path / "web.yml"
 
 
 @pytest.fixture
 def secure(web_file: Path) -> Secure:
-    """Writes a web config file and reads it."""
+    """Writes a web config file and loads it."""
 
     def read(text: str) -> WebSecurity:
         web_file.write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ from exporter.web.address import open_sockets
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
-        ("0.0.0.0:9439", "0.0.0.0", 9439),  # noqa: S104 - read, not bound
+        ("0.0.0.0:9439", "0.0.0.0", 9439),  # noqa: S104 - parsed, not bound
         (":9439", "", 9439),
         ("localhost:0", "localhost", 0),
         ("[::1]:9439", "::1", 9439),
@@ -22,7 +22,7 @@ from exporter.web.address import open_sockets
     ],
 )
 def test_forms(text: str, host: str, port: int) -> None:
-    """The forms that Prometheus' own programs take are read, and written back as they were."""
+    """The notations that Prometheus programs accept are parsed, and formatted back unchanged."""
     address = parse_listen_address(text)
 
     assert ListenAddress(host, port) == address
@@ -34,8 +34,8 @@ def test_forms(text: str, host: str, port: int) -> None:
     ["", "9439", "host", "host:", "::1:9439", "[::1]", "[]:1", "a b:1", ":65536", ":-1", ":x", "http://h:1", ":1\n"],
 )
 def test_other_forms(text: str) -> None:
-    """Everything else is refused with the forms that would do."""
-    with pytest.raises(ListenError, match=r"write host:port, \[IPv6 address\]:port or :port$"):
+    """Anything else is refused with the accepted notations."""
+    with pytest.raises(ListenError, match=r"expected host:port, \[IPv6 address\]:port or :port$"):
         parse_listen_address(text)
 
 
@@ -44,13 +44,13 @@ def test_other_forms(text: str) -> None:
     [
         (OSError(errno.EADDRINUSE, "x"), "address already in use; stop the program"),
         (PermissionError(errno.EACCES, "x"), "permission denied; ports below 1024"),
-        (OSError(errno.EADDRNOTAVAIL, "x"), "this machine has no such address"),
-        (OSError(errno.EAFNOSUPPORT, "x"), "this machine does not speak that address family"),
+        (OSError(errno.EADDRNOTAVAIL, "x"), "this machine does not have that address"),
+        (OSError(errno.EAFNOSUPPORT, "x"), "this machine does not support that address family"),
         (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
     ],
 )
 def test_reasons(monkeypatch: pytest.MonkeyPatch, error: OSError, remedy: str) -> None:
-    """What the system says becomes one line with a remedy."""
+    """An operating system error becomes one line with a remedy."""
 
     def refuse(*_args: object, **_options: object) -> socket.socket:
         raise error
@@ -62,20 +62,20 @@ def test_reasons(monkeypatch: pytest.MonkeyPatch, error: OSError, remedy: str) -
 
 
 def test_address_of_another_machine() -> None:
-    """An address that is not this machine's is refused."""
-    with pytest.raises(ListenError, match="no such address"):
+    """An address that does not belong to this machine is refused."""
+    with pytest.raises(ListenError, match="does not have that address"):
         open_sockets(ListenAddress("192.0.2.1", 0))
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 64, "x" * 300 + ".invalid"])
 def test_unknown_host(host: str) -> None:
-    """A name that stands for nothing is refused."""
-    with pytest.raises(ListenError, match="no such host"):
+    """A name that does not resolve is refused."""
+    with pytest.raises(ListenError, match="host name could not be resolved"):
         open_sockets(ListenAddress(host, 0))
 
 
 def _named(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
-    """Let every name stand for ``hosts``."""
+    """Resolve every name to ``hosts``."""
 
     def resolve(_host: str, port: int, **_options: object) -> list[tuple[object, ...]]:
         return [
@@ -87,7 +87,7 @@ def _named(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
 
 
 def test_name_of_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name's addresses are all listened on, with one port; those that this machine lacks are passed over."""
+    """All addresses of a name are listened on, with one port; addresses that the machine lacks are skipped."""
     _named(monkeypatch, "192.0.2.1", "127.0.0.1", "127.0.0.1", "127.0.0.2")
 
     sockets = open_sockets(ListenAddress("name", 0))
@@ -100,7 +100,7 @@ def test_name_of_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_name_of_a_taken_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When one of a name's addresses is taken, none is listened on."""
+    """If one of a name's addresses is in use, none is listened on."""
     _named(monkeypatch, "127.0.0.1", "127.0.0.2")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -112,7 +112,7 @@ def test_name_of_a_taken_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_addresses_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine without IPv6, no host means all of IPv4."""
+    """On a machine without IPv6, an empty host means all IPv4 addresses."""
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
 
     sockets = open_sockets(ListenAddress("", 0))

@@ -35,18 +35,18 @@ STUCK = "the polling loop has been stuck for 61 s"
 
 @pytest.fixture(autouse=True)
 def _authorities(web_file: Path, authority: Authority) -> None:
-    """ca.pem, beside the web config file, is the authority of the clients."""
+    """ca.pem, next to the web config file, is the client authority."""
     (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
 
 
 def ask(port: int, *more: str) -> str | None:
-    """What the check has to say."""
+    """The message of the health check."""
     return healthcheck.main([f"--port={port}", *more])
 
 
 @contextmanager
 def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> Iterator[int]:
-    """The port of a server that does ``answer`` with each connection, until it is closed."""
+    """The port of a server that calls ``answer`` for each connection, until it is closed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:
 
@@ -83,7 +83,7 @@ def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> I
 def test_tells_what_the_exporter_tells(
     site: Site, secure: Secure, caplog: pytest.LogCaptureFixture, web_config: str | None
 ) -> None:
-    """With whatever TLS and passwords, 200 is well and the text of a 503 is told; the server's log stays silent."""
+    """With any TLS and password settings, 200 is healthy and the text of a 503 is reported; the server logs nothing."""
     caplog.set_level(logging.INFO)
     wrong: list[str] = []
     settings = {} if web_config is None else {"security": secure(web_config)}
@@ -101,7 +101,7 @@ def test_tells_what_the_exporter_tells(
 def test_without_the_certificate_that_is_wanted(
     site: Site, secure: Secure, caplog: pytest.LogCaptureFixture, more: str
 ) -> None:
-    """Who turns a client without certificate away lives, and does not log it."""
+    """A server that rejects clients without a certificate is healthy and does not log the check."""
     caplog.set_level(logging.INFO)
     port = site(server={"security": secure(MUTUAL + more + "}")}, healthy=lambda: STUCK).server.port
 
@@ -110,7 +110,7 @@ def test_without_the_certificate_that_is_wanted(
 
 
 def test_readiness(site: Site, secure: Secure) -> None:
-    """Another page can be asked, on the machine without a password too."""
+    """Another page can be checked, on the machine itself also without a password."""
     port = site(server={"security": secure(USERS)}, ready=lambda: "not ready: 1 of 3").server.port
 
     assert "503: not ready: 1 of 3" == ask(port, "--path=/-/ready")
@@ -118,14 +118,14 @@ def test_readiness(site: Site, secure: Secure) -> None:
 
 @pytest.mark.parametrize(("status", "told"), [(401, None), (404, "404: what"), (500, "500: what"), (302, "302: what")])
 def test_statuses(serve: Serve, status: int, told: str | None) -> None:
-    """Who asks for a password lives; any other status is told, with its text in one harmless line."""
+    """A server that requires a password is healthy; other statuses are reported with their text in one safe line."""
     port = serve(PlainTextResponse(" what\x1b\n\n", status)).port
 
     assert told == ask(port)
 
 
 def test_plain_is_one_request() -> None:
-    """Without TLS there is one request on one connection, whatever comes of it."""
+    """Without TLS the check makes one request on one connection, whatever the result."""
     seen: list[bytes] = []
 
     def refuse(connection: socket.socket) -> None:
@@ -140,7 +140,7 @@ def test_plain_is_one_request() -> None:
 
 
 def test_nobody_listens() -> None:
-    """A refused connection is told as such."""
+    """A refused connection is reported as such."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
 
@@ -152,7 +152,7 @@ def test_nobody_listens() -> None:
     [(errno.EADDRNOTAVAIL, "Connection refused"), (errno.ECONNREFUSED, "Connection refused"), (errno.EPERM, "not so")],
 )
 def test_without_ipv6(monkeypatch: pytest.MonkeyPatch, ipv6: int, told: str) -> None:
-    """That a machine has no IPv6 does not hide that nobody listens on IPv4; another failure is told."""
+    """Missing IPv6 does not hide that nothing listens on IPv4; other failures are reported."""
 
     def refuse(host: str, _port: int, _path: str) -> tuple[int, str]:
         if host == "127.0.0.1":
@@ -166,7 +166,7 @@ def test_without_ipv6(monkeypatch: pytest.MonkeyPatch, ipv6: int, told: str) -> 
 
 @pytest.mark.parametrize("said", [b"", b"SSH-2.0-x\r\n"])
 def test_something_else_listens(said: bytes) -> None:
-    """What speaks neither HTTP nor TLS is not the exporter."""
+    """A server that speaks neither HTTP nor TLS is not the exporter."""
 
     def answer(connection: socket.socket) -> None:
         connection.recv(4096)
@@ -182,7 +182,7 @@ def test_something_else_listens(said: bytes) -> None:
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
 def test_time_is_limited(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
-    """The time is for all of it: an answer that comes byte by byte is late as well."""
+    """The timeout covers the whole check: an answer that arrives byte by byte is late as well."""
     monkeypatch.setattr(healthcheck, "TIMEOUT", 0.3)
     over = threading.Event()
 
@@ -203,7 +203,7 @@ def test_time_is_limited(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
 def test_ipv6(serve: Serve, source: FakeSource) -> None:
-    """An exporter that listens on IPv6 alone is found."""
+    """An exporter that listens only on IPv6 is found."""
     app = create_app(source, telemetry_path="/metrics", version="", healthy=lambda: None, ready=lambda: None)
     server = serve(app, "[::1]:0")
 
@@ -212,7 +212,7 @@ def test_ipv6(serve: Serve, source: FakeSource) -> None:
 
 @pytest.mark.parametrize(("wrong", "code", "told"), [(None, 0, b""), (STUCK, 1, f"503: {STUCK}\n".encode())])
 def test_command(site: Site, wrong: str | None, code: int, told: bytes) -> None:
-    """As a command it ends with 0 or with 1 and one line; it imports nothing else of the exporter."""
+    """The command exits with 0, or with 1 and one line; it imports nothing else of the exporter."""
     port = site(healthy=lambda: wrong).server.port
     command = [sys.executable, "-X", "importtime", "-m", "exporter.healthcheck", f"--port={port}"]
 

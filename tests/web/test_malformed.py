@@ -1,4 +1,4 @@
-"""Requests that go wrong after their head, found by bench/fuzz."""
+"""Requests that become malformed after their head, found by bench/fuzz."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BROKEN = b"5 and no chunk\r\n"
 def test_a_malformed_body_is_refused_without_a_word(
     site: Site, caplog: pytest.LogCaptureFixture, path: bytes, together: bool
 ) -> None:
-    """A chunk that is none: 400 before the answer, the end of the connection after it began, and no log either way."""
+    """A malformed chunk causes a 400 before the answer or closes the connection after it began; neither is logged."""
     caplog.set_level(logging.WARNING)
     with closing(socket.create_connection(("127.0.0.1", site().server.port), 10)) as connection:
         connection.sendall(CHUNKED % path + (BROKEN if together else b""))

@@ -1,4 +1,4 @@
-"""The pages beside the metrics."""
+"""The pages other than the metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_healthy(site: Site) -> None:
-    """A turning loop is 200 and says so in plain text."""
+    """While the loop runs, health is 200 in plain text."""
     answer = site().ask("/-/healthy")
 
     assert 200 == answer.status
@@ -22,7 +22,7 @@ def test_healthy(site: Site) -> None:
 
 
 def test_unhealthy(site: Site) -> None:
-    """A loop that stands still is 503 and says what is wrong; readiness is another matter."""
+    """When the loop hangs, health is 503 with the problem; readiness is independent."""
     ask = site(healthy=lambda: "the schedule has not turned for 61 s").ask
 
     answer = ask("/-/healthy")
@@ -33,7 +33,7 @@ def test_unhealthy(site: Site) -> None:
 
 
 def test_ready_follows_the_check(site: Site) -> None:
-    """Readiness is asked anew each time: 503 with the reason until the first cycle is done, then 200."""
+    """Readiness is evaluated per request: 503 with the reason until the first cycle is done, then 200."""
     waiting: list[str] = ["not ready: 12 of 40 targets polled"]
     ask = site(ready=lambda: waiting[0] if waiting else None).ask
 
@@ -46,7 +46,7 @@ def test_ready_follows_the_check(site: Site) -> None:
 
 
 def test_landing_page(site: Site) -> None:
-    """The landing page has the version, links that hold behind a prefix, the verdicts and the facts."""
+    """The landing page has the version, links that work behind a prefix, the verdicts and the facts."""
     ask = site(
         telemetry_path="/probe/metrics",
         ready=lambda: "not ready: 1 of 2 targets polled",
@@ -66,7 +66,7 @@ def test_landing_page(site: Site) -> None:
 
 
 def test_landing_page_loads_nothing(site: Site) -> None:
-    """The browser is told to load nothing, run nothing and guess no types, and the page asks for nothing."""
+    """The headers forbid the browser to load resources, run scripts and guess types, and the page uses none of that."""
     answer = site().ask("/")
 
     assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -78,7 +78,7 @@ def test_landing_page_loads_nothing(site: Site) -> None:
 
 
 def test_landing_page_escapes(site: Site) -> None:
-    """Markup in what the page shows stays text."""
+    """Markup in displayed values is escaped."""
     evil = "<script>alert('x')</script>"
     ask = site(version=evil, healthy=lambda: evil, facts=lambda: {evil: evil}).ask
 
@@ -89,7 +89,7 @@ def test_landing_page_escapes(site: Site) -> None:
 
 
 def test_head(site: Site) -> None:
-    """HEAD gives the headers of GET and no body, on every page."""
+    """HEAD returns the headers of GET without a body, on every page."""
     ask = site().ask
 
     for path in ("/", "/-/healthy", "/-/ready"):
@@ -99,7 +99,7 @@ def test_head(site: Site) -> None:
 
 
 def test_unknown_path(site: Site) -> None:
-    """A path that is not there is 404 in plain text, not a redirect."""
+    """An unknown path is 404 in plain text, not a redirect."""
     ask = site().ask
 
     for path in ("/metricsx", "/metrics/", "/-/", "/-/reload", "//", "/%00", "/../etc/passwd"):
@@ -111,7 +111,7 @@ def test_unknown_path(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
 def test_wrong_method(site: Site, source: FakeSource, path: str) -> None:
-    """Another method than GET and HEAD is 405 with Allow and makes no page."""
+    """Methods other than GET and HEAD are 405 with Allow and make no page."""
     ask = site().ask
 
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
@@ -122,7 +122,7 @@ def test_wrong_method(site: Site, source: FakeSource, path: str) -> None:
 
 
 def test_telemetry_path_in_place_of_the_landing_page(site: Site, source: FakeSource) -> None:
-    """With the telemetry path "/" the metrics are there and the landing page is nowhere."""
+    """With the telemetry path "/", the metrics replace the landing page."""
     answer = site(telemetry_path="/").ask("/")
 
     assert source.text == answer.body
@@ -130,13 +130,13 @@ def test_telemetry_path_in_place_of_the_landing_page(site: Site, source: FakeSou
 
 @pytest.mark.parametrize("path", ["", "metrics", "/-/healthy", "/-/ready", "/{x}", "/a b", "/metrics?x", "/ü", "/a\n"])
 def test_telemetry_path_that_is_none(source: FakeSource, path: str) -> None:
-    """A telemetry path that is no plain path, or that of another page, is refused when the app is made."""
+    """A telemetry path that is not a plain path, or belongs to another page, is refused when the app is created."""
     with pytest.raises(ValueError, match="telemetry path"):
         create_app(source, telemetry_path=path, version="", healthy=lambda: None, ready=lambda: None)
 
 
 def test_failing_check(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """An exception is 500 without its text, which goes to the log only."""
+    """An exception is answered with 500 without its text, which appears only in the log."""
 
     def broken() -> str | None:
         raise OSError("secret detail")
@@ -146,5 +146,5 @@ def test_failing_check(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     answer = client.ask("/-/healthy")
     client.server.stop()  # the line is written after the answer
 
-    assert (500, b"Internal Server Error: the log tells more.\n") == (answer.status, answer.body)
+    assert (500, b"Internal Server Error: see the log for details.\n") == (answer.status, answer.body)
     assert "secret detail" in caplog.text

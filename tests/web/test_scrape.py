@@ -1,4 +1,4 @@
-"""What a scrape gets."""
+"""Answers to scrapes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0
 
 
 def test_plain(site: Site, source: FakeSource) -> None:
-    """Without Accept-Encoding the text comes as it is, with its length and type."""
+    """Without Accept-Encoding, the text is sent uncompressed, with its length and type."""
     answer = site().ask("/metrics")
 
     assert 200 == answer.status
@@ -39,7 +39,7 @@ def test_plain(site: Site, source: FakeSource) -> None:
 
 
 def test_gzip(site: Site, source: FakeSource) -> None:
-    """With gzip accepted the same text comes as one gzip member, and says so."""
+    """If gzip is accepted, the same text is sent as one gzip member, with Content-Encoding."""
     answer = site().ask("/metrics", accept_encoding="gzip")
 
     assert source.text == gzip.decompress(answer.body)
@@ -49,7 +49,7 @@ def test_gzip(site: Site, source: FakeSource) -> None:
 
 
 def test_format_by_accept(site: Site, source: FakeSource) -> None:
-    """The Accept header chooses the format; the page is made in it and the Content-Type names it."""
+    """The Accept header chooses the format of the page and its Content-Type."""
     ask = site().ask
 
     answers = [ask("/metrics", accept=OPENMETRICS), ask("/metrics", accept="text/plain")]
@@ -61,7 +61,7 @@ def test_format_by_accept(site: Site, source: FakeSource) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_head(site: Site, encoding: str) -> None:
-    """HEAD gives the headers of GET, the length too, and no body."""
+    """HEAD returns the headers of GET, the length included, without a body."""
     ask = site().ask
 
     get = ask("/metrics", accept_encoding=encoding)
@@ -73,7 +73,7 @@ def test_head(site: Site, encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_empty_page(site: Site, source: FakeSource, encoding: str) -> None:
-    """A page without a line is a complete answer."""
+    """A page without lines is a complete answer."""
     source.text = b""
 
     answer = site().ask("/metrics", accept_encoding=encoding)
@@ -99,7 +99,7 @@ def test_page_made_beside_the_event_loop(site: Site, source: FakeSource) -> None
 
 
 def test_failing_page(site: Site, source: FakeSource, caplog: pytest.LogCaptureFixture) -> None:
-    """A page that cannot be made is 500 and a log line; the next scrape starts afresh."""
+    """A failure to make a page is a 500 and a log line; the next scrape starts from scratch."""
     client = site()
     source.error = RuntimeError("no page")
 
@@ -113,7 +113,7 @@ def test_failing_page(site: Site, source: FakeSource, caplog: pytest.LogCaptureF
 
 
 def test_waiting_scrapes_share_the_next_page(source: FakeSource) -> None:
-    """Who comes while a page is being made gets a later one, together with all who wait for the same format."""
+    """Scrapes that arrive while a page is being made share a later page per format."""
     source.gate.clear()
 
     async def play() -> list[Page]:
@@ -134,7 +134,7 @@ def test_waiting_scrapes_share_the_next_page(source: FakeSource) -> None:
 
 
 def test_a_client_that_hangs_up_takes_the_page_from_nobody(source: FakeSource) -> None:
-    """The page is made for those who still wait."""
+    """The page is made for the clients that still wait."""
     source.gate.clear()
 
     async def play() -> Page:
@@ -151,7 +151,7 @@ def test_a_client_that_hangs_up_takes_the_page_from_nobody(source: FakeSource) -
 
 
 def test_one_page_at_a_time(site: Site, source: FakeSource) -> None:
-    """Scrapes at the same time wait for each other's page instead of contending for the interpreter."""
+    """Concurrent scrapes wait for each other's page instead of contending for the interpreter."""
     ask = site().ask
     source.linger = 0.02
     formats = [OPENMETRICS, "text/plain"] * 4
@@ -164,7 +164,7 @@ def test_one_page_at_a_time(site: Site, source: FakeSource) -> None:
 
 
 def test_many_scrapes_at_once(site: Site, source: FakeSource) -> None:
-    """200 scrapes at the same time are all answered in full."""
+    """200 concurrent scrapes all get the complete answer."""
     ask = site().ask
     start = threading.Barrier(200)
     encodings = ["gzip", "identity"] * 100
@@ -181,7 +181,7 @@ def test_many_scrapes_at_once(site: Site, source: FakeSource) -> None:
 
 
 class _LongSource:
-    """Its pages are long and made while they are sent. Counts the chunks made."""
+    """A source of long pages that are produced while being sent. Counts the chunks."""
 
     chunk = b"x" * 65_536
     count = 1_600
@@ -192,22 +192,22 @@ class _LongSource:
         self.made = 0
 
     def page(self, _fmt: Format, /) -> _LongSource:
-        """Itself: one page is enough."""
+        """Return itself: one page is enough."""
         return self
 
     def gzip_chunks(self) -> Iterator[bytes]:
-        """Not asked for."""
+        """Not called by these tests."""
         raise NotImplementedError
 
     def plain_chunks(self) -> Iterator[bytes]:
-        """``count`` chunks."""
+        """Yield ``count`` chunks."""
         for _ in range(self.count):
             self.made += 1
             yield self.chunk
 
 
 def _begin_scrape(port: int) -> socket.socket:
-    """A client that asks for the page and has read the first byte of the answer."""
+    """A client that requests the page and has read the first byte of the answer."""
     client = socket.create_connection(("127.0.0.1", port), timeout=10)
     client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"H" == client.recv(1)
@@ -215,7 +215,7 @@ def _begin_scrape(port: int) -> socket.socket:
 
 
 def test_slow_client_makes_no_work(site: Site) -> None:
-    """Chunks are made as fast as the client takes them, and no thread waits for it: others are served meanwhile."""
+    """Chunks are made as fast as the client reads, and no thread waits for it: others are served meanwhile."""
     source = _LongSource()
     client = site(source)
 
@@ -231,12 +231,12 @@ def test_slow_client_makes_no_work(site: Site) -> None:
 
 
 def test_client_that_leaves(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """A page whose client is gone is given up at once, without a word in the log."""
+    """When the client disconnects, its page is abandoned at once, and nothing is logged."""
     source = _LongSource()
     client = site(source)
 
     _begin_scrape(client.server.port).close()
-    client.server.stop()  # waits for what is being sent
+    client.server.stop()  # waits for the chunk being sent
 
     assert source.made < source.count
     assert "" == caplog.text

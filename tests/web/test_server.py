@@ -1,4 +1,4 @@
-"""Starting, stopping and surviving clients."""
+"""Starting, stopping and handling misbehaving clients."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv
 
 
 def _send(port: int, request: bytes) -> bytes:
-    """What comes back for raw bytes until the server closes."""
+    """Send raw bytes and return what the server sends until it closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         client.sendall(request)
         return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 def test_port_in_use(serve: Serve) -> None:
-    """A taken port is one clear error in the calling thread, and no thread is left behind."""
+    """A port in use raises one clear error in the calling thread and leaves no thread behind."""
     port = serve(hello).port
     threads = threading.active_count()
     second = WebServer(hello, f"127.0.0.1:{port}")
@@ -64,8 +64,8 @@ def test_port_in_use(serve: Serve) -> None:
 
 
 def test_bad_address() -> None:
-    """An address that is none is refused before anything is opened."""
-    with pytest.raises(ListenError, match="write host:port"):
+    """An invalid address is refused before anything is opened."""
+    with pytest.raises(ListenError, match="expected host:port"):
         WebServer(hello, "9439")
 
 
@@ -88,7 +88,7 @@ def test_port_before_and_after_start(serve: Serve) -> None:
     ],
 )
 def test_address_forms(serve: Serve, address: str, hosts: list[str]) -> None:
-    """Every form of address answers where it should."""
+    """Every notation of an address is reachable where expected."""
     port = serve(hello, address).port
 
     for host in hosts:
@@ -98,7 +98,7 @@ def test_address_forms(serve: Serve, address: str, hosts: list[str]) -> None:
 
 
 def test_stop_closes(serve: Serve) -> None:
-    """After the stop nothing listens any more and the thread has ended; idle connections do not delay it."""
+    """After the stop nothing listens and the thread has ended; idle connections do not delay the stop."""
     server = serve(hello)
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as idle:
         idle.request("GET", "/")
@@ -128,7 +128,7 @@ def test_stop_twice_and_before_start() -> None:
 
 
 def test_stop_lets_answers_finish(site: Site, source: FakeSource) -> None:
-    """An answer that is being made when the stop comes is sent in full."""
+    """An answer in progress at the stop is sent completely."""
     source.gate.clear()
     client = site()
     bodies: list[bytes] = []
@@ -147,7 +147,7 @@ def test_stop_lets_answers_finish(site: Site, source: FakeSource) -> None:
 
 
 def _wait_until_refused(port: int) -> None:
-    """Wait until nothing listens there."""
+    """Wait until nothing listens on the port."""
     for _ in range(1_000):
         try:
             socket.create_connection(("127.0.0.1", port), timeout=10).close()
@@ -158,7 +158,7 @@ def _wait_until_refused(port: int) -> None:
 
 
 async def _stream(_request: Request) -> StreamingResponse:
-    """Sends as long as the client takes it."""
+    """Send as long as the client reads."""
     return StreamingResponse(_endless())
 
 
@@ -169,7 +169,7 @@ async def _endless() -> AsyncIterator[bytes]:
 
 
 def test_stop_cuts_clients_that_do_not_read(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """An answer that does not end is cut: the stop takes no longer than told and leaves no connection."""
+    """An endless answer is cut off: the stop respects its timeout and leaves no connection open."""
     server = serve(Starlette(routes=[Route("/", _stream)]))
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -190,7 +190,7 @@ def test_stop_cuts_clients_that_do_not_read(serve: Serve, caplog: pytest.LogCapt
     ids=["no HTTP", "TLS", "head of 64 KiB"],
 )
 def test_garbage(serve: Serve, request_: bytes) -> None:
-    """What is no request, or has a head beyond the limit, gets 400 and no harm is done."""
+    """A malformed request, or one whose head exceeds the limit, gets 400 and has no other effect."""
     port = serve(hello).port
 
     assert _send(port, request_).startswith(b"HTTP/1.1 400 ")
@@ -198,7 +198,7 @@ def test_garbage(serve: Serve, request_: bytes) -> None:
 
 
 def test_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """Start, a request and stop write no line, and the answer does not name the server's software."""
+    """Start, requests and stop log nothing, and answers do not name the server software."""
     caplog.set_level(logging.DEBUG)
     server = serve(hello)
 
@@ -210,7 +210,7 @@ def test_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture)
 
 
 def test_environment_is_not_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment variables of uvicorn mean nothing here."""
+    """Environment variables of uvicorn have no effect."""
     monkeypatch.setenv("WEB_CONCURRENCY", "many")
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
 
@@ -218,7 +218,7 @@ def test_environment_is_not_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_start_that_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """A server that cannot start says so in the calling thread, logs why and frees the port."""
+    """A server that fails to start raises in the calling thread, logs the reason and frees the port."""
 
     async def startup(*_args: object) -> None:
         raise OSError("no more file descriptors")

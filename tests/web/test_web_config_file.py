@@ -1,4 +1,4 @@
-"""The web config file: what is accepted, what is refused and how that reads."""
+"""The web config file: accepted and refused content, and the messages."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from tests.web.conftest import Secure
 
 HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
-NOT_VERIFIED = "a certificate that nobody verifies proves nothing"
+NOT_VERIFIED = "an unverified certificate proves nothing"
 CERTIFIED = "cert_file: server.pem, key_file: server.key"
 
 
 @pytest.fixture(scope="session")
 def faulty(tmp_path_factory: pytest.TempPathFactory, other_authority: Authority) -> Path:
-    """A folder with certificates and keys that do not do."""
+    """A folder with unusable certificates and keys."""
     folder = tmp_path_factory.mktemp("faulty")
     other_authority.sign("localhost").copy(folder, "other")
     encrypted(folder / "other.key", folder / "encrypted.key")
@@ -36,14 +36,14 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, other_authority: Authority)
 
 
 def refused(secure: Secure, text: str) -> str:
-    """What is said of a file that is wrong, without the name of the file."""
+    """The error message without the file name."""
     with pytest.raises(ConfigError) as caught:
         secure(text)
     return "\n".join(str(problem).partition("web.yml")[2] for problem in caught.value.problems)
 
 
 def test_everything_at_once(secure: Secure, web_file: Path, authority: Authority) -> None:
-    """A file with every supported key of the format is accepted, and relative paths start at its folder."""
+    """A file with every supported key is accepted, and relative paths start at its folder."""
     (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
 
     found = secure(f"""
@@ -81,7 +81,7 @@ basic_auth_users:
 
 @pytest.mark.parametrize("text", ["{}", "tls_server_config:", "tls_server_config: {}", "basic_auth_users:\n"])
 def test_nothing(secure: Secure, text: str) -> None:
-    """A file that asks for nothing gives plain HTTP for everyone."""
+    """A file without settings means plain HTTP for everyone."""
     found = secure(text)
 
     assert None is found.server_context()
@@ -93,40 +93,40 @@ def test_nothing(secure: Secure, text: str) -> None:
     [
         (
             f"tls_server_config: {{{CERTIFIED}, client_auth_type: RequestClientCert}}",
-            f":1: tls_server_config.client_auth_type: is served as NoClientCert: {NOT_VERIFIED}",
+            f":1: tls_server_config.client_auth_type: is treated as NoClientCert: {NOT_VERIFIED}",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, min_version: TLS10}}",
-            ":1: tls_server_config.min_version: is served as TLS12: nothing older is spoken",
+            ":1: tls_server_config.min_version: is treated as TLS12: older versions are not supported",
         ),
         (
             "http_server_config: {http2: true}",
-            ":1: http_server_config.http2: has no effect: HTTP/1.1 is served, which every client of HTTP/2 speaks too",
+            ":1: http_server_config.http2: has no effect: only HTTP/1.1 is served, which every HTTP/2 client supports",
         ),
         (
             f"basic_auth_users: {{alice: {HASH}}}",
-            ":1: basic_auth_users: without tls_server_config passwords cross the network as they are",
+            ":1: basic_auth_users: without tls_server_config, passwords are sent unencrypted",
         ),
     ],
     ids=["unverified certificates", "old TLS", "HTTP/2", "no TLS"],
 )
 def test_warnings(secure: Secure, text: str, warning: str) -> None:
-    """What is served otherwise than it is written is said."""
+    """Settings that are treated differently from what the file says cause a warning."""
     assert [warning] == [str(found).partition("web.yml")[2] for found in secure(text).warnings]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", ": is empty; to serve without TLS and passwords write {}"),
+        ("", ": is empty; to serve without TLS and passwords, write {}"),
         ("- x", ":1: must be a mapping, with lines of key: value (keys: tls_server_config, http_server_config,"),
         ("tls_config: {}", ":1: unknown key 'tls_config'; did you mean 'tls_server_config'?"),
         ("a: [", ":2: is not valid YAML: "),
-        ("tls_server_config: {cert_file: server.pem}", ":1: tls_server_config.key_file: is missing: TLS needs"),
-        ("tls_server_config: {min_version: TLS13}", ":1: tls_server_config.cert_file: is missing: TLS needs"),
+        ("tls_server_config: {cert_file: server.pem}", ":1: tls_server_config.key_file: is missing: TLS requires"),
+        ("tls_server_config: {min_version: TLS13}", ":1: tls_server_config.cert_file: is missing: TLS requires"),
         (
             'tls_server_config: {cert_file: "", key_file: server.key}',
-            ":1: tls_server_config.cert_file: is missing: TLS needs",
+            ":1: tls_server_config.cert_file: is missing: TLS requires",
         ),
         (
             "tls_server_config: {cert_file: none.pem, key_file: server.key}",
@@ -154,16 +154,16 @@ def test_warnings(secure: Secure, text: str, warning: str) -> None:
         ),
         (
             "tls_server_config: {cert_file: server.pem, key_file: other.key}",
-            ": tls_server_config: key_file is not the key of the certificate in cert_file",
+            ": tls_server_config: key_file does not match the certificate in cert_file",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, client_auth_type: VerifyClientCertIfGiven, client_ca_file: noise.pem}}",
-            ": tls_server_config: client_ca_file holds no certificate that can be read",
+            ": tls_server_config: client_ca_file contains no readable certificate",
         ),
-        ("tls_server_config: {cert: x}", ":1: tls_server_config.cert: is not supported inside this file: write it to"),
+        ("tls_server_config: {cert: x}", ":1: tls_server_config.cert: is not supported inline: write it to"),
         (
             f"tls_server_config: {{{CERTIFIED}, client_auth_type: RequireAnyClientCert}}",
-            ":1: tls_server_config.client_auth_type: 'RequireAnyClientCert' would let in whoever makes a certificate",
+            ":1: tls_server_config.client_auth_type: 'RequireAnyClientCert' would accept any self-made certificate",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, client_auth_type: Sometimes}}",
@@ -171,15 +171,15 @@ def test_warnings(secure: Secure, text: str, warning: str) -> None:
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, client_auth_type: RequireAndVerifyClientCert}}",
-            ":1: tls_server_config.client_auth_type: needs client_ca_file",
+            ":1: tls_server_config.client_auth_type: requires client_ca_file",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, client_ca_file: server.pem}}",
-            ":1: tls_server_config.client_ca_file: is of no use with NoClientCert: set client_auth_type",
+            ":1: tls_server_config.client_ca_file: has no effect with NoClientCert: set client_auth_type",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, client_allowed_sans: [x]}}",
-            ":1: tls_server_config.client_allowed_sans: needs client_auth_type: RequireAndVerifyClientCert",
+            ":1: tls_server_config.client_allowed_sans: requires client_auth_type: RequireAndVerifyClientCert",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, min_version: TLS13, max_version: TLS12}}",
@@ -187,7 +187,7 @@ def test_warnings(secure: Secure, text: str, warning: str) -> None:
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, max_version: TLS11}}",
-            ":1: tls_server_config.max_version: 'TLS11' is older than what is spoken: set TLS12 or TLS13",
+            ":1: tls_server_config.max_version: 'TLS11' is not supported: set TLS12 or TLS13",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}}",
@@ -195,11 +195,11 @@ def test_warnings(secure: Secure, text: str, warning: str) -> None:
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, cipher_suites: [TLS_AES_128_GCM_SHA256]}}",
-            ":1: tls_server_config.cipher_suites: names only suites of TLS 1.3",
+            ":1: tls_server_config.cipher_suites: lists only TLS 1.3 suites",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, curve_preferences: [X25519, CurveP256]}}",
-            ":1: tls_server_config.curve_preferences: names more than one",
+            ":1: tls_server_config.curve_preferences: lists more than one curve",
         ),
         ("rate_limit: {interval: 1s, burst: 20}", ":1: rate_limit: is not supported: passwords and connections"),
         (
@@ -215,21 +215,21 @@ def test_warnings(secure: Secure, text: str, warning: str) -> None:
             ":1: http_server_config.headers.X-XSS-Protection: 'a\\r\\nSet-Cookie: x' cannot be sent in a header",
         ),
         ("basic_auth_users: [alice]", ":1: basic_auth_users: must be a mapping"),
-        ("basic_auth_users: {alice: secret}", ":1: basic_auth_users.alice: is no bcrypt hash"),
-        (f"basic_auth_users: {{alice: {HASH[:-1]}}}", ":1: basic_auth_users.alice: is no bcrypt hash"),
+        ("basic_auth_users: {alice: secret}", ":1: basic_auth_users.alice: is not a bcrypt hash"),
+        (f"basic_auth_users: {{alice: {HASH[:-1]}}}", ":1: basic_auth_users.alice: is not a bcrypt hash"),
         (
             f"basic_auth_users: {{alice: {HASH.replace('04', '31')}}}",
-            ":1: basic_auth_users.alice: has a cost outside of",
+            ":1: basic_auth_users.alice: has a bcrypt cost outside",
         ),
         (f"basic_auth_users: {{'a:b': {HASH}}}", ":1: basic_auth_users.a:b: cannot be sent by a client"),
         (
             f"basic_auth_users:\n  alice: {HASH}\n  alice: {HASH}",
-            ":3: basic_auth_users.alice: stands here again, after line 2: keep one",
+            ":3: basic_auth_users.alice: duplicates the key in line 2: keep one",
         ),
     ],
 )
 def test_refused(secure: Secure, web_file: Path, faulty: Path, text: str, said: str) -> None:
-    """What is wrong is refused with its place, and with what to do."""
+    """Problems are refused with their location and a remedy."""
     shutil.copytree(faulty, web_file.parent, dirs_exist_ok=True)
 
     message = refused(secure, text)
@@ -240,7 +240,7 @@ def test_refused(secure: Secure, web_file: Path, faulty: Path, text: str, said: 
 
 
 def test_absent_file(tmp_path: Path) -> None:
-    """A file that is not there is refused: without it the pages would be open."""
+    """A missing file is refused: otherwise the pages would be unprotected."""
     with pytest.raises(ConfigError, match="does not exist"):
         WebSecurity(tmp_path / "none.yml")
 
@@ -266,7 +266,7 @@ PIECES = (
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text() | st.lists(st.sampled_from(PIECES)).map("".join))
 def test_any_text(web_file: Path, text: str) -> None:
-    """Whatever the file holds, it is read, or refused with at least one problem."""
+    """Any file content is either accepted or refused with at least one problem."""
     web_file.write_text(text, encoding="utf-8", errors="replace")
 
     problems = None

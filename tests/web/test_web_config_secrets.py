@@ -1,4 +1,4 @@
-"""Hashes of passwords, what stands beside them, and private keys are shown nowhere."""
+"""Password hashes, the values next to them, and private keys are never shown."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
     [
         (
             f"basic_auth_users:\n  {HASH}: alice",
-            ":2: basic_auth_users.'…': a bcrypt hash stands where the user name belongs: write name: hash",
+            ":2: basic_auth_users.'…': a bcrypt hash is used as a user name: write name: hash",
         ),
-        (f"basic_auth_users: {{{HASH}: {HASH}}}", ":1: basic_auth_users.'…': a bcrypt hash stands where the user"),
+        (f"basic_auth_users: {{{HASH}: {HASH}}}", ":1: basic_auth_users.'…': a bcrypt hash is used as a user"),
         (f"basic_auth_users: {{'{HASH}: alice': }}", ":1: basic_auth_users.'…': has no value: give it one or"),
         (f"basic_auth_users: {{{HASH}: 'x${{NOT_SET}}alice'}}", ":1: basic_auth_users.'…': needs the environment"),
         (f"basic_auth_users: {{{HASH}: [alice]}}", ":1: basic_auth_users.'…': is a list: write one value"),
-        (f"basic_auth_users: {{a: {HASH}, {HASH}: b, {HASH}: b}}", ":1: basic_auth_users.'…': stands here again"),
-        (f"basic_auth_users: {{{HASH.replace('$', '$$')}: alice}}", ":1: basic_auth_users.'…': a bcrypt hash stands"),
-        (f"basic_auth_users: {{{HASH[1:]}: alice}}", ":1: basic_auth_users.'…': a bcrypt hash stands where"),
+        (f"basic_auth_users: {{a: {HASH}, {HASH}: b, {HASH}: b}}", ":1: basic_auth_users.'…': duplicates the key"),
+        (f"basic_auth_users: {{{HASH.replace('$', '$$')}: alice}}", ":1: basic_auth_users.'…': a bcrypt hash is used"),
+        (f"basic_auth_users: {{{HASH[1:]}: alice}}", ":1: basic_auth_users.'…': a bcrypt hash is used as"),
         (f"{HASH}: alice", ":1: unknown key '…'; the keys here are tls_server_config, "),
         (f"tls_server_config: {{{HASH}: alice}}", ":1: tls_server_config: unknown key '…'; the keys here are "),
         (f"rate_limit: {{{HASH}: [alice]}}", ":1: rate_limit.'…': is a list: write one value"),
@@ -42,7 +42,7 @@ HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
     ],
 )
 def test_misplaced_hash_is_not_shown(secure: Secure, text: str, said: str) -> None:
-    """A hash in the place of something else, a user's name above all, is in no part of an error; nor is its partner."""
+    """A hash in the wrong place, such as a user name, appears in no part of an error; neither does its value."""
     with pytest.raises(ConfigError) as caught:
         secure(text)
     message = str(caught.value)
@@ -53,7 +53,7 @@ def test_misplaced_hash_is_not_shown(secure: Secure, text: str, said: str) -> No
 
 
 def test_hashes_are_not_shown(secure: Secure) -> None:
-    """What stands for the settings in a log or a traceback holds no hash."""
+    """The representation of the settings in a log or a traceback contains no hash."""
     found = secure(f"basic_auth_users: {{alice: {HASH}}}")
 
     assert HASH not in repr(found.settings)
@@ -61,7 +61,7 @@ def test_hashes_are_not_shown(secure: Secure) -> None:
 
 @pytest.mark.parametrize("key", ["cert_file", "key_file", "client_ca_file", "min_version"])
 def test_pasted_private_key_is_not_shown(secure: Secure, localhost: Certificate, key: str) -> None:
-    """A key in the place of a file's name is masked, whichever line of it a message would begin with."""
+    """A key used in place of a file name is masked, whichever line of it a message would begin with."""
     pem = localhost.key.read_text()
     for pasted in (pem, "\n" + pem):
         with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""docs/web-security.md: written from the code, and what it shows works."""
+"""docs/web-security.md: generated from the code, and its example works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_page_is_fresh() -> None:
-    """The page is what the table of keys gives now; ``python -m exporter.web.docs`` writes it."""
+    """The page matches the table of keys; regenerate it with ``python -m exporter.web.docs``."""
     assert PAGE.read_text(encoding="utf-8") == render()
 
 
@@ -25,7 +25,7 @@ def test_every_key_is_there() -> None:
 
 
 def test_example_is_accepted(secure: Secure) -> None:
-    """The file that the page shows is read as it is, but for the names of certificate and key."""
+    """The example file on the page is valid, except for the paths of certificate and key."""
     (shown,) = re.findall(r"^```yaml\n# web.yml\n(.*?)^```$", render(), re.MULTILINE | re.DOTALL)
     found = secure(shown.replace("server.crt", "server.pem"))
 

@@ -1,4 +1,4 @@
-"""Who may come in, at what cost, and what guessing does."""
+"""Authentication: who gets access, at what cost, and the effect of guessing."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ USERS = {b"alice": CHEAP + b"alice", b"bob": b"$2b$10$bob"}
 
 @dataclass
 class FakeBcrypt:
-    """Takes the end of the hash for the password, and remembers what it was asked.
+    """Accepts the end of the hash as password, and records the calls.
 
-    ``gate``: works when it is open. ``linger``: seconds that it takes.
+    ``gate``: verification runs while it is open. ``linger``: seconds that it takes.
     """
 
     asked: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class FakeBcrypt:
         self.gate.set()
 
     def __call__(self, password: bytes, hashed: bytes) -> bool:
-        """Verify."""
+        """Verify a password."""
         self._inside += 1
         self.most_at_once = max(self.most_at_once, self._inside)
         self.asked.append((password, hashed))
@@ -63,7 +63,7 @@ class FakeBcrypt:
 
 
 def run(main: Callable[[Callable[..., Awaitable[Verdict]]], Coroutine[Any, Any, None]], verify: FakeBcrypt) -> None:
-    """Run ``main`` with a function that asks a doorkeeper: name, password, and the address if it matters."""
+    """Run ``main`` with a function that authenticates a name and a password, optionally from an address."""
     keeper = Doorkeeper(verify)
 
     async def ask(name: bytes, password: bytes, client: str = "10.0.0.1", users: Any = USERS) -> Verdict:
@@ -77,7 +77,7 @@ def run(main: Callable[[Callable[..., Awaitable[Verdict]]], Coroutine[Any, Any, 
 
 
 def test_right_password_costs_one_bcrypt() -> None:
-    """What was right once is let in again without a bcrypt; what was wrong is verified each time."""
+    """A correct pair is accepted again without bcrypt; a wrong pair is verified each time."""
     verify = FakeBcrypt()
 
     async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
@@ -90,7 +90,7 @@ def test_right_password_costs_one_bcrypt() -> None:
 
 
 def test_unknown_name_costs_as_much() -> None:
-    """A name that nobody has is verified against a hash of the highest cost, and never let in."""
+    """An unknown name is verified against a hash of the highest cost, and is always rejected."""
     verify = FakeBcrypt()
 
     async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
@@ -104,7 +104,7 @@ def test_unknown_name_costs_as_much() -> None:
 
 
 def test_changed_users() -> None:
-    """A user who left, or got another password, is not let in for what was right before."""
+    """A user who was removed or got another password is not accepted with the old password."""
     verify = FakeBcrypt()
 
     async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
@@ -119,7 +119,7 @@ def test_changed_users() -> None:
 
 
 def test_one_at_a_time() -> None:
-    """However many ask at once, one bcrypt runs; the same pair asked at once is one of them."""
+    """Concurrent requests run one bcrypt at a time, and identical pairs share one."""
     verify = FakeBcrypt(linger=0.05)
 
     async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
@@ -133,7 +133,7 @@ def test_one_at_a_time() -> None:
 
 
 def test_flood() -> None:
-    """Guesses of one address fill its share alone; who is known comes in meanwhile, and so does a newcomer after it."""
+    """Guesses from one address fill only its share: cached users are accepted at once, new clients are verified."""
     verify = FakeBcrypt()
 
     async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
@@ -162,7 +162,7 @@ async def _keep(verdict: Awaitable[Verdict]) -> Verdict:
 
 
 def test_flood_of_many_addresses() -> None:
-    """What waits is bounded over all addresses."""
+    """The number of waiting passwords is bounded over all addresses."""
     verify = FakeBcrypt()
 
     async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
@@ -177,7 +177,7 @@ def test_flood_of_many_addresses() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Only so many right pairs are remembered, the last used ones, and none of them as it was written."""
+    """The cache of correct pairs is bounded, keeps the most recently used ones, and contains no plain text."""
     keeper = Doorkeeper(FakeBcrypt())
     users = {b"user%d" % number: CHEAP + b"password%d" % number for number in range(MOST_REMEMBERED + 10)}
 
@@ -193,7 +193,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_given_up_request() -> None:
-    """A client that goes away while its password is verified leaves nothing behind."""
+    """A client that disconnects during verification leaves nothing behind."""
     verify = FakeBcrypt()
 
     async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
@@ -204,7 +204,7 @@ def test_given_up_request() -> None:
             each.cancel()
         verify.gate.set()
         await asyncio.gather(*gone, return_exceptions=True)
-        assert Verdict.WRONG is await ask(b"alice", b"last", "10.0.0.2")  # after those that were given up
+        assert Verdict.WRONG is await ask(b"alice", b"last", "10.0.0.2")  # after the abandoned ones
         assert Verdict.RIGHT is await ask(b"alice", b"alice")
 
     run(main, verify)
@@ -212,7 +212,7 @@ def test_given_up_request() -> None:
 
 @pytest.mark.parametrize("prefix", [b"$2a$", b"$2b$", b"$2y$"])
 def test_real_bcrypt(prefix: bytes) -> None:
-    """Hashes of every tool are understood; beyond 72 bytes a password does not matter, as with htpasswd."""
+    """Hashes of all common tools work; bytes of a password beyond 72 are ignored, as in htpasswd."""
     password = b"x" * 72
     hashed = prefix + bcrypt.hashpw(password, bcrypt.gensalt(4))[4:]
     keeper = Doorkeeper()
@@ -227,7 +227,7 @@ def test_real_bcrypt(prefix: bytes) -> None:
 
 
 def test_password_that_the_library_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password that bcrypt does not take is a wrong one, not an error."""
+    """A password that bcrypt rejects is wrong, not an error."""
 
     def refuse(_password: bytes, _hashed: bytes) -> bool:
         raise ValueError("no")
@@ -263,7 +263,7 @@ def _basic(text: bytes) -> bytes:
     ],
 )
 def test_credentials(headers: list[bytes], credentials: tuple[bytes, bytes] | None) -> None:
-    """Name and password come from exactly one well-formed header; the first colon parts them."""
+    """Name and password come from exactly one well-formed header, separated by the first colon."""
     assert credentials == basic_credentials(headers)
 
 
@@ -272,7 +272,7 @@ RIGHT = {"authorization": _basic(b"alice:secret").decode()}
 
 
 def test_everything_asks(site: Site, secure: Secure) -> None:
-    """No path answers a stranger without a password, health and what is not there included; with it all do."""
+    """Remote clients need a password for every path, health and unknown paths included; with it they get all."""
     ask = site(server={"security": secure(f"basic_auth_users: {{alice: {HASH}}}")}, reload=lambda: None).ask
     far = {"x_forwarded_for": "10.0.0.1"}
 
@@ -286,7 +286,7 @@ def test_everything_asks(site: Site, secure: Secure) -> None:
 
 
 def test_health_checks_need_no_password(site: Site, secure: Secure) -> None:
-    """The machine itself is told without one how the exporter is, and nothing else; a wrong one is refused."""
+    """Without a password the machine itself may read health and readiness only; a wrong password is rejected."""
     security = secure(f"basic_auth_users: {{alice: {HASH}}}")
     ask = site(server={"security": security}, healthy=lambda: "stuck", ready=lambda: None, reload=lambda: None).ask
 
@@ -299,7 +299,7 @@ def test_health_checks_need_no_password(site: Site, secure: Secure) -> None:
 
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.1", 401)])
 def test_health_checks_come_from_the_machine(secure: Secure, host: str, status: int) -> None:
-    """It is the address of the client that makes it the machine's own."""
+    """A client counts as local by its address."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -318,7 +318,7 @@ def test_health_checks_come_from_the_machine(secure: Secure, host: str, status: 
 
 
 def test_busy(site: Site, secure: Secure) -> None:
-    """While too many passwords wait the answer is 429, at once, and says when to come again."""
+    """When too many passwords wait, the answer is an immediate 429 with Retry-After."""
     client = site(server={"security": secure(f"basic_auth_users: {{alice: {HASH}}}")})
     verify = FakeBcrypt()
     verify.gate.clear()
@@ -344,7 +344,7 @@ def test_busy(site: Site, secure: Secure) -> None:
 
 
 def test_headers(site: Site, secure: Secure) -> None:
-    """Configured headers are on every answer, once, in place of the exporter's own."""
+    """Configured headers are on every answer, once, replacing the exporter's own."""
     security = secure(
         "http_server_config: {headers: {X-Frame-Options: deny, Content-Security-Policy: \"default-src 'self'\"}}"
     )
@@ -359,7 +359,7 @@ def test_headers(site: Site, secure: Secure) -> None:
 
 
 def test_users_change_while_serving(site: Site, secure: Secure, web_file: Path) -> None:
-    """New users are in force without a restart, also for a connection that is open; a broken file keeps the old."""
+    """New users apply without a restart, also to open connections; an invalid file keeps the previous users."""
     security = secure(f"basic_auth_users: {{alice: {HASH}}}")
     ask = site(server={"security": security}).ask
     bob = {"authorization": _basic(b"bob:secret").decode()}

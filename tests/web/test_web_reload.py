@@ -1,4 +1,4 @@
-"""POST /-/reload: who may, and what is answered."""
+"""POST /-/reload: authorization and answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_done(site: Site) -> None:
-    """A reload that went well is 200."""
+    """A successful reload is 200."""
     asked: list[str] = []
     ask = site(reload=lambda: asked.append(threading.current_thread().name)).ask
 
@@ -29,15 +29,15 @@ def test_done(site: Site) -> None:
 
 
 def test_done_in_part(site: Site) -> None:
-    """What waits for a restart is named, in a success all the same."""
+    """Changed sections that require a restart are named; the reload still counts as a success."""
     answer = site(reload=lambda: None, unapplied=lambda: ["limits", "labels"]).ask("/-/reload", method="POST")
 
-    expected = b"Configuration reloaded. Changes of limits, labels take effect after a restart.\n"
+    expected = b"Configuration reloaded. Changes in limits, labels require a restart.\n"
     assert (200, expected) == (answer.status, answer.body)
 
 
 def test_refused_config(site: Site) -> None:
-    """One that did not is 500 with what is wrong."""
+    """A failed reload is 500 with the problems."""
     answer = site(reload=lambda: "config.yaml:1: unknown key").ask("/-/reload", method="POST")
 
     assert (500, b"config.yaml:1: unknown key\n") == (answer.status, answer.body)
@@ -45,7 +45,7 @@ def test_refused_config(site: Site) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 def test_wrong_method(site: Site, method: str) -> None:
-    """What may be followed by a crawler or a prefetch reloads nothing."""
+    """Methods that a crawler or a prefetch may use do not reload."""
     asked: list[None] = []
     answer = site(reload=lambda: asked.append(None)).ask("/-/reload", method=method)
 
@@ -53,12 +53,12 @@ def test_wrong_method(site: Site, method: str) -> None:
 
 
 def test_nothing_to_reload(site: Site) -> None:
-    """Without anything to reload there is no such page."""
+    """Without a reload function the page does not exist."""
     assert 404 == site().ask("/-/reload", method="POST").status
 
 
 def test_path_is_taken(source: FakeSource) -> None:
-    """The metrics cannot be there."""
+    """The telemetry path cannot be the reload path."""
     with pytest.raises(ValueError, match="telemetry path"):
         create_app(source, telemetry_path="/-/reload", version="", healthy=lambda: None, ready=lambda: None)
 
@@ -66,7 +66,7 @@ def test_path_is_taken(source: FakeSource) -> None:
 def _post(
     source: FakeSource, client: tuple[str, int] | None, headers: Mapping[str, str] | None = None, **state: bool
 ) -> tuple[int, bytes, bool]:
-    """Status, body and whether the configuration was reloaded, for a client that may be anywhere."""
+    """Status, body and whether the configuration was reloaded, for a client at a given address."""
     done: list[None] = []
     app = create_app(
         source,
@@ -98,13 +98,13 @@ def _post(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
 def test_local_client(source: FakeSource, host: str) -> None:
-    """Who is on the machine may reload."""
+    """Clients on the machine may reload."""
     assert (200, True) == _post(source, (host, 1))[::2]
 
 
 @pytest.mark.parametrize("client", [("10.0.0.1", 1), ("::ffff:10.0.0.1", 1), ("fe80::1%eth0", 1), ("", 1), None])
 def test_stranger(source: FakeSource, client: tuple[str, int] | None) -> None:
-    """Who is not, or is not known to be, may not, and reads what to do."""
+    """Clients that are not known to be local may not reload and are told what to do."""
     status, body, done = _post(source, client)
 
     assert (403, False) == (status, done)
@@ -119,7 +119,7 @@ def test_stranger_behind_a_proxy(source: FakeSource, header: str) -> None:
 
 
 def test_authenticated_stranger(source: FakeSource) -> None:
-    """Who has proved who he is may reload from anywhere."""
+    """Authenticated clients may reload from anywhere."""
     assert (200, True) == _post(source, ("10.0.0.1", 1), {"x-forwarded-for": "x"}, authenticated=True)[::2]
 
 
@@ -129,7 +129,7 @@ def test_web_page(source: FakeSource) -> None:
 
 
 def test_one_at_a_time(site: Site, source: FakeSource) -> None:
-    """Reloads wait for each other without a thread each, and scrapes do not wait for them."""
+    """Reloads wait for each other without occupying threads, and scrapes do not wait for them."""
     inside: list[int] = []
     most: list[int] = []
     gate = threading.Event()

@@ -1,4 +1,4 @@
-"""Clients that are slow, silent or many: each is cut in time, and the others notice nothing."""
+"""Slow, silent or many clients: each is disconnected in time without affecting others."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ answers = Starlette(routes=[Route("/", _endless), Route("/large", _large)])
 
 @contextlib.contextmanager
 def connected(port: int, sent: bytes = b"", *, host: str = "127.0.0.1") -> Iterator[socket.socket]:
-    """A connection from ``host`` that has sent something and has a small buffer for what comes."""
+    """A connection from ``host`` with a small receive buffer that has sent some bytes."""
     with socket.socket() as client:
         client.settimeout(10)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -67,7 +67,7 @@ def connected(port: int, sent: bytes = b"", *, host: str = "127.0.0.1") -> Itera
 
 
 def read_hello(client: socket.socket, times: int = 1) -> None:
-    """Read until the answer has come so many times."""
+    """Read until the given number of answers has arrived."""
     received = b""
     while received.count(b"hello") < times:
         chunk = client.recv(65_536)
@@ -76,7 +76,7 @@ def read_hello(client: socket.socket, times: int = 1) -> None:
 
 
 def cut_after(client: socket.socket) -> float:
-    """Seconds until the server has closed the connection, whatever came before."""
+    """Seconds until the server closes the connection, ignoring received data."""
     began = time.monotonic()
     with contextlib.suppress(ConnectionResetError):
         while client.recv(1 << 20):
@@ -100,7 +100,7 @@ def wait_until_nobody(server: WebServer) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", REQUEST[:-2]], ids=["nothing", "half a line", "no end"])
 def test_request_that_never_ends(serve: Serve, sent: bytes) -> None:
-    """A request's head has so long and no longer."""
+    """The time for a request's head is limited."""
     server = serve(hello, patience=HURRY)
 
     with connected(server.port, sent) as client:
@@ -109,7 +109,7 @@ def test_request_that_never_ends(serve: Serve, sent: bytes) -> None:
 
 
 def test_request_byte_by_byte(serve: Serve) -> None:
-    """Bytes that trickle win no time."""
+    """Sending byte by byte does not extend the time."""
     server = serve(hello, patience=HURRY)
     began = time.monotonic()
 
@@ -122,7 +122,7 @@ def test_request_byte_by_byte(serve: Serve) -> None:
 
 
 def test_second_request_and_body_that_trickle(serve: Serve) -> None:
-    """A body that nobody asked for, and a next request, have no more time than a first head."""
+    """An unexpected body or a following request gets no more time than a first head."""
     server = serve(hello, patience=HURRY)
     began = time.monotonic()
 
@@ -137,7 +137,7 @@ def test_second_request_and_body_that_trickle(serve: Serve) -> None:
 
 
 def test_idle_connection(serve: Serve) -> None:
-    """A connection without a request is kept longer than a head may take, and then closed with good manners."""
+    """An idle connection may last longer than a head, and is then closed gracefully."""
     server = serve(hello, patience=HURRY)
 
     with connected(server.port, REQUEST) as client:
@@ -146,7 +146,7 @@ def test_idle_connection(serve: Serve) -> None:
 
 
 def test_pipelined_requests(serve: Serve) -> None:
-    """Requests that come at once are answered one after the other."""
+    """Pipelined requests are answered in order."""
     server = serve(hello, patience=HURRY)
 
     with connected(server.port, REQUEST * 50) as client:
@@ -164,7 +164,7 @@ def test_pipelined_requests(serve: Serve) -> None:
     ids=["endless", "large", "large, then close"],
 )
 def test_answer_that_is_not_read(serve: Serve, sent: bytes) -> None:
-    """A client that takes nothing of its answer is cut, also when all of it is handed over already."""
+    """A client that reads nothing of its answer is disconnected, also after all of it was handed over."""
     server = serve(answers, patience=HURRY)
 
     with connected(server.port, sent) as client:
@@ -176,7 +176,7 @@ def test_answer_that_is_not_read(serve: Serve, sent: bytes) -> None:
 
 
 def test_slow_reader_that_reads(serve: Serve) -> None:
-    """A client that takes its answer slowly, but does, gets all of it."""
+    """A client that reads its answer slowly but steadily gets all of it."""
     server = serve(answers, patience=HURRY)
     with connected(server.port, LAST) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
@@ -190,7 +190,7 @@ def test_slow_reader_that_reads(serve: Serve) -> None:
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
 def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, encrypted: bool) -> None:
-    """However little a client takes at a time, it takes something: with TLS, too, that is seen before it is cut."""
+    """Even very small reads count as progress, also with TLS, before the client is disconnected."""
     security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}") if encrypted else None
     server = serve(answers, security=security, patience=HURRY)
     with contextlib.ExitStack() as stack:
@@ -207,7 +207,7 @@ def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, e
 
 
 def test_answer_without_end(serve: Serve) -> None:
-    """However eagerly it is read, an answer ends some time."""
+    """An answer has a time limit, however steadily it is read."""
     server = serve(answers, patience=Patience(head=5, idle=5, stall=5, answer=0.5))
 
     with connected(server.port, REQUEST) as client:
@@ -215,7 +215,7 @@ def test_answer_without_end(serve: Serve) -> None:
 
 
 def test_tls_that_never_begins(serve: Serve, secure: Secure) -> None:
-    """A client that never gets TLS going is cut as one that never ends its request."""
+    """A client that never completes the TLS handshake is disconnected like one that never completes its request."""
     security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}")
     server = serve(hello, security=security, patience=HURRY)
 
@@ -228,7 +228,7 @@ def test_tls_that_never_begins(serve: Serve, secure: Secure) -> None:
 
 @pytest.mark.parametrize("sent", [b"", REQUEST], ids=["silent", "do not read"])
 def test_too_many(serve: Serve, sent: bytes) -> None:
-    """Beyond the limit the slow ones go; whoever comes and asks is served."""
+    """Beyond the limit slow clients are disconnected; new clients that send requests are served."""
     server = serve(answers if sent else hello, limit=16)
     with contextlib.ExitStack() as clients:
         for _ in range(100):
@@ -243,7 +243,7 @@ def test_too_many(serve: Serve, sent: bytes) -> None:
 
 
 def test_one_address_of_many(serve: Serve) -> None:
-    """The address that holds the most connections loses one; others keep theirs, however old."""
+    """The address with the most connections loses one; other addresses keep theirs, however old."""
     server = serve(hello, limit=8)
     with connected(server.port, REQUEST, host="127.0.0.2") as other, contextlib.ExitStack() as crowd:
         read_hello(other)
@@ -254,7 +254,7 @@ def test_one_address_of_many(serve: Serve) -> None:
 
 
 def test_all_at_work(site: Site, source: FakeSource) -> None:
-    """When every connection waits for the exporter, none is cut: a newcomer is."""
+    """When every connection waits for the exporter, none is closed: a new client is refused."""
     client = site(server={"limit": 2})
     source.gate.clear()
     bodies: list[bytes] = []
@@ -273,7 +273,7 @@ def test_all_at_work(site: Site, source: FakeSource) -> None:
 
 
 def test_burst(serve: Serve) -> None:
-    """Hundreds that connect and ask at the same instant are all answered."""
+    """Hundreds of clients that connect and send requests at the same instant all get an answer."""
     server = serve(hello)
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connected(server.port, REQUEST)) for _ in range(300)]
@@ -283,7 +283,7 @@ def test_burst(serve: Serve) -> None:
 
 
 def test_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without descriptors a slow client makes room; with none to cut, asyncio is told, which waits a second."""
+    """Without free descriptors a slow client is disconnected; if there is none, asyncio waits for a second."""
 
     def accept(_self: socket.socket) -> tuple[socket.socket, object]:
         raise OSError(errno.EMFILE, "too many open files")
@@ -303,7 +303,7 @@ def test_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_forgets_what_is_closed() -> None:
-    """A connection whose socket was closed elsewhere does not count and is not cut again."""
+    """A connection whose socket was closed elsewhere is not counted and not closed again."""
     connections = Connections(limit=1)
     first, second = socket.socketpair()
     connections.accepted(first, "a")
@@ -316,14 +316,14 @@ def test_forgets_what_is_closed() -> None:
 
 
 def test_limit_follows_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the descriptors are for connections, within bounds."""
+    """Half of the file descriptors are for connections, within bounds."""
     for limit, most in ((64, 32), (4, 8), (1024, MOST_CONNECTIONS), (resource.RLIM_INFINITY, MOST_CONNECTIONS)):
         monkeypatch.setattr(resource, "getrlimit", lambda _which, limit=limit: (limit, limit))
         assert most == most_connections()
 
 
 def test_malformed_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing that a stranger sends writes a line: not what is no request, not a wish for another protocol."""
+    """Nothing that a client sends is logged: neither malformed requests nor protocol upgrades."""
     caplog.set_level(logging.INFO)
     server = serve(hello)
 

@@ -1,4 +1,4 @@
-"""TLS over real sockets: who is let in, and certificates that change while the server runs."""
+"""TLS over real sockets: access control, and certificates that change while the server runs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ VERIFIED = TLS + ", client_auth_type: RequireAndVerifyClientCert, client_ca_file
 
 
 async def whoami(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers the scheme and whether the client has proved who it is."""
+    """Answers with the scheme and whether the client is authenticated."""
     answer = [scope["scheme"], scope["state"].get("authenticated", False)]
     await JSONResponse(answer)(scope, receive, send)
 
 
 class Tls:
-    """A client that trusts an authority and may have a certificate of its own."""
+    """A client that trusts an authority and may have its own certificate."""
 
     def __init__(self, authority: Authority, own: Certificate | None = None, **settings: Any) -> None:
         """``settings`` are attributes of the context; ``ciphers`` and ``curve`` are set by its methods."""
@@ -58,21 +58,21 @@ class Tls:
             return connection.getresponse().read()
 
     def handshake(self, server: WebServer) -> ssl.SSLSocket:
-        """A connection, to be looked at and closed."""
+        """A connection, for inspection; closed at the end."""
         plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
         return self.context.wrap_socket(plain, server_hostname="localhost")
 
 
 @pytest.fixture
 def folder(web_file: Path, authority: Authority) -> Path:
-    """Where the files are; ca.pem is the authority of the clients."""
+    """The folder of the files; ca.pem is the client authority."""
     (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
     return web_file.parent
 
 
 @pytest.mark.usefixtures("folder")
 def test_https(serve: Serve, secure: Secure, authority: Authority) -> None:
-    """HTTPS is served with the certificate, TLS 1.3 and HTTP/1.1; a client without certificate is nobody."""
+    """HTTPS uses the certificate, TLS 1.3 and HTTP/1.1; a client without a certificate is unauthenticated."""
     server = serve(whoami, security=secure(TLS + "}"))
     client = Tls(authority)
     client.context.set_alpn_protocols(["h2", "http/1.1"])
@@ -83,7 +83,7 @@ def test_https(serve: Serve, secure: Secure, authority: Authority) -> None:
 
 
 def test_plain_client(serve: Serve, secure: Secure, caplog: pytest.LogCaptureFixture) -> None:
-    """A client that speaks plain HTTP, or rubbish, gets nothing and writes no line to the log."""
+    """A client that sends plain HTTP or garbage gets no answer and is not logged."""
     caplog.set_level(logging.INFO)
     server = serve(whoami, security=secure(TLS + "}"))
 
@@ -119,7 +119,7 @@ def test_plain_client(serve: Serve, secure: Secure, caplog: pytest.LogCaptureFix
 def test_what_is_spoken(
     serve: Serve, secure: Secure, authority: Authority, *, more: str, client: dict[str, Any], served: bool
 ) -> None:
-    """Versions, cipher suites and curves are those of the file."""
+    """Versions, cipher suites and curves follow the file."""
     server = serve(whoami, security=secure(f"{TLS}{more}}}"))
 
     if served:
@@ -131,7 +131,7 @@ def test_what_is_spoken(
 
 @pytest.mark.parametrize(("prefer", "chosen"), [("true", "AES256"), ("false", "AES128")])
 def test_whose_order_counts(serve: Serve, secure: Secure, authority: Authority, prefer: str, chosen: str) -> None:
-    """The server's order of suites decides, or the client's."""
+    """The server's or the client's order of cipher suites takes precedence, as configured."""
     suites = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
     more = f", max_version: TLS12, cipher_suites: [{suites}], prefer_server_cipher_suites: {prefer}"
     server = serve(whoami, security=secure(f"{TLS}{more}}}"))
@@ -143,7 +143,7 @@ def test_whose_order_counts(serve: Serve, secure: Secure, authority: Authority, 
 
 @pytest.mark.usefixtures("folder")
 def test_client_certificates(serve: Serve, secure: Secure, authority: Authority, other_authority: Authority) -> None:
-    """Only clients with a certificate of the authority get an answer, and count as authenticated."""
+    """Only clients with a certificate of the authority get an answer and count as authenticated."""
     server = serve(whoami, security=secure(VERIFIED + "}"))
 
     assert b'["https",true]' == Tls(authority, authority.sign("prometheus")).get(server)
@@ -156,7 +156,7 @@ def test_client_certificates(serve: Serve, secure: Secure, authority: Authority,
 def test_optional_client_certificates(
     serve: Serve, secure: Secure, authority: Authority, other_authority: Authority
 ) -> None:
-    """A certificate that is given must be right, and tells who it is; none is anonymous."""
+    """A client certificate must be valid and authenticates the client; a client without one is anonymous."""
     server = serve(
         whoami, security=secure(VERIFIED.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven") + "}")
     )
@@ -183,7 +183,7 @@ def test_optional_client_certificates(
 def test_allowed_names(
     serve: Serve, secure: Secure, authority: Authority, *, names: tuple[str, ...], served: bool
 ) -> None:
-    """Of the authority's clients only those with an allowed name get an answer."""
+    """Among the authority's clients, only those with an allowed name get an answer."""
     allowed = '[monitor, 10.0.0.7, "::1", "spiffe://x/prometheus", a@x.example]'
     server = serve(whoami, security=secure(f"{VERIFIED}, client_allowed_sans: {allowed}}}"))
     client = Tls(authority, authority.sign(*names))
@@ -196,13 +196,13 @@ def test_allowed_names(
 
 
 def test_odd_names() -> None:
-    """A certificate without names, or with an address that is none, has what it has."""
+    """Certificates without names, or with an invalid address, are handled."""
     assert frozenset() == alternative_names({})
     assert {"<invalid>", "x"} == alternative_names({"subjectAltName": (("IP Address", "<invalid>"), ("DNS", "x"))})
 
 
 def test_rotation(serve: Serve, secure: Secure, folder: Path, authority: Authority, other_authority: Authority) -> None:
-    """A new certificate serves new connections, an open one lives on; in between, with the old key, nothing breaks."""
+    """New connections use the new certificate, open ones continue; a temporary mismatch with the key is harmless."""
     security = secure(TLS + "}")
     server = serve(whoami, security=security)
     new = other_authority.sign("localhost")
@@ -215,7 +215,7 @@ def test_rotation(serve: Serve, secure: Secure, folder: Path, authority: Authori
         (folder / "server.pem").write_bytes(new.certificate.read_bytes())
         security.look()
         security.look()
-        assert "not the key of the certificate" in str(security.problem)
+        assert "does not match the certificate" in str(security.problem)
         assert b'["https",false]' == Tls(authority).get(server)
 
         (folder / "server.key").write_bytes(new.key.read_bytes())
@@ -232,7 +232,7 @@ def test_rotation(serve: Serve, secure: Secure, folder: Path, authority: Authori
 def test_rotation_of_client_authorities(
     serve: Serve, secure: Secure, folder: Path, authority: Authority, other_authority: Authority
 ) -> None:
-    """Another authority of the clients is in force without a restart, for sessions that are resumed too."""
+    """A new client authority applies without a restart, also to resumed sessions."""
     security = secure(VERIFIED + "}")
     server = serve(whoami, security=security)
     client = Tls(authority, authority.sign("prometheus"), maximum_version=ssl.TLSVersion.TLSv1_2)
@@ -252,7 +252,7 @@ def test_rotation_of_client_authorities(
 
 
 def test_files_must_rest(secure: Secure, web_file: Path) -> None:
-    """A file is read once it is as it was at the look before: not while it is being written."""
+    """A file is read only once it is unchanged since the previous look: not while it is being written."""
     security = secure("http_server_config: {headers: {X-Frame-Options: deny}}")
 
     web_file.write_text("http_server_config: {headers: {}}")
@@ -267,7 +267,7 @@ def test_files_must_rest(secure: Secure, web_file: Path) -> None:
 def test_broken_file_is_told_once(
     secure: Secure, web_file: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is wrong is logged when it appears, not at each look; the file is tried until it is right."""
+    """A problem is logged when it appears, not at each look; the file is tried until it is valid."""
     security = secure("{}")
     web_file.unlink()
     for _ in range(5):
@@ -287,19 +287,19 @@ def test_broken_file_is_told_once(
 
 
 def test_tls_neither_comes_nor_goes(secure: Secure, web_file: Path) -> None:
-    """A file that turns TLS on or off changes nothing: passwords must not begin to travel in the clear."""
+    """A file that turns TLS on or off changes nothing: passwords must not suddenly be sent in plain text."""
     security = secure(TLS + "}")
     web_file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
     security.look()
     security.look()
 
-    assert "comes or goes only with a restart" in str(security.problem)
+    assert "adding or removing it requires a restart" in str(security.problem)
     assert () == security.settings.headers
     assert None is not security.settings.tls
 
 
 def test_symlink_swap(web_file: Path) -> None:
-    """Files behind a link that is turned, as Kubernetes does, are noticed."""
+    """Files behind a symbolic link that is switched, as in Kubernetes, are noticed."""
     folder = web_file.parent
     for name, value in (("one", "deny"), ("two", "sameorigin")):
         (folder / name).mkdir()
