@@ -62,12 +62,12 @@ def _logged(act: Callable[[], object], log_format: str, level: str = "info") -> 
 def test_an_event_is_a_line(log_format: str) -> None:
     """Time in UTC, level and text come first, then the event's keys; Go and Python can parse the time."""
     log = structlog.get_logger("any")
-    (line,) = _logged(lambda: log.warning("target is gone", server="main", retry_in=15, known=True), log_format)
+    (line,) = _logged(lambda: log.warning("target not found", server="main", retry_in=15, known=True), log_format)
     event = _read(line, log_format)
 
     assert ["ts", "level", "msg", "server", "retry_in", "known"] == list(event)
     assert _TIME.fullmatch(event["ts"])
-    assert ("warning", "target is gone", "main") == (event["level"], event["msg"], event["server"])
+    assert ("warning", "target not found", "main") == (event["level"], event["msg"], event["server"])
 
 
 def test_logfmt_is_bare_where_it_can_be() -> None:

@@ -1,4 +1,4 @@
-"""What is watched, when it is asked for, and what is known of it."""
+"""Tracking: what is polled and when, and what is known about every dataset, batch and document."""
 
 from exporter.tracking.batchfiles import BatchFiles
 from exporter.tracking.filed import FiledBatches

@@ -1,4 +1,4 @@
-"""What is counted of a knowledge base: ends, restarts, and how long the phases took."""
+"""Event counters of a dataset: finished documents, restarts, and histograms of phase durations. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 PHASES = ("queued", "parsing", "splitting", "indexing", "total")
 
 PHASE_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0)
-"""Upper bounds of the buckets, seconds: from a note to a book behind a slow embedding model."""
+"""Upper bounds of the histogram buckets in seconds: from a short note to a book behind a slow embedding model."""
 
 _OUTCOMES = (("completed", ""), *(("error", reason) for reason in REASONS))
 _EMPTY = Distribution((0,) * (len(PHASE_BOUNDS) + 1))
 
 
 def no_activity(server: str, dataset_id: str) -> Activity:
-    """Everything at 0, so that the first event is an increase."""
+    """The counters of a dataset at 0, with every label value present, so that the first event is an increase."""
     return Activity(
         server,
         dataset_id,
@@ -34,7 +34,7 @@ def no_activity(server: str, dataset_id: str) -> Activity:
 
 
 def resume_activity(server: str, dataset_id: str, before: Activity | None) -> Activity:
-    """What was counted ``before`` a restart goes on; what this version counts besides starts at 0."""
+    """Continue the counters saved ``before`` a restart. Counters that are new in this version start at 0."""
     nothing = no_activity(server, dataset_id)
     if before is None:
         return nothing
@@ -47,7 +47,7 @@ def resume_activity(server: str, dataset_id: str, before: Activity | None) -> Ac
 
 
 def count_finished(activity: Activity, status: str, reason: str, phases: Iterable[tuple[str, float]] = ()) -> Activity:
-    """One more document has ended; ``phases`` in seconds."""
+    """Count one more finished document. ``phases``: names and durations in seconds."""
     finished = dict(activity.finished)
     finished[status, reason] = finished.get((status, reason), 0) + 1
     spent = dict(activity.phases)
@@ -57,7 +57,7 @@ def count_finished(activity: Activity, status: str, reason: str, phases: Iterabl
 
 
 def count_restarted(activity: Activity) -> Activity:
-    """One more document has started again."""
+    """Count one more document that restarted indexing."""
     return replace(activity, restarted=activity.restarted + 1)
 
 

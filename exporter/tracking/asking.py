@@ -1,4 +1,8 @@
-"""How each kind of target is asked for, and at what rhythm."""
+"""How to fetch each target type from a server, and at which intervals.
+
+The poller decides when a target is due. This module sends the request, skips decoding of byte-identical answers and
+passes all others to the store.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Asker:
-    """Asks one server and hands the answers to the store. Used by several threads, each for another target."""
+    """Fetches the targets of one server and passes the answers to the store.
+
+    Thread-safe, as long as no two threads fetch the same target at the same time.
+    """
 
     def __init__(self, server: Server, client: Upstream, store: Store, polling: Polling, *, clock: Clock) -> None:
         self._client = client
@@ -50,28 +57,32 @@ class Asker:
         }
 
     def changed(self, server: Server, client: Upstream, polling: Polling) -> Asker:
-        """One for another configuration of the same server, which knows what was found so far."""
+        """Return a fetcher for a changed configuration of the same server. It keeps what discovery has found."""
         asker = Asker(server, client, self._store, polling, clock=self._clock)
         asker._discovery.adopt(self._discovery)
         return asker
 
     def asks_anew(self, target: Target, before: Asker) -> bool:
-        """Whether ``before`` asked for something else: for the list by other patterns, or discovery was switched."""
+        """Whether the answers that ``before`` fetched for ``target`` no longer fit the configuration.
+
+        This is the case for the dataset list, whose name patterns may differ, and for a dataset whose discovery was
+        switched on or off.
+        """
         if target.kind == "dataset":
             discovers, discovered = self._discovery.discovers, before._discovery.discovers
             return discovers(target.dataset_id) != discovered(target.dataset_id)
         return target.kind == "datasets"
 
     def ask(self, target: Target) -> Outcome:
-        """Ask for ``target``. Raises DifyError, and Stopped."""
+        """Fetch ``target`` and update the store. Raises DifyError or Stopped."""
         return self._asks[target.kind](target)
 
     def holds(self, dataset_id: str) -> bool:
-        """Whether the config names the knowledge base, or discovery has found it."""
+        """Whether the configuration names the dataset or discovery has found it."""
         return self._discovery.holds(dataset_id)
 
     def rhythm(self, target: Target) -> Polling:
-        """The intervals that ``target`` is polled at."""
+        """The poll intervals of ``target``."""
         if target.kind == "dataset":
             if not self._discovery.discovers(target.dataset_id):
                 return self._naming
@@ -80,11 +91,11 @@ class Asker:
         return self._rhythms[target.kind]
 
     def forget(self, target: Target) -> None:
-        """Read the next answer anew, also when it is the same byte for byte."""
+        """Decode the next answer of ``target`` even if it is byte-identical to the last one."""
         self._digests.pop(target, None)
 
     def left(self, target: Target) -> None:
-        """``target`` is polled no more: what came of it ends, unless discovery goes on with it."""
+        """Remove the objects of ``target``, which is no longer polled, unless discovery continues with the document."""
         if target.kind == "document" and self._discovery.discovers(target.dataset_id):
             self.forget(target)
             self._store.hand_over(target.dataset_id, target.id)
@@ -92,9 +103,9 @@ class Asker:
             self.gone(target)
 
     def gone(self, target: Target) -> list[Target]:
-        """Dify says that ``target`` does not exist: what came of it ends. What else is to be asked for at once.
+        """Remove the objects of ``target``, which Dify reports as not found. Returns the targets to poll at once.
 
-        A document that its batch still names stays: servers before 1.5.1 have no details.
+        A document that its batch still lists is kept: servers before 1.5.1 have no document details.
         """
         self.forget(target)
         match target.kind:
@@ -127,12 +138,12 @@ class Asker:
         return outcome
 
     def _known(self, target: Target) -> bytes | None:
-        """The digest of the last answer, while what came of it stands: then an equal one tells no more."""
+        """Digest of the last answer while its result is still stored: an identical answer then adds nothing."""
         digest, trace = self._digests.get(target, (None, None))
         return digest if trace is not None and trace == self._store.trace(target) else None
 
     def _remember(self, target: Target, digest: bytes, outcome: Outcome) -> None:
-        """Let an equal answer pass as the same again; one that was passed over is to be read when it comes again."""
+        """Remember the digest of an answer. One that was partly ignored as outdated has to be decoded next time."""
         if outcome.outdated:
             self.forget(target)
         else:
@@ -143,18 +154,18 @@ class Asker:
         try:
             answer = self._client.completed_segments(target.dataset_id, target.id)
         except (BadRequest, SchemaMismatch):
-            # Nothing else tells more of the document: it is judged without them.
+            # No other request returns this count: the document is judged without it.
             return self._store.apply_segments(target.dataset_id, target.id, None)
         return self._store.apply_segments(target.dataset_id, target.id, answer.total, asked=asked)
 
 
 def _resting(polling: Polling, interval: float, rounds: int) -> Polling:
-    """The same interval while something is unfinished, up to so many times as long while nothing is."""
+    """A constant interval while something is unfinished; up to ``rounds`` times that interval while nothing is."""
     return replace(_steady(polling, interval), max_settled_interval=interval * rounds)
 
 
 def _steady(polling: Polling, interval: float) -> Polling:
-    """The same interval whatever happens."""
+    """A constant interval in every state."""
     return replace(
         polling,
         interval=interval,

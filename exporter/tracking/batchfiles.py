@@ -1,4 +1,7 @@
-"""Files with lists of batches that other programs write, such as those that upload the documents."""
+"""Watches files with lists of batches that other programs write, such as those that upload the documents.
+
+Like ``file_sd`` in Prometheus: a changed file takes effect without a reload of the configuration.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +26,27 @@ if TYPE_CHECKING:
 __all__ = ["BatchFiles", "BatchRef"]
 
 REST: Final = 2.0
-"""Seconds for which a file should not have changed: half of a list may well be valid YAML."""
+"""Seconds for which a file must be unchanged before it is read: a half-written list can be valid YAML."""
 
 PATIENCE: Final = 4.0
-"""Seconds after which a change is read all the same: some programs write all the time."""
+"""Seconds after which a changed file is read even if it keeps changing: some programs write continuously."""
 
 _log = structlog.get_logger(__name__)
 
 _Stamp = tuple[int, int, int, int]
-"""What differs once a file is changed, replaced or given to another user: mtime, ctime, size, inode."""
+"""Version of a file: mtime, ctime, size, inode. It differs once the file is changed, replaced or given a new owner."""
 
 
 class BatchFiles:
-    """The batches that the files of some patterns name. For one thread, which looks every five seconds or so.
+    """The batches listed by all files that match the patterns. Not thread-safe; call ``look`` every few seconds.
 
-    A change counts once the file has rested for ``REST``, or was seen to differ for ``PATIENCE``; so does its removal.
-    Only the very first look takes everything as it is. A file that is broken, or cannot be read, keeps its batches.
+    A change or removal takes effect once the file has been unchanged for ``REST`` seconds, but no later than
+    ``PATIENCE`` seconds after it was noticed. The first look accepts every file as it is. A file that is invalid or
+    unreadable keeps its previous batches.
     """
 
     def __init__(self, patterns: Iterable[str | PathLike[str]], *, clock: Clock) -> None:
-        """``patterns``: paths with the wildcards of a shell, except ``**``."""
+        """``patterns``: paths with shell wildcards, except ``**``."""
         self._patterns = [str(pattern) for pattern in patterns]
         self._clock = clock
         self._files: dict[str, _File] = {}
@@ -50,11 +54,11 @@ class BatchFiles:
 
     @property
     def problems(self) -> dict[str, str]:
-        """What is wrong now, one line for each path."""
+        """The current problems, one line per path."""
         return {path: file.problem for path, file in sorted(self._files.items()) if file.problem}
 
     def look(self) -> list[BatchRef] | None:
-        """All batches, each once, when they differ from those of the last look, else None. Never None at first."""
+        """All batches without duplicates if they differ from the last look, else None. Never None the first time."""
         at_once = self._batches is None
         found = {path for pattern in self._patterns for path in glob.iglob(pattern)}  # noqa: PTH207 Path has no absolute patterns
         for path in sorted(found | self._files.keys()):
@@ -70,7 +74,7 @@ class BatchFiles:
 
 
 class _File:
-    """One file: what it said when it was last right, and what is wrong with it now."""
+    """One file: the batches of its last valid version, and its current problem."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -81,7 +85,7 @@ class _File:
         self.is_gone = False
 
     def look(self, clock: Clock, *, at_once: bool) -> None:
-        """Read the file if it has changed and rests; ``at_once``: if it has changed."""
+        """Read the file if it has changed and is stable; with ``at_once``, as soon as it has changed."""
         try:
             stamp = _stamp(self._path)
             if stamp is not None and stamp == self._read:
@@ -89,7 +93,7 @@ class _File:
             elif at_once or self._may_count(stamp, clock):
                 self._take(stamp)
         except FileNotFoundError:
-            # Between two looks at it: the next round tells whether it comes back.
+            # Removed while it was being read: the next look decides whether it is gone.
             return
         except Unreadable as refused:
             self._read = None
@@ -103,7 +107,7 @@ class _File:
         return rests or now - self._differs_since >= PATIENCE
 
     def _take(self, stamp: _Stamp | None) -> None:
-        """What there is now counts, unless it changes this very moment."""
+        """Accept the current content, unless the file changes while it is being read."""
         if stamp is None:
             self.is_gone = True
             return
@@ -124,17 +128,17 @@ class _File:
             self._fail(*problems)
         elif self.problem:
             self.problem = ""
-            _log.info("a list of batches is read again", file=self._path)
+            _log.info("batch file is readable again", file=self._path)
 
     def _fail(self, problem: Problem, *others: Problem) -> None:
         text = f"{problem} (and {len(others)} more)" if others else str(problem)
         if text != self.problem:
             self.problem = text
-            _log.warning("a list of batches is not read; what it said before stays in force", problem=text)
+            _log.warning("batch file could not be read; its previous batches stay in effect", problem=text)
 
 
 def _stamp(path: str) -> _Stamp | None:
-    """None when there is nothing. Raises ``Unreadable``, also for what a read could wait for without end."""
+    """None if there is no file. Raises ``Unreadable``, also for a pipe or device: reading it could block forever."""
     try:
         facts = Path(path).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -144,5 +148,5 @@ def _stamp(path: str) -> _Stamp | None:
     else:
         if stat.S_ISREG(facts.st_mode):
             return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
-        why = "is no file: let the pattern match files only"
+        why = "is not a regular file: make the pattern match only files"
     raise Unreadable(why)

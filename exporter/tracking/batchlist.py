@@ -1,4 +1,4 @@
-"""The text of a list of batches, as another program writes it."""
+"""Parses a list of batches, in YAML or JSON, that another program has written."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _DEPTH: Final = 4
 _SHAPE: Final = "must be a list with items {dataset_id: …, batch: …} or {dataset_id: …, batches: […]}"
 _RENAME: Final = "write a new file and rename it over the old one"
 
-# Dify's own ids are 20 digits. Programs write them without quotes; a number of that length keeps all of its digits.
+# Dify's batch ids have 20 digits, and programs write them unquoted. A number of that length keeps all its digits.
 _DIFYS_OWN = re.compile(r"[0-9]{20}")
 _dataset_id = uuid_of("the knowledge base's URL, …/datasets/<id>")
 
 
 class BatchRef(NamedTuple):
-    """A batch of a knowledge base."""
+    """A batch in a dataset."""
 
     dataset_id: str
     batch: str
 
 
 def read_list(file: str, text: str) -> list[BatchRef]:
-    """The batches of ``text`` in its order: JSON when ``file`` ends in .json, else YAML. Other keys are ignored.
+    """Return the batches of ``text`` in order: JSON if ``file`` ends in .json, else YAML. Other keys are ignored.
 
-    Raises ``ConfigError`` with all that is wrong: one wrong item makes the whole list suspect.
+    Raises ``ConfigError`` with all problems: one invalid item makes the whole list suspect.
     """
     try:
         root = _from_json(text) if file.lower().endswith(".json") else parse(text)
@@ -55,7 +55,7 @@ def read_list(file: str, text: str) -> list[BatchRef]:
 
 
 class _List:
-    """Collects the batches of one list, and what is wrong with it."""
+    """Collects the batches of one list and the problems in it."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -63,14 +63,14 @@ class _List:
         self._left = MAX_BATCHES
 
     def read(self, root: Sequence) -> list[BatchRef]:
-        """The batches. Raises ``ConfigError``."""
+        """Return the batches. Raises ``ConfigError``."""
         batches = [found for index, item in enumerate(root.items) for found in self._item(item, f"[{index}]")]
         if self._problems:
             raise ConfigError(self._problems)
         return batches
 
     def _refuse(self, node: Node, place: str, message: str) -> None:
-        # JSON comes without lines.
+        # Nodes from JSON have no line numbers.
         self._problems.append(Problem(self._file, node.line or None, place, message))
         if len(self._problems) >= _MAX_PROBLEMS:
             raise ConfigError(self._problems)
@@ -83,18 +83,18 @@ class _List:
         for key, value in item.pairs():
             if isinstance(key, Scalar) and key.text in {"dataset_id", "batch", "batches"}:
                 if key.text in values:
-                    self._refuse(key, f"{place}.{key.text}", "stands here twice: keep one")
+                    self._refuse(key, f"{place}.{key.text}", "is set twice: keep one")
                 values[key.text] = value
         if "dataset_id" not in values:
             self._refuse(item, f"{place}.dataset_id", "is missing")
         if "batch" not in values and "batches" not in values:
-            self._refuse(item, f"{place}.batch", "is missing, and so is batches: one of the two is needed")
+            self._refuse(item, f"{place}.batch", "is missing: set batch or batches")
         dataset = self._dataset(values["dataset_id"], f"{place}.dataset_id") if "dataset_id" in values else ""
         for where, node in self._nodes(values, place):
             yield BatchRef(dataset, self._batch(node, where))
 
     def _nodes(self, values: dict[str, Node], place: str) -> Iterator[tuple[str, Node]]:
-        """Each node that is to be a batch, with its place."""
+        """Yield each node that should be a batch id, with its path."""
         if "batch" in values:
             yield f"{place}.batch", values["batch"]
         batches = values.get("batches")
@@ -116,7 +116,7 @@ class _List:
     def _batch(self, node: Node, place: str) -> str:
         self._left -= 1
         if self._left < 0:
-            self._refuse(node, place, f"is one of more than {MAX_BATCHES} batches: too many for one list")
+            self._refuse(node, place, f"exceeds the limit of {MAX_BATCHES} batches per list")
             raise ConfigError(self._problems)
         if not isinstance(node, Scalar):
             self._refuse(node, place, "must be the id of a batch")
@@ -132,17 +132,17 @@ class _List:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The keys and values of a JSON object, duplicates and all."""
+    """The keys and values of a JSON object, including duplicates."""
 
 
 class _Number(str):
-    """A number of JSON as it is written."""
+    """A JSON number as written."""
 
     __slots__ = ()
 
 
 def _from_json(text: str) -> Node:
-    """The tree of a JSON text, all of it in line 0. Raises ``Malformed``."""
+    """Convert a JSON text to nodes, all with line 0. Raises ``Malformed``."""
     try:
         value = json.loads(
             text, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_Number
@@ -153,12 +153,12 @@ def _from_json(text: str) -> Node:
         failure = Malformed(None, "is nested too deeply")
     else:
         return _node(value, _DEPTH)
-    # Outside of the handlers: the error holds the whole text.
+    # Raised outside the handlers: a chained JSON error would carry the whole text.
     raise failure
 
 
 def _node(value: Any, depth: int) -> Node:
-    """``value`` as a node; what is nested deeper than any key that counts becomes nothing."""
+    """Convert ``value`` to a node. Anything nested deeper than the keys in use becomes null."""
     if depth == 0:
         return Scalar(0, "null", "")
     if isinstance(value, _Pairs):

@@ -1,4 +1,4 @@
-"""When to leave a server, or one knowledge base of it, in peace: its polls then fail at once, without a request."""
+"""Circuit breaker: after some failures, polls of a server or of one dataset are paused instead of sent."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from exporter.tracking.targets import Target
 
 UNREACHED_TARGETS = 3
-"""So many targets in a row without an answer, and it is the server, not the target."""
+"""Number of different targets without an answer, in a row, after which the server counts as unreachable."""
 
 _SERVER = ""
 
 
 class Breaker:
-    """Remembers refusals: a wrong key, a rate limit, an unreachable server stop every poll, a 403 its dataset's.
+    """Opens for the whole server on a rejected key, a rate limit or an unreachable server; on a 403, for one dataset.
 
-    When the time is over the next polls go through: they close it, or open it for longer.
+    After the wait the next polls are sent: they close the breaker or open it for longer.
     """
 
     def __init__(self, polling: Polling, *, random: Callable[[], float]) -> None:
@@ -35,14 +35,14 @@ class Breaker:
         self._unreached: set[Target] = set()
 
     def closed_until(self, target: Target, now: float) -> float | None:
-        """The instant before which ``target`` is not to be asked for; None: ask."""
+        """Monotonic second before which ``target`` must not be polled. None: poll it now."""
         if not self._open:
             return None
         until = max(self._open.get(scope, (0, 0.0))[1] for scope in (_SERVER, target.dataset_id))
         return until if until > now else None
 
     def answered(self, target: Target) -> None:
-        """The server answered: what was open is closed."""
+        """Close the breaker: the server answered."""
         if self._open or self._unreached:
             with self._lock:
                 self._unreached.clear()
@@ -50,7 +50,7 @@ class Breaker:
                 self._open.pop(target.dataset_id, None)
 
     def failed(self, target: Target, error: DifyError, now: float) -> None:
-        """Learn from a failed request. One that began before the last refusal came teaches nothing new."""
+        """Record a failed request. One that was sent before the breaker opened is ignored."""
         with self._lock:
             if isinstance(error, Unreachable):
                 self._unreached.add(target)

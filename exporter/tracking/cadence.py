@@ -1,4 +1,4 @@
-"""How long to wait until the next poll of a target. Pure: state in, state out."""
+"""Poll intervals: how long to wait until the next poll of a target. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from exporter.tracking.model import TargetState
 
 MAX_BACKOFF_FACTOR = 5
-"""A back-off grows up to this many times ``polling.max_interval``, but not beyond ``MAX_BACKOFF`` seconds."""
+"""The backoff grows up to this many times ``polling.max_interval``, but not beyond ``MAX_BACKOFF`` seconds."""
 
 MAX_BACKOFF = 300.0
-"""Alerts look a quarter of an hour back for the reason why a server is not read: polls have to fail within that."""
+"""Alerts look back 15 minutes for the reason of a failure: failing polls must be repeated within that time."""
 
 JITTER = 0.2
-"""A back-off is spread by this share to both sides, so that targets that failed together do not return together."""
+"""The backoff varies by this fraction up and down, so that targets that failed together are not retried together."""
 
 
 class Cadence(Struct, frozen=True, gc=False):
-    """The pace of one target. ``interval``: seconds to the next poll; ``failures``: how many in a row."""
+    """The poll interval of one target. ``interval``: seconds to the next poll; ``failures``: consecutive failures."""
 
     interval: float = 0.0
     state: TargetState = "active"
@@ -31,7 +31,7 @@ class Cadence(Struct, frozen=True, gc=False):
 
 
 def after_answer(previous: Cadence, polling: Polling, *, moved: bool, settled: bool) -> Cadence:
-    """The pace after an answer: fast while things move, slower while they rest, slowest when all is done."""
+    """Interval after a successful poll: short during progress, longer without progress, longest when finished."""
     if settled:
         if previous.state == "settled" and not moved:
             interval = min(previous.interval * 2, polling.max_settled_interval)
@@ -44,7 +44,7 @@ def after_answer(previous: Cadence, polling: Polling, *, moved: bool, settled: b
 
 
 def longest(pace: Cadence, polling: Polling) -> float:
-    """How long at most to wait at a pace that was found at other intervals."""
+    """Longest wait under new settings for a target whose interval was computed under the old ones."""
     match pace.state:
         case "settled":
             return polling.max_settled_interval
@@ -55,7 +55,7 @@ def longest(pace: Cadence, polling: Polling) -> float:
 
 
 def after_gone(previous: Cadence, polling: Polling) -> Cadence:
-    """The pace for something that does not exist (404): as slow as something settled; its return is noticed."""
+    """Interval for a target that was not found (404): as long as for a finished one; it may reappear."""
     if previous.state == "gone":
         return Cadence(min(previous.interval * 2, polling.max_settled_interval), "gone", previous.failures + 1)
     return Cadence(polling.settled_interval, "gone", 1)
@@ -64,9 +64,9 @@ def after_gone(previous: Cadence, polling: Polling) -> Cadence:
 def after_failure(
     previous: Cadence, polling: Polling, *, retry_after: float | None, random: Callable[[], float]
 ) -> Cadence:
-    """The pace after a failure: exponential with jitter, not before the server's ``Retry-After``.
+    """Interval after a failure: exponential backoff with jitter, but at least the server's ``Retry-After``.
 
-    ``random`` gives a number from 0 to 1.
+    ``random`` returns a number from 0 to 1.
     """
     failures = previous.failures + 1 if previous.state == "failing" else 1
     interval = backoff(failures, polling, random=random)
@@ -76,13 +76,13 @@ def after_failure(
 
 
 def backoff(failures: int, polling: Polling, *, random: Callable[[], float]) -> float:
-    """Seconds to wait after that many failures in a row."""
+    """Seconds to wait after ``failures`` consecutive failures."""
     exponent = min(failures - 1, 30)
     delay: float = min(polling.interval * 2**exponent, longest_backoff(polling))
     return delay * (1 + JITTER * (2 * random() - 1))
 
 
 def longest_backoff(polling: Polling) -> float:
-    """Seconds that a back-off grows up to, but for its jitter; never less than ``polling.interval``."""
+    """Upper limit of the backoff in seconds, without jitter; at least ``polling.interval``."""
     longest: float = min(MAX_BACKOFF_FACTOR * polling.max_interval, max(MAX_BACKOFF, polling.interval))
     return longest

@@ -1,4 +1,4 @@
-"""One knowledge base looked through: its unfinished documents, and how many documents are in each state."""
+"""Document scan: lists the unfinished documents of a dataset and counts its documents by display status."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from exporter.tracking.upstream import Upstream
 
 CENSUS_ROUNDS = 10
-"""The states at rest are counted every so many rounds, and when the last document has come to rest."""
+"""Paused and finished documents are counted in every tenth scan, and when the last unfinished one has finished."""
 
 MAX_PAGES = 20
-"""Pages of unfinished documents that are read of one state and round; more are read as the first ones finish."""
+"""Pages read per status and scan. The documents beyond them are read as the first ones finish."""
 
 OLD_PAGES = 2
-"""Pages, newest first, that are read of a server that cannot filter by state."""
+"""Pages, newest documents first, read from a server that cannot filter by status."""
 
 FILTER_VERSION = (1, 10, 1)
-"""The version of Dify from which on ``status`` filters the list of documents; before, it is ignored."""
+"""First Dify version that filters the document list by ``status``; older ones ignore the parameter."""
 
 _MOVING = ("queuing", "indexing")
 _RESTING = ("error", "available", "disabled", "archived")
@@ -36,9 +36,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Seen(NamedTuple):
-    """The documents that were listed, each with its error text. ``paused``: those that are paused are among them.
+    """The documents that a scan listed: progress and error text by document id.
 
-    ``asked``: the monotonic second before the first list.
+    ``paused``: paused documents are included. ``asked``: monotonic second before the first request.
     """
 
     listed: dict[str, tuple[Progress, str | None]]
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
 
 
 class Census:
-    """Looks through the knowledge bases of one server. Each by one thread at a time."""
+    """Scans the datasets of one server. One thread at a time per dataset."""
 
     def __init__(self, server: str, client: Upstream, store: Store) -> None:
         self._server = server
@@ -57,11 +57,11 @@ class Census:
         self._ignores_status = False
 
     def forget(self, dataset_id: str) -> None:
-        """Begin anew with a knowledge base should it return."""
+        """Discard the state of a dataset: if it returns, its first scan counts everything."""
         self._rounds.pop(dataset_id, None)
 
     def take(self, dataset_id: str) -> Seen:
-        """Read the documents that are queuing or being indexed; now and then the paused ones, and count all others."""
+        """List the queuing and indexing documents; in every tenth scan also the paused ones, and count all others."""
         asked = self._store.clock.monotonic()
         if not self._filters():
             return Seen(self._read(self._newest(dataset_id)), paused=True, asked=asked)
@@ -87,10 +87,10 @@ class Census:
     def _page_through(
         self, dataset_id: str, state: str, documents: dict[str, ListedDocument], counts: dict[str, int]
     ) -> bool:
-        """Read the documents in one state. False: the server ignores the state.
+        """Read all documents in one display status. Returns False if the server ignores the status.
 
-        It goes by ``total``: ``has_more`` is true on a page that is just full. Documents move between pages while they
-        are read, so one may come twice.
+        Pagination relies on ``total``: ``has_more`` is true on a page that is exactly full. Documents move between
+        pages during the scan, so one may appear twice.
         """
         page, pages = 1, 1
         while page <= min(pages, MAX_PAGES):
@@ -98,7 +98,7 @@ class Census:
             if any(document.display_status in _RESTING for document in answer.data):
                 if not self._ignores_status:
                     _log.warning(
-                        "the server ignores the state of documents in lists: only the newest are searched",
+                        "Dify ignores the status filter of document lists: only the newest documents are scanned",
                         server=self._server,
                         version=self._client.version,
                     )
@@ -111,7 +111,7 @@ class Census:
         return True
 
     def _newest(self, dataset_id: str) -> dict[str, ListedDocument]:
-        """The unfinished ones among the newest documents, for a server that cannot filter."""
+        """The unfinished documents among the newest ones, for a server that cannot filter."""
         documents: dict[str, ListedDocument] = {}
         for page in range(1, OLD_PAGES + 1):
             answer = self._client.documents(dataset_id, "", page=page)
@@ -126,7 +126,7 @@ class Census:
         }
 
     def _filters(self) -> bool:
-        """Whether the server filters the list of documents by state, as far as is known."""
+        """Whether the server filters document lists by status, as far as known."""
         if self._ignores_status:
             return False
         numbers = [int(part) for part in self._client.version.split(".")[:3] if part.isdecimal()]
@@ -134,7 +134,7 @@ class Census:
 
 
 def page_count(total: float | None, items: int) -> int:
-    """How many pages there are; one with nothing on it is the last, whatever it says."""
+    """The number of pages. An empty page is the last one, whatever ``total`` says."""
     if total is None or not items:
         return 1
     return -(-int(total) // PAGE)

@@ -1,4 +1,4 @@
-"""The file of the state: opened, checked, brought to the present schema; or what is in the way, and what to do."""
+"""Opens the SQLite state file: checks it, migrates it to the current schema, and explains problems with a remedy."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 APPLICATION_ID = 0x64696679
-"""In the header of the file: "dify"."""
+"""The ``application_id`` in the file's header: "dify" in ASCII."""
 
 BUSY_TIMEOUT = 0.5
-"""Seconds to wait for another process to let go of the file."""
+"""Seconds to wait for another process to release its lock."""
 
 _LARGEST_LOG = 4 * 1024 * 1024
 
 _WRITE_FORMAT = 18
-"""Where the header of a database has it."""
+"""Offset of the write format version in an SQLite header."""
 
 _FORMATS = (1, 2)  # rollback journal, write-ahead log
 _COMPANIONS = ("-wal", "-shm", "-journal", "")
@@ -29,14 +29,14 @@ _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Trouble(NamedTuple):
-    """Why nothing can be saved. ``kind`` tells one trouble from another, ``advice`` what a person does."""
+    """Why the state cannot be saved. ``kind`` tells problems apart, ``advice`` names cause and remedy."""
 
     kind: str
     advice: str
 
 
 class UnusableFile(Exception):
-    """Nothing can be saved there, and what is there is not the exporter's to move away."""
+    """The state cannot be saved at that path, and what is there is not the exporter's to move."""
 
     def __init__(self, trouble: Trouble) -> None:
         super().__init__(trouble.advice)
@@ -44,7 +44,7 @@ class UnusableFile(Exception):
 
 
 class SpoiltFile(Exception):
-    """What is in the file cannot be used: set it aside. ``word``: "corrupt" or "newer"."""
+    """The content of the file is unusable: set the file aside. ``word``: "corrupt" or "newer"."""
 
     def __init__(self, word: str, reason: str) -> None:
         super().__init__(reason)
@@ -59,22 +59,22 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], object], ...] = (_create,)
-"""The step at position n leads from schema n, the ``user_version`` of the file, to n + 1. Schema 0 is an empty file."""
+"""The step at index n migrates schema n, the file's ``user_version``, to n + 1. Schema 0 is an empty file."""
 
 
 class Connection(sqlite3.Connection):
-    """One that says of a file that it is damaged where Python cannot read what SQLite says of it.
+    """Reports a file as corrupt if Python cannot decode SQLite's error message.
 
-    SQLite's messages repeat the schema, and Python raises UnicodeDecodeError where that is no UTF-8.
+    SQLite's messages quote the schema; Python raises UnicodeDecodeError if that is not valid UTF-8.
     """
 
     def execute(self, *args: Any) -> sqlite3.Cursor:
-        """Run a statement."""
+        """Execute a statement."""
         with _readable():
             return super().execute(*args)
 
     def executemany(self, *args: Any) -> sqlite3.Cursor:
-        """Run a statement for each of several sets of parameters."""
+        """Execute a statement once for each set of parameters."""
         with _readable():
             return super().executemany(*args)
 
@@ -84,7 +84,7 @@ def _readable() -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError:
-        error = sqlite3.DatabaseError("its text is no UTF-8")
+        error = sqlite3.DatabaseError("schema is not valid UTF-8")
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error from None
 
@@ -92,12 +92,12 @@ def _readable() -> Iterator[None]:
 def open_database(
     path: Path, migrations: Sequence[Callable[[sqlite3.Connection], object]] = MIGRATIONS
 ) -> sqlite3.Connection:
-    """Open the file, make it where there is none, and hold it: two exporters on one file would count everything twice.
+    """Open or create the file and lock it: two exporters sharing one file would count everything twice.
 
-    Text comes back as bytes, so that damaged text is no error. UnusableFile, SpoiltFile, sqlite3.Error.
+    Text is returned as bytes, so that damaged text raises no error. Raises UnusableFile, SpoiltFile, sqlite3.Error.
     """
     _look(path)
-    # It holds names of documents: for the exporter's user alone. Where this fails, SQLite says what is wrong.
+    # Accessible to the exporter's user only: it holds document names. If this fails, SQLite reports the reason.
     with contextlib.suppress(OSError):
         path.touch(0o600, exist_ok=False)
     connection = sqlite3.connect(
@@ -109,7 +109,7 @@ def open_database(
         _check_format(path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        # Copying the log into the file waits for the disk: only when everything is saved, not while a poll waits.
+        # A checkpoint waits for the disk: only after a full save, never while a poll waits.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA journal_size_limit={_LARGEST_LOG}")
         _upgrade(connection, migrations)
@@ -120,9 +120,9 @@ def open_database(
 
 
 def read_copy(path: Path) -> sqlite3.Connection | None:
-    """What a file that cannot be written says, as a database in memory; None when it says nothing.
+    """Load a file that is not writable into an in-memory database. None if it cannot be read.
 
-    It may lack what a process that was killed had written last.
+    The copy may lack the last writes of a process that was killed.
     """
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=Connection)
     try:
@@ -138,7 +138,7 @@ def read_copy(path: Path) -> sqlite3.Connection | None:
 
 
 def set_aside(path: Path, word: str, now: float) -> Path:
-    """Rename the file and what belongs to it. Gives its new name; OSError when it cannot be renamed."""
+    """Rename the file and its companions. Returns the new path; raises OSError if it cannot be renamed."""
     aside = f"{path}.{word}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
     for companion in _COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
@@ -147,7 +147,7 @@ def set_aside(path: Path, word: str, now: float) -> Path:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file that is; None when there is none."""
+    """Device and inode of the file; None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -156,63 +156,64 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def explain(error: sqlite3.Error, path: Path) -> Trouble:
-    """What is wrong and what to do about it."""
+    """The cause of an error and its remedy."""
     match _code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return Trouble("locked", "another process holds the file: give each exporter a state.path of its own")
+            return Trouble("locked", "another process has locked the file: give each exporter its own state.path")
         case sqlite3.SQLITE_FULL:
             return Trouble("full", "the disk is full: free some space")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return Trouble("corrupt", "the file is damaged: look after the disk")
+            return Trouble("corrupt", "the file is damaged: check the disk")
         case code:
-            # A lock on what may only be read fails as an I/O error.
+            # Locking a read-only file fails as an I/O error.
             if code == sqlite3.SQLITE_READONLY or not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
                 return Trouble(
-                    "read-only", "it may not be written: let the exporter's user write the file and its folder"
+                    "read-only",
+                    "the file is not writable: give the exporter's user write access to it and its directory",
                 )
-            return Trouble("disk", "reading or writing the file failed: look after the disk")
+            return Trouble("disk", "reading or writing the file failed: check the disk")
 
 
 def _code(error: sqlite3.Error) -> int:
-    """The primary result code; SQLITE_MISUSE where the error is not SQLite's own."""
+    """The primary result code; SQLITE_MISUSE if the error does not come from SQLite."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
     return code & 0xFF
 
 
 def _look(path: Path) -> None:
-    """UnusableFile when there can be no file of the exporter at that place."""
+    """Raise UnusableFile if there can be no state file at that path."""
     try:
         _look_at(path)
     except OSError as error:
-        advice = f"it cannot be looked at ({error.strerror}): check the path and the modes of its folders"
+        advice = f"the file is not accessible ({error.strerror}): check the path and the permissions of its directories"
     else:
         return
     raise UnusableFile(Trouble("place", advice))
 
 
 def _look_at(path: Path) -> None:
-    """The same; OSError for a path that is too long, or leads through a folder that is closed to this user."""
+    """Same, but raises OSError for a path that is too long or leads through an inaccessible directory."""
     if path.is_dir():
-        raise UnusableFile(Trouble("place", "it is a folder: let state.path name a file in it"))
+        raise UnusableFile(Trouble("place", "state.path is a directory: set it to a file in that directory"))
     if not path.parent.is_dir():
-        advice = f"there is no folder {path.parent}: create it, or let state.path name another one"
+        advice = f"directory {path.parent} does not exist: create it or change state.path"
         raise UnusableFile(Trouble("folder", advice))
     if path.exists() and not path.is_file():
-        raise UnusableFile(Trouble("place", "it is no regular file: let state.path name one"))
+        raise UnusableFile(Trouble("place", "state.path is not a regular file: set it to one"))
 
 
 def _check(connection: sqlite3.Connection, newest: int) -> None:
-    """Whether the file is whole, the exporter's, and of a schema that it knows."""
+    """Check that the file is intact, belongs to the exporter and has a known schema."""
     connection.text_factory = bytes
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if application != APPLICATION_ID and tables and b"tracked" not in tables:
-            advice = "it is the database of another program: let state.path name another file"
+            advice = "the file is another program's database: change state.path"
             raise UnusableFile(Trouble("place", advice))
         if version > newest:
-            raise SpoiltFile("newer", f"it has schema {version}, this version of the exporter knows {newest}")
+            raise SpoiltFile("newer", f"the file has schema {version}, this exporter supports up to {newest}")
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         # SQLITE_ERROR: not even the schema can be read.
@@ -224,15 +225,15 @@ def _check(connection: sqlite3.Connection, newest: int) -> None:
 
 
 def _check_format(path: Path) -> None:
-    """SQLite only reads a file whose write format it does not know. No version of the exporter writes such a one."""
+    """SQLite treats a file with an unknown write format as read-only. No version of the exporter writes one."""
     with path.open("rb") as file:
         head = file.read(_WRITE_FORMAT + 1)
     if len(head) > _WRITE_FORMAT and head[_WRITE_FORMAT] not in _FORMATS:
-        raise SpoiltFile("corrupt", f"write format {head[_WRITE_FORMAT]}")
+        raise SpoiltFile("corrupt", f"unknown write format {head[_WRITE_FORMAT]}")
 
 
 def _upgrade(connection: sqlite3.Connection, migrations: Sequence[Callable[[sqlite3.Connection], object]]) -> None:
-    """Take the steps that the file has not seen, all of them or none. Also shows that the file can be written."""
+    """Run all pending migrations in one transaction. Also proves that the file is writable."""
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     try:

@@ -1,4 +1,7 @@
-"""What nobody named: the knowledge bases that the key sees, and the unfinished documents in them."""
+"""Discovery: finds the datasets that the API key can see and the unfinished documents in them.
+
+Nothing has to be configured for either.
+"""
 
 from __future__ import annotations
 
@@ -21,28 +24,28 @@ if TYPE_CHECKING:
     from exporter.tracking.upstream import Upstream
 
 LIST_ROUNDS = 5
-"""The list of knowledge bases, which costs the server 180 ms and more, is asked for every so many rounds."""
+"""The dataset list, which costs the server 180 ms and more, is fetched once per this many rounds."""
 
 QUIET_ROUNDS = 4
-"""A knowledge base in which nothing is unfinished is looked at every so many rounds at the latest."""
+"""A dataset without unfinished documents is scanned at least once per this many rounds."""
 
 GUIDED_ROUNDS = 30
-"""The same where the list of knowledge bases tells of new and of finished documents: for retries, which it does not."""
+"""Same, if the dataset list reveals new and finished documents: the scans only have to find retries."""
 
 MAX_LIST_PAGES = 100
-"""Pages of the list that are read, whatever the server says how many there are."""
+"""Most pages of the dataset list that are read, however many the server reports."""
 
 NAME_INTERVAL = 3_600.0
-"""Seconds between two looks at the name of a knowledge base."""
+"""Seconds between two fetches of the name of a dataset."""
 
 NAME_RETRY = 600.0
-"""Seconds until a name is asked for again that could not be had: the plugin daemon is down, or the server is old."""
+"""Seconds until a name that could not be fetched is retried: the plugin daemon is down, or the server is old."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Discovery:
-    """Finds on one server."""
+    """Discovers the datasets of one server and their unfinished documents."""
 
     def __init__(self, server: Server, client: Upstream, store: Store, clock: Clock) -> None:
         self._server = server
@@ -57,31 +60,31 @@ class Discovery:
         self._marked: float | None = None
 
     def adopt(self, before: Discovery) -> None:
-        """Go on from what another discovery on the same server has found, as far as the patterns still choose it."""
+        """Take over what another discovery found on the same server, as far as the current patterns still match."""
         if self._server.discover:
             self._listed = {dataset_id: name for dataset_id, name in before._listed.items() if self._chooses(name)}
             self._marks, self._marked = before._marks, before._marked
         self._named = before._named
 
     def holds(self, dataset_id: str) -> bool:
-        """Whether the config names the knowledge base, or the list of them has brought it."""
+        """Whether the configuration names the dataset or the dataset list contains it."""
         return dataset_id in self._configured or dataset_id in self._listed
 
     def discovers(self, dataset_id: str) -> bool:
-        """Whether unfinished documents of the knowledge base are looked for."""
+        """Whether the dataset is scanned for unfinished documents."""
         dataset = self._configured.get(dataset_id)
         if dataset is not None and dataset.discover is not None:
             return dataset.discover
         return self._server.discover and (dataset_id in self._listed or dataset is not None)
 
     def is_guided(self, dataset_id: str, *, within: float) -> bool:
-        """Whether the list of knowledge bases, read in the last so many seconds, tells when something happens there."""
+        """Whether a dataset list no older than ``within`` seconds reveals new and finished documents of the dataset."""
         return (
             self._marked is not None and dataset_id in self._marks and self._clock.monotonic() - self._marked <= within
         )
 
     def list_datasets(self, _target: Target) -> Outcome:
-        """Ask for every knowledge base; those that are new are to be surveyed, those that vanished to be dropped."""
+        """Fetch the dataset list. New and changed datasets are to be polled; missing ones are to be dropped."""
         found: dict[str, Dataset] = {}
         page, pages = 1, 1
         while page <= pages:
@@ -108,7 +111,7 @@ class Discovery:
                 self._named.pop(dataset_id, None)
         if appeared or vanished:
             counted = {"found": len(chosen), "new": len(appeared), "gone": len(vanished)}
-            _log.info("knowledge bases listed", server=self._server.name, **counted)
+            _log.info("list of knowledge bases changed", server=self._server.name, **counted)
         return Outcome(
             moved=bool(appeared or vanished),
             settled=True,
@@ -121,7 +124,7 @@ class Discovery:
         )
 
     def survey(self, target: Target) -> Outcome:
-        """Learn the name of a knowledge base when it is time; with discovery, find its unfinished documents."""
+        """Fetch the name of a dataset when it is due. With discovery, scan for unfinished documents."""
         dataset_id = target.dataset_id
         discovers = self.discovers(dataset_id)
         if not discovers:
@@ -134,7 +137,7 @@ class Discovery:
         return self._store.apply_listed(dataset_id, seen.listed, paused=seen.paused, asked=seen.asked)
 
     def _chooses(self, name: str) -> bool:
-        """Whether the patterns of the config let a knowledge base of that name pass."""
+        """Whether the configured patterns select a dataset of that name."""
 
         def matches(patterns: tuple[str, ...]) -> bool:
             return any(fnmatch.fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
@@ -144,26 +147,31 @@ class Discovery:
         return not matches(self._server.discover_exclude)
 
     def _ask_name(self, dataset_id: str, *, needed: bool) -> None:
-        """Ask for a knowledge base. Without its name discovery goes on: only this asks the plugin daemon."""
+        """Fetch a dataset. Discovery works without its name: only this request depends on the plugin daemon."""
         try:
             dataset = self._client.dataset(dataset_id)
         except (BadRequest, ServerFailed, DecodeFailed, SchemaMismatch, NotFound) as error:
             if needed or (isinstance(error, NotFound) and error.gone):
                 raise
             self._named[dataset_id] = self._clock.monotonic() + NAME_RETRY
-            _log.debug("no name", server=self._server.name, dataset_id=dataset_id, reason=error.reason)
+            _log.debug(
+                "name of knowledge base could not be fetched",
+                server=self._server.name,
+                dataset_id=dataset_id,
+                reason=error.reason,
+            )
         else:
             self._name(dataset_id, dataset)
             self._named[dataset_id] = self._clock.monotonic() + NAME_INTERVAL
 
     def _uncount(self, dataset_id: str) -> None:
-        """Nobody counts the documents of a knowledge base any more: the last numbers would stand for ever."""
+        """Clear the document counts of a dataset that is no longer scanned: they would never change again."""
         known = self._store.knowledge_base(dataset_id)
         if known.documents:
             self._store.set_knowledge_base(replace(known, documents=()))
 
     def _name(self, dataset_id: str, dataset: Dataset) -> None:
-        """Under the id that was asked for: another one in the answer would stay for ever."""
+        """Store the attributes under the requested id: an object under any other id would never be removed."""
         known = self._store.knowledge_base(dataset_id)
         self._store.set_knowledge_base(
             replace(
@@ -176,7 +184,7 @@ class Discovery:
 
 
 def _mark(dataset: Dataset) -> tuple[object, ...] | None:
-    """What changes when documents are added, deleted or finished; None: the server does not tell."""
+    """Values that change when documents are added, deleted or finished. None: the server does not report them."""
     if dataset.total_documents is None or dataset.total_available_documents is None:
         return None
     return dataset.document_count, dataset.total_documents, dataset.total_available_documents

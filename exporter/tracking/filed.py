@@ -1,4 +1,4 @@
-"""Batches that files name: watched while they are named and not long finished."""
+"""Batch targets from batch files: polled while a file lists them, until they have been finished for a while."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = structlog.get_logger(__name__)
 
 
 class FiledBatches:
-    """Keeps the targets of one server in step with its batch files. For one thread."""
+    """Keeps the targets of one server in sync with its batch files. Not thread-safe."""
 
     def __init__(self, files: BatchFiles, poller: Poller, *, configured: Collection[Target], retention: float) -> None:
-        """``configured``: targets that the config names itself, which no file ends. ``retention``: seconds."""
+        """``configured``: targets in the configuration itself, which no file removes. ``retention``: seconds."""
         self._files = files
         self._poller = poller
         self._configured = frozenset(configured)
@@ -30,22 +30,22 @@ class FiledBatches:
         self._retired: set[Target] = set()
 
     def change(self, *, configured: Collection[Target], retention: float) -> None:
-        """Go on with another configuration. ``look`` again after it."""
+        """Apply a changed configuration. Call ``look`` afterwards."""
         self._configured = frozenset(configured)
         self._retention = retention
         self._retired &= self._named
 
     @property
     def _named(self) -> frozenset[Target]:
-        """The batches that files name and the config does not."""
+        """The batches that files list and the configuration does not."""
         return self._listed - self._configured
 
     def holds(self, target: Target) -> bool:
-        """Whether ``target`` is watched because a file names it."""
+        """Whether ``target`` is polled because a file lists it."""
         return target in self._listed and target not in self._configured and target not in self._retired
 
     def look(self) -> None:
-        """Watch what the files newly name, and no more what they name no longer."""
+        """Watch the batches that files newly list; unwatch those that they no longer list."""
         batches = self._files.look()
         if batches is None:
             return
@@ -61,7 +61,7 @@ class FiledBatches:
             _log.info("batch files read", server=self._poller.name, new=len(new), gone=len(gone), batches=len(named))
 
     def retire(self) -> None:
-        """Drop batches that have been finished for the retention, although files still name them."""
+        """Unwatch batches that have been finished for the retention, even if files still list them."""
         over = {
             target
             for target in self._named - self._retired

@@ -1,4 +1,4 @@
-"""One answer about a batch, folded into what was known of it. Pure."""
+"""Folds one answer about a batch into the known batch and its documents. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Folded(NamedTuple):
-    """What an answer makes of a batch.
+    """The result of folding an answer into a batch.
 
-    ``moves``: the progress before and after, of the documents that moved. ``left``: the ids of documents that the batch
-    no longer has. ``taken``: the batches that lost a document to this one. ``changed``: the ids of documents that are
-    new or whose status changed.
+    ``moves``: the progress before and after, of the documents that made progress. ``left``: the ids of documents that
+    are no longer in the batch. ``taken``: the batches that lost a document to this one. ``changed``: the ids of
+    documents that are new or whose status changed.
     """
 
     batch: Batch
@@ -84,7 +84,7 @@ def fold_batch(
 def refold_batch(
     before: Batch, documents: Sequence[Document], *, now: Now, stall: Stall
 ) -> tuple[Batch, tuple[Document, ...], tuple[Event, ...]]:
-    """The batch after an answer that said the same again: nothing moved, which is what a stall is made of."""
+    """Fold an answer identical to the last one: nothing changed, but the batch may have become stalled."""
     batch, verdicts = gather(before, before, documents, moved=False, now=now, stall=stall)
     return batch, _judged(documents, batch, now=now, stall=stall), verdicts
 

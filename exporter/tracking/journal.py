@@ -1,4 +1,4 @@
-"""What happens to documents, told in the log: one line an event, never one a poll."""
+"""Event log: one log line per event in the life of a document or batch, never one per poll."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Journal:
-    """Tells of one server; names of documents only with ``document_name``."""
+    """Logs the events of one server. Names of documents appear only with ``document_name``."""
 
     def __init__(self, server: str, store: Store, *, document_name: bool) -> None:
         self._server = server
@@ -28,39 +28,39 @@ class Journal:
         self._zone_told: float | None = None
 
     def tell(self, outcome: Outcome) -> None:
-        """Write down what an answer brought."""
+        """Log the events that an answer revealed."""
         for event in outcome.events:
             self._tell_event(event)
         for failure in outcome.failures:
             words = self._words(failure.document)
             _log.warning("document failed", reason=failure.reason, **words)
-            # It may hold paths, prompts and names: for those who asked for all there is.
-            _log.debug("document failed: what the server says of it", error=failure.text, **words)
+            # The text may contain paths, prompts and names: log it at debug level only.
+            _log.debug("document failed: error text from Dify", error=failure.text, **words)
         self._tell_zone()
 
     def _tell_event(self, event: Event) -> None:
         match event:
             case Stalled(subject, since):
                 _log.warning(
-                    "indexing has stalled: look at Dify's worker and its queue",
+                    "indexing stalled: check Dify's worker and its queue",
                     seconds_without_progress=round(self._store.clock.time() - since),
                     **self._words(subject),
                 )
             case Resumed(subject):
-                _log.info("indexing goes on", **self._words(subject))
+                _log.info("indexing resumed", **self._words(subject))
             case Restarted(document):
-                _log.info("document is indexed again", **self._words(document))
+                _log.info("document restarted indexing", **self._words(document))
             case Finished(document, _) if document.progress.status == "completed":
-                _log.debug("document is completed", **self._words(document))
+                _log.debug("document completed", **self._words(document))
 
     def _tell_zone(self) -> None:
-        """A zone mistake, once: it makes every age that is taken against the API's times wrong by hours."""
+        """Log a wrong time zone once: it makes all ages computed from API times wrong by hours."""
         hours = self._store.offset.zone_hours
         if hours != self._zone_told:
             self._zone_told = hours
             if hours is not None:
                 _log.warning(
-                    "the server's times are off by a time zone: set TZ=UTC in the container of Dify's API",
+                    "Dify's timestamps are off by a time zone: set TZ=UTC in Dify's API container",
                     server=self._server,
                     hours=hours,
                 )

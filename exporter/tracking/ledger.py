@@ -1,4 +1,4 @@
-"""What is counted of the knowledge bases of one server, and the failures among it. Used under the store's lock."""
+"""Event counters of all datasets of one server. Not thread-safe: used under the store's lock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Failure(NamedTuple):
-    """A document whose indexing has just failed. ``text``: as the API tells it; it may hold paths and prompts."""
+    """A document whose indexing just failed. ``text``: Dify's error text, which may contain paths and prompts."""
 
     document: Document
     reason: str
@@ -25,7 +25,7 @@ class Failure(NamedTuple):
 
 
 class Ledger:
-    """The counters. They go on from what was recalled."""
+    """The counters by dataset. They continue from the values saved before a restart."""
 
     def __init__(self, server: str, patterns: Sequence[Pattern]) -> None:
         self._server = server
@@ -35,15 +35,15 @@ class Ledger:
 
     @property
     def activities(self) -> list[Activity]:
-        """The counters of every knowledge base that is watched."""
+        """The counters of every watched dataset."""
         return list(self._open.values())
 
     def recall(self, activities: Iterable[Activity]) -> None:
-        """Go on from these, each as soon as its knowledge base is watched."""
+        """Continue from saved counters, each as soon as its dataset is watched."""
         self._recalled = {activity.dataset_id: activity for activity in activities}
 
     def open(self, dataset_id: str, changes: list[Change]) -> Activity:
-        """The counters of a knowledge base, from its first target on."""
+        """Return the counters of a dataset, created when its first target is watched."""
         activity = self._open.get(dataset_id)
         if activity is None:
             activity = resume_activity(self._server, dataset_id, self._recalled.pop(dataset_id, None))
@@ -52,7 +52,7 @@ class Ledger:
         return activity
 
     def close(self, dataset_id: str, changes: list[Change]) -> None:
-        """The knowledge base is watched no longer."""
+        """Remove the counters of a dataset that is no longer watched."""
         activity = self._open.pop(dataset_id, None)
         if activity is not None:
             changes.append((activity, None))
@@ -60,7 +60,7 @@ class Ledger:
     def count(
         self, dataset_id: str, events: Iterable[Event], errors: Mapping[str, str | None], changes: list[Change]
     ) -> tuple[Failure, ...]:
-        """Count what happened. ``errors``: by document id, what the API says. Gives the documents that failed."""
+        """Count events. ``errors``: Dify's error texts by document id. Returns the documents that failed."""
         old = activity = self.open(dataset_id, changes)
         failures = []
         for event in events:

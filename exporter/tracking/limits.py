@@ -1,7 +1,7 @@
-"""Which documents have series when there are more than ``limits.documents``: the most interesting ones.
+"""Limits the documents that have series to ``limits.documents``.
 
-Unfinished ones come first, then failed ones, then the newest. The others are withheld from the exposition; they are
-polled and judged all the same, and the sums of their batches and knowledge bases have them.
+Unfinished documents are shown first, then failed ones, then the newest. The others are only withheld from the
+exposition: they are still polled, checked for stalls, and included in the sums of their batches and datasets.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _Key = tuple[str, str, str]
 _Rank = tuple[int, float, str, str, str]
 
 _IDLE_SHARE = 0.75
-"""Share of the limit below which the order of the documents is forgotten: it costs, and is not needed soon."""
+"""Fraction of the limit below which the documents are not kept sorted: sorting is expensive and not needed soon."""
 
 
 class DocumentLimit:
-    """Stands between the stores and a listener, and passes on at most ``limit`` documents, over all servers.
+    """Filters the changes between the stores and a listener: at most ``limit`` documents pass, over all servers.
 
-    Thread-safe; the listener is called under a lock, once a change: it sees changes in order and never a part of one.
+    Thread-safe. The listener is called under a lock, once per change: it sees changes in order and never a part of one.
     """
 
     def __init__(self, listener: Listener, limit: int) -> None:
@@ -39,11 +39,11 @@ class DocumentLimit:
         self._shown: dict[_Key, Document] = {}
         self._withheld: dict[_Key, Document] = {}
         self._collapsed: dict[tuple[str, str], int] = {}
-        # The order of each, kept only while the limit is near.
+        # Both sides, sorted; kept only while the number of documents is near the limit.
         self._order: tuple[SortedList, SortedList] | None = None
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Pass on what is to be seen of ``changes``, and what they bring to light or push out of it."""
+        """Pass on the visible part of ``changes`` and the documents that become visible or hidden because of them."""
         with self._lock:
             if self._order is None:
                 if len(self._shown) + len(changes) <= self._limit:
@@ -58,12 +58,12 @@ class DocumentLimit:
                 self._order = None
 
     def collapsed(self) -> dict[tuple[str, str], int]:
-        """How many documents are withheld, by server and knowledge base, where there are any."""
+        """Number of withheld documents by server and dataset, without zeros."""
         with self._lock:
             return dict(self._collapsed)
 
     def _take(self, changes: Iterable[Change]) -> None:
-        """Note the documents among ``changes``, all of which are shown."""
+        """Record the documents among ``changes``, all of which are shown."""
         for old, new in changes:
             if isinstance(new, Document):
                 self._shown[new.server, new.dataset_id, new.document_id] = new
@@ -71,7 +71,7 @@ class DocumentLimit:
                 self._shown.pop(_key(old), None)
 
     def _sift(self, changes: Iterable[Change], shown: SortedList, withheld: SortedList) -> list[Change]:
-        """What to pass on. ``shown`` and ``withheld`` are the order of the two, and are brought up to date."""
+        """Return the changes to pass on. ``shown`` and ``withheld`` are both sides, sorted, and are updated."""
         passed: list[Change] = []
         before: dict[_Key, Document | None] = {}
         for change in changes:
@@ -99,7 +99,7 @@ class DocumentLimit:
         return passed
 
     def _put(self, key: _Key, document: Document, shown: SortedList, withheld: SortedList) -> None:
-        """Keep ``document`` on the side where it was; a new one is shown first of all."""
+        """Update ``document`` on its current side. A new document starts as shown."""
         if key in self._withheld:
             _rerank(withheld, self._withheld[key], document)
             self._withheld[key] = document
@@ -115,7 +115,7 @@ class DocumentLimit:
             shown.remove(_rank(self._shown.pop(key)))
 
     def _withhold(self, before: dict[_Key, Document | None], shown: SortedList, withheld: SortedList) -> None:
-        """Take the least interesting document out of sight."""
+        """Hide the least interesting shown document."""
         rank: _Rank = shown.pop()
         withheld.add(rank)
         key = rank[2:]
@@ -124,7 +124,7 @@ class DocumentLimit:
         self._count(key, 1)
 
     def _show(self, before: dict[_Key, Document | None], shown: SortedList, withheld: SortedList) -> None:
-        """Bring the most interesting document that is withheld to light."""
+        """Show the most interesting withheld document."""
         rank: _Rank = withheld.pop(0)
         shown.add(rank)
         key = rank[2:]
@@ -146,7 +146,7 @@ def _key(document: Document) -> _Key:
 
 
 def _rank(document: Document) -> _Rank:
-    """What sorts the most interesting document first. The id makes it the document's alone."""
+    """Sort key that puts the most interesting document first. The ids make it unique."""
     status = document.progress.status
     group = 2 if status == "completed" else int(status in FINISHED)
     created = document.detail.created_at if document.detail else None

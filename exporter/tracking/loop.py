@@ -1,4 +1,4 @@
-"""The scheduled loop: a handful of jobs that only hand out work, driven by the ``schedule`` library."""
+"""The main loop: a few periodic jobs that only hand out work, driven by the ``schedule`` library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Job(NamedTuple):
-    """Something to do every so many whole seconds. It must be short; longer work belongs into a thread."""
+    """A periodic job; ``seconds``: whole seconds between runs. It must be short; longer work belongs in a thread."""
 
     name: str
     seconds: int
@@ -25,7 +25,7 @@ class Job(NamedTuple):
 
 
 class Chore:
-    """Work that may take a while, done in a thread of its own; skipped while the last run still goes on."""
+    """Longer work in a thread of its own. A run is skipped while the previous one is in progress."""
 
     def __init__(self, name: str, run: Callable[[], None]) -> None:
         self._name = name
@@ -33,24 +33,25 @@ class Chore:
         self._running = threading.Lock()
 
     def start(self) -> None:
-        """Start the work, unless it goes on already."""
+        """Start the work, unless it is running."""
         if self._running.acquire(blocking=False):
             threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
     def _work(self) -> None:
         try:
             self._run()
-        except Exception:  # noqa: BLE001 one bug must not end the chore for ever
-            _log.exception("a chore failed through a bug in the exporter: please report it", chore=self._name)
+        except Exception:  # noqa: BLE001 one bug must not stop the job forever
+            _log.exception("background job failed because of a bug in the exporter: please report it", chore=self._name)
         finally:
             self._running.release()
 
 
 class Loop:
-    """Runs jobs until told to stop.
+    """Runs jobs until stopped.
 
-    The library counts in local wall-clock time. Run the process in UTC: in a zone with daylight saving it would stand
-    still for an hour each autumn. A wall clock that is set back would have the same effect: then all jobs start anew.
+    The library uses local wall-clock time. Run the process in UTC: in a zone with daylight saving time the loop would
+    pause for an hour each autumn. Setting the wall clock back would have the same effect; all jobs are then scheduled
+    again.
     """
 
     def __init__(self, jobs: Sequence[Job], clock: Clock) -> None:
@@ -61,7 +62,7 @@ class Loop:
         self._last_turn: float | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Run every job at once, then each at its pace, until ``stop`` is set."""
+        """Run every job at once, then each at its interval, until ``stop`` is set."""
         self._plan()
         self._scheduler.run_all()
         while not stop.is_set():
@@ -76,7 +77,7 @@ class Loop:
         self._last_turn = self._clock.monotonic()
 
     def seconds_since_turn(self) -> float:
-        """How long ago the loop turned last; 0 before it began."""
+        """Seconds since the last turn of the loop; 0 before the first one."""
         return 0.0 if self._last_turn is None else self._clock.monotonic() - self._last_turn
 
     def _idle(self) -> float:
@@ -89,8 +90,8 @@ class Loop:
             self._scheduler.every(job.seconds).seconds.do(self._guarded, job)
 
     def _guarded(self, job: Job) -> None:
-        """An exception would end the loop, and with it all monitoring: log it and go on."""
+        """Run a job and log its exception, which would otherwise end the loop and with it all monitoring."""
         try:
             job.run()
         except Exception:  # noqa: BLE001 one bug must not end all polling
-            _log.exception("a job of the loop failed through a bug in the exporter: please report it", job=job.name)
+            _log.exception("scheduled job failed because of a bug in the exporter: please report it", job=job.name)

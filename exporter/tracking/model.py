@@ -1,10 +1,13 @@
-"""What the exporter knows, as immutable objects. A change is a new object in the place of the old one.
+"""Data model: what the exporter knows, as immutable objects. A change replaces an object with a new one.
 
-Times are Unix seconds: those that end in ``_at`` exactly as the API gives them, the others by the exporter's own clock.
-None stands for null or missing upstream and has no series.
+A dataset is what Dify's user interface calls a knowledge base. It holds documents; a batch is the set of documents of
+one upload; a document is split into segments, which are embedded and indexed one after another.
 
-Documents, batches and activities are saved by field names, without the fields that have their default: adding a field
-needs no more than a default; renaming one, or changing a default, needs a migration of the state.
+Times are Unix seconds: those that end in ``_at`` exactly as the API returns them, the others by the exporter's own
+clock. None stands for null or missing in the API and has no series.
+
+Documents, batches and counters are saved by field name, without the fields that have their default value: adding a
+field requires only a default; renaming one, or changing a default, requires a migration of the state file.
 """
 
 from __future__ import annotations
@@ -19,13 +22,13 @@ if TYPE_CHECKING:
 Number = int | float
 
 STATUSES = ("waiting", "parsing", "cleaning", "splitting", "indexing", "paused", "completed", "error", "unknown")
-"""Indexing statuses, in the order of a life; ``unknown`` stands for every word that is none of the others."""
+"""Indexing statuses in lifecycle order; ``unknown`` stands for every other word."""
 
 DISPLAY_STATUSES = ("queuing", "indexing", "paused", "error", "available", "disabled", "archived", "unknown")
-"""Display statuses of the document detail and list."""
+"""Display statuses in document details and document lists."""
 
 KINDS = ("batch", "document", "dataset", "datasets")
-"""Kinds of targets; ``dataset`` is one knowledge base, ``datasets`` the list of them."""
+"""Target types with series; ``dataset`` is one dataset, ``datasets`` the list of them."""
 
 TARGET_STATES = ("active", "settled", "failing", "gone")
 
@@ -34,7 +37,7 @@ TargetState = Literal["active", "settled", "failing", "gone"]
 
 
 class Progress(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Where the indexing of a document stands: an item of indexing-status, or what the detail says of it."""
+    """Indexing progress of a document, from an item of indexing-status or from the document's detail."""
 
     status: str
     processing_started_at: Number | None = None
@@ -50,7 +53,7 @@ class Progress(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class ProcessRule(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The rule that a document was processed with. Sizes in tokens; "" and None where the rule does not say."""
+    """The rule that a document was processed with. Sizes in tokens; "" and None if the rule sets no value."""
 
     mode: str = ""
     separator: str = ""
@@ -61,7 +64,7 @@ class ProcessRule(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Detail(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The detail of a document. ``word_count`` and ``average_segment_length`` are characters, latency is seconds."""
+    """The detail of a document. ``word_count`` and ``average_segment_length`` in characters, latency in seconds."""
 
     name: str = ""
     data_source_type: str = ""
@@ -85,9 +88,10 @@ class Detail(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Attempt(Struct, frozen=True, gc=False, omit_defaults=True):
-    """One run of indexing. ``ended``: how the attempt before it ended, or stood at first sight: its times are stale.
+    """One indexing attempt. ``ended``: progress at the end of the previous one or at first sight: its times are stale.
 
-    ``counted``: the document is at rest at that very end, which has been counted. ``first``: seen from its beginning.
+    ``counted``: the document has finished with exactly that progress, which has been counted. ``first``: observed from
+    the beginning.
     """
 
     ended: Progress | None = None
@@ -96,7 +100,7 @@ class Attempt(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Milestone(Struct, frozen=True, gc=False):
-    """How much of a batch was done at a monotonic second: segments completed, documents finished."""
+    """Progress of a batch at a monotonic second: completed segments and finished documents."""
 
     monotonic: float
     segments: Number
@@ -104,9 +108,9 @@ class Milestone(Struct, frozen=True, gc=False):
 
 
 class Document(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A document. ``batch`` is "" when not known.
+    """A document. ``batch`` is "" if unknown.
 
-    ``last_progress`` (Unix seconds) and ``moved`` (monotonic seconds): when it last moved.
+    Time of the last progress: ``last_progress`` in Unix seconds, ``moved`` in monotonic seconds.
     """
 
     server: str
@@ -122,10 +126,10 @@ class Document(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Batch(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A batch and the sums over its documents. ``counts`` goes by ``STATUSES``.
+    """A batch and the sums over its documents. ``counts`` is in the order of ``STATUSES``.
 
-    ``last_progress`` (Unix seconds) and ``moved`` (monotonic seconds): when anything of it last moved. ``eta``: Unix
-    seconds, None when there is no pace.
+    Time of the last progress in the batch: ``last_progress`` in Unix seconds, ``moved`` in monotonic seconds. ``eta``:
+    Unix seconds, None if there is no estimate.
     """
 
     server: str
@@ -143,7 +147,7 @@ class Batch(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class TargetStatus(Struct, frozen=True, gc=False):
-    """How the polls of a configured target go. None: not polled yet, or never answered."""
+    """Poll status of a target. None: not polled yet, or never successful."""
 
     server: str
     kind: Kind
@@ -155,14 +159,14 @@ class TargetStatus(Struct, frozen=True, gc=False):
 
 
 class Distribution(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Observations by bucket (not cumulative; the last one is +Inf) and their sum."""
+    """Histogram: observations per bucket (not cumulative; the last one is +Inf) and their sum."""
 
     counts: tuple[int, ...]
     total: float = 0.0
 
 
 class Activity(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What was seen to happen in a knowledge base, counted. ``finished`` by status and reason, ``phases`` by phase."""
+    """Event counters of a dataset. ``finished`` by status and error reason, ``phases`` by phase."""
 
     server: str
     dataset_id: str
@@ -172,9 +176,10 @@ class Activity(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class KnowledgeBase(Struct, frozen=True, gc=False):
-    """A knowledge base. ``name`` is "" until it is known.
+    """A dataset. ``name`` is "" until it is known.
 
-    ``documents``: how many it has, by ``DISPLAY_STATUSES``; None where that is not known, empty when none is.
+    ``documents``: document counts in the order of ``DISPLAY_STATUSES``; None for an unknown count, empty if all are
+    unknown.
     """
 
     server: str
@@ -186,7 +191,7 @@ class KnowledgeBase(Struct, frozen=True, gc=False):
 
 
 class ServerStatus(Struct, frozen=True, gc=False):
-    """A server. ``up``: the last request was answered with accepted credentials; None before the first one."""
+    """A server. ``up``: Dify answered the last request and accepted the key; None before the first one."""
 
     server: str
     url: str
@@ -195,46 +200,47 @@ class ServerStatus(Struct, frozen=True, gc=False):
 
 
 Tracked = Document | Batch | KnowledgeBase | Activity | TargetStatus | ServerStatus
-"""Whatever has series."""
+"""All objects that have series."""
 
 Change = tuple[Tracked | None, Tracked | None]
-"""The object as it was and as it is; None on the left: it is new; None on the right: it is gone."""
+"""The object before and after. None on the left: it is new. None on the right: it was removed."""
 
 
 class Listener(Protocol):
-    """Who wants to know of changes: the exposition."""
+    """Receives changes: the exposition."""
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Take all that one answer changed, at once. Called in the polling thread; must not raise."""
+        """Handle all changes of one answer together. Called in the polling thread; must not raise."""
         ...
 
 
 class Recorder(Protocol):
-    """Who keeps what is known over a restart."""
+    """Persists objects across restarts."""
 
     def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-        """Take changes; with ``at_once`` they are safe before this returns. Must not raise."""
+        """Record changes; with ``at_once``, they are on disk before this returns. Must not raise."""
         ...
 
 
 class NoListener:
-    """Wants to know nothing."""
+    """Ignores all changes."""
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Let it pass."""
+        """Do nothing."""
 
 
 class NoRecorder:
-    """Keeps nothing."""
+    """Persists nothing."""
 
     def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-        """Let it pass."""
+        """Do nothing."""
 
 
 class ServerSchedule(Struct, frozen=True, gc=False):
-    """A server's schedule at one instant: how late the most overdue poll is (seconds), targets by kind and state.
+    """Snapshot of a server's schedule. ``lag``: seconds by which the most overdue poll is late.
 
-    ``clock_offset``: seconds by which the API's times are ahead of the exporter's clock; None when not known.
+    ``targets``: number by type and state. ``clock_offset``: seconds by which API times are ahead of the exporter's
+    clock; None if unknown.
     """
 
     server: str
@@ -244,16 +250,16 @@ class ServerSchedule(Struct, frozen=True, gc=False):
 
 
 class PollObserver(Protocol):
-    """Who counts polls: the exporter's own metrics."""
+    """Counts polls: the exporter's own metrics."""
 
     def polled(self, server: str, kind: Kind) -> None:
-        """A poll has ended, well or not."""
+        """Count a poll, successful or not."""
         ...
 
     def poll_failed(self, server: str, kind: Kind, reason: str) -> None:
-        """It failed; ``reason`` is that of the error tree."""
+        """Count a failed poll; ``reason`` comes from the error tree."""
         ...
 
     def unknown_value(self, server: str, field: str) -> None:
-        """A status was none of the known ones."""
+        """Count a status that is not among the known ones."""
         ...

@@ -1,6 +1,7 @@
-"""The latest object of every knowledge base, batch and document of one server, and what is recalled of them.
+"""The store of one server: the latest object of every dataset, batch and document.
 
-All that one answer changes is told in one call, so that nobody sees half of it.
+All changes of one answer are published together, so that no reader sees half of an answer. Objects restored from the
+state file are kept apart until their target answers again.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ DEFAULT_STALL = Stall()
 
 
 class Objects:
-    """What is known of one server. Thread-safe; the listener is called under the lock: it sees changes in order."""
+    """The known objects of one server. Thread-safe. The listener is called under the lock: it sees changes in order."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Objects:
         patterns: Sequence[Pattern] = PATTERNS,
         recorder: Recorder | None = None,
     ) -> None:
-        """``unknown`` is called with the field's name for every value that is none of the known ones."""
+        """``unknown`` is called with the field name for every value that is not among the known ones."""
         self._server = server
         self._roster = roster
         self.clock = clock
@@ -69,34 +70,35 @@ class Objects:
         self._rules: dict[ProcessRule, ProcessRule] = {}
 
     def change(self, stall: Stall, patterns: Sequence[Pattern]) -> None:
-        """Judge by other limits and patterns from the next answer on."""
+        """Apply other stall limits and error patterns from the next answer on."""
         with self._lock:
             self._stall = stall
             self._ledger.patterns = patterns
 
     def recall(self, memory: Memory) -> None:
-        """Go on from what was known before a restart. Nothing of it is shown before its target answers again."""
+        """Load the objects saved before a restart. Each is published once its target answers again."""
         self._past_documents = {(found.dataset_id, found.document_id): found for found in memory.documents}
         self._past_batches = {(found.dataset_id, found.batch): found for found in memory.batches}
         self._ledger.recall(memory.activities)
 
     def was_settled(self, target: Target) -> bool:
-        """Whether ``target`` was finished before the restart: it can wait until the others are read."""
+        """Whether ``target`` was finished before the restart: it can be polled after all others."""
         past = self._past_batches.get((target.dataset_id, target.id)) if target.kind == "batch" else None
         return past is not None and is_settled(past)
 
     def document(self, dataset_id: str, document_id: str) -> Document | None:
-        """The document as it was last seen, also before a restart."""
+        """The document as last seen, possibly before a restart."""
         return self._known(dataset_id, document_id)
 
     def batch(self, dataset_id: str, batch: str) -> Batch | None:
-        """The batch as it was last seen."""
+        """The batch as last seen."""
         return self._batches.get((dataset_id, batch))
 
     def trace(self, target: Target) -> object:
-        """What came of an answer about ``target`` stands while this is equal. None: nothing came of it.
+        """Token for the stored result of the target's last answer; it changes when that result is replaced.
 
-        The batch; of a document the batch that tells its progress, or when it moved last.
+        The batch id; for a document, the batch that reports it or the time of its last progress. None: no result is
+        stored.
         """
         if target.kind == "batch":
             return target.id if (target.dataset_id, target.id) in self._batches else None
@@ -105,17 +107,17 @@ class Objects:
 
     @property
     def documents(self) -> list[Document]:
-        """Every document that is known now."""
+        """Every document that is currently known."""
         with self._lock:
             return list(self._documents.values())
 
     def kept(self) -> list[Document | Batch | Activity]:
-        """All that is to be kept over a restart."""
+        """All objects to persist across restarts."""
         with self._lock:
             return [*self._documents.values(), *self._batches.values(), *self._ledger.activities]
 
     def finished_for(self, dataset_id: str, batch: str) -> float | None:
-        """How many seconds a batch has been finished; None while it is not, or not known."""
+        """Seconds since the batch finished; None if it is unfinished or unknown."""
         found = self._batches.get((dataset_id, batch))
         if found is None or not is_settled(found):
             return None
@@ -123,16 +125,16 @@ class Objects:
 
     @property
     def knowledge_bases(self) -> list[str]:
-        """The ids of those of which something is known."""
+        """The ids of all datasets with known attributes."""
         with self._lock:
             return list(self._bases)
 
     def knowledge_base(self, dataset_id: str) -> KnowledgeBase:
-        """What is known of a knowledge base itself."""
+        """The attributes of a dataset."""
         return self._bases.get(dataset_id) or KnowledgeBase(self._server, dataset_id)
 
     def set_knowledge_base(self, new: KnowledgeBase) -> None:
-        """Note what was learned of a knowledge base."""
+        """Store the attributes of a dataset."""
         with self._lock:
             old = self._bases.get(new.dataset_id)
             if new != old:
@@ -140,14 +142,14 @@ class Objects:
                 self._tell([(old, new)])
 
     def open_dataset(self, dataset_id: str) -> None:
-        """Count what happens in a knowledge base from now on."""
+        """Start the event counters of a dataset."""
         with self._lock:
             changes: list[Change] = []
             self._ledger.open(dataset_id, changes)
             self._tell(changes)
 
     def close(self) -> None:
-        """Forget everything and tell nobody anything any more: answers that are under way come too late."""
+        """Remove everything and publish nothing more: answers to running requests arrive too late."""
         with self._lock:
             keys = (*self._documents, *self._batches, *self._past_documents, *self._past_batches)
             known = {*self._bases, *(dataset_id for dataset_id, _ in keys)}
@@ -157,7 +159,7 @@ class Objects:
             self._listener, self._recorder = NoListener(), NoRecorder()
 
     def forget_dataset(self, dataset_id: str) -> None:
-        """The knowledge base is gone, with everything in it, and with what is recalled of it."""
+        """Remove a dataset with everything in it, restored objects included."""
         with self._lock:
             past: list[Change] = [(known, None) for known in _take_all(self._past_documents, dataset_id)]
             past += [(known, None) for known in _take_all(self._past_batches, dataset_id)]
@@ -175,7 +177,7 @@ class Objects:
             self._tell(changes)
 
     def forget_batch(self, dataset_id: str, batch: str) -> list[Target]:
-        """The batch is gone, and with it every document that nothing else holds. Those that the config names stay."""
+        """Remove a batch and its documents, except those that something else refers to. Returns the configured ones."""
         with self._lock:
             old = self._batches.pop((dataset_id, batch), None)
             known = old or self._past_batches.pop((dataset_id, batch), None)
@@ -192,12 +194,12 @@ class Objects:
             return self._named(dataset_id, known.documents)
 
     def hand_over(self, dataset_id: str, document_id: str) -> None:
-        """The config names the document no longer, and discovery goes on with it."""
+        """Continue with the document in discovery: the configuration no longer names it."""
         with self._lock:
             self._found.add((dataset_id, document_id))
 
     def forget_document(self, dataset_id: str, document_id: str) -> None:
-        """The document is gone, unless a batch still names it."""
+        """Remove a document, unless a batch still lists it."""
         with self._lock:
             document = self._known(dataset_id, document_id)
             if document is None or self._is_covered(document):
@@ -211,7 +213,7 @@ class Objects:
                 self._recorder.note([(document, None)], at_once=False)
 
     def expire(self, seconds: float) -> None:
-        """Forget the documents that discovery found and that have been finished for so many seconds."""
+        """Remove discovered documents that have been finished for ``seconds``."""
         before = self.clock.monotonic() - seconds
         with self._lock:
             changes: list[Change] = []
@@ -228,12 +230,12 @@ class Objects:
             self._tell(changes)
 
     def _known(self, dataset_id: str, document_id: str) -> Document | None:
-        """The document as it was last seen, also before a restart."""
+        """The document as last seen, possibly before a restart."""
         key = (dataset_id, document_id)
         return self._documents.get(key) or self._past_documents.get(key)
 
     def _keep(self, document: Document, changes: list[Change]) -> None:
-        """Put ``document`` in the place of what was known of it."""
+        """Replace the stored object of ``document``."""
         key = (document.dataset_id, document.document_id)
         before = self._documents.get(key)
         if before is None:
@@ -243,9 +245,9 @@ class Objects:
             changes.append((before, document))
 
     def _release(self, dataset_id: str, document_id: str, batch: str, changes: list[Change]) -> None:
-        """``batch`` holds the document no longer. It stays where another batch has taken it or the config names it.
+        """Detach a document from ``batch``. It stays if another batch lists it or the configuration names it.
 
-        One that is only recalled may be in a batch that nobody names: it waits for discovery.
+        A restored document may belong to a batch that is no longer polled: it waits for discovery.
         """
         key = (dataset_id, document_id)
         document = self._known(dataset_id, document_id)
@@ -261,16 +263,16 @@ class Objects:
             changes.append((document, None))
 
     def _tell(self, changes: list[Change]) -> None:
-        """Tell the recorder, then the listener.
+        """Notify the recorder, then the listener.
 
-        On disk before anybody sees it: what was counted, and each document that is to be counted when it ends.
+        Counted events, and documents that are to be counted when they finish, are on disk before they are visible.
         """
         if changes:
             self._recorder.note(changes, at_once=any(_counts(old, new) for old, new in changes))
             self._listener.changed(changes)
 
     def _is_covered(self, document: Document) -> bool:
-        """Whether a batch tells its progress: the one it is in, unless that is only recalled and watched no longer."""
+        """Whether a batch reports its progress. The batch of a restored document has to be polled for that."""
         shown = (document.dataset_id, document.document_id) in self._documents
         watched = Target("batch", document.dataset_id, document.batch) in self._roster
         return bool(document.batch) and (shown or watched)
@@ -279,7 +281,7 @@ class Objects:
         return Target("document", dataset_id, document_id) in self._roster
 
     def _named(self, dataset_id: str, ids: Iterable[str]) -> list[Target]:
-        """The documents among ``ids`` that the config names."""
+        """The documents among ``ids`` that the configuration names."""
         return [Target("document", dataset_id, found) for found in ids if self._pinned(dataset_id, found)]
 
     def _now(self) -> Now:
@@ -287,12 +289,12 @@ class Objects:
 
 
 def _take_all(objects: dict[tuple[str, str], _T], dataset_id: str) -> list[_T]:
-    """Take out what is of one knowledge base."""
+    """Remove and return the objects of one dataset."""
     return [objects.pop(key) for key in [key for key in objects if key[0] == dataset_id]]
 
 
 def _counts(old: Tracked | None, new: Tracked | None) -> bool:
-    """Whether a counter would be wrong after a kill that loses this change."""
+    """Whether a counter would be wrong if the process were killed and this change lost."""
     if isinstance(new, Document):
         return old is None and new.progress.status not in FINISHED
     return isinstance(new, Activity)

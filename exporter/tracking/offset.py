@@ -1,7 +1,8 @@
-"""How far the API's phase times are from the exporter's clock, measured on transitions that were seen to happen.
+"""Estimates the offset between API times and the exporter's clock from observed status transitions.
 
-Dify turns naive UTC into seconds in the zone of its own API process: with TZ=Asia/Shanghai every time is 28 800 s too
-small. Ages against another clock are then wrong by whole hours; durations between two such times are right.
+Dify converts naive UTC to Unix seconds in the time zone of its API process: with TZ=Asia/Shanghai every time is
+28 800 s too small. Ages measured against another clock are then wrong by whole hours; durations between two API times
+are right.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ if TYPE_CHECKING:
     from exporter.tracking.model import Progress
 
 KEPT = 20
-"""Observations that make the estimate."""
+"""Number of observations that the estimate is based on."""
 
 WIDEST = 120.0
-"""Seconds between two polls beyond which what happened between them tells too little."""
+"""Longest gap between two polls, in seconds, that still allows a useful observation."""
 
 ZONE_STEP = 1_800.0
-"""Zones are half or whole hours apart."""
+"""Time zones are half or whole hours apart."""
 
 ZONE_TOLERANCE = 120.0
-"""Seconds by which an offset may miss a zone and still be taken for one."""
+"""Seconds by which an offset may differ from a time zone and still count as one."""
 
 _TIMES = (
     "processing_started_at",
@@ -35,7 +36,7 @@ _TIMES = (
 
 
 class _Bounds(NamedTuple):
-    """Between which the offset lies by what was seen at ``now``."""
+    """Limits of the offset according to one observation at ``now``."""
 
     low: float
     high: float
@@ -46,30 +47,30 @@ class _Bounds(NamedTuple):
 
 
 class ClockOffset:
-    """An estimate that gets narrower with each transition. One thread may observe while others read."""
+    """An estimate that narrows with each transition. One thread may observe while others read."""
 
     def __init__(self) -> None:
-        # Replaced as a whole, for it is read at scrapes.
+        # Replaced as a whole: scrapes read it without a lock.
         self._bounds: tuple[_Bounds, ...] = ()
         self._doubt: _Bounds | None = None
 
     def observe(self, before: Progress, after: Progress, *, since: float, now: float) -> None:
-        """``before`` was seen at ``since``, ``after`` at ``now`` (Unix seconds of the exporter)."""
+        """Add an observation: ``before`` at ``since`` and ``after`` at ``now``, in Unix seconds of the exporter."""
         if now - since > WIDEST:
             return
         values = [(getattr(before, name), getattr(after, name)) for name in _TIMES]
         written = [new for old, new in values if new is not None and new != old]
         if not written:
             return
-        # All were written between the two polls, and cut to whole seconds; if that can't be, some of them are stale, or
-        # the exporter's clock was set meanwhile.
+        # All were written between the two polls and truncated to whole seconds. If that is impossible, some of them are
+        # stale, or the exporter's clock was set in between.
         bounds = _Bounds(max(written) - now, min(written) + 1 - since, now)
         if bounds.low <= bounds.high:
             self._add(bounds)
 
     @property
     def seconds(self) -> float | None:
-        """API time less the exporter's; None before the first transition."""
+        """API time minus exporter time; None before the first transition."""
         known = self._bounds
         if not known:
             return None
@@ -77,7 +78,7 @@ class ClockOffset:
 
     @property
     def zone_hours(self) -> float | None:
-        """The hours by which the API's zone is wrong, or None when no such mistake shows."""
+        """The time zone error of the API in hours; None if there is none."""
         seconds = self.seconds
         if seconds is None:
             return None
@@ -91,9 +92,9 @@ class ClockOffset:
             self._bounds = (*self._bounds, bounds)[-KEPT:]
             self._doubt = None
         elif self._doubt is not None and self._doubt.now != bounds.now and bounds.meet(self._doubt):
-            # Two answers agree: a clock was set, or the zone was mended.
+            # Two answers agree: a clock was set, or the time zone was fixed.
             self._bounds = (self._doubt, bounds)
             self._doubt = None
         else:
-            # Times of an earlier attempt that reappear would look like this too, for all documents of an answer.
+            # Reappearing times of an earlier attempt would look the same, for all documents of an answer.
             self._doubt = bounds

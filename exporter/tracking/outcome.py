@@ -1,4 +1,4 @@
-"""What an answer did."""
+"""The result of one poll."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What an answer did.
+    """The result of one poll.
 
-    ``moved``, ``settled``: of what was asked for. ``wanted``: to be polled now. ``dropped``: to be left, unless
-    something else holds them.
-    ``verdict_at``: the monotonic second at which the next answer shows a stall if it is still the same; None: never.
-    ``outdated``: some of the answer was passed over, because what it tells of moved after it was asked for.
+    ``moved``, ``settled``: whether the target made progress, whether it has finished. ``wanted``: targets to poll now.
+    ``dropped``: targets to stop polling, unless something else refers to them.
+    ``verdict_at``: monotonic second from which an unchanged answer means a stall; None: never.
+    ``outdated``: part of the answer was ignored, because newer progress was recorded after the request was sent.
     """
 
     moved: bool = False

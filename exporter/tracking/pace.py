@@ -1,8 +1,8 @@
-"""When a batch will be done at its recent pace: absent rather than wrong.
+"""Estimates when a batch will finish (its ETA) from its recent rate. No estimate is better than a wrong one.
 
-Completed segments arrive in at most ten jumps a document, with economy indexing in one; documents run one after another
-and have no segments before they are split. So a pace is measured from jump to jump, in segments once the rest of the
-batch is split, else in documents.
+Completed segments arrive in at most ten jumps per document, with economy indexing in one. Documents run one after
+another and have no segments before they are split. The rate is therefore measured from jump to jump: in segments once
+the rest of the batch is split, else in documents.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from exporter.tracking.progress import Now
 
 KEPT = 10
-"""Jumps that make the recent pace."""
+"""Number of jumps that the rate is based on."""
 
 NEEDED = 3
-"""Milestones before there is a pace; the first one only says from where."""
+"""Milestones needed for a rate; the first one only marks the start."""
 
 _DONE = frozenset({"completed", "error"})
 
@@ -31,7 +31,7 @@ _DONE = frozenset({"completed", "error"})
 def foresee(
     before: Batch | None, documents: Sequence[Document], now: Now
 ) -> tuple[tuple[Milestone, ...], float | None]:
-    """The trail of milestones with the one that this answer may have added, and the end of the batch (Unix seconds)."""
+    """The milestones, with the one that this answer may have added, and the ETA of the batch (Unix seconds)."""
     rest = [document.progress for document in documents if document.progress.status not in _DONE]
     if not rest:
         return (), None
@@ -61,7 +61,7 @@ def _extend(
 
 
 def _recent(trail: tuple[Milestone, ...]) -> tuple[Milestone, ...]:
-    """The latest milestones, and of older ones those at which a document was finished: there are ten jumps between."""
+    """The latest milestones, and of the older ones those at which a document finished: ten jumps lie in between."""
     finished: dict[int, Milestone] = {}
     for mark in trail[:-KEPT]:
         finished.setdefault(mark.documents, mark)
@@ -69,7 +69,7 @@ def _recent(trail: tuple[Milestone, ...]) -> tuple[Milestone, ...]:
 
 
 def _end(steps: list[tuple[float, float]], rest: float) -> float | None:
-    """The monotonic second at which ``rest`` more will be done, by the jumps in ``steps`` (when, how much in all)."""
+    """Monotonic second at which ``rest`` more will be done, extrapolated from ``steps`` (time, total done)."""
     jumps = steps[:1] + [step for earlier, step in itertools.pairwise(steps) if step[1] > earlier[1]]
     if len(jumps) < NEEDED or rest <= 0:
         return None

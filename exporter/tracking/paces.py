@@ -1,4 +1,4 @@
-"""The pace of every target of a server, and how many targets are in which state, without counting them."""
+"""The poll interval of every target of a server, and the number of targets in each state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Paces:
-    """Thread-safe. Steps are known too, but are not counted: they are no targets of their own."""
+    """Poll intervals by target. Thread-safe. Follow-up targets are included but not counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,11 +26,11 @@ class Paces:
         return target in (self._steps if target.is_step else self._targets)
 
     def of(self, target: Target) -> Cadence:
-        """The pace of ``target``; a new one when it has none."""
+        """The poll interval of ``target``; a new one if it has none."""
         return (self._steps if target.is_step else self._targets).get(target) or Cadence()
 
     def add(self, target: Target) -> bool:
-        """Begin with a new pace. False when ``target`` has one already, which stays."""
+        """Add ``target`` with a new interval. False if it is already known; it then keeps its interval."""
         with self._lock:
             if target in self:
                 return False
@@ -39,13 +39,13 @@ class Paces:
             return True
 
     def note(self, target: Target, pace: Cadence) -> None:
-        """Note the pace of ``target``, which has been polled."""
+        """Set the interval of ``target`` after a poll."""
         with self._lock:
             self._new.discard(target)
             self._put(target, pace)
 
     def drop(self, target: Target) -> None:
-        """Forget the pace of ``target``."""
+        """Remove ``target``."""
         with self._lock:
             self._new.discard(target)
             if target.is_step:
@@ -55,21 +55,21 @@ class Paces:
 
     @property
     def unpolled(self) -> int:
-        """How many were added and have not been polled yet."""
+        """Number of targets that were added and have not been polled yet."""
         return len(self._new)
 
     def counts(self) -> dict[tuple[Kind, TargetState], int]:
-        """How many targets of each kind are in each state, where there are any."""
+        """Number of targets by type and state, without zeros."""
         with self._lock:
             return {key: count for key, count in self._counts.items() if count}
 
     def targets(self) -> set[Target]:
-        """Every target, without the steps."""
+        """All targets, without follow-ups."""
         with self._lock:
             return set(self._targets)
 
     def all(self) -> dict[Target, Cadence]:
-        """Every pace, those of the steps included."""
+        """All intervals, follow-ups included."""
         with self._lock:
             return {**self._targets, **self._steps}
 

@@ -1,6 +1,6 @@
-"""Polls the targets of one server: takes what is due, asks, hands the answer to the store, decides when to ask again.
+"""Polls the targets of one server: takes what is due, fetches it, updates the store and schedules the next poll.
 
-The one place where errors are caught.
+The only place where errors of polls are caught.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from exporter.tracking.upstream import Upstream
 
 SETTLED_LAST = 0.001
-"""Seconds by which targets that were finished before a restart stand behind all others."""
+"""Seconds by which targets that were finished before a restart are queued behind all others."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Poller:
-    """The polls of one server. ``work`` may run in several threads at once, one request each."""
+    """Polls one server. ``work`` may run in several threads at once, with one request each."""
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class Poller:
         jitter: Callable[[], float] = random.random,
         document_name: bool = True,
     ) -> None:
-        """``after_poll`` is called after each poll, in the polling thread: rendering waits there.
+        """``after_poll`` is called after each poll, in the polling thread: pending rendering is done there.
 
-        ``document_name``: whether names of documents go into the log.
+        ``document_name``: whether names of documents are logged.
         """
         self.name = server.name
         self.store = store
@@ -81,7 +81,7 @@ class Poller:
         self._journal = Journal(server.name, store, document_name=document_name)
 
     def watch(self, targets: Iterable[Target]) -> None:
-        """Poll ``targets`` from now on; those that were finished before a restart after all others."""
+        """Poll ``targets`` from now on. Those that were finished before a restart come last."""
         targets = list(targets)
         self.roster.add(targets)
         for dataset_id in {target.dataset_id for target in targets if target.dataset_id}:
@@ -94,19 +94,19 @@ class Poller:
 
     @property
     def watched(self) -> set[Target]:
-        """The targets that are polled for their own sake."""
+        """The targets that are polled, without follow-ups."""
         return self._paces.targets()
 
     def leave(self, targets: Iterable[Target]) -> None:
-        """Poll ``targets`` no more and forget what came of them; knowledge bases stay while anything holds them."""
+        """Stop polling ``targets`` and remove their objects. Datasets stay as long as anything refers to them."""
         self._end(with_bases(targets, self.watched, self._asker.holds))
 
     def close(self) -> None:
-        """Poll nothing more and forget everything."""
+        """Stop polling and remove all objects."""
         self._end(self.watched)
 
     def change(self, server: Server, client: Upstream, polling: Polling) -> None:
-        """Go on with another configuration. Polls under way end as they began, none waits longer than it says now."""
+        """Apply a changed configuration. Running polls finish as they started; no target waits longer than it says."""
         with self._lock:
             before = self._asker
             self._client = client
@@ -119,7 +119,7 @@ class Poller:
             self.schedule.hasten(target, now + wait)
 
     def unwatch(self, targets: Iterable[Target]) -> None:
-        """Poll ``targets`` no more. Their objects are the caller's to forget."""
+        """Stop polling ``targets``. Removing their objects is up to the caller."""
         targets = list(targets)
         with self._lock:
             for target in targets:
@@ -132,24 +132,24 @@ class Poller:
 
     @property
     def unpolled(self) -> int:
-        """How many targets have not been polled yet."""
+        """Number of targets that have not been polled yet."""
         return self._paces.unpolled
 
     def close_connections(self) -> None:
-        """A burst is over: leave the server's few connections to others."""
+        """Close the connections at the end of a burst: the server has only a few."""
         self._client.close_connections()
 
     def problem(self, target: Target) -> str:
-        """Why ``target`` is not read, for a person; "" when nothing is known against it."""
+        """Why the last poll of ``target`` failed, for people; "" if no failure is known."""
         known = self.problems.of(target)
         return known.text if known else self._service.trouble
 
     def has_due(self) -> bool:
-        """Whether there is something to poll now."""
+        """Whether a target is due."""
         return self.schedule.has_due(self._clock.monotonic())
 
     def work(self, stop: threading.Event, *, on_more: Callable[[], None] = lambda: None) -> None:
-        """Poll until nothing is due any more or ``stop`` is set. ``on_more``: there is work for one more thread."""
+        """Poll until nothing is due or ``stop`` is set. ``on_more`` is called if there is work for one more thread."""
         while not stop.is_set():
             taken = self.schedule.take(self._clock.monotonic())
             if taken is None:
@@ -164,12 +164,12 @@ class Poller:
             self._after_poll()
 
     def snapshot(self) -> ServerSchedule:
-        """The schedule now, for the exporter's own metrics."""
+        """The current schedule, for the exporter's own metrics."""
         lag = self.schedule.lag(self._clock.monotonic())
         return ServerSchedule(self.name, lag, self._paces.counts(), self.store.offset.seconds)
 
     def _poll(self, target: Target, due: float) -> None:
-        """Ask for one target, whatever comes of it, and put it back into the schedule."""
+        """Poll one target, handle its errors and put it back into the schedule."""
         if target.is_step and self.store.document(target.dataset_id, target.id) is None:
             self._put_back(target, None)
             return
@@ -187,7 +187,7 @@ class Poller:
         except Stopped:
             raise
         except Exception:  # noqa: BLE001 one bug must not end all polling
-            _log.exception("poll failed through a bug in the exporter: please report it", **target.words(self.name))
+            _log.exception("poll failed because of a bug in the exporter: please report it", **target.words(self.name))
             self._observer.poll_failed(self.name, target.metric_kind, "internal")
             pace = after_failure(pace, self._polling, retry_after=None, random=self._jitter)
             self._asker.forget(target)
@@ -204,7 +204,7 @@ class Poller:
         self._put_back(target, self._clock.monotonic() + pace.interval, pace)
 
     def _put_back(self, target: Target, due: float | None, pace: Cadence | None = None) -> None:
-        """A poll has ended, or was given up, which changes no pace. ``due`` None: no further one."""
+        """Reschedule a target after a poll, or after a skipped one, which keeps its interval. ``due`` None: never."""
         with self._lock:
             watched = self.schedule.done(target, due)
             if due is None or not watched:
@@ -214,7 +214,7 @@ class Poller:
             elif pace is not None:
                 self._paces.note(target, pace)
         if not watched and not target.is_step:
-            # It was left while its poll was under way: what the poll brought is not to stay.
+            # It was unwatched during its poll: remove what the poll stored.
             self._forget([target])
 
     def _end(self, targets: Collection[Target]) -> None:
@@ -222,7 +222,7 @@ class Poller:
         self._forget(targets)
 
     def _forget(self, targets: Iterable[Target]) -> None:
-        """Forget what came of targets that are left; a knowledge base goes with the last target in it."""
+        """Remove the objects of unwatched targets; those of a dataset with the last target in it."""
         datasets = set()
         for target in targets:
             datasets.add(target.dataset_id)
@@ -232,13 +232,13 @@ class Poller:
             self.store.forget_dataset(dataset_id)
 
     def _answered(self, target: Target, pace: Cadence, outcome: Outcome) -> Cadence | None:
-        """Note an answer. The pace from now on, None: no further poll."""
+        """Record a successful poll. Returns the interval from now on; None: no further poll."""
         self._breaker.answered(target)
         self.problems.forget(target)
         self.roster.note_server(up=True, version=self._client.version)
         self._service.answers()
         if pace.state in ("failing", "gone"):
-            _log.info("target answers again", failures=pace.failures, **target.words(self.name))
+            _log.info("poll succeeded again", failures=pace.failures, **target.words(self.name))
         self._journal.tell(outcome)
         self._follow(target, outcome)
         if target.is_step and outcome.settled:
@@ -248,11 +248,11 @@ class Poller:
         return pace
 
     def _follow(self, target: Target, outcome: Outcome) -> None:
-        """Poll what an answer made worth polling, and no more what it ended."""
+        """Schedule the targets that a poll asks for, and stop polling those that it ends."""
         now = self._clock.monotonic()
         self.watch(found for found in outcome.wanted if found.kind == "dataset")
         if target.kind == "datasets":
-            # All that is known, as a reload may have left some of what the list then brought back.
+            # Check all known datasets: a list fetched during a reload may have restored some that the reload removed.
             known = [Target("dataset", dataset_id, dataset_id) for dataset_id in self.store.knowledge_bases]
             self.leave([*outcome.dropped, *known])
         for wanted in outcome.wanted:
@@ -260,7 +260,7 @@ class Poller:
                 self.schedule.put(wanted, now)
 
     def _is_worth(self, target: Target) -> bool:
-        """Whether to poll ``target`` at once. The count of segments keeps its own pace until the document is done."""
+        """Whether to poll ``target`` at once. A segment count keeps its own interval until the document finishes."""
         match target.kind:
             case "batch" | "dataset" | "document":
                 return target in self._paces
@@ -271,7 +271,7 @@ class Poller:
                 return kind == "detail"
 
     def _failed(self, target: Target, pace: Cadence, error: DifyError) -> Cadence:
-        """Note a failure; the pace from now on."""
+        """Record a failed poll. Returns the interval from now on."""
         self._observer.poll_failed(self.name, target.metric_kind, error.reason)
         self._breaker.failed(target, error, self._clock.monotonic())
         self.problems.note(target, error)
@@ -288,7 +288,7 @@ class Poller:
             new = after_failure(pace, self._polling, retry_after=error.retry_after, random=self._jitter)
         if pace.state != new.state:
             _log.warning(
-                "target is gone" if new.state == "gone" else "target cannot be read",
+                "target not found" if new.state == "gone" else "poll failed",
                 reason=error.reason,
                 error=str(error),
                 retry_in=round(new.interval),

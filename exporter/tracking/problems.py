@@ -1,4 +1,4 @@
-"""Why targets were not read the last time, for a person."""
+"""Why the last poll of each failing target failed, for people."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
 
 
 class Problem(NamedTuple):
-    """The reason as metrics have it, and the words of it."""
+    """``reason``: as in the metrics; ``text``: the error message."""
 
     reason: str
     text: str
 
 
 class Problems:
-    """What is known against the targets of one server."""
+    """The current poll failures of one server."""
 
     def __init__(self) -> None:
         self._found: dict[Target, Problem] = {}
 
     def note(self, target: Target, error: DifyError) -> None:
-        """The last poll of ``target`` failed."""
+        """Record that the last poll of ``target`` failed."""
         self._found[target] = Problem(error.reason, str(error))
 
     def forget(self, target: Target) -> None:
-        """It was read, or is left."""
+        """Clear the failure of ``target``: it was polled successfully, or is no longer polled."""
         self._found.pop(target, None)
 
     def of(self, target: Target) -> Problem | None:
-        """What is known against ``target`` itself."""
+        """The failure of ``target`` itself, if any."""
         return self._found.get(target)
 
     def of_dataset(self, dataset_id: str) -> Problem | None:
-        """Why nothing in a knowledge base is read: it was refused."""
+        """Why nothing in a dataset can be polled: access to it was denied."""
         problems = (problem for target, problem in list(self._found.items()) if target.dataset_id == dataset_id)
         return next((problem for problem in problems if problem.reason == Forbidden.reason), None)
 
     def without_detail(self, documents: Iterable[Document]) -> list[Problem | None]:
-        """For each document whose detail was not read: why, where that is known.
+        """For each document without a detail, why it could not be fetched; None if unknown.
 
-        One that does not exist (any more) is none of them, so no document of a server that has no details.
+        Documents that were not found are left out. A server without document details therefore causes no failures.
         """
         found = [
             self.of(Target("detail", document.dataset_id, document.document_id))
@@ -57,5 +57,5 @@ class Problems:
         return [problem for problem in found if problem is None or problem.reason != NotFound.reason]
 
     def reasons(self) -> set[str]:
-        """All reasons that there are."""
+        """The reasons of all current failures."""
         return {problem.reason for problem in list(self._found.values())}

@@ -1,11 +1,12 @@
-"""What an answer means: the object before and the answer give the object after, and what has happened.
+"""Interprets answers: derives the new object and its events from the previous object and an answer.
 
-Pure: the same inputs give the same objects and events. The rules are those of ``docs/metrics.md``.
+Pure: the same inputs yield the same objects and events. The rules are those of ``docs/metrics.md``.
 
 - *Progress* is any change in the status, the phase times or the segments of a document, or in the set of documents.
-- A batch is *stalled* when documents of it are unfinished and not paused, and nothing moved for ``Stall.after``; for
-  ``Stall.queued_after`` while all of these still wait. One worker runs the documents of a batch one after another, so a
-  document is judged by its batch, and by itself only where the batch is not known.
+- A batch is *stalled* when some of its documents are neither finished nor paused, and there was no progress for
+  ``Stall.after`` seconds, or for ``Stall.queued_after`` seconds while all of these are waiting. One worker processes
+  the documents of a batch one after another. A document is therefore judged by its batch, and on its own only if the
+  batch is unknown.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from exporter.tracking.model import Number, Progress
 
 AT_REST = FINISHED | {"paused"}
-"""The statuses in which nothing is expected to move."""
+"""The statuses in which no progress is expected."""
 
 
 class Now(NamedTuple):
-    """An instant: Unix seconds to show, monotonic seconds to measure with."""
+    """An instant: Unix seconds for display, monotonic seconds for measuring."""
 
     wall: float
     monotonic: float
@@ -42,27 +43,27 @@ class Stall(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """An attempt has ended. ``phases``: seconds spent in each, as far as the API's times are of this attempt."""
+    """An attempt has finished. ``phases``: seconds spent in each, as far as the API's times belong to this attempt."""
 
     document: Document
     phases: tuple[tuple[str, float], ...]
 
 
 class Restarted(NamedTuple):
-    """A document has left completed or error and is worked on again."""
+    """A completed or failed document is being indexed again."""
 
     document: Document
 
 
 class Stalled(NamedTuple):
-    """Nothing moves any more. ``since``: Unix seconds of the last progress."""
+    """Indexing makes no progress any more. ``since``: Unix seconds of the last progress."""
 
     subject: Batch | Document
     since: float
 
 
 class Resumed(NamedTuple):
-    """What was stalled moves, or has come to an end."""
+    """What was stalled made progress or finished."""
 
     subject: Batch | Document
 
@@ -71,7 +72,7 @@ Event = Finished | Restarted | Stalled | Resumed
 
 
 def advance(before: Document | None, new: Document, now: Now) -> tuple[Document, tuple[Event, ...]]:
-    """Take the progress of ``new``, a document as an answer just described it, over what was known ``before``."""
+    """Compare ``new``, a document as an answer just described it, with ``before``. Returns it updated, with events."""
     progress = new.progress
     if before is None:
         return replace(new, last_progress=now.wall, moved=now.monotonic, attempt=_first_sight(progress)), ()
@@ -98,14 +99,14 @@ def advance(before: Document | None, new: Document, now: Now) -> tuple[Document,
 
 
 def same(before: Progress, after: Progress) -> bool:
-    """Whether nothing moved. A change of the error text alone is no progress."""
+    """Whether there was no progress. A change of the error text alone is no progress."""
     return before == after or replace(before, has_error=after.has_error) == after
 
 
 def gather(
     before: Batch | None, new: Batch, documents: Sequence[Document], *, moved: bool, now: Now, stall: Stall
 ) -> tuple[Batch, tuple[Event, ...]]:
-    """The batch after an answer: ``new`` holds its sums, ``documents`` its documents as they are now."""
+    """The batch after an answer. ``new`` holds its sums, ``documents`` its current documents."""
     if before is None or moved:
         batch = replace(new, last_progress=now.wall, moved=now.monotonic)
     else:
@@ -118,7 +119,7 @@ def gather(
 
 
 def judge(document: Document, batch: Batch | None, *, now: Now, stall: Stall) -> tuple[Document, tuple[Event, ...]]:
-    """Say whether the document is stalled: as its batch is, where it has one, else by its own last progress."""
+    """Decide whether the document is stalled: like its batch, if it has one, else by its own last progress."""
     active = document.progress.status not in AT_REST
     if batch is not None:
         stalled = active and batch.stalled
@@ -137,7 +138,7 @@ def _verdict(before: bool, subject: Batch | Document, since: float) -> tuple[Eve
 
 
 def verdict_at(subject: Batch | Document, stall: Stall) -> float | None:
-    """The monotonic second from which it is stalled unless something moves; None when it is already, or at rest."""
+    """Monotonic second from which it is stalled without progress; None if it is stalled already, finished or paused."""
     if subject.stalled:
         return None
     if isinstance(subject, Document):
@@ -149,7 +150,7 @@ def verdict_at(subject: Batch | Document, stall: Stall) -> float | None:
 
 
 def _is_stalled(active: Sequence[str], moved: float, now: Now, stall: Stall) -> bool:
-    """``active``: the statuses of what is neither finished nor paused."""
+    """``active``: the statuses of the documents that are neither finished nor paused."""
     return bool(active) and now.monotonic - moved >= _limit(active, stall)
 
 
@@ -158,7 +159,7 @@ def _limit(active: Sequence[str], stall: Stall) -> float:
 
 
 def _first_sight(progress: Progress) -> Attempt:
-    """The attempt that a document is in when it is seen for the first time. An end that nobody saw is not counted."""
+    """The attempt of a document that is seen for the first time. An end that was not observed is not counted."""
     if progress.status in FINISHED:
         return Attempt(progress, counted=True)
     if progress.completed_at is not None or progress.stopped_at is not None:
@@ -167,10 +168,10 @@ def _first_sight(progress: Progress) -> Attempt:
 
 
 def _is_same_end(ended: Progress | None, progress: Progress) -> bool:
-    """Whether both are the end of one attempt. If not, it was worked on again between two polls.
+    """Whether both are the end of the same attempt. If not, the document was indexed again between two polls.
 
-    A list tells no times of an end and a detail some of them; the others come once the batch is known. Only a time that
-    is another one than before is of another attempt.
+    A list contains no end times and a detail only some; the others arrive once the batch is known. Only a time that
+    differs from a known one proves another attempt.
     """
     if ended is None or ended.status != progress.status:
         return False
@@ -179,7 +180,7 @@ def _is_same_end(ended: Progress | None, progress: Progress) -> bool:
 
 
 def _completed_by(progress: Progress, ended: Progress) -> Progress:
-    """An end with the times that only an earlier answer has told of it."""
+    """An end, completed with the times that only an earlier answer contained."""
     started, completed, stopped = _times(ended)
     return replace(
         progress,
@@ -194,7 +195,7 @@ def _times(progress: Progress) -> tuple[Number | None, ...]:
 
 
 def _phases(document: Document, attempt: Attempt) -> tuple[tuple[str, float], ...]:
-    """Seconds by phase. A time that stood there before the attempt began is of an earlier one and tells nothing."""
+    """Seconds by phase. A time that was set before the attempt began belongs to an earlier one and is ignored."""
     progress, old = document.progress, attempt.ended
 
     def fresh(name: str) -> Number | None:

@@ -1,4 +1,4 @@
-"""From the words of the API to the objects of the exporter. Pure."""
+"""Converts API answers to the exporter's own objects. Pure."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 
 FINISHED = frozenset({"completed", "error"})
-"""The statuses in which nothing moves any more, until somebody retries, updates or re-uploads."""
+"""The statuses in which nothing changes until somebody retries, updates or uploads the document again."""
 
-# To themselves, so that of the many equal strings that answers hold one is kept.
+# Each status maps to itself, so that only one of the many equal strings in answers is kept.
 _STATUSES = {status: status for status in STATUSES if status != UNKNOWN}
 _DISPLAY_STATUSES = {status: status for status in DISPLAY_STATUSES if status != UNKNOWN}
 _INDEX = {status: index for index, status in enumerate(STATUSES)}
 
 
 def read_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
-    """The progress that an item of indexing-status tells. ``unknown`` is called with the name of an unread field."""
+    """The progress in an item of indexing-status. ``unknown`` is called with the names of fields of unknown value."""
     status = _STATUSES.get(item.indexing_status)
     if status is None:
         unknown("indexing_status")
@@ -49,7 +49,7 @@ def read_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
 
 
 def read_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detail:
-    """What the detail of a document tells beside its progress."""
+    """The attributes in a document's detail, without its progress."""
     display_status = _DISPLAY_STATUSES.get(detail.display_status) if detail.display_status else None
     if detail.display_status and display_status is None:
         unknown("display_status")
@@ -80,9 +80,9 @@ def read_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detai
 def progress_of_detail(
     detail: DocumentDetail, before: Progress | None, unknown: Callable[[str], None]
 ) -> Progress | None:
-    """The progress that a detail tells, for a document whose batch is not known. None: it tells no status.
+    """The progress in a detail, for a document whose batch is unknown; ``before`` if the detail has no status.
 
-    The detail never says ``paused`` in ``indexing_status``; its display status does. It has no count of completed
+    In a detail, ``indexing_status`` is never ``paused``; the display status is. A detail has no count of completed
     segments: that stays as it was ``before``.
     """
     status = detail.indexing_status
@@ -98,20 +98,20 @@ def progress_of_detail(
 
 
 def read_listed(document: ListedDocument, unknown: Callable[[str], None]) -> Progress:
-    """The little progress that a list of documents tells."""
+    """The progress in a document list: the status and whether there is an error."""
     status = read_status(document.indexing_status, document.display_status, unknown)
     return Progress(status, has_error=bool(document.error))
 
 
 def progress_of_list(told: Progress, before: Progress) -> Progress:
-    """What a list tells, with what was known ``before``. Once the status is another one the times may be, too."""
+    """Merge the progress in a list with what was known ``before``. A new status may come with new times."""
     if told.status == before.status:
         return replace(before, has_error=told.has_error)
     return replace(told, completed_segments=before.completed_segments, total_segments=before.total_segments)
 
 
 def read_status(status: str, display_status: str | None, unknown: Callable[[str], None]) -> str:
-    """The indexing status of a document in a list or a detail, which know ``paused`` as a display status only."""
+    """The indexing status in a list or detail, where ``paused`` is only a display status."""
     if display_status == "paused":
         return "paused"
     known = _STATUSES.get(status)
@@ -122,17 +122,17 @@ def read_status(status: str, display_status: str | None, unknown: Callable[[str]
 
 
 def _shared(word: str | None) -> str:
-    """One string for all equal ones: these words are few, and every document has them."""
+    """The interned string: these words are few, and every document has them."""
     return sys.intern(word) if word else ""
 
 
 def is_settled(batch: Batch) -> bool:
-    """Whether every document of the batch is at its end."""
+    """Whether every document of the batch has finished."""
     return all(not count or status in FINISHED for status, count in zip(STATUSES, batch.counts, strict=True))
 
 
 def sum_batch(server: str, dataset_id: str, batch: str, documents: Iterable[Document]) -> Batch:
-    """The batch as the sum of its documents. Segments are None when no document tells any."""
+    """The batch as the sum of its documents. Segments are None if no document reports any."""
     counts = [0] * len(STATUSES)
     ids: list[str] = []
     segments: Number | None = None
@@ -149,10 +149,10 @@ def sum_batch(server: str, dataset_id: str, batch: str, documents: Iterable[Docu
 
 
 def _read_rule(rule: WireRule | None) -> ProcessRule | None:
-    """A rule, or None for the ``{}`` and null that occur.
+    """A rule; None for ``{}`` and null, which both occur.
 
-    Real servers write ``delimiter`` in automatic rules, the official page ``separator``. The official page has an
-    overlap only for subchunks, real servers for chunks too: the chunk's counts where there is one.
+    Real servers write ``delimiter`` in automatic rules, the API reference says ``separator``. The API reference has an
+    overlap only for subchunks, real servers for chunks too: the overlap of chunks takes precedence.
     """
     if rule is None or (not rule.mode and rule.rules is None):
         return None

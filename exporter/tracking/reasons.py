@@ -1,8 +1,8 @@
-"""From the error text of a document to one of a few reasons. The text itself never becomes a label.
+"""Classifies the error text of a document as one of a few reasons. The text itself never becomes a label.
 
-The reason says where to look: at the limits and the account of the model's provider (``rate_limit``, ``quota``,
+The reason says where to look: at the limits and the account of the model provider (``rate_limit``, ``quota``,
 ``timeout``), at the model, at the plugin daemon, at the databases and files of the server (``storage``), or at the
-document (``unsupported``). A component that is named counts for more than the way in which it failed.
+document (``unsupported``). The name of a component takes precedence over the way in which it failed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ REASONS = ("rate_limit", "quota", "timeout", "model", "plugin", "unsupported", "
 """Every ``reason`` of a failed document."""
 
 MAX_TEXT = 4_096
-"""Characters of an error text that are looked at: an exception can be of any length."""
+"""Characters of an error text that are searched: an exception can have any length."""
 
 
 class Pattern(NamedTuple):
-    """An expression and the reason that it stands for. The first one that is found counts.
+    """A regular expression and its reason. The first match wins.
 
-    ``words``: it is looked for in the words of the text, without the names and data that are quoted in it.
+    ``words``: search the text without the names and data that are quoted in it.
     """
 
     expression: re.Pattern[str]
@@ -36,7 +36,7 @@ def _pattern(reason: str, *expressions: str) -> Pattern:
 
 
 def _code(status: int) -> str:
-    """An HTTP status, and not any number that looks like one."""
+    """Match an HTTP status, but not just any equal number."""
     return (
         rf"(?:code|status|error|http)\b[^\d\n]{{0,12}}\b{status}\b"
         rf"|\b{status}\b[ :-]{{1,3}}(?:client|server|too|payment|gateway|resource)"
@@ -46,9 +46,9 @@ def _code(status: int) -> str:
 
 PATTERNS = (
     _pattern("storage", r"disk quota"),
-    # PostgreSQL refuses the text of such a document, whatever database is behind it.
+    # PostgreSQL rejects the text of such a document, whichever vector database is in use.
     _pattern("unsupported", r"\b0x00\b", r"\bnul\b"),
-    # Providers announce a used-up account as a rate limit (429), and call limits a minute a quota.
+    # Providers report an exhausted account as a rate limit (429), and call per-minute limits a quota.
     _pattern(
         "rate_limit",
         r"per[ _-]?(?:minute|second|min\b|sec\b)",
@@ -80,7 +80,7 @@ PATTERNS = (
         "速率限制|请求过多|并发",
         _code(429),
     ),
-    # Another model than the one that the vectors were made with.
+    # The vectors were created with a different model.
     _pattern(
         "model", r"\bdim(?:ension)?s?\b.{0,60}(?:got|not|mismatch|expect)", r"expected \d+ dim", r"vector lengths"
     ),
@@ -95,7 +95,7 @@ PATTERNS = (
         "storage",
         r"weaviate|qdrant|milvus|pgvector|opensearch|elasticsearch|\bchroma(?:db)?\b|\btidb\b|oceanbase|couchbase|lindorm",
         r"analyticdb|vikingdb|myscale|tablestore|vector[ _]?(?:store|database|db)",
-        r"unexpected status code: \d+, with response body",  # what Weaviate's client says without its name
+        r"unexpected status code: \d+, with response body",  # from Weaviate's client, which does not name itself
         r"filter index field",
         r"psycopg|sqlalchemy|postgres|mysql|queuepool|\bora-\d{5}|deadlock detected|password authentication failed",
         r"\bredis\b",
@@ -135,7 +135,7 @@ PATTERNS = (
     ),
     _pattern("plugin", r"plugin"),
 )
-"""What Dify, its plugin daemon, its stores and its model providers write, from the reports of its users."""
+"""Error texts of Dify, its plugin daemon, its stores and its model providers, from users' reports."""
 
 _FILE_TYPES = (
     r"(?:docx?|xlsx?|pptx?|pdf|csv|tsv|txt|mdx?|markdown|html?|xml|json|ya?ml|epub|eml|msg|properties|vtt|rtf|odt|py)"
@@ -148,7 +148,7 @@ _FILE = re.compile(rf"(?<![\w./\\@%+~-])[\w./\\@%+~-]{{1,255}}\.{_FILE_TYPES}\b"
 
 
 def classify(text: str | None, patterns: Iterable[Pattern] = PATTERNS) -> str:
-    """The reason that ``text`` tells; ``other`` when no pattern is found in it."""
+    """The reason for ``text``; ``other`` if no pattern matches."""
     shown = (text or "")[:MAX_TEXT]
     words = _words(shown)
     found = (pattern.reason for pattern in patterns if pattern.expression.search(words if pattern.words else shown))
@@ -156,9 +156,9 @@ def classify(text: str | None, patterns: Iterable[Pattern] = PATTERNS) -> str:
 
 
 def _words(text: str) -> str:
-    """``text`` in one line without what users named and wrote: files, paths, the text of a document in a statement.
+    """``text`` on one line, without what users named and wrote: files, paths, the text of a document in a statement.
 
-    Of a link its host stays: it is often all that tells which component failed.
+    The host of a link is kept: it is often the only hint at the component that failed.
     """
     text = _STATEMENT.split(text, maxsplit=1)[0]
     text = _LINK.sub(r" \1 ", text)

@@ -1,4 +1,4 @@
-"""One server and its targets: how their polls go."""
+"""Poll status: whether a server is up, and when each of its targets was last polled successfully."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ class Roster:
 
     @property
     def status(self) -> ServerStatus:
-        """The server as it was last seen."""
+        """The current status of the server."""
         return self._status
 
     @property
     def targets(self) -> list[TargetStatus]:
-        """How the polls of every target go."""
+        """The poll status of every target."""
         with self._lock:
             return list(self._targets.values())
 
     def target(self, target: Target) -> TargetStatus | None:
-        """How the polls of a target go."""
+        """The poll status of a target."""
         return self._targets.get(target)
 
     def __contains__(self, target: Target) -> bool:
         return target in self._targets
 
     def last_read(self, target: Target) -> float | None:
-        """When ``target`` was read last (Unix seconds); None when its last poll failed."""
+        """Unix seconds of the last successful poll of ``target``; None if its last poll failed."""
         status = self._targets.get(target)
         return status.last_success if status and status.success else None
 
     def add(self, targets: Iterable[Target]) -> None:
-        """Targets have series from the start, so that one that never answers is seen."""
+        """Add targets. They have series from the start, so that a target that never answers is visible."""
         with self._lock:
             changes: list[Change] = []
             for target in targets:
@@ -62,12 +62,12 @@ class Roster:
             self._tell(changes)
 
     def drop(self, targets: Iterable[Target]) -> None:
-        """Targets that are watched no longer have no series."""
+        """Remove targets and with them their series."""
         with self._lock:
             self._tell([(old, None) for target in targets if (old := self._targets.pop(target, None))])
 
     def note(self, target: Target, *, success: bool, now: float, interval: float) -> None:
-        """Note how a poll of ``target`` went, at ``now`` (Unix seconds). Targets without series are passed over."""
+        """Record a poll of ``target`` at ``now`` (Unix seconds). Targets without series are ignored."""
         with self._lock:
             old = self._targets.get(target)
             if old is not None:
@@ -77,7 +77,7 @@ class Roster:
                 self._tell([(old, new)])
 
     def mark_unread(self, target: Target) -> None:
-        """A poll that was due could not be made: the last values stand, marked as not fresh."""
+        """Record that a due poll was skipped: the last values stay, marked as not current."""
         with self._lock:
             old = self._targets.get(target)
             if old is not None and old.success is not False:
@@ -85,7 +85,7 @@ class Roster:
                 self._tell([(old, new)])
 
     def move(self, url: str) -> None:
-        """The server answers at another URL from now on."""
+        """Change the URL of the server."""
         with self._lock:
             old = self._status
             if old.url != url:
@@ -93,14 +93,14 @@ class Roster:
                 self._tell([(old, new)])
 
     def close(self) -> None:
-        """The server is watched no longer: what comes too late is told to nobody."""
+        """Remove the server and its targets. Later changes are published to nobody."""
         with self._lock:
             self._tell([(self._status, None), *((old, None) for old in self._targets.values())])
             self._targets.clear()
             self._listener = NoListener()
 
     def note_server(self, *, up: bool | None, version: str) -> None:
-        """Note what the last request said of the server. ``up`` None, ``version`` "": it said nothing."""
+        """Record what the last request showed about the server. ``up`` None, ``version`` "": nothing."""
         with self._lock:
             old = self._status
             new = ServerStatus(self._server, old.url, version or old.version, old.up if up is None else up)

@@ -1,4 +1,4 @@
-"""The rows of the state: what is kept of an object, and what may come back."""
+"""The rows of the state file: how objects are encoded, and which rows are accepted when they are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from exporter.tracking.model import Progress
 
 Kept = Document | Batch | Activity
-"""What survives a restart. The rest is known anew after the first poll."""
+"""Objects that survive a restart. All others are known again after the first poll."""
 
 Key = tuple[str, str, str, str]
 """Server, kind, dataset id, and the id of the document or batch."""
@@ -34,17 +34,17 @@ _encode = msgspec.msgpack.Encoder().encode
 _WHERE = "WHERE server = ? AND kind = ? AND dataset_id = ? AND id = ?"
 
 Row = tuple[str, str, str, str, float, int, bytes]
-"""The key, Unix seconds of the last write or claim, checksum, object."""
+"""Key, Unix seconds of the last write or claim, checksum, object."""
 
 _K = TypeVar("_K", Document, Batch, Activity)
 
 
 class UnreadableRow(Exception):
-    """The row is damaged, or does not fit what the program knows of such objects."""
+    """The row is damaged or was written by an incompatible version."""
 
 
 def key_of(kept: Kept) -> Key:
-    """Where the object is kept."""
+    """The key of the object's row."""
     if isinstance(kept, Document):
         return kept.server, "document", kept.dataset_id, kept.document_id
     if isinstance(kept, Batch):
@@ -53,10 +53,10 @@ def key_of(kept: Kept) -> Key:
 
 
 def encode(kept: Kept, now: float) -> Row:
-    """The row of the object: as MessagePack, with a CRC-32 because SQLite itself would not notice a flipped bit.
+    """Encode the object as MessagePack, with a CRC-32 because SQLite does not detect a flipped bit.
 
-    Left out is what only means something to the running process. OverflowError or ValueError when a number or a text
-    cannot be written, such as an integer of more than 64 bits.
+    Values that only make sense in the running process are left out. Raises OverflowError or ValueError for a number or
+    a text that cannot be encoded, such as an integer of more than 64 bits.
     """
     if isinstance(kept, Document):
         kept = replace(kept, moved=0.0)
@@ -67,7 +67,7 @@ def encode(kept: Kept, now: float) -> Row:
 
 
 def decode(key: Key | None, packed: object, checksum: object) -> Kept:
-    """The object of the row. UnreadableRow where it cannot be trusted."""
+    """Decode the object of a row. Raises UnreadableRow if it cannot be trusted."""
     decoder = _DECODERS.get(key[1]) if key else None
     if decoder is None or not isinstance(packed, bytes) or zlib.crc32(packed) != checksum:
         raise UnreadableRow("damaged")
@@ -76,20 +76,20 @@ def decode(key: Key | None, packed: object, checksum: object) -> Kept:
     except msgspec.MsgspecError as error:
         raise UnreadableRow(f"written by another version: {error}") from None
     if key_of(kept) != key:
-        raise UnreadableRow("damaged: it is in the place of another")
+        raise UnreadableRow("damaged: it does not match its key")
     if not _is_known(kept):
-        raise UnreadableRow("written by another version: it has unknown statuses or buckets")
+        raise UnreadableRow("written by another version: unknown statuses or buckets")
     return kept
 
 
 def revive(kept: Kept, *, wall: float, monotonic: float, shared: dict[object, object]) -> Kept:
-    """The object as if it had been watched all along: its age goes on.
+    """Restore the object as if it had been watched without a break: its age continues.
 
-    ``shared`` makes equal strings and rules of many objects one, as they are in objects that come from answers.
+    ``shared`` deduplicates equal strings and rules of many objects, as in objects that come from answers.
     """
     if isinstance(kept, Activity):
         return kept
-    # A wall clock that was set back would give ages below zero.
+    # A wall clock that was set back would yield negative ages.
     moved = monotonic - max(0.0, wall - kept.last_progress)
     if isinstance(kept, Batch):
         return _share(replace(kept, moved=moved), shared)
@@ -101,7 +101,7 @@ def revive(kept: Kept, *, wall: float, monotonic: float, shared: dict[object, ob
 
 
 def write(connection: sqlite3.Connection, rows: Iterable[Row], gone: Iterable[Key]) -> None:
-    """Put the rows in the place of those with the same keys, and delete the others, in one transaction."""
+    """Insert or replace the rows and delete the ``gone`` keys, in one transaction."""
     with _transaction(connection):
         connection.executemany(f"DELETE FROM tracked {_WHERE}", gone)  # noqa: S608 a constant
         connection.executemany(
@@ -112,20 +112,20 @@ def write(connection: sqlite3.Connection, rows: Iterable[Row], gone: Iterable[Ke
 
 
 def read(connection: sqlite3.Connection, server: str) -> Iterator[tuple[Key | None, object, object]]:
-    """Key, object and checksum of every row of the server, as they are found. None: the key is damaged."""
+    """Yield key, object and checksum of every row of the server, undecoded. Key None: the key is damaged."""
     query = "SELECT server, kind, dataset_id, id, object, checksum FROM tracked WHERE server = ?"
     for *columns, packed, checksum in connection.execute(query, (server,)):
         yield _key(columns), packed, checksum
 
 
 def last_seen(connection: sqlite3.Connection) -> dict[Key, float]:
-    """When each row was last written or claimed, Unix seconds."""
+    """Unix seconds at which each row was last written or claimed."""
     found = connection.execute("SELECT server, kind, dataset_id, id, seen FROM tracked")
     return {key: seen if isinstance(seen, float) else 0.0 for *columns, seen in found if (key := _key(columns))}
 
 
 def claim(connection: sqlite3.Connection, claimed: Iterable[Key], now: float, forgotten: Iterable[Key]) -> None:
-    """Let the claimed rows be seen now, and delete the forgotten ones, in one transaction."""
+    """Mark the claimed rows as seen now and delete the forgotten ones, in one transaction."""
     with _transaction(connection):
         connection.executemany(f"UPDATE tracked SET seen = ? {_WHERE}", [(now, *key) for key in claimed])  # noqa: S608 a constant
         connection.executemany(f"DELETE FROM tracked {_WHERE}", forgotten)  # noqa: S608 a constant
@@ -133,7 +133,7 @@ def claim(connection: sqlite3.Connection, claimed: Iterable[Key], now: float, fo
 
 @contextlib.contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit at the end. After an error close the connection: what was begun is undone."""
+    """Commit at the end. After an error the caller has to close the connection, which rolls back."""
     connection.execute("BEGIN IMMEDIATE")
     yield
     connection.execute("COMMIT")
@@ -156,7 +156,7 @@ def _share(kept: _K, shared: dict[object, object]) -> _K:
 
 
 def _is_known(kept: Kept) -> bool:
-    """Whether the rest of the program can take it: another version may have had other statuses and buckets."""
+    """Whether the program can handle the object: another version may have had other statuses and buckets."""
     match kept:
         case Document(progress=progress, detail=detail, attempt=attempt):
             return (
@@ -175,7 +175,7 @@ def _has_known_status(progress: Progress) -> bool:
 
 
 def is_storable(key: Key) -> bool:
-    """Whether the key can be in the file at all: lone surrogates cannot."""
+    """Whether the key can be stored: lone surrogates cannot."""
     try:
         "".join(key).encode()
     except UnicodeEncodeError:

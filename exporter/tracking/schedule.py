@@ -1,4 +1,4 @@
-"""When to poll what: the due times of one server's targets. One entry a target, so nothing is queued twice."""
+"""The schedule: due times of one server's targets, with one entry per target, so that nothing is queued twice."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from exporter.tracking.targets import Target
 
 TICK = 1.0
-"""Seconds between two looks at the schedule. A poll that is late by no more keeps its phase."""
+"""Seconds between two checks of the schedule. A poll that is late by no more keeps its phase."""
 
 DETAIL_SHARE = 4
-"""While both wait, every fourth poll is a detail: progress comes first, details are never starved."""
+"""While both are due, every fourth poll is a follow-up: progress comes first, but follow-ups never starve."""
 
 
 _SLACK = 64
-"""Overtaken entries that a heap may have beyond one for each target before it is swept."""
+"""Superseded entries that a heap may hold, beyond one per target, before it is cleaned up."""
 
 Entry = tuple[float, int, "Target"]
-"""When a target is due, a serial number that keeps the order of equal ones, and the target."""
+"""Due time, a serial number that keeps the order of equal ones, and the target."""
 
 
 class Schedule:
-    """Due times on a monotonic clock. Thread-safe: workers take and put back, the tick looks."""
+    """Due times in monotonic seconds. Thread-safe: workers take targets and put them back; the tick only looks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -37,9 +37,9 @@ class Schedule:
         self._serial = 0
 
     def put(self, target: Target, due: float) -> None:
-        """Set when ``target`` is due. While it is being polled that is a wish, of which the earliest counts.
+        """Set when ``target`` is due. During its poll this is a request, and the earliest request counts.
 
-        One that was dropped while being polled goes on: the poll under way is its own.
+        A target that was dropped during its poll is restored: the running poll is its own.
         """
         with self._lock:
             if target in self._taken:
@@ -49,7 +49,7 @@ class Schedule:
                 self._push(target, due)
 
     def hasten(self, target: Target, due: float) -> None:
-        """Let ``target`` be due at ``due`` at the latest, if it is due at all."""
+        """Make ``target`` due at ``due`` at the latest, if it is scheduled at all."""
         with self._lock:
             if target in self._due:
                 if due < self._due[target][0]:
@@ -58,9 +58,9 @@ class Schedule:
                 self._wanted[target] = min(due, self._wanted.get(target, due))
 
     def done(self, target: Target, due: float | None) -> bool:
-        """The poll of a taken ``target`` has ended; it is due again at ``due``, or never (None).
+        """Finish the poll of a taken ``target``; it is due again at ``due``, or never (None).
 
-        False when the target was dropped meanwhile.
+        Returns False if the target was dropped in the meantime.
         """
         with self._lock:
             known = self._taken.pop(target, None) is not None and target not in self._dropped
@@ -75,7 +75,7 @@ class Schedule:
             return True
 
     def drop(self, target: Target) -> None:
-        """Forget ``target``, also when it is being polled just now."""
+        """Remove ``target``, even during its poll."""
         with self._lock:
             self._due.pop(target, None)
             self._wanted.pop(target, None)
@@ -83,7 +83,7 @@ class Schedule:
                 self._dropped.add(target)
 
     def take(self, now: float) -> tuple[Target, float] | None:
-        """The target to poll now and its due time; None: nothing is due."""
+        """Take the target to poll now. Returns it with its due time; None: nothing is due."""
         with self._lock:
             self._turns += 1
             for heap in self._heaps if self._turns % DETAIL_SHARE else self._heaps[::-1]:
@@ -95,18 +95,18 @@ class Schedule:
         return None
 
     def has_due(self, now: float) -> bool:
-        """Whether ``take`` would find something."""
+        """Whether ``take`` would return a target."""
         with self._lock:
             return any(self._peek(heap, now) for heap in self._heaps)
 
     def lag(self, now: float) -> float:
-        """Seconds by which the most overdue target is late, those in work included."""
+        """Seconds by which the most overdue target is late, including those being polled."""
         with self._lock:
             firsts = [heap[0][0] for heap in self._heaps if self._tidy(heap)]
             return max(0.0, now - min([*firsts, *self._taken.values()], default=now))
 
     def next_due(self) -> float | None:
-        """When the next target is due; None with an empty schedule."""
+        """When the next target is due; None if the schedule is empty."""
         with self._lock:
             firsts = [heap[0][0] for heap in self._heaps if self._tidy(heap)]
             return min(firsts, default=None)
@@ -127,11 +127,11 @@ class Schedule:
             heapq.heapify(heap)
 
     def _is_current(self, entry: Entry) -> bool:
-        """Whether no newer wish has overtaken it."""
+        """Whether the entry has not been superseded."""
         return self._due.get(entry[2]) is entry
 
     def _tidy(self, heap: list[Entry]) -> bool:
-        """Drop entries that were overtaken by a newer wish. True when one is left."""
+        """Remove superseded entries from the top of the heap. True if an entry remains."""
         while heap:
             if self._is_current(heap[0]):
                 return True
@@ -143,8 +143,9 @@ class Schedule:
 
 
 def next_due(due: float, started: float, interval: float) -> float:
-    """When a target is due again that was due at ``due`` and polled at ``started``: no drift while polls are punctual.
+    """Next due time of a target that was due at ``due`` and polled at ``started``: no drift while polls are punctual.
 
-    A poll that was later than a tick (the budget was used up, the server hung) moves the phase, so that load spreads.
+    A poll that was late by more than a tick (the budget was used up, the server was slow) shifts the phase, so that
+    load spreads.
     """
     return max(due, started - TICK) + interval

@@ -1,4 +1,4 @@
-"""Whether a server serves at all: a line in the log when that changes, and not one whenever a single target fails."""
+"""Whether a Dify server is available: logged when that changes, not whenever a single target fails."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Service:
-    """Learns from every poll. Thread-safe.
+    """Learns from every poll whether the server is available. Thread-safe.
 
-    A server does not serve when it refuses the key, or when so many different targets fail in a row, without an answer
-    to any other: one that fails alone among others has a line of its own.
+    A server is unavailable when it rejects the key, or when several different targets fail in a row without a
+    successful poll in between. A single failing target among others has its own log line.
     """
 
     def __init__(self, server: str) -> None:
@@ -30,10 +30,10 @@ class Service:
         self._failed: set[Target] = set()
         self._told: set[str] = set()
         self.trouble = ""
-        """The reason of the last failure while the server does not serve, else ""."""
+        """The reason of the last failure while the server is unavailable, else ""."""
 
     def answers(self) -> None:
-        """A request was answered, or refused in a way that shows the server at work."""
+        """Record a request that was answered, or rejected in a way that shows a working server."""
         if not self._failed and not self.trouble:
             return
         with self._lock:
@@ -41,10 +41,10 @@ class Service:
             self._told.clear()
             was, self.trouble = self.trouble, ""
         if was:
-            _log.info("server answers again", server=self._server)
+            _log.info("Dify server available again", server=self._server)
 
     def fails(self, target: Target, error: DifyError, targets: int) -> None:
-        """A request failed through the server's fault. ``targets``: how many are polled at all."""
+        """Record a request that failed because of the server. ``targets``: the number of polled targets."""
         with self._lock:
             self._failed.add(target)
             alone = len(self._failed) < min(UNREACHED_TARGETS, targets)
@@ -54,4 +54,4 @@ class Service:
             if error.reason in self._told:
                 return
             self._told.add(error.reason)
-        _log.error("server does not serve", server=self._server, reason=error.reason)
+        _log.error("Dify server unavailable", server=self._server, reason=error.reason)

@@ -1,6 +1,6 @@
-"""What is known survives a restart: the latest documents, batches and counts of events, in an SQLite file.
+"""Persists the latest documents, batches and event counters in an SQLite file, so that they survive a restart.
 
-Whatever is wrong with the file, the exporter goes on without it, says so once with the remedy, and keeps trying.
+If the file cannot be used, the exporter continues without it, logs the problem once with a remedy, and keeps retrying.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from exporter.tracking.rows import Key, Row
 
 FORGOTTEN_AFTER = 30 * 86_400.0
-"""Seconds after which a row that nothing claims is deleted."""
+"""Seconds after which an unclaimed row is deleted."""
 
 GRACE = 3_600.0
-"""Seconds from the start in which nothing is deleted: what was polled last before a long stop is not polled yet."""
+"""Seconds after the start in which nothing is deleted: after a long stop, some targets are not polled yet."""
 
 CLAIMED_FOR = 86_400.0
-"""Seconds that a claim is good for, so that claiming hardly writes."""
+"""Seconds for which a claim is valid, so that claims cause few writes."""
 
 GONE_AT_MOST = 100_000
-"""Deletions that wait for a file. Older ones are dropped: their rows go the way of all that nothing claims."""
+"""Most deletions that wait for a failing file. The rows of older ones are deleted later, as unclaimed."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Memory(NamedTuple):
-    """What is remembered of a server."""
+    """The saved objects of a server."""
 
     documents: list[Document]
     batches: list[Batch]
@@ -48,13 +48,13 @@ class Memory(NamedTuple):
 
 
 class State:
-    """The state file and what waits to be written to it. Thread-safe. Nothing here raises because of the file."""
+    """The state file and the changes waiting to be written to it. Thread-safe. Never raises because of the file."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        """Opens nothing yet. What is noted before ``open`` waits for the first ``save``."""
+        """Does not open the file yet. Changes recorded before ``open`` wait for the first ``save``."""
         self._clock = clock
-        self._using = threading.Lock()  # the file; taken before the next one
-        self._noting = threading.Lock()  # what waits
+        self._using = threading.Lock()  # guards the file; acquired before the next lock
+        self._noting = threading.Lock()  # guards the waiting changes
         self._file = StateFile(path, clock)
         self._since = clock.monotonic()
         self._in_log = False
@@ -62,17 +62,17 @@ class State:
         self._gone: dict[Key, None] = {}
         self._refused_told = False
         self.last_save: float | None = None
-        """Unix seconds of the last ``save`` that went well."""
+        """Unix seconds of the last successful ``save``."""
         self.last_save_successful: bool | None = None
-        """Whether the last ``save`` went well; None before the first."""
+        """Whether the last ``save`` succeeded; None before the first."""
 
     def open(self) -> None:
-        """Open the file; make it, or set a spoilt one aside and begin anew, where needed."""
+        """Open or create the file. A damaged one is set aside and replaced."""
         with self._using:
             self._file.open()
 
     def recall(self, server: str) -> Memory:
-        """All that is remembered of ``server``: ages go on as if it had been watched all along; trails are lost."""
+        """All saved objects of ``server``. Ages continue as if there had been no restart; ETA milestones are lost."""
         with self._using:
             found = self._read(server)
             with self._noting:
@@ -93,11 +93,11 @@ class State:
         return memory
 
     def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-        """Take the changes that the exposition takes.
+        """Record the changes that the exposition receives.
 
-        ``at_once``: in the file before this returns. It is for what was counted: an exporter that is killed right after
-        must not count it again, nor let a counter fall. All else, and everything while the file fails, waits for
-        ``save``.
+        ``at_once``: written before this returns, for counted events: an exporter that is killed right afterwards must
+        neither count them again nor let a counter decrease. All other changes, and all changes while the file fails,
+        wait for ``save``.
         """
         keys: list[Key] = []
         with self._noting:
@@ -115,13 +115,13 @@ class State:
                 else:
                     self._gone.pop(key, None)
                     self._changed[key] = kept
-        # A file that fails is tried by ``save`` alone: a poll must not wait for it each time.
+        # Only ``save`` retries a failing file: polls must not wait for it each time.
         if at_once and self._file.connection is not None:
             with self._using:
                 self._write(keys)
 
     def save(self) -> bool:
-        """Write everything that waits, in one transaction. False when that failed: it goes on waiting."""
+        """Write all waiting changes in one transaction. False if that failed: they continue to wait."""
         with self._using:
             saved = self._save() or (self._file.damaged and self._save())
             self.last_save_successful = saved
@@ -131,10 +131,10 @@ class State:
         return saved
 
     def claim(self, known: Iterable[Kept]) -> bool:
-        """Say all that is known now, of all servers; once an hour is enough. False when there is no file to ask.
+        """Claim the rows of ``known``, all objects of all servers; once per hour is enough. False if no file is usable.
 
-        Rows that nothing has claimed for 30 days are deleted, such as those of batches that have left the config. What
-        has no row, because the file was lost meanwhile, gets one with the next ``save``.
+        Rows that have not been claimed for 30 days are deleted, such as those of batches removed from the
+        configuration. Objects that have no row, because the file was lost, are written with the next ``save``.
         """
         claimed = {key_of(kept): kept for kept in known}  # may take locks whose holders wait for the file
         now = self._clock.time()
@@ -157,7 +157,7 @@ class State:
         return True
 
     def close(self) -> None:
-        """Save, and let go of the file."""
+        """Save, and close the file."""
         self.save()
         with self._using:
             self._file.close()
@@ -167,7 +167,7 @@ class State:
         return self._write(None) and self._copy_log()
 
     def _write(self, keys: Sequence[Key] | None) -> bool:
-        """Write what waits under ``keys``; None: everything that waits."""
+        """Write the waiting changes of ``keys``; None: all waiting changes."""
         if self._file.connection is None:
             return False
         with self._noting:
@@ -198,7 +198,7 @@ class State:
                     self._refused_told = True
                     server, kind, dataset_id, id_ = map(ascii, key_of(kept))
                     _log.warning(
-                        f"a {kind} cannot be saved: after a restart it is new; such warnings are given once",
+                        f"{kind} cannot be saved: it will count as new after a restart; this warning is logged once",
                         server=server,
                         dataset_id=dataset_id,
                         id=id_,
@@ -206,7 +206,7 @@ class State:
                     )
 
     def _copy_log(self) -> bool:
-        """Bring SQLite's log into the file, down to the disk: from here on it outlives a power failure."""
+        """Checkpoint SQLite's log into the file and sync it: from here on the data survives a power failure."""
         if self._in_log and self._file.connection is not None:
             try:
                 self._file.connection.execute("PRAGMA wal_checkpoint").fetchone()
@@ -233,7 +233,7 @@ class State:
             self._file.fail(error)
         if unreadable:
             _log.warning(
-                "rows of the state cannot be read and are left out",
+                "rows of the state file could not be read and are ignored",
                 path=self._file.path,
                 server=server,
                 rows=len(unreadable),
@@ -242,7 +242,7 @@ class State:
         return found
 
     def _put_back(self, changed: dict[Key, Kept], gone: dict[Key, None]) -> None:
-        """Let it wait, unless something newer waits by now."""
+        """Let the changes wait again, unless newer ones wait by now."""
         with self._noting:
             newer = self._changed.keys() | self._gone.keys()
             self._changed |= {key: kept for key, kept in changed.items() if key not in newer}

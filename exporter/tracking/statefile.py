@@ -1,4 +1,4 @@
-"""The connection to the state file: kept up as long as it works, tried anew when it did not, told of once."""
+"""The connection to the state file: reopened after failures; each problem is logged once."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _log = structlog.get_logger(__name__)
 
 
 class StateFile:
-    """Nothing here raises. Not thread-safe: its owner lets one thread in at a time."""
+    """Manages the SQLite connection. Never raises. Not thread-safe: the owner admits one thread at a time."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        # SQLite puts its log beside the file that a link leads to.
+        # SQLite places its log next to the target of a link.
         self._path = Path(os.path.realpath(path))
         self._clock = clock
         self._identity: tuple[int, int] | None = None
@@ -43,50 +43,50 @@ class StateFile:
 
     @property
     def path(self) -> str:
-        """The file, for the log."""
+        """The path, for log lines."""
         return str(self._path)
 
     @property
     def readable(self) -> sqlite3.Connection | None:
-        """The connection, or what the file said before the exporter found that it cannot write it."""
+        """The connection, or a copy of a file that turned out not to be writable."""
         return self.connection or self._copy
 
     @property
     def damaged(self) -> bool:
-        """Whether the file has turned out to be damaged after it was opened: ``renew`` then sets it aside."""
+        """Whether the file turned out to be damaged after it was opened: ``renew`` then sets it aside."""
         return self._trouble is not None and self._trouble.kind == "corrupt"
 
     def open(self) -> None:
-        """Open the file; make it, or set a spoilt one aside and begin anew, where needed."""
+        """Open or create the file. A damaged one is set aside and replaced."""
         self._connect()
         if self._trouble and self._trouble.kind in ("read-only", "full", "disk"):
             self._copy = read_copy(self._path)
 
     def renew(self) -> None:
-        """Open the file again if it could not be used, or is no longer there."""
+        """Reopen the file if it could not be used or was removed."""
         if self.connection is not None and identity(self._path) != self._identity:
-            _log.warning("the state file was taken away: a new one is begun", path=self.path)
+            _log.warning("state file was removed or replaced: opening a new one", path=self.path)
             self._disconnect()
-            # The log of the lost file would be taken for the log of what is there now.
+            # SQLite would apply the log of the lost file to the new one.
             with contextlib.suppress(OSError):
                 Path(f"{self._path}-wal").unlink()
         if self.connection is None:
             self._connect()
 
     def works(self) -> None:
-        """Everything is saved: say so if there was trouble before."""
+        """Everything is saved: log the recovery if there was a problem."""
         self._drop_copy()
         if self._trouble:
             self._trouble = None
-            _log.info("the state is saved again", path=self.path)
+            _log.info("state is saved again", path=self.path)
 
     def fail(self, error: sqlite3.Error) -> None:
-        """Give the connection up, with all that was begun on it."""
+        """Close the connection after an error, with any open transaction."""
         self._disconnect()
         self._tell(explain(error, self._path), error)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._disconnect()
         self._drop_copy()
 
@@ -98,7 +98,9 @@ class StateFile:
                 self._begin_anew(spoilt)
         except (UnusableFile, SpoiltFile) as error:
             trouble = (
-                error.trouble if isinstance(error, UnusableFile) else Trouble(error.word, f"it is spoilt: {error}")
+                error.trouble
+                if isinstance(error, UnusableFile)
+                else Trouble(error.word, f"the file is unusable: {error}")
             )
             self._tell(trouble)
         except sqlite3.Error as error:
@@ -106,17 +108,17 @@ class StateFile:
         self._identity = identity(self._path)
 
     def _begin_anew(self, spoilt: SpoiltFile) -> None:
-        """Once a run: a disk that spoils every file must not be filled with them."""
+        """Set the file aside and create a new one, once per run: a failing disk must not fill up with old files."""
         if self._spoilt:
-            raise UnusableFile(Trouble("again", "it was spoilt again: look after the disk and restart")) from spoilt
+            raise UnusableFile(Trouble("again", "the file was damaged again: check the disk and restart")) from spoilt
         try:
             aside = set_aside(self._path, spoilt.word, self._clock.time())
         except OSError as error:
-            advice = f"it is spoilt ({spoilt}) and cannot be renamed ({error.strerror}): move it away"
+            advice = f"the file is unusable ({spoilt}) and cannot be renamed ({error.strerror}): move it away"
             raise UnusableFile(Trouble(spoilt.word, advice)) from spoilt
         self._spoilt = True
         _log.warning(
-            "the state file cannot be used: it was set aside and a new one is begun, which knows nothing yet",
+            "state file is unusable: it was set aside, and an empty one was created",
             path=self.path,
             set_aside=str(aside),
             reason=str(spoilt),
@@ -124,13 +126,13 @@ class StateFile:
         self.connection = open_database(self._path)
 
     def _tell(self, trouble: Trouble, error: Exception | None = None) -> None:
-        """Once for each trouble, not at each try."""
+        """Log each problem once, not at each retry."""
         if self._trouble and self._trouble.kind == trouble.kind:
             return
         self._trouble = trouble
         log = _log.warning if trouble.kind == "locked" else _log.error
         log(
-            f"the state is not saved: {trouble.advice}. The exporter goes on without it and keeps trying",
+            f"state cannot be saved: {trouble.advice}. The exporter continues without it and keeps retrying",
             path=self.path,
             **({"error": str(error)} if error else {}),
         )

@@ -1,4 +1,4 @@
-"""From answers to objects: what one answer of a server makes of all that is known of it."""
+"""Applies the answers of one server to its stored objects and publishes what changed."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 
 
 _UNTOLD_BY_LISTS = frozenset({"splitting", "indexing"})
-"""While a document is in these, its segments move, which a list does not tell."""
+"""Statuses in which segments make progress that a list does not report."""
 
 _UNTOLD_BY_DETAILS = frozenset({"indexing"})
-"""While a document is in these, its segments are completed, which a detail does not tell."""
+"""Statuses in which segments are completed, which a detail does not report."""
 
 
 class Store(Objects):
-    """Takes the answers of one server.
+    """Applies the answers of one server.
 
-    Several are under way at once, and each tells how things stood at any time since it was ``asked`` for (monotonic
-    seconds). A document that another answer moved since then stays as that one told: else an end would be taken back
-    and counted again. What was passed over is asked for anew.
+    Several requests run at once, and each answer describes some time after its request was sent (``asked``, monotonic
+    seconds). A document with newer progress keeps it: otherwise an end would be reverted and counted again. What was
+    ignored in an answer is fetched again.
     """
 
     def apply_batch(self, dataset_id: str, batch: str, items: list[IndexingItem], *, asked: float = inf) -> Outcome:
-        """Take an answer of indexing-status."""
+        """Apply an answer of indexing-status."""
         now = self._now()
         progress = {item.id: read_item(item, self.unknown) for item in items}
         with self._lock:
@@ -90,7 +90,7 @@ class Store(Objects):
             failures = self._ledger.count(dataset_id, folded.events, errors, changes)
             self._tell(changes)
         settled = all(found.status in FINISHED for found in progress.values())
-        # A document from before a restart has its detail; while unfinished it is asked for again all the same.
+        # A restored document has a detail; while it is unfinished, fetch the detail again nevertheless.
         again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
         wanted = [Target("detail", dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again))]
         wanted += self._named(dataset_id, folded.left)
@@ -100,7 +100,7 @@ class Store(Objects):
         return Outcome(folded.moved, settled, tuple(wanted), (), folded.events, failures, verdict, bool(newer))
 
     def confirm_batch(self, dataset_id: str, batch: str) -> Outcome:
-        """Take an answer that is the last one again, byte for byte."""
+        """Apply an answer that is byte-identical to the last one."""
         with self._lock:
             old = self._batches.get((dataset_id, batch))
             if old is None:
@@ -120,9 +120,9 @@ class Store(Objects):
     def apply_detail(
         self, dataset_id: str, answer: DocumentDetail, *, document_id: str, asked: float = inf, begins: bool = True
     ) -> Outcome:
-        """Take the detail of a document. Its progress counts only while no batch tells more.
+        """Apply the detail of a document. Its progress counts only while no batch reports the document.
 
-        ``begins``: an unknown document is known from now on. Else it was left while it was being asked for.
+        ``begins``: an unknown document is added. Otherwise it was removed during the request.
         """
         detail = read_detail(answer, self.unknown)
         with self._lock:
@@ -148,7 +148,7 @@ class Store(Objects):
     def apply_segments(
         self, dataset_id: str, document_id: str, completed: Number | None, *, asked: float = inf
     ) -> Outcome:
-        """Take the number of completed segments of a document whose batch is not known; None: the server refuses it."""
+        """Apply the completed segments of a document whose batch is unknown; None: the server rejected the request."""
         with self._lock:
             before = self._documents.get((dataset_id, document_id))
             if before is None or before.batch:
@@ -167,10 +167,10 @@ class Store(Objects):
         paused: bool = True,
         asked: float = inf,
     ) -> Outcome:
-        """Take the unfinished documents that discovery found, all of them, each with its error text.
+        """Apply a document scan: all unfinished documents that discovery found, each with its error text.
 
-        ``paused``: the paused ones are among them; else one that is not listed may be paused as it was.
-        Where a batch covers a document the batch serves it: it is only woken when it believes that all is done.
+        ``paused``: paused documents are included; otherwise a missing one may still be paused. A document that a batch
+        reports is skipped; its batch is polled at once if the document is believed to be finished.
         """
         wanted: list[Target] = []
         events: list[Event] = []
@@ -209,7 +209,7 @@ class Store(Objects):
         return Outcome(bool(events), settled, tuple(wanted), (), tuple(events), tuple(failures), verdict)
 
     def _missing(self, dataset_id: str, listed: Collection[str]) -> Iterator[Document]:
-        """The documents that discovery found and that are unfinished, as far as is known, but not listed."""
+        """Discovered documents that are unfinished, as far as known, but not listed."""
         recalled = ((key, past) for key, past in self._past_documents.items() if key[0] == dataset_id)
         self._found |= {key for key, past in recalled if not self._is_covered(past)}
         for key in self._found:
@@ -230,10 +230,10 @@ class Store(Objects):
         untold: frozenset[str] = frozenset(),
         asked: float = inf,
     ) -> Outcome:
-        """Take the progress of a document whose batch is not known.
+        """Apply the progress of a document whose batch is unknown.
 
-        ``untold``: the statuses in which the answer does not tell all that can move. Then it cannot show a stall: what
-        it leaves out may have moved.
+        ``untold``: the statuses in which the answer does not report everything that can make progress. It cannot prove
+        a stall then.
         """
         now = self._now()
         key = (dataset_id, document_id)
@@ -262,7 +262,7 @@ class Store(Objects):
         return Outcome(moved, settled, tuple(wanted), (), (*events, *verdicts), failures, verdict)
 
     def confirm_document(self, dataset_id: str, document_id: str) -> Outcome:
-        """Take a detail that is the last one again, byte for byte."""
+        """Apply a detail that is byte-identical to the last one."""
         with self._lock:
             before = self._documents.get((dataset_id, document_id))
             if before is None:
@@ -274,7 +274,7 @@ class Store(Objects):
             )
 
     def _resum(self, dataset_id: str, batch: str, changes: list[Change]) -> None:
-        """Sum a batch anew that has lost documents to another one, or for ever."""
+        """Recompute the sums of a batch that has lost documents."""
         old = self._batches.get((dataset_id, batch))
         if old is None:
             return

@@ -1,4 +1,4 @@
-"""What to poll: what the config names, what discovery finds, and what follows from either."""
+"""Poll targets: what the configuration names, what discovery finds, and what follows from either."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TargetKind = Literal["batch", "document", "dataset", "datasets", "detail", "segm
 class Target(NamedTuple):
     """Something to poll.
 
-    - ``batch``: the progress of a batch; ``document``: a document that the config names, by its detail
-    - ``dataset``: the name of a knowledge base, with discovery its unfinished documents too; ``datasets``: the list
-    - ``detail`` and ``segments``: of a document that a batch or discovery brought along; they have no series
+    - ``batch``: the progress of a batch; ``document``: a document that the configuration names, by its detail
+    - ``dataset``: the name of a dataset and, with discovery, its unfinished documents; ``datasets``: the dataset list
+    - ``detail`` and ``segments``: follow-ups for a document found through a batch or discovery; they have no series
     """
 
     kind: TargetKind
@@ -27,21 +27,21 @@ class Target(NamedTuple):
 
     @property
     def series_kind(self) -> Kind | None:
-        """The ``kind`` of its series; None when it has none."""
+        """The ``kind`` label of its series; None if it has none."""
         return _SERIES.get(self.kind)
 
     @property
     def metric_kind(self) -> Kind:
-        """The ``kind`` that its polls count under."""
+        """The ``kind`` label that its polls are counted under."""
         return self.series_kind or "document"
 
     @property
     def is_step(self) -> bool:
-        """Whether it follows from another target, and waits while those that tell progress are due."""
+        """Whether it is a follow-up of another target: it waits while targets that report progress are due."""
         return self.series_kind is None
 
     def words(self, server: str) -> dict[str, str]:
-        """What a line of the log says of it."""
+        """Log keys that identify the target."""
         return {"server": server, "kind": self.metric_kind, "dataset_id": self.dataset_id, "target": self.id}
 
 
@@ -54,9 +54,9 @@ _SERIES: dict[TargetKind, Kind] = {
 
 
 def with_bases(targets: Iterable[Target], watched: set[Target], holds: Callable[[str], bool]) -> set[Target]:
-    """What is to be left together with ``targets``: their knowledge bases too, but for those that something holds.
+    """``targets`` and their datasets, except datasets that something still refers to.
 
-    That is the config or discovery, which ``holds`` tells, or another target in it that stays ``watched``.
+    That is the configuration or discovery (``holds``), or another target in the dataset that stays ``watched``.
     """
     left = set(targets)
     held = {target.dataset_id for target in watched - left if target.kind != "dataset"}
@@ -65,7 +65,7 @@ def with_bases(targets: Iterable[Target], watched: set[Target], holds: Callable[
 
 
 def configured_targets(server: Server) -> Iterator[Target]:
-    """The targets that the config names, in its order: first what tells most, the batches."""
+    """The targets in the configuration: first the batches, which report the most."""
     for dataset in server.datasets:
         for batch in dataset.batches:
             yield Target("batch", dataset.id, batch)

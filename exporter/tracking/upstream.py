@@ -1,4 +1,4 @@
-"""What the tracking asks of a server. ``exporter.dify.Client`` is one; tests and benchmarks have others."""
+"""The part of the Dify API that is polled. ``exporter.dify.Client`` implements it; tests and benchmarks have fakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Upstream(Protocol):
-    """A Dify server. Raises DifyError, and Stopped when it is to stop. ``known``: the digest of the last answer."""
+    """A Dify server. Raises DifyError; Stopped during shutdown. ``known``: the digest of the last answer."""
 
     version: str
 
@@ -32,11 +32,11 @@ class Upstream(Protocol):
         ...
 
     def datasets(self, page: int) -> DatasetPage:
-        """A page of 100 knowledge bases."""
+        """A page of 100 datasets."""
         ...
 
     def dataset(self, dataset_id: str) -> Dataset:
-        """A knowledge base."""
+        """A dataset."""
         ...
 
     def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
@@ -48,5 +48,5 @@ class Upstream(Protocol):
         ...
 
     def close_connections(self) -> None:
-        """The burst is over: leave the server's few connections to others."""
+        """Close the connections at the end of a burst: the server has only a few."""
         ...

@@ -1,4 +1,4 @@
-"""The threads that poll one server: as many as it may have connections, asleep while nothing is due."""
+"""The threads that poll one server: one per permitted connection, asleep while nothing is due."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Workers:
-    """A pool of one server's own: however long it hangs, no other server waits."""
+    """The thread pool of one server: a server that hangs delays no other."""
 
     def __init__(self, poller: Poller, size: int, stop: threading.Event) -> None:
-        """``stop`` is set once no new poll is to begin; the client of the poller waits on it too."""
+        """``stop`` is set once no new poll may start; the poller's client waits for it too."""
         self._poller = poller
         self._stop = stop
         self._condition = threading.Condition()
@@ -30,26 +30,26 @@ class Workers:
             thread.start()
 
     def wake(self) -> None:
-        """Let one thread look for due targets; it wakes the next one while there is more than it can do."""
+        """Wake one thread to poll what is due; it wakes the next one while there is more to do."""
         with self._condition:
             if self._calls < len(self._threads):
                 self._calls += 1
                 self._condition.notify()
 
     def stop(self) -> None:
-        """Begin no new poll. Running ones go on."""
+        """Start no new polls. Running polls continue."""
         self._stop.set()
         with self._condition:
             self._condition.notify_all()
 
     def join(self, timeout: float) -> bool:
-        """Wait for running polls, at most ``timeout`` seconds together. True when all have ended."""
+        """Wait up to ``timeout`` seconds for all running polls. True if all have ended."""
         with self._condition:
             return self._condition.wait_for(lambda: not self._active, timeout)
 
     @property
     def active(self) -> int:
-        """How many threads are at work or called to it."""
+        """Number of threads that are polling or have been woken."""
         with self._condition:
             return self._active + self._calls
 

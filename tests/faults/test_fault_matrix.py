@@ -52,9 +52,9 @@ def test_one_line_a_change(evidence: Evidence, row: Row) -> None:
     """A target logs its failure once and its recovery once; so does the server."""
     told = [(line.message, line.target) for line in lines(evidence.log, row.name)]
     first = f"{row.name}-first"
-    begins = "target cannot be read" if row.kept else "target is gone"
+    begins = "poll failed" if row.kept else "target not found"
     assert told.count((begins, first)) == 1
-    assert told.count(("target answers again", first)) == 1
+    assert told.count(("poll succeeded again", first)) == 1
     assert [] == [line for line in set(told) if told.count(line) > 1]
 
 

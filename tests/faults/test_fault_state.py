@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.faults.conftest import Launch
     from tests.integration.harness import Program
 
-NOT_SAVED = "the state is not saved"
+NOT_SAVED = "state cannot be saved"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ DISKS = (
     Disk(
         "full", "mount -t tmpfs -o size=64k tmpfs {0} && head -c 61440 /dev/zero >{0}/filler", "free some space", _free
     ),
-    Disk("read-only", "mount -t tmpfs -o ro tmpfs {0}", "let the exporter's user write", _writable),
+    Disk("read-only", "mount -t tmpfs -o ro tmpfs {0}", "give the exporter's user write access", _writable),
 )
 
 
@@ -61,7 +61,7 @@ def test_a_disk_that_takes_nothing(launch: Launch, tmp_path: Path, disk: Disk) -
     _goes_on(program, port, disk.advice)
     disk.mend(program, folder)
     assert 0 == program.stop()
-    assert 1 == program.log.count("the state is saved again")
+    assert 1 == program.log.count("state is saved again")
     assert 1 == program.log.count(NOT_SAVED)
 
 
@@ -73,9 +73,9 @@ def test_a_file_that_another_process_holds(launch: Launch, tmp_path: Path) -> No
         program = launch(state={"path": str(path)})
         port = program.port()
         until(lambda: Page.of(port).is_known(MAIN), why=lambda: program.log)
-        _goes_on(program, port, "another process holds the file")
+        _goes_on(program, port, "another process has locked the file")
     assert 0 == program.stop()
-    assert 1 == program.log.count("the state is saved again")
+    assert 1 == program.log.count("state is saved again")
     with closing(sqlite3.connect(path)) as saved:
         assert saved.execute("SELECT count(*) FROM tracked").fetchone()[0] > 0
 
@@ -88,7 +88,7 @@ def test_a_file_that_is_damaged(launch: Launch, tmp_path: Path) -> None:
     port = program.port()
     until(lambda: Page.of(port).is_known(MAIN), why=lambda: program.log)
     assert 0 == program.stop()
-    assert 1 == program.log.count("it was set aside and a new one is begun")
+    assert 1 == program.log.count("it was set aside, and an empty one was created")
     assert NOT_SAVED not in program.log
     assert 1 == len(list(tmp_path.glob("state.db.corrupt-*")))
     shutil.rmtree(program.folder)

@@ -112,7 +112,7 @@ def works_again(state: State, path: Path) -> None:
     with capture_logs() as log:
         assert state.save()
         assert state.save()
-    assert [("info", "the state is saved again")] == [(line["log_level"], line["event"]) for line in log]
+    assert [("info", "state is saved again")] == [(line["log_level"], line["event"]) for line in log]
     assert state.last_save is not None
     assert state.last_save_successful
     state.close()

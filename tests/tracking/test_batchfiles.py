@@ -246,8 +246,8 @@ def _a_loop(file: Path) -> None:
     [
         (_too_large, "is larger than 16 MiB: is it the right file?"),
         (_not_text, "is not UTF-8 (line 1): save it as UTF-8"),
-        (_a_folder, "is no file: let the pattern match files only"),
-        (_a_pipe, "is no file: let the pattern match files only"),
+        (_a_folder, "is not a regular file: make the pattern match only files"),
+        (_a_pipe, "is not a regular file: make the pattern match only files"),
         (_a_loop, "cannot be read: Too many levels of symbolic links"),
     ],
 )

@@ -85,17 +85,17 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
     expected = f"""\
 2: [1]: must be {{dataset_id: …, batch: …}} or {{dataset_id: …, batches: […]}}
 3: [2].dataset_id: '5017' is not a UUID; copy it from the knowledge base's URL, …/datasets/<id>
-3: [2].batch: 'a/b' is not a batch id; copy it from the answer of the upload
+3: [2].batch: 'a/b' is not a batch ID; copy it from the answer to the upload
 4: [3].batches: must be a list
 5: [4].dataset_id: is missing
 5: [4].batch: '2026' is not text: put it in quotes
-6: [5].batch: is missing, and so is batches: one of the two is needed
+6: [5].batch: is missing: set batch or batches
 7: [6].dataset_id: must be a UUID
 7: [6].batch: must be the id of a batch
-9: [7].dataset_id: stands here twice: keep one
+9: [7].dataset_id: is set twice: keep one
 10: [7].batches[0]: '~' is not text: put it in quotes
 10: [7].batches[1]: '1.5' is not text: put it in quotes
-10: [7].batches[2]: '' is not a batch id; copy it from the answer of the upload
+10: [7].batches[2]: '' is not a batch ID; copy it from the answer to the upload
 10: [7].batches[3]: '{ONE}0' is not text: put it in quotes
 """
     assert expected.splitlines() == [line.removeprefix("a.yaml:") for line in _problems("a.yaml", text)]
@@ -117,13 +117,13 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
         ("a.json", f'[{{"dataset_id": "{A}", "batch": true}}]', "a.json: [0].batch: 'true' is not text"),
         ("a.json", f'[{{"dataset_id": "{A}", "batch": null}}]', "a.json: [0].batch: 'null' is not text"),
         ("a.json", f'[{{"dataset_id": "{A}", "batch": NaN}}]', "a.json: [0].batch: 'NaN' is not text"),
-        ("a.json", f'[{{"dataset_id": "{A}", "batch": "\\ud800"}}]', "is not a batch id"),
+        ("a.json", f'[{{"dataset_id": "{A}", "batch": "\\ud800"}}]', "is not a batch ID"),
         (
             "a.json",
             f'[{{"dataset_id": "{A}", "batches": [["a"]]}}]',
             "a.json: [0].batches[0]: must be the id of a batch",
         ),
-        ("a.json", f'[{{"dataset_id": 1, "dataset_id": "{A}", "batch": "a"}}]', "[0].dataset_id: stands here twice"),
+        ("a.json", f'[{{"dataset_id": 1, "dataset_id": "{A}", "batch": "a"}}]', "[0].dataset_id: is set twice"),
     ],
 )
 def test_each_mistake_has_its_message(file: str, text: str, message: str) -> None:
@@ -146,9 +146,7 @@ def test_anchors_cannot_multiply_without_end(monkeypatch: pytest.MonkeyPatch) ->
     """A small file that unfolds to a huge list is refused before it is read."""
     monkeypatch.setattr(batchlist, "MAX_BATCHES", 1000)
     text = f"- &a {{dataset_id: {A}, batches: [{', '.join('x' for _ in range(100))}]}}\n" + "- *a\n" * 10
-    assert "a.yaml:1: [10].batches[0]: is one of more than 1000 batches: too many for one list" in _problems(
-        "a.yaml", text
-    )
+    assert "a.yaml:1: [10].batches[0]: exceeds the limit of 1000 batches per list" in _problems("a.yaml", text)
 
 
 VALUES = st.recursive(

@@ -26,6 +26,6 @@ def test_names_of_documents(*, shown: bool) -> None:
             rig.pass_time(700)
 
     told = [line for line in log if line.get("document_id") == "1"]
-    assert {"document failed", "document is indexed again", "document is completed"} <= {line["event"] for line in told}
+    assert {"document failed", "document restarted indexing", "document completed"} <= {line["event"] for line in told}
     assert {shown} == {"name" in line for line in told}
     assert shown == (NAME in str(log))

@@ -35,9 +35,9 @@ def test_three_targets_in_a_row_are_the_server() -> None:
         service.answers()
     told = [(line["event"], line.get("reason")) for line in log]
     expected = [
-        ("server does not serve", "server"),
-        ("server does not serve", "timeout"),
-        ("server answers again", None),
+        ("Dify server unavailable", "server"),
+        ("Dify server unavailable", "timeout"),
+        ("Dify server available again", None),
     ]
     assert expected == told
 
@@ -47,7 +47,7 @@ def test_all_targets_are_the_server_when_there_are_fewer() -> None:
     service = Service("main")
     with capture_logs() as log:
         service.fails(TARGETS[0], FAILED, 1)
-    assert [("server does not serve", "main")] == [(line["event"], line["server"]) for line in log]
+    assert [("Dify server unavailable", "main")] == [(line["event"], line["server"]) for line in log]
 
 
 def test_a_refused_key_is_the_server() -> None:

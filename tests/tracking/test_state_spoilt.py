@@ -125,7 +125,7 @@ def test_the_log_of_a_lost_file_is_not_put_into_another(path: Path) -> None:
     state.note([(DOCUMENTS[0], None)], at_once=True)
     path.unlink()
     path.write_bytes(copy)
-    with told("warning", "taken away"):
+    with told("warning", "state file was removed or replaced"):
         assert state.save()
     assert by_key(DOCUMENTS) == by_key(state.recall("main"))
     state.close()
@@ -137,7 +137,7 @@ def test_a_file_that_was_taken_away_is_begun_anew(path: Path) -> None:
     state.note([(None, document) for document in DOCUMENTS], at_once=True)
     path.unlink()
     state.note([(None, a_document(100))], at_once=False)
-    with told("warning", "taken away"):
+    with told("warning", "state file was removed or replaced"):
         assert state.save()
     assert state.claim(DOCUMENTS)
     state.close()
@@ -188,7 +188,7 @@ def test_a_row_that_cannot_be_read_harms_no_other(path: Path, change: str) -> No
     with closing(sqlite3.connect(path)) as connection, connection:
         assert 1 == connection.execute(change, (DOCUMENTS[3].document_id,)).rowcount
     state = opened(path)
-    with told("warning", "cannot be read", "'rows': 1"):
+    with told("warning", "could not be read", "'rows': 1"):
         memory = state.recall("main")
     assert by_key([*DOCUMENTS[:3], *DOCUMENTS[4:]]) == by_key(memory)
     assert state.claim(DOCUMENTS)

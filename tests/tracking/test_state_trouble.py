@@ -58,7 +58,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_folder_in_the_place_of_the_file_is_left_alone(path: Path) -> None:
     """Somebody meant a file in it, or a container engine made it: it is not the exporter's to move."""
     path.mkdir()
-    with told("error", "it is a folder", "let state.path name a file in it"):
+    with told("error", "state.path is a directory", "set it to a file in that directory"):
         state = opened(path)
     goes_on(state)
     assert [path] == list(path.parent.iterdir())
@@ -68,7 +68,7 @@ def test_a_folder_in_the_place_of_the_file_is_left_alone(path: Path) -> None:
 
 def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
     """A name that is too long, or a folder that is closed, stops nothing."""
-    with told("error", "cannot be looked at", "File name too long"):
+    with told("error", "is not accessible", "File name too long"):
         state = opened(tmp_path / ("x" * 300))
     goes_on(state)
 
@@ -76,7 +76,7 @@ def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
 def test_what_is_no_regular_file_is_left_alone(path: Path) -> None:
     """Nothing waits for the other end of a pipe."""
     os.mkfifo(path)
-    with told("error", "no regular file"):
+    with told("error", "not a regular file"):
         state = opened(path)
     goes_on(state)
     assert path.is_fifo()
@@ -89,7 +89,7 @@ def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE dashboard (id)")
     before = path.read_bytes()
-    with told("error", "another program", "let state.path name another file"):
+    with told("error", "another program", "change state.path"):
         state = opened(path)
     goes_on(state)
     state.close()
@@ -100,7 +100,7 @@ def test_a_file_in_use_is_tried_again(path: Path) -> None:
     """Two exporters would count everything twice: the second one goes on without the file until it is free."""
     filled(path)
     first = opened(path)
-    with told("warning", "another process", "state.path of its own"):
+    with told("warning", "another process", "its own state.path"):
         second = opened(path)
     assert by_key([]) == by_key(second.recall("main"))
     goes_on(second)
@@ -122,7 +122,7 @@ def test_a_full_disk_in_the_middle(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     assert state._file.connection is not None
     state._file.connection.execute("PRAGMA max_page_count=1")
-    with told("error", "the disk is full", "free some space", "goes on without it"):
+    with told("error", "the disk is full", "free some space", "continues without it"):
         state.note([(None, a_document(number)) for number in range(100, 300)], at_once=True)
     with monkeypatch.context() as patched:
         patched.setattr(statefile, "open_database", small)
@@ -145,7 +145,7 @@ def test_what_changes_while_saving_fails_is_saved_as_it_is_then(path: Path) -> N
         return sqlite3.SQLITE_DENY
 
     state._file.connection.set_authorizer(deny)
-    with told("error", "look after the disk"):
+    with told("error", "check the disk"):
         assert not state.save()
     assert by_key([a_document(1, completed=5), a_document(3)]) == by_key(state.recall("main"))
     state.close()
@@ -167,7 +167,7 @@ def test_a_log_that_cannot_be_copied_into_the_file_is_tried_again(path: Path) ->
     state = opened(path)
     state.note([(None, a_document(100))], at_once=True)
     denying(state, sqlite3.SQLITE_PRAGMA)
-    with told("error", "look after the disk"):
+    with told("error", "check the disk"):
         assert not state.save()
     works_again(state, path)
 
@@ -178,7 +178,7 @@ def test_a_file_that_cannot_be_read_is_tried_again(path: Path, failing: Callable
     state = opened(path)
     state.note([(None, a_document(100))], at_once=True)
     denying(state, sqlite3.SQLITE_READ)
-    with told("error", "look after the disk"):
+    with told("error", "check the disk"):
         assert failing(state) in (False, ([], [], []))
     works_again(state, path)
 
@@ -190,7 +190,7 @@ def test_a_file_that_may_not_be_written_is_read() -> None:
         filled(path)
         path.chmod(0o444)
         Path(folder).chmod(0o555)
-        with powerless(), told("error", "it may not be written", "let the exporter's user write"):
+        with powerless(), told("error", "the file is not writable", "give the exporter's user write access"):
             state = opened(path)
         assert by_key(DOCUMENTS) == by_key(state.recall("main"))
         with powerless():
