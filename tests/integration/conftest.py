@@ -1,8 +1,10 @@
-"""Fixtures of the tests that drive real processes."""
+"""Fixtures for tests that run real processes."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,11 @@ Start = Callable[..., Program]
 Configure = Callable[..., str]
 
 SECONDS_INTO_THE_DEMO = 40.0
-"""By then its documents wait, are parsed, move, are completed, failed and paused."""
+"""At this point the demo has documents that wait, are parsed, progress, are completed, failed and paused."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder."""
+    """Mark the tests of this folder."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.integration)
@@ -27,22 +29,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts the exporter with arguments; stopped at the end."""
-    programs: list[Program] = []
+    """Starts the exporter with arguments; stops it at the end."""
+    numbers = itertools.count()
 
     def begin(*arguments: str, **variables: str) -> Program:
-        program = Program(tmp_path / f"process-{len(programs)}", *EXPORTER, *arguments, **variables)
-        programs.append(program)
-        return program
+        program = Program(tmp_path / f"process-{next(numbers)}", *EXPORTER, *arguments, **variables)
+        return running.enter_context(closing(program))
 
-    yield begin
-    for program in programs:
-        program.close()
+    with ExitStack() as running:
+        yield begin
 
 
 @pytest.fixture
 def dify() -> Iterator[SimulatorServer]:
-    """An embedded Dify, some time into the demo, whose clock stands still."""
+    """An embedded Dify, some time into the demo, with a stopped clock."""
     clock = ManualClock()
     world = World(demo_scenario(), clock)
     clock.advance(SECONDS_INTO_THE_DEMO)
@@ -52,7 +52,7 @@ def dify() -> Iterator[SimulatorServer]:
 
 @pytest.fixture
 def configure(tmp_path: Path, dify: SimulatorServer) -> Configure:
-    """Writes a configuration that watches all of the embedded Dify, changed as told; its path."""
+    """Writes a configuration that watches all of the embedded Dify, with changes; returns its path."""
 
     def write(**changes: object) -> str:
         settings = {"url": dify.url, "datasets": watched(dify.api.world.scenario), **changes}

@@ -1,4 +1,4 @@
-"""An exporter that is killed again and again while documents come to their end."""
+"""An exporter that is killed repeatedly while documents finish."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DATASET = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
 COUNTER = "dify_documents_finished_total"
 
 HEAD_START = 6.0
-"""Seconds before the first document is worked on: the exporter has seen all of them by then."""
+"""Seconds before processing starts: by then the exporter has seen all documents."""
 
 
 class Survived(NamedTuple):
-    """How it went. ``fell``: how often the counter was seen lower than before."""
+    """The result. ``fell``: how often the counter was lower than before."""
 
     kills: int
     documents: int
@@ -35,9 +35,9 @@ class Survived(NamedTuple):
 
 
 def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: float, seed: int = 1) -> Survived:
-    """Kill the exporter ``kills`` times at random moments while ``batches`` of three documents end over ``seconds``.
+    """Kill the exporter ``kills`` times at random moments while ``batches`` of three documents finish over ``seconds``.
 
-    Each document is to be counted once, whether it ends while the exporter runs or while it is down.
+    Each document must be counted once, whether it finishes while the exporter runs or while it is down.
     """
     chance = random.Random(seed)  # noqa: S311 the same moments in each run
     scenario = _scenario(batches, seconds, chance)
@@ -68,7 +68,7 @@ def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: flo
                     program.process.wait()
                 else:
                     until(lambda at=port: ended(at) >= 3 * batches, 60.0)  # type: ignore[misc]
-                    pause.wait(2.5)  # a document that is counted twice would be by now
+                    pause.wait(2.5)  # long enough to count a document twice, if that happens
                     seen = ended(port)
                     assert program.stop() == 0
             finally:
@@ -77,7 +77,7 @@ def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: flo
 
 
 def ended(port: int) -> int:
-    """How many documents the exporter has counted."""
+    """Number of documents that the exporter has counted."""
     page = get(port, "/metrics").body.decode()
     return int(
         sum(

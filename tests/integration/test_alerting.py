@@ -1,4 +1,4 @@
-"""The whole chain: a stalled batch rings at a receiver, with its texts, and is resolved when it moves again."""
+"""The whole chain: a stalled batch fires an alert at a receiver, with its texts, and is resolved when it progresses."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SCENARIO = Scenario(
 
 
 class Receiver:
-    """A webhook: keeps every alert that it is sent, with the second at which it came."""
+    """A webhook that records every alert with the second at which it arrived."""
 
     def __init__(self) -> None:
         received = self.received = list[tuple[float, dict[str, Any]]]()
@@ -82,13 +82,13 @@ class Receiver:
         self._server.server_close()
 
     def first(self, status: str, *, why: Callable[[], str]) -> tuple[float, dict[str, Any]]:
-        """The first alert with that status, and when it came; waits for it."""
+        """Wait for the first alert with that status; return it with its time of arrival."""
         found = until(lambda: [each for each in self.received if each[1]["status"] == status], 40, why=why)
         return found[0]
 
 
 def hurried_rules() -> str:
-    """The rules with seconds in the place of minutes: the wait of a stall, what is bridged, the step of names."""
+    """The rules with seconds instead of minutes: stall time, bridged gaps, step of the name lookup."""
     rules = (DEPLOY / "prometheus" / "dify.rules.yml").read_text(encoding="utf-8")
     seconds = (("interval: 1m ", "interval: 1s "), ("for: 1m\n", "for: 1s\n"), ("[5m]", "[5s]"), ("[1h:1m]", "[1h:1s]"))
     for slow, fast in seconds:
@@ -98,7 +98,7 @@ def hurried_rules() -> str:
 
 
 def prometheus_config(exporter: int, alertmanager: int) -> str:
-    """The example with seconds in the place of half minutes, and addresses of this test."""
+    """The example configuration with seconds instead of half minutes, and with the addresses of this test."""
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{alertmanager}"]}]
@@ -107,7 +107,7 @@ def prometheus_config(exporter: int, alertmanager: int) -> str:
 
 
 def alertmanager_config(url: str) -> str:
-    """The example that sends to the receiver of this test, and does so soon."""
+    """The example configuration with the receiver of this test and short waits."""
     config = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
     config["route"] |= {"group_wait": "1s", "group_interval": "1s"}
     for receiver in config["receivers"]:
@@ -116,8 +116,8 @@ def alertmanager_config(url: str) -> str:
 
 
 @pytest.fixture
-def programs() -> Iterator[list[Program]]:
-    """What is started; stopped at the end, the last one first."""
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """An ExitStack for started processes, which are stopped in reverse order."""
     started: list[Program] = []
     yield started
     for program in reversed(started):
@@ -196,7 +196,7 @@ def test_a_stall_reaches_a_person_and_so_does_its_end(
 
 
 def _last_progress(exporter: int) -> float:
-    """When the batch last moved, Unix seconds."""
+    """Time of the batch's last progress, Unix seconds."""
     page = get(exporter, "/metrics").body.decode()
     found = re.search(r"(?m)^dify_batch_last_progress_timestamp_seconds\{.*\} (\S+)$", page)
     assert found is not None

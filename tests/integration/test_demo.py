@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_demo_says_where_to_look(start: Start) -> None:
-    """It prints addresses that answer, keeps nothing on disk, and Ctrl-C ends it with exit code 0."""
+    """The demo prints addresses that answer, writes nothing to disk, and ends on Ctrl-C with exit code 0."""
     program = start("demo", "--web.listen-address", "127.0.0.1:0")
     port = program.port()
     program.await_log("Press Ctrl-C to stop.")
@@ -30,7 +30,7 @@ def test_demo_says_where_to_look(start: Start) -> None:
 
 
 def test_simulate_is_a_server_to_watch(start: Start, tmp_path: Path) -> None:
-    """It prints URL, key and ids, which are all that a config needs; SIGTERM ends it with exit code 0."""
+    """The simulator prints URL, key and ids, which are all that a config needs; SIGTERM ends it with exit code 0."""
     program = start("simulate", "--listen", "127.0.0.1:0")
     until(lambda: "20261121093000300001" in program.out, why=lambda: program.log)
     url, key = re.findall(r"embedded Dify at (\S+), API key (\S+);", program.out)[0]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_prints_everything_once(configure: Configure, dify: SimulatorServer) -> None:
-    """Each batch and the details of each document are asked for once; the page holds them all, exit code 0."""
+    """Each batch and each document's detail is requested once; the page has them all, exit code 0."""
     done = exporter("once", "--config.file", configure())
     samples = [sample for family in text_string_to_metric_families(done.out) for sample in family.samples]
     scenario = dify.api.world.scenario
@@ -31,7 +31,7 @@ def test_prints_everything_once(configure: Configure, dify: SimulatorServer) -> 
 
 
 def test_the_page_pleases_promtool(configure: Configure) -> None:
-    """Prometheus' own linter has nothing to say about the page."""
+    """Prometheus' own linter finds no problem in the page."""
     promtool = tool("promtool")
     page = exporter("once", "--config.file", configure()).out
     checked = run(promtool, "check", "metrics", stdin=page)
@@ -40,7 +40,7 @@ def test_the_page_pleases_promtool(configure: Configure) -> None:
 
 
 def test_a_target_that_fails(configure: Configure, dify: SimulatorServer) -> None:
-    """When one target cannot be read the page of all others is printed, the log says which, exit code 1."""
+    """If the poll of one target fails, the page of all others is printed, the log names the target, exit code 1."""
     dataset = watched(dify.api.world.scenario)[0]
     lost = "20200101000000999999"
     path = configure(datasets=[Dataset(dataset.id, batches=(*dataset.batches, lost))])
@@ -53,7 +53,7 @@ def test_a_target_that_fails(configure: Configure, dify: SimulatorServer) -> Non
 
 
 def test_ends_also_when_targets_come_due_again(configure: Configure, dify: SimulatorServer) -> None:
-    """Once is once: targets that are due again before the last one had its turn do not keep it going."""
+    """Each target is polled once: targets that are due again before the round ends do not prolong it."""
     handbook, *_ = watched(dify.api.world.scenario, documents=True)
     path = configure(
         server={"concurrency": 1},
@@ -68,7 +68,7 @@ def test_ends_also_when_targets_come_due_again(configure: Configure, dify: Simul
 
 
 def test_can_be_interrupted(start: Start, configure: Configure, dify: SimulatorServer) -> None:
-    """A signal ends the round: what is known by then is printed, exit code 1."""
+    """A signal ends the round: the results so far are printed, exit code 1."""
     dify.api.faults.add(Fault(kind="delay", seconds=60))
     program = start("once", "--config.file", configure(server={"timeout": "1m"}))
     until(lambda: dify.api.requests["indexing-status"])

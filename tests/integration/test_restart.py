@@ -1,4 +1,4 @@
-"""A restart loses nothing: what was seen, what was counted, how long nothing has moved."""
+"""A restart preserves observations, counts and stall times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = "20261121000000000001"
 
 
 def test_every_end_is_counted_once_through_kills(tmp_path: Path) -> None:
-    """``kill -9`` at random moments: no document is counted twice, none is missed, the counter never falls.
+    """``kill -9`` at random moments: no document is counted twice, none is missed, and the counter never decreases.
 
     ``KILLS=50`` in the environment kills fifty times.
     """
@@ -34,7 +34,7 @@ def test_every_end_is_counted_once_through_kills(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 def test_a_stall_clock_goes_on(start: Start, tmp_path: Path, kill: bool) -> None:
-    """The time before the restart, and the time that the exporter was down, count."""
+    """The time before the restart and the downtime count towards a stall."""
     plan = DatasetPlan(DATASET, batches=(BatchPlan(id=BATCH, lost=True, documents=(DocumentPlan(),)),))
     scenario = Scenario(datasets=(plan,))
     with SimulatorServer(Api(World(scenario, SystemClock()))) as dify:
@@ -60,7 +60,7 @@ def test_a_stall_clock_goes_on(start: Start, tmp_path: Path, kill: bool) -> None
 
 
 def last_progress(port: int) -> str:
-    """When the batch last moved, as the page says."""
+    """Time of the batch's last progress on the page."""
 
     def find() -> str:
         lines = get(port, "/metrics").body.decode().splitlines()

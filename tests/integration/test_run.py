@@ -1,4 +1,4 @@
-"""``dify-exporter run`` as a process: it serves, it says what is wrong, it stops."""
+"""``dify-exporter run`` as a process: it serves pages, reports problems and stops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANY_PORT = ("--web.listen-address", "127.0.0.1:0")
 
 
 def test_serves_what_the_config_names(start: Start, configure: Configure, dify: SimulatorServer) -> None:
-    """Within seconds of its start the exporter is ready, and every batch of the config is on its page."""
+    """Within seconds of the start, the exporter is ready and every configured batch is on its page."""
     program = start("run", "--config.file", configure(), *ANY_PORT)
     port = program.port()
     until(lambda: 200 == get(port, "/-/ready").status)
@@ -46,7 +46,7 @@ def test_serves_what_the_config_names(start: Start, configure: Configure, dify: 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_stops_on_a_signal(start: Start, configure: Configure, number: int) -> None:
-    """SIGTERM and SIGINT end the exporter with exit code 0; the last line of its log says so."""
+    """SIGTERM and SIGINT end the exporter with exit code 0; the last log line says so."""
     program = start("run", "--config.file", configure(), *ANY_PORT)
     program.await_log('msg="first cycle done"')
 
@@ -56,7 +56,7 @@ def test_stops_on_a_signal(start: Start, configure: Configure, number: int) -> N
 
 
 def test_stops_while_a_request_hangs(start: Start, configure: Configure, dify: SimulatorServer) -> None:
-    """A server that does not answer delays the end by seconds at most: well below the 10 that supervisors wait."""
+    """A server that does not answer delays the stop by a few seconds: well below the 10 that supervisors wait."""
     dify.api.faults.add(Fault(kind="delay", seconds=60))
     program = start("run", "--config.file", configure(server={"timeout": "1m"}), *ANY_PORT)
     port = program.port()
@@ -71,7 +71,7 @@ def test_stops_while_a_request_hangs(start: Start, configure: Configure, dify: S
 
 
 def test_a_second_signal_ends_it_at_once(start: Start, configure: Configure, dify: SimulatorServer) -> None:
-    """Who cannot wait for a clean end sends the signal again; the exit code is the one of that signal."""
+    """A second signal ends the exporter at once; the exit code is that of the signal."""
     dify.api.faults.add(Fault(kind="delay", seconds=60))
     program = start("run", "--config.file", configure(server={"timeout": "1m"}), *ANY_PORT)
     program.port()
@@ -83,7 +83,7 @@ def test_a_second_signal_ends_it_at_once(start: Start, configure: Configure, dif
 
 
 def test_port_in_use(configure: Configure) -> None:
-    """A port that is taken is one line with the remedy, and exit code 1."""
+    """A port in use is reported in one line with the remedy, exit code 1."""
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = exporter("run", "--config.file", configure(), "--web.listen-address", address, "--log.level", "warning")
@@ -95,7 +95,7 @@ def test_port_in_use(configure: Configure) -> None:
 
 
 def test_every_mistake_of_a_config_is_told_at_once(tmp_path: Path) -> None:
-    """A config with three mistakes gives three lines with file and line, exit code 1, and nothing else happens."""
+    """A config with three mistakes causes three lines with file and line, exit code 1, and no other effect."""
     path = tmp_path / "config.yaml"
     path.write_text(
         "servers:\n  - name: main\n    url: ftp://dify/v1\n    api_key: ${NOT_SET}\npolling:\n  intervall: 15s\n"
@@ -109,16 +109,16 @@ def test_every_mistake_of_a_config_is_told_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "once", "check"])
 def test_no_configuration(command: str) -> None:
-    """Without a config and a key that is said, with a config to begin from: exit code 1."""
+    """A missing config and key are reported together with a starter config: exit code 1."""
     done = exporter(command)
 
     assert (1, "") == (done.code, done.out)
-    assert "there is no configuration" in done.err
+    assert "no configuration: set DIFY_API_KEY" in done.err
     assert "--config.file" in done.err
 
 
 def test_a_key_alone_is_a_configuration(start: Start, dify: SimulatorServer) -> None:
-    """With nothing but URL and key in the environment, every knowledge base that the key sees is on the page."""
+    """With only URL and key in the environment, every dataset that the key can see is on the page."""
     program = start("run", *ANY_PORT, DIFY_API_KEY=KEY, DIFY_BASE_URL=dify.url)
     port = program.port()
     known = dify.api.world.scenario.datasets
@@ -128,7 +128,7 @@ def test_a_key_alone_is_a_configuration(start: Start, dify: SimulatorServer) -> 
 
 
 def test_settings_from_the_environment(start: Start, configure: Configure) -> None:
-    """Every option may come from an environment variable; the log as JSON is one object a line."""
+    """Every option can come from an environment variable; in the JSON log each line is one object."""
     program = start(
         "run",
         DIFY_EXPORTER_CONFIG_FILE=configure(),
@@ -146,7 +146,7 @@ def test_settings_from_the_environment(start: Start, configure: Configure) -> No
 
 
 def test_an_option_wins_over_the_environment(start: Start, configure: Configure) -> None:
-    """What the command line says goes before the environment, which goes before the file."""
+    """The command line takes precedence over the environment, which takes precedence over the file."""
     program = start(
         "run",
         "--config.file",
@@ -161,7 +161,7 @@ def test_an_option_wins_over_the_environment(start: Start, configure: Configure)
 
 
 def test_a_zone_with_daylight_saving_does_not_matter(start: Start, configure: Configure) -> None:
-    """The process runs in UTC, whatever the machine's zone is: its schedule never stands still."""
+    """The process runs in UTC regardless of the machine's time zone, so that its schedule never pauses."""
     program = start("run", "--config.file", configure(polling={"interval": "1s"}), *ANY_PORT, TZ="America/New_York")
     port = program.port()
 

@@ -1,4 +1,4 @@
-"""What curl, gzip and promtool make of the page."""
+"""The page as curl, gzip and promtool read it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def port(start: Start, configure: Configure, dify: SimulatorServer) -> int:
-    """Where an exporter serves that has read everything from an embedded Dify that stands still."""
+    """The URL of an exporter that has read an embedded Dify with a stopped clock completely."""
     documents = sum(len(batch.documents) for dataset in dify.api.world.scenario.datasets for batch in dataset.batches)
     found = start("run", "--config.file", configure(), "--web.listen-address", "127.0.0.1:0").port()
     until(lambda: documents == get(found, "/metrics").body.count(b"\ndify_document_enabled{"))
@@ -32,7 +32,7 @@ def _of_dify(page: str) -> list[str]:
 
 
 def test_curl_reads_the_same_with_and_without_compression(port: int) -> None:
-    """The gzip form is one member, which curl reads to its end, and holds the very text of the plain form."""
+    """The gzip form is one member, which curl reads to its end, and contains exactly the plain text."""
     url = f"http://127.0.0.1:{port}/metrics"
     curl = (tool("curl"), "--silent", "--show-error", "--fail", "--noproxy", "*")
     plain = run(*curl, url)
@@ -44,7 +44,7 @@ def test_curl_reads_the_same_with_and_without_compression(port: int) -> None:
 
 
 def test_gzip_finds_no_fault(port: int) -> None:
-    """The compressed page passes gzip's own test, checksum and length included, without a word."""
+    """The compressed page passes gzip's own test, checksum and length included, without output."""
     answer = get(port, "/metrics", accept_encoding="gzip")
     tested = subprocess.run([tool("gzip"), "--test"], input=answer.body, capture_output=True, timeout=10, check=False)
 
@@ -53,7 +53,7 @@ def test_gzip_finds_no_fault(port: int) -> None:
 
 
 def test_promtool_has_nothing_to_say(port: int) -> None:
-    """Names, types and help texts are as Prometheus' linter wants them."""
+    """Names, types and help texts pass Prometheus' linter."""
     page = get(port, "/metrics").body.decode()
 
     assert (0, "", "") == run(tool("promtool"), "check", "metrics", stdin=page)

@@ -31,7 +31,7 @@ def _hash(password: str) -> str:
 
 
 def _write(path: Path, **users: str) -> None:
-    """A web config file with client certificates and these users; put in place in one rename."""
+    """Write a web config file with client certificates and these users; one rename makes it visible."""
     tls = {
         "cert_file": "server.pem",
         "key_file": "server.key",
@@ -46,7 +46,7 @@ def _write(path: Path, **users: str) -> None:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """Signs the server's certificate and Prometheus' own."""
+    """Signs the certificates of the server and of Prometheus."""
     folder = tmp_path / "authority"
     folder.mkdir()
     return Authority(folder, "authority")
@@ -54,7 +54,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def prometheus(tmp_path: Path, authority: Authority) -> Iterator[list[Program]]:
-    """Where to put what was started."""
+    """An ExitStack for started processes."""
     (tmp_path / "ca.pem").write_bytes(authority.certificate.read_bytes())
     authority.sign("localhost").copy(tmp_path, "server")
     authority.sign("prometheus").copy(tmp_path, "prometheus")
@@ -65,7 +65,7 @@ def prometheus(tmp_path: Path, authority: Authority) -> Iterator[list[Program]]:
 
 
 def _scrape(folder: Path, port: int) -> Database:
-    """A Prometheus that scrapes twice a second, once with each of two passwords."""
+    """A Prometheus that scrapes twice per second, once with each of two passwords."""
     jobs = [
         {
             "job_name": password,
@@ -119,20 +119,20 @@ def test_prometheus_scrapes(
 
 
 def test_bad_file_is_refused_at_the_start(tmp_path: Path, configure: Configure) -> None:
-    """``run`` and ``check`` end with exit code 1 and one line for each thing that is wrong, with its line."""
+    """``run`` and ``check`` report each problem in one line with its line number, exit code 1."""
     web = tmp_path / "web.yml"
     web.write_text("basic_auth_users:\n  alice: canary-password\nrate: 1\n")
 
     for command in (("run", *ANY_PORT), ("check", "--offline")):
         done = exporter(*command, "--config.file", configure(), DIFY_EXPORTER_WEB_CONFIG_FILE=str(web))
         assert 1 == done.code
-        assert "web.yml:2: basic_auth_users.alice: is no bcrypt hash" in done.err
+        assert "web.yml:2: basic_auth_users.alice: is not a bcrypt hash" in done.err
         assert "web.yml:3: unknown key 'rate'" in done.err
         assert "canary" not in done.err + done.out
 
 
 def test_check_tells_what_is_served_otherwise(tmp_path: Path, configure: Configure) -> None:
-    """``check`` shows the warnings of both files and says that both are valid."""
+    """``check`` shows the warnings of both files and reports both as valid."""
     web = tmp_path / "web.yml"
     web.write_text("http_server_config: {http2: true}")
     done = exporter("check", "--offline", "--config.file", configure(), "--web.config.file", str(web))
@@ -147,13 +147,13 @@ def _descriptors(program: Program) -> int:
 
 
 def _memory(program: Program) -> int:
-    """Resident bytes."""
+    """Resident memory in bytes."""
     pages = int(Path(f"/proc/{program.process.pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 def test_slow_clients(start: Start, configure: Configure) -> None:
-    """600 clients that never end a request, or never read, cost bounded memory and descriptors, and delay no scrape."""
+    """600 clients that never finish a request or never read use bounded memory and descriptors and delay no scrape."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < 1024:
         lacking("1024 file descriptors are not allowed")
@@ -175,7 +175,7 @@ def test_slow_clients(start: Start, configure: Configure) -> None:
         assert page > 10_000
         assert _descriptors(program) - descriptors < 560
         assert _memory(program) - memory < 150e6
-        until(lambda: _descriptors(program) - descriptors < 350, timeout=15)  # those without a request are gone
+        until(lambda: _descriptors(program) - descriptors < 350, timeout=15)  # without a request: disconnected
         assert 200 == get(port, "/metrics").status
     until(lambda: _descriptors(program) - descriptors < 10, timeout=15)
     assert "level=error" not in program.log
