@@ -124,7 +124,7 @@ def run(
     config = _configure(config_file, overrides)
     security = _read_web_config(web_config_file)
     for warning in security.warnings if security else ():
-        _log.warning("web config", problem=str(warning))
+        _log.warning("web config warning", problem=str(warning))
 
     def reread() -> Config:
         fresh = override(load(config_file, os.environ), _dotted(overrides)) if config_file else config
