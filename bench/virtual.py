@@ -92,7 +92,7 @@ class VirtualClient(Client):
         headers = {"authorization": f"Bearer {key.reveal()}"} if key else {}
         response = self._api.handle("GET", f"/v1/{path}", query, headers)
         if response.delivery.cut:
-            raise ConnectFailed(f"{endpoint}: connection cut")
+            raise ConnectFailed(f"{endpoint}: connection closed")
         if response.delivery.delay >= self._seconds:
             self._virtual.wait(self.stop, self._seconds)
             raise TimedOut(f"{endpoint}: no answer")

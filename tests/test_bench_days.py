@@ -130,7 +130,7 @@ def test_requests_that_wait_for_the_budget_move_the_clock() -> None:
 @pytest.mark.parametrize(
     ("fault", "reason", "seconds"),
     [
-        (Fault(kind="cut"), "connection cut", 0.0),
+        (Fault(kind="cut"), "connection closed", 0.0),
         (Fault(kind="delay", seconds=60.0), "no answer", 10.0),
         (Fault(kind="html", status=502), "502", 0.0),
     ],
