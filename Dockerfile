@@ -3,7 +3,7 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY requirements ./requirements
-# Every file that pip fetches has its hash in these lists; `make lock` writes them.
+# These lists contain the hash of every file that pip downloads; `make lock` generates them.
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter ./exporter
@@ -26,8 +26,8 @@ LABEL org.opencontainers.image.title="dify-exporter" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}"
-# Nothing is written outside /data (the bytecode was compiled above), so the root file system can be read-only.
-# The schedule computes with local time: only in UTC does it never stand still.
+# Nothing is written outside /data (bytecode was compiled above), so the root file system can be read-only.
+# The schedule computes in local time, which never jumps only in UTC.
 ENV PATH="/opt/dify-exporter/bin:${PATH}" \
     DIFY_EXPORTER_REVISION="${REVISION}" \
     DIFY_EXPORTER_DEFAULT_STATE_PATH=/data/state.db \
@@ -35,15 +35,15 @@ ENV PATH="/opt/dify-exporter/bin:${PATH}" \
     PYTHONUNBUFFERED=1 \
     TZ=UTC
 COPY --from=build /opt/dify-exporter /opt/dify-exporter
-# /data is for the state: a new volume takes its owner from here. Nothing may change who it runs as.
+# /data is for the state: a new volume inherits its owner from here. No setuid or setgid file may change the user.
 RUN install --directory --owner=65532 --group=65532 --mode=700 /data \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
-# Numeric, so that Kubernetes can tell that it is not root.
+# Numeric, so that Kubernetes can verify that the user is not root.
 USER 65532:65532
 VOLUME ["/data"]
 EXPOSE 9439
 STOPSIGNAL SIGTERM
-# Asks the default port on loopback, over TLS where that is spoken. Another listen address needs another check.
+# Checks the default port on loopback, over TLS if enabled. Another listen address requires another check.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
     CMD ["python", "-m", "exporter.healthcheck", "--port=9439"]
 ENTRYPOINT ["dify-exporter"]

@@ -1,4 +1,4 @@
-# Two commands matter on a fresh machine: `make demo` and `make test`. Each makes the virtual environment itself.
+# On a new machine, start with `make demo` or `make test`. Both create the virtual environment.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,12 +9,12 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 DRIVEN       := tests/integration tests/deploy tests/bench
 
-# Programs in Go that the tests of deploy/ drive, built from source: Helm, and the loader of Docker Compose.
+# Go programs that the tests of deploy/ run, built from source: Helm, and the Docker Compose loader.
 TOOLS   := .tools
 HELM    := helm.sh/helm/v3/cmd/helm@v3.19.0
 COMPOSE := github.com/compose-spec/compose-go/v2/cmd@v2.9.1
 
-# What is shipped, with the hash of every file: written, looked through and listed by tools of their own.
+# Everything that is shipped, with the hash of every file: locked, audited and listed by separate tools.
 SUPPLY  := $(TOOLS)/supply
 IMAGE   := $(TOOLS)/image
 LOCK    := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -25,7 +25,7 @@ MINUTES ?= 5
 
 .PHONY: help demo test lint format types unit faults fuzz soak docs rules chart lock audit sbom tools golden bench clean
 
-help: ## What can be made
+help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 $(USABLE): pyproject.toml constraints.txt
@@ -38,25 +38,26 @@ $(READY): $(USABLE)
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
-demo: $(USABLE) ## An embedded Dify and the exporter on it, at http://127.0.0.1:9439
+demo: $(USABLE) ## Run an embedded Dify and an exporter for it, at http://127.0.0.1:9439
 	@$(BIN)/dify-exporter demo
 
-test: lint types unit ## Everything that has to hold: style, types, tests, coverage
+test: lint types unit ## Run all checks: style, types, tests, coverage
 
-lint: $(READY) ## ruff and hadolint
+lint: $(READY) ## Run ruff and hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/hadolint Dockerfile
 
-format: $(READY) ## Let ruff set the code
+format: $(READY) ## Format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(READY) ## mypy, strict
+types: $(READY) ## Run mypy in strict mode
 	$(BIN)/mypy
 
-# What drives real processes by the clock runs without coverage, and the faults run alone: a busy machine is no fault.
-unit: $(READY) ## pytest: with branch coverage, then with real processes
+# Tests that drive real processes in real time run without coverage, and the fault tests run alone, because a busy machine
+# would look like a fault.
+unit: $(READY) ## Run pytest with branch coverage, then with real processes
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) $(addprefix --ignore=,$(DRIVEN) tests/faults)
 	$(BIN)/coverage combine --quiet
@@ -64,25 +65,25 @@ unit: $(READY) ## pytest: with branch coverage, then with real processes
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(DRIVEN)
 	$(BIN)/python -m pytest tests/faults
 
-faults: $(READY) ## The whole fault matrix of docs/reliability.md, the slow rows too
+faults: $(READY) ## Run the whole fault matrix of docs/reliability.md, including slow rows
 	$(BIN)/python -m pytest -m 'slow or not slow' tests/faults
 
-fuzz: $(READY) ## A million inputs that nobody would write, for all that reads what others write
+fuzz: $(READY) ## Feed a million unusual inputs to every reader of external input
 	$(BIN)/python -m bench.fuzz
 
-soak: $(READY) ## The real process while everything happens, at 720 times the speed; MINUTES=60 stands for 30 days
+soak: $(READY) ## Run the real process through every event and fault at 720 times normal speed; MINUTES=60 covers 30 days
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
-docs: $(READY) ## Write the generated pages and dashboards anew
+docs: $(READY) ## Regenerate pages and dashboards
 	$(BIN)/python -m exporter.metrics.docs
 	$(BIN)/python -m exporter.config.docs
 	$(BIN)/python -m exporter.web.docs
 	$(BIN)/python -m deploy.grafana
 
-rules: $(READY) ## Record the input of the rule tests anew, from the exporter on the simulator
+rules: $(READY) ## Record the input of the rule tests again, from an exporter on the simulator
 	$(BIN)/python -m tests.deploy.record
 
-chart: $(READY) ## Write the chart's copies of rules and dashboards and its table of values anew
+chart: $(READY) ## Regenerate the chart's copies of rules and dashboards and its table of values
 	$(BIN)/python -m deploy.kubernetes.chart
 
 $(SUPPLY)/.ready: requirements/tools.txt
@@ -91,17 +92,17 @@ $(SUPPLY)/.ready: requirements/tools.txt
 	@touch $@
 
 lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
-lock: $(SUPPLY)/.ready ## Write the hashed lists of requirements/ anew, after a change of pyproject.toml or constraints.txt
+lock: $(SUPPLY)/.ready ## Regenerate the hashed lists in requirements/ after a change of pyproject.toml or constraints.txt
 	$(LOCK) pyproject.toml --output-file requirements/image.txt
 	$(LOCK) requirements/build.in --output-file requirements/build.txt
 	$(LOCK) requirements/tools.in --output-file requirements/tools.txt
 
-audit: $(SUPPLY)/.ready ## Ask for known vulnerabilities of what is shipped and of what builds it; needs the network
+audit: $(SUPPLY)/.ready ## Check all shipped packages and build tools for known vulnerabilities; requires the network
 	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/image.txt
 	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/build.txt
 	$(SUPPLY)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/tools.txt
 
-sbom: $(SUPPLY)/.ready ## dist/sbom.cdx.json: all that is shipped, in CycloneDX, as the image has it
+sbom: $(SUPPLY)/.ready ## Write dist/sbom.cdx.json: the packages of the image, in CycloneDX format
 	$(PYTHON) -m venv --clear --without-pip $(IMAGE)
 	$(SUPPLY)/bin/python $(HASHED) --python $(IMAGE)/bin/python install --quiet \
 		--require-hashes --requirement requirements/image.txt
@@ -109,7 +110,7 @@ sbom: $(SUPPLY)/.ready ## dist/sbom.cdx.json: all that is shipped, in CycloneDX,
 	$(SUPPLY)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-format JSON --output-file dist/sbom.cdx.json $(IMAGE)/bin/python
 
-tools: $(TOOLS)/helm $(TOOLS)/compose ## Build Helm and the loader of Docker Compose, with Go; minutes the first time
+tools: $(TOOLS)/helm $(TOOLS)/compose ## Build Helm and the Docker Compose loader with Go; takes minutes the first time
 
 $(TOOLS)/helm: Makefile
 	GOBIN=$(abspath $(TOOLS)) go install -ldflags='-s -w' $(HELM)
@@ -119,11 +120,11 @@ $(TOOLS)/compose: Makefile
 	GOBIN=$(abspath $(TOOLS)) go install -ldflags='-s -w' $(COMPOSE)
 	mv $(TOOLS)/cmd $@
 
-golden: $(READY) ## Write the expected pages of the tests anew, after a wanted change
+golden: $(READY) ## Regenerate the golden pages of the tests after an intended change
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
 
-bench: $(READY) ## The benchmarks of the README, ratios with both sides in one run
+bench: $(READY) ## Run the benchmarks of the README; both sides of each ratio in the same run
 	$(BIN)/python -m bench.run
 
-clean: ## Remove what make made
+clean: ## Remove everything that make created
 	rm -rf $(VENV) $(TOOLS) dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
