@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs dify-exporter as a service, or another version of it; what is already in /etc/dify-exporter stays.
+# Installs or updates dify-exporter as a service; existing files in /etc/dify-exporter are kept.
 #
 #   sudo ./install.sh KEY-FILE [PACKAGE]
 #
-# KEY-FILE: a file with the knowledge API key; the installed one, /etc/dify-exporter/dify-api-key, stays as it is.
-# PACKAGE: what pip is to install, a wheel or a checkout; without it the checkout that this folder is part of.
-# PYTHON names an interpreter other than python3; the service must be able to read it, so none below /home or /root.
-# With DESTDIR set, everything goes below that folder and no service is touched.
+# KEY-FILE: a file with the knowledge API key; the installed file, /etc/dify-exporter/dify-api-key, is left unchanged.
+# PACKAGE: the wheel or checkout that pip installs; default: the checkout that contains this folder.
+# PYTHON selects an interpreter other than python3; the service must be able to read it, so not below /home or /root.
+# If DESTDIR is set, everything is installed below that folder and no service is changed.
 set -eu
 umask 022
 
@@ -22,7 +22,7 @@ folder=$destination/etc/dify-exporter
 environment=$destination/opt/dify-exporter
 
 if ! [ -s "$key" ]; then
-    echo "install.sh: $key is not a file with a key" >&2
+    echo "install.sh: $key is missing or empty" >&2
     exit 1
 fi
 

@@ -32,7 +32,7 @@ def parts(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 @pytest.mark.parametrize("arguments", [setting(), ["--values", str(FULL)]], ids=["default", "full"])
 def test_lint(arguments: list[str]) -> None:
-    """Helm has nothing to complain about."""
+    """Helm's linter reports no errors or warnings."""
     done = helm("lint", "--strict", *arguments)
 
     assert 0 == done.code, done.out + done.err
@@ -42,7 +42,7 @@ def test_lint(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_manifests_are_valid(manifests: list[Manifest], version: str) -> None:
-    """Every object of Kubernetes fits its schemas, which here allow no unknown field."""
+    """Every Kubernetes object matches the strict schemas, which allow no unknown field."""
     checked = [each for each in manifests if each["kind"] not in OPERATOR]
 
     for manifest in checked:
@@ -53,7 +53,7 @@ def test_manifests_are_valid(manifests: list[Manifest], version: str) -> None:
 
 @pytest.mark.parametrize("kind", OPERATOR)
 def test_operator_manifests_are_valid(full: list[Manifest], kind: str) -> None:
-    """What is for the Prometheus operator fits the schemas of its definitions and has no field unknown to them."""
+    """Objects for the Prometheus operator match the schemas of its definitions and have no unknown fields."""
     manifest = only(full, kind)
     known = OPERATOR[kind].model_validate(manifest).model_dump(mode="json", by_alias=True)
 
@@ -62,7 +62,7 @@ def test_operator_manifests_are_valid(full: list[Manifest], kind: str) -> None:
 
 
 def test_full_values_are_all_of_them() -> None:
-    """The full values of these tests set every value to another than its default, or say here which they do not."""
+    """The full values of these tests change every value from its default, except for those listed here."""
     excluded = {"apiKey", "image.digest", "persistence.existingClaim"}
     same = {
         *("securityContext", "persistence.enabled", "serviceAccount.create", "server.discover"),
@@ -81,14 +81,14 @@ def test_full_values_are_all_of_them() -> None:
 
 
 def test_default_objects(default: list[Manifest]) -> None:
-    """By default there is nothing that needs more than Kubernetes itself."""
+    """The default values need nothing but Kubernetes itself."""
     kinds = sorted(each["kind"] for each in default)
 
     assert ["ConfigMap", "Deployment", "PersistentVolumeClaim", "Secret", "Service", "ServiceAccount"] == kinds
 
 
 def test_needs_a_key() -> None:
-    """Without a key there is no release, and the message says which values to set."""
+    """Without a key, rendering fails with a message that names the values to set."""
     done = helm("template")
 
     assert 0 != done.code
@@ -111,7 +111,7 @@ def test_needs_a_key() -> None:
     ],
 )
 def test_wrong_values_are_refused(assignment: str, message: str) -> None:
-    """The schema refuses what the chart would not use, and what cannot work."""
+    """The schema rejects values that the chart would not use, and values that cannot work."""
     done = helm("template", *setting(assignment))
 
     assert 0 != done.code
@@ -119,7 +119,7 @@ def test_wrong_values_are_refused(assignment: str, message: str) -> None:
 
 
 def notes(folder: Path, *arguments: str) -> str:
-    """What Helm tells after an installation. Only a cluster shows it, so a copy of the chart has it as an object."""
+    """The notes that Helm prints after an installation to a cluster; here, a copy of the chart renders them."""
     chart = folder / "chart"
     shutil.copytree(CHART, chart)
     text = (chart / "templates" / "NOTES.txt").read_text(encoding="utf-8")
@@ -133,29 +133,29 @@ def notes(folder: Path, *arguments: str) -> str:
 
 
 def test_notes_tell_what_is_missing(tmp_path: Path) -> None:
-    """By default the notes say that nothing scrapes and alerts yet; they never show the key."""
+    """By default the notes say that nothing scrapes the exporter or alerts yet; they never show the key."""
     told = notes(tmp_path, *setting("persistence.enabled=false"))
 
-    assert "watches http://dify-api:5001/v1" in told
+    assert "monitors http://dify-api:5001/v1" in told
     assert "curl http://127.0.0.1:9439/metrics" in told
     for hint in ("serviceMonitor.enabled=true", "prometheusRule.enabled=true", "persistence.enabled is false"):
         assert hint in told
     assert "dataset-of-a-test" not in told
-    assert "may see it" not in told
+    assert "Access is controlled" not in told
 
 
 def test_notes_of_the_full_values(tmp_path: Path) -> None:
-    """Where nothing is missing the notes say where to look, and that alone."""
+    """With all values set, the notes say only where to look."""
     told = notes(tmp_path, "--values", str(FULL))
 
     assert "port-forward service/dify-indexing 9439:9440" in told
     assert "curl http://127.0.0.1:9439/dify/metrics" in told
-    assert "The Secret dify-exporter-web says who may see it" in told
+    assert "Access is controlled by the Secret dify-exporter-web" in told
     assert "enabled" not in told
 
 
 def test_copies_are_those_of_the_sources() -> None:
-    """The chart's rules and dashboards are the same as those they are copied from, and there are some of each kind."""
+    """The chart's rules and dashboards equal their sources, and each kind has at least one file."""
     wanted = {copy: source.read_text(encoding="utf-8") for copy, source in copies().items()}
     there = {file: file.read_text(encoding="utf-8") for _, _, folder in COPIES for file in folder.iterdir()}
 
@@ -164,7 +164,7 @@ def test_copies_are_those_of_the_sources() -> None:
 
 
 def test_readme_has_all_values() -> None:
-    """The table of values is that of values.yaml, and each value is explained."""
+    """The table of values matches values.yaml, and each value is explained."""
     text = (CHART / "README.md").read_text(encoding="utf-8")
 
     assert readme(text) == text, "make chart"
@@ -172,7 +172,7 @@ def test_readme_has_all_values() -> None:
 
 
 def test_versions() -> None:
-    """The chart is the version of the exporter that it installs."""
+    """The version of the chart is the version of the exporter that it installs."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
 
     assert (exporter.__version__, exporter.__version__) == (chart["version"], chart["appVersion"])

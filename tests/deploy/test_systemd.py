@@ -20,22 +20,22 @@ from tests.integration.harness import ROOT, tool
 FOLDER = DEPLOY / "systemd"
 UNIT = FOLDER / "dify-exporter.service"
 EXPOSURE = 1.5
-"""Upper bound for what `systemd-analyze security` says, of 10."""
+"""Upper limit for the exposure level reported by `systemd-analyze security`, on a scale of 10."""
 
 
 def settings(name: str) -> list[str]:
-    """The values of a setting of the unit."""
+    """The values of a setting in the unit."""
     return re.findall(rf"^{name}=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def only(name: str) -> str:
-    """The value of a setting that the unit has once."""
+    """The value of a setting that occurs once in the unit."""
     (value,) = settings(name)
     return value
 
 
 def test_unit_is_valid(tmp_path: Path) -> None:
-    """The unit passes `systemd-analyze verify` without a word, with the program where this machine has it."""
+    """`systemd-analyze verify` reports nothing about the unit."""
     program = Path(sys.executable).parent / "dify-exporter"
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/dify-exporter/bin/dify-exporter", str(program)))
@@ -46,7 +46,7 @@ def test_unit_is_valid(tmp_path: Path) -> None:
 
 
 def test_unit_exposes_little() -> None:
-    """What the service could do to its machine is rated as OK, and no worse than the limit."""
+    """The tool of systemd rates the exposure of the service as OK, within the limit."""
     done = call(
         tool("systemd-analyze"),
         *("security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE * 10:.0f}"),
@@ -58,7 +58,7 @@ def test_unit_exposes_little() -> None:
 
 
 def test_unit_runs_the_program() -> None:
-    """The unit starts the program that the installer installs, with a command and an option that exist."""
+    """The unit starts the program that the installer installs, with an existing command and option."""
     program, command, option = only("ExecStart").split()
     name, _, path = option.partition("=")
 
@@ -69,7 +69,7 @@ def test_unit_runs_the_program() -> None:
 
 
 def test_configuration_fits_the_unit(tmp_path: Path) -> None:
-    """The configuration finds the key and the state in the directories that systemd makes for this unit."""
+    """The configuration finds the key and the state in the directories that systemd creates for the unit."""
     credential, _, source = only("LoadCredential").partition(":")
     environment = {
         "CREDENTIALS_DIRECTORY": str(tmp_path),
@@ -86,7 +86,7 @@ def test_configuration_fits_the_unit(tmp_path: Path) -> None:
 
 
 def test_configuration_can_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command of the README gives the configuration what the unit does, and the program and files are those."""
+    """The command in the README uses the same program, files and variables as the unit."""
     text = (DEPLOY / "README.md").read_text(encoding="utf-8").replace("\\\n", "")
     (line,) = re.findall(r"^sudo env (.* check .*)$", text, re.MULTILINE)
     words = shlex.split(line)
@@ -108,7 +108,7 @@ def test_configuration_can_be_checked(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_environment_file_has_variables_that_exist() -> None:
-    """Each variable of the exporter in the environment file, switched off or not, is one of `run`."""
+    """Each exporter variable in the environment file, commented out or not, belongs to `run`."""
     names = re.findall(r"^#?(DIFY_\w+)=", (FOLDER / "environment").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert names
@@ -131,7 +131,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install(destination: Path, *arguments: Path) -> tuple[int, str]:
-    """Run the installer below a folder; its exit code and what it said."""
+    """Run the installer below a directory; return its exit code and output."""
     done = call(
         *("sh", str(FOLDER / "install.sh"), *map(str, arguments)),
         PATH="/usr/bin:/bin",
@@ -144,7 +144,7 @@ def install(destination: Path, *arguments: Path) -> tuple[int, str]:
 
 
 def test_installer(tmp_path: Path, wheel: Path) -> None:
-    """The installer puts everything where the unit looks for it; only root can read the key. It keeps old settings."""
+    """The installer puts each file where the unit expects it, lets only root read the key, and keeps old settings."""
     key = tmp_path / "key"
     key.write_text("dataset-of-a-test\n")
     etc = tmp_path / "root" / "etc"
@@ -162,7 +162,7 @@ def test_installer(tmp_path: Path, wheel: Path) -> None:
 
 
 def test_installer_updates_with_the_installed_key(tmp_path: Path, wheel: Path) -> None:
-    """Given the key that it installed itself, the installer goes on to its end: key kept, unit put back."""
+    """The installer completes when it is given the key that it installed: the key is kept, the unit replaced."""
     key = tmp_path / "key"
     key.write_text("dataset-of-a-test\n")
     root = tmp_path / "root"
@@ -179,13 +179,13 @@ def test_installer_updates_with_the_installed_key(tmp_path: Path, wheel: Path) -
 
 
 def test_installer_refuses_a_key_that_is_not_there(tmp_path: Path) -> None:
-    """Without a file that has a key nothing is installed."""
+    """Without a key file, nothing is installed."""
     missing = tmp_path / "missing"
 
-    assert (1, f"install.sh: {missing} is not a file with a key\n") == install(tmp_path / "root", missing)
+    assert (1, f"install.sh: {missing} is missing or empty\n") == install(tmp_path / "root", missing)
     assert not (tmp_path / "root").exists()
 
 
 def test_installer_tells_how_to_use_it(tmp_path: Path) -> None:
-    """Without arguments the installer says what it needs."""
+    """Without arguments, the installer prints its usage."""
     assert (2, "sudo ./install.sh KEY-FILE [PACKAGE]\n") == install(tmp_path / "root")

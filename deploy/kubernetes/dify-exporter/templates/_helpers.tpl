@@ -44,31 +44,31 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Where the Secret is mounted. */ -}}
+{{- /* Mount path of the Secret. */ -}}
 {{- define "dify-exporter.secrets" -}}
 /run/secrets/dify-exporter
 {{- end -}}
 
-{{- /* Name of the Secret to mount; nothing when every server brings its own key. */ -}}
+{{- /* Name of the Secret to mount; empty if every server has its own key. */ -}}
 {{- define "dify-exporter.secretName" -}}
 {{- if .Values.existingSecret.name -}}
 {{- .Values.existingSecret.name -}}
 {{- else if .Values.apiKey -}}
 {{- include "dify-exporter.fullname" . -}}
 {{- else if not (or .Values.server.api_key .Values.server.api_key_file) -}}
-{{- required "Set apiKey, or existingSecret.name to a Secret that has the knowledge API key of Dify." .Values.apiKey -}}
+{{- required "Set apiKey, or existingSecret.name to a Secret that contains the knowledge API key of Dify." .Values.apiKey -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* Path of the web config file; nothing without one. */ -}}
+{{- /* Path of the web config file; empty without one. */ -}}
 {{- define "dify-exporter.webConfig" -}}
 {{- if .Values.webConfig.existingSecret -}}
 {{- printf "/etc/dify-exporter-web/%s" .Values.webConfig.key -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* How a probe asks for a path, of a list of the root and the path. With a web config file only the container itself
-gets in without password and certificate. */ -}}
+{{- /* Handler of a probe; the argument is a list of the root context and the path. With a web config file, only requests
+from inside the container are accepted without password and certificate. */ -}}
 {{- define "dify-exporter.probe" -}}
 {{- $root := index . 0 -}}
 {{- $path := index . 1 -}}
