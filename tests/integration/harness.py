@@ -1,10 +1,12 @@
-"""Real processes on loopback: the exporter, and the tools that read what it serves."""
+"""Real processes on loopback: the exporter, and the tools that read its page."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -29,14 +31,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 EXPORTER = (sys.executable, "-m", "exporter")
 KEY = "dataset-simulatordemo"
+TOOLS = ROOT / ".tools"
+"""Where `make tools` puts what it builds."""
 
 _LISTENING = re.compile(r"msg=listening address=\S+:(\d+) ")
+
+PATIENCE = 60.0
+"""Seconds to wait for what takes a moment on an idle machine: a busy one is slow, and that is no failure."""
 
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], timeout: float = 20.0, *, why: Callable[[], str] = lambda: "") -> T:
-    """Wait until ``condition`` gives something true and return that; fail with ``why`` after ``timeout`` seconds."""
+def until(condition: Callable[[], T], timeout: float = PATIENCE, *, why: Callable[[], str] = lambda: "") -> T:
+    """Wait until ``condition`` returns something true and return it; fail with ``why`` after ``timeout`` seconds."""
     pause = threading.Event()
     deadline = time.monotonic() + timeout
     while not (found := condition()):
@@ -46,7 +53,7 @@ def until(condition: Callable[[], T], timeout: float = 20.0, *, why: Callable[[]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The environment of this process without what would change the exporter's ways, and with ``variables``."""
+    """The environment of this process without variables that affect the exporter, plus ``variables``."""
     kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     return {**kept, "PYTHONPATH": str(ROOT), **variables}
 
@@ -55,38 +62,57 @@ def _is_setting(name: str) -> bool:
     return name.startswith("DIFY_") or name.lower().endswith("_proxy")
 
 
+def require(*names: str) -> None:
+    """Skip the test unless all these programs are installed, or fail it where CI must have them.
+
+    For a test whose fixtures start processes: ``pytest.mark.needs`` calls this before the first fixture.
+    """
+    missing = [name for name in names if _find(name) is None]
+    if missing:
+        lacking(f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not installed")
+
+
 def tool(name: str) -> str:
-    """The path of a program of the machine. Without it the test is skipped, or fails where CI must have it."""
-    path = shutil.which(name)
-    if path is None:
-        lacking(f"{name} is not installed")
+    """The path of an installed program, or of one that `make tools` built; without it as ``require``."""
+    require(name)
+    path = _find(name)
+    assert path is not None
     return path
 
 
+def _find(name: str) -> str | None:
+    own = TOOLS / name
+    return str(own) if own.exists() else shutil.which(name)
+
+
 def lacking(what: str) -> NoReturn:
-    """Something that a test needs is not there: skip the test, or fail it where CI must have it (``CI=true``)."""
+    """Handle a missing prerequisite: skip the test, or fail it where CI requires it (``CI=true``)."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as unused:
-        port: int = unused.getsockname()[1]
-        return port
+    """A port of loopback that nobody listens on, for a program that starts later.
+
+    It is below those that the kernel picks for clients, so no connection takes it meanwhile.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), closing(socket.create_server(("127.0.0.1", port))):
+            return port
 
 
 class Done(NamedTuple):
-    """A command that has ended."""
+    """A finished command."""
 
     code: int
     out: str
     err: str
 
 
-def run(*command: str, timeout: float = 30, stdin: str = "", **variables: str) -> Done:
-    """Run a command to its end, in the project's folder."""
+def run(*command: str, timeout: float = PATIENCE, stdin: str = "", **variables: str) -> Done:
+    """Run a command to completion in the project folder."""
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -100,13 +126,13 @@ def run(*command: str, timeout: float = 30, stdin: str = "", **variables: str) -
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def exporter(*arguments: str, timeout: float = 30, **variables: str) -> Done:
-    """Run the exporter to its end."""
+def exporter(*arguments: str, timeout: float = PATIENCE, **variables: str) -> Done:
+    """Run the exporter to completion."""
     return run(*EXPORTER, *arguments, timeout=timeout, **variables)
 
 
 def write_config(path: Path, url: str, datasets: Iterable[Dataset], *, key: str = KEY, **sections: Any) -> str:
-    """Write a configuration of one server, ``main``; its path. ``server``: more keys of it; the rest are sections."""
+    """Write a configuration with one server, ``main``; return its path. ``server``: its other keys, then sections."""
     server = {
         "name": "main",
         "url": url,
@@ -123,7 +149,7 @@ def write_config(path: Path, url: str, datasets: Iterable[Dataset], *, key: str 
 
 
 class Answer(NamedTuple):
-    """An answer as it came over the wire; header names in lower case."""
+    """An answer as received; header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -131,8 +157,8 @@ class Answer(NamedTuple):
 
 
 def get(port: int, path: str, **headers: str) -> Answer:
-    """One GET on a connection of its own; ``accept_encoding`` is Accept-Encoding. OSError when nobody answers."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    """Send one GET on its own connection; ``accept_encoding`` is Accept-Encoding. OSError without an answer."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         connection.putrequest("GET", path, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
@@ -142,8 +168,16 @@ def get(port: int, path: str, **headers: str) -> Answer:
         return Answer(response.status, received, response.read())
 
 
+def answers(port: int, path: str) -> bool:
+    """Whether somebody answers 200 there."""
+    try:
+        return get(port, path).status == http.HTTPStatus.OK
+    except OSError:
+        return False
+
+
 class Program:
-    """A process with its output in files below ``folder``. ``close`` ends it, come what may."""
+    """A process that writes its output to files below ``folder``. ``close`` always ends it."""
 
     def __init__(self, folder: Path, *command: str, **variables: str) -> None:
         """Start ``command`` in that folder."""
@@ -158,16 +192,16 @@ class Program:
 
     @property
     def out(self) -> str:
-        """What it wrote to standard output so far."""
+        """The standard output so far."""
         return self._out.read_text(encoding="utf-8")
 
     @property
     def log(self) -> str:
-        """What it wrote to standard error so far."""
+        """The standard error so far."""
         return self._err.read_text(encoding="utf-8")
 
-    def await_log(self, text: str, timeout: float = 20.0) -> None:
-        """Wait until its log has ``text``."""
+    def await_log(self, text: str, timeout: float = PATIENCE) -> None:
+        """Wait until the log contains ``text``."""
         until(lambda: text in self.log or self._ended(), timeout, why=lambda: self.log)
         assert text in self.log
 
@@ -177,20 +211,20 @@ class Program:
         assert isinstance(found, re.Match), self.log
         return int(found[1])
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 10.0) -> int:
-        """Send a signal; the exit code. AssertionError when it does not end in time."""
+    def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
+        """Send a signal; return the exit code. AssertionError when the process does not end in time."""
         self.process.send_signal(number)
         return self.end(timeout)
 
-    def end(self, timeout: float = 10.0) -> int:
-        """Wait for its end; the exit code. AssertionError when it does not end in time."""
+    def end(self, timeout: float = PATIENCE) -> int:
+        """Wait for the end; return the exit code. AssertionError when the process does not end in time."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"does not end within {timeout} s; its log:\n{self.log}") from None
 
     def close(self) -> None:
-        """End it, by force when need be."""
+        """End the process, by force if necessary."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -204,11 +238,11 @@ class Program:
 
 
 class Labels(frozenset[tuple[str, str]]):
-    """The labels of a series, its name among them."""
+    """The labels of a series, its name included."""
 
 
 class Database:
-    """A server that answers PromQL: Prometheus or VictoriaMetrics."""
+    """A server that evaluates PromQL: Prometheus or VictoriaMetrics."""
 
     def __init__(self, name: str, port: int, program: Program) -> None:
         self.name = name
@@ -216,7 +250,7 @@ class Database:
         self.program = program
 
     def query(self, expression: str) -> dict[Labels, float]:
-        """An instant query: labels and value of each series. {} while the server does not answer yet."""
+        """Run an instant query: labels and value of each series. {} while the server does not answer yet."""
         path = f"/api/v1/query?{urlencode({'query': expression})}"
         try:
             answer = get(self.port, path)
@@ -227,8 +261,8 @@ class Database:
         result = json.loads(answer.body)["data"]["result"]
         return {_labels(series["metric"]): float(series["value"][1]) for series in result}
 
-    def await_query(self, expression: str, timeout: float = 30.0) -> dict[Labels, float]:
-        """The same, once there is a series at all."""
+    def await_query(self, expression: str, timeout: float = PATIENCE) -> dict[Labels, float]:
+        """Run an instant query until it returns at least one series."""
         return until(lambda: self.query(expression), timeout, why=lambda: f"{self.name}: {self.program.log[-2000:]}")
 
 

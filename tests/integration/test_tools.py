@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import get, run, tool, until
+from tests.integration.harness import PATIENCE, get, run, tool, until
 
 if TYPE_CHECKING:
     from exporter.simulator import SimulatorServer
@@ -31,6 +31,7 @@ def _of_dify(page: str) -> list[str]:
     ]
 
 
+@pytest.mark.needs("curl")
 def test_curl_reads_the_same_with_and_without_compression(port: int) -> None:
     """The gzip form is one member, which curl reads to its end, and contains exactly the plain text."""
     url = f"http://127.0.0.1:{port}/metrics"
@@ -43,15 +44,19 @@ def test_curl_reads_the_same_with_and_without_compression(port: int) -> None:
     assert plain.out.splitlines()[-1].split()[0] == compressed.out.splitlines()[-1].split()[0]
 
 
+@pytest.mark.needs("gzip")
 def test_gzip_finds_no_fault(port: int) -> None:
     """The compressed page passes gzip's own test, checksum and length included, without output."""
     answer = get(port, "/metrics", accept_encoding="gzip")
-    tested = subprocess.run([tool("gzip"), "--test"], input=answer.body, capture_output=True, timeout=10, check=False)
+    tested = subprocess.run(
+        [tool("gzip"), "--test"], input=answer.body, capture_output=True, timeout=PATIENCE, check=False
+    )
 
     assert "gzip" == answer.headers["content-encoding"]
     assert (0, b"", b"") == (tested.returncode, tested.stdout, tested.stderr)
 
 
+@pytest.mark.needs("promtool")
 def test_promtool_has_nothing_to_say(port: int) -> None:
     """Names, types and help texts pass Prometheus' linter."""
     page = get(port, "/metrics").body.decode()

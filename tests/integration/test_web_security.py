@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 import resource
 import socket
 import ssl
+import statistics
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +16,11 @@ import bcrypt
 import pytest
 import yaml
 
-from tests.integration.harness import Database, Program, exporter, free_port, get, lacking, tool, until
+from tests.integration.harness import PATIENCE, Database, Program, exporter, free_port, get, lacking, tool, until
 from tests.web.authority import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.integration.conftest import Configure, Start
 
@@ -53,19 +55,22 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-def prometheus(tmp_path: Path, authority: Authority) -> Iterator[list[Program]]:
-    """An ExitStack for started processes."""
+def scrape(tmp_path: Path, authority: Authority) -> Iterator[Callable[[int], Database]]:
+    """Starts a Prometheus that scrapes a port every second with each of two passwords; stops it at the end."""
     (tmp_path / "ca.pem").write_bytes(authority.certificate.read_bytes())
     authority.sign("localhost").copy(tmp_path, "server")
     authority.sign("prometheus").copy(tmp_path, "prometheus")
-    programs: list[Program] = []
-    yield programs
-    for program in programs:
-        program.close()
+    with ExitStack() as running:
+
+        def start(port: int) -> Database:
+            database = _scrape(tmp_path, port)
+            running.callback(database.program.close)
+            return database
+
+        yield start
 
 
 def _scrape(folder: Path, port: int) -> Database:
-    """A Prometheus that scrapes twice per second, once with each of two passwords."""
     jobs = [
         {
             "job_name": password,
@@ -77,7 +82,7 @@ def _scrape(folder: Path, port: int) -> Database:
         for password in ("first", "second")
     ]
     path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump({"global": {"scrape_interval": "500ms"}, "scrape_configs": jobs}))
+    path.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
     own = free_port()
     program = Program(
         folder / "prometheus",
@@ -95,16 +100,16 @@ def _up(database: Database) -> tuple[float | None, float | None]:
     return values.get("first"), values.get("second")
 
 
+@pytest.mark.needs("prometheus", "openssl")
 def test_prometheus_scrapes(
-    start: Start, configure: Configure, tmp_path: Path, authority: Authority, prometheus: list[Program]
+    start: Start, configure: Configure, tmp_path: Path, authority: Authority, scrape: Callable[[int], Database]
 ) -> None:
     """Prometheus scrapes with password and certificate, not with a wrong password; both change without a restart."""
     web = tmp_path / "web.yml"
     _write(web, prometheus="first")
     program = start("run", "--config.file", configure(), "--web.config.file", str(web), *ANY_PORT)
     port = program.port()
-    database = _scrape(tmp_path, port)
-    prometheus.append(database.program)
+    database = scrape(port)
     until(lambda: (1, 0) == _up(database), why=lambda: f"{_up(database)} {program.log}")
     before = ssl.get_server_certificate(("127.0.0.1", port))
 
@@ -113,8 +118,8 @@ def test_prometheus_scrapes(
 
     until(lambda: (0, 1) == _up(database), why=lambda: f"{_up(database)} {program.log}")
     assert before != ssl.get_server_certificate(("127.0.0.1", port))
-    assert 'msg="web config reloaded"' in program.log
-    assert "401" not in program.log
+    program.await_log('msg="web config reloaded"')
+    assert not re.search(r"\b401\b", program.log)
     assert 0 == program.stop()
 
 
@@ -162,21 +167,22 @@ def test_slow_clients(start: Start, configure: Configure) -> None:
     program.await_log('msg="first cycle done"')
     page = len(get(port, "/metrics").body)
     descriptors, memory = _descriptors(program), _memory(program)
-    slowest = 0.0
-    with contextlib.ExitStack() as clients:
+    seconds: list[float] = []
+    with ExitStack() as clients:
         for number in range(600):
-            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
             client.sendall(REQUEST * 20 if number % 2 else REQUEST[:-2])
             if number % 20 == 0:
                 began = time.monotonic()
                 assert 200 == get(port, "/metrics").status
-                slowest = max(slowest, time.monotonic() - began)
-        assert slowest < 1
+                seconds.append(time.monotonic() - began)
+        assert statistics.median(seconds) < 1
+        assert max(seconds) < 5  # on a busy machine too; a scrape that waited for a slow client would take 10 s
         assert page > 10_000
         assert _descriptors(program) - descriptors < 560
         assert _memory(program) - memory < 150e6
-        until(lambda: _descriptors(program) - descriptors < 350, timeout=15)  # without a request: disconnected
+        until(lambda: _descriptors(program) - descriptors < 350)  # without a request: disconnected
         assert 200 == get(port, "/metrics").status
-    until(lambda: _descriptors(program) - descriptors < 10, timeout=15)
+    until(lambda: _descriptors(program) - descriptors < 10)
     assert "level=error" not in program.log
     assert "level=warning" not in program.log
