@@ -9,5 +9,5 @@ from tests.tracking.rig import Rig
 
 @pytest.fixture
 def rig() -> Rig:
-    """A poller with the default pace."""
+    """A poller with default intervals."""
     return Rig()

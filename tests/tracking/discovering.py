@@ -1,4 +1,4 @@
-"""A server on which nobody named anything, and what is found there."""
+"""A server with discovery on and nothing configured, and helpers to read what discovery found."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude
 
 
 def reload(rig: Rig, server: Server, polling: Polling | None = None) -> None:
-    """Go on with another configuration of the server."""
+    """Apply a changed configuration of the server."""
     rig.poller.change(server, rig.client, polling or Polling())
     left = rig.poller.watched - set(configured_targets(server))
     rig.poller.watch(configured_targets(server))
@@ -38,15 +38,15 @@ def reload(rig: Rig, server: Server, polling: Polling | None = None) -> None:
 
 
 def listed(document_id: str, status: str, display: str) -> ListedDocument:
-    """A document in a list."""
+    """A document in a document list."""
     return ListedDocument(document_id, status, display)
 
 
 def bases(rig: Rig) -> dict[str, KnowledgeBase]:
-    """What is known of the knowledge bases, by id."""
+    """The known datasets, by id."""
     return {found.dataset_id: found for found in rig.listening.of(KnowledgeBase)}
 
 
 def documents(rig: Rig) -> dict[str, str]:
-    """The status of every document."""
+    """The status of every known document, by id."""
     return {found.document_id: found.progress.status for found in rig.listening.of(Document)}

@@ -1,4 +1,4 @@
-"""Objects to keep, simple ones and any that the program can have; and what a state does with them."""
+"""Objects to save, simple and arbitrary ones, and helpers that check what the state file does with them."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ BATCH = "20261121173517669864"
 def a_document(
     number: int = 0, completed: int = 0, *, server: str = "main", clock: ManualClock | None = None
 ) -> Document:
-    """A document in indexing, that moved right now."""
+    """A document with status indexing that made progress just now."""
     progress = Progress("indexing", 1_795_282_000, completed_segments=completed, total_segments=20)
     document = Document(server, DATASET, f"c23d659c-{number:04}", BATCH, progress, Detail(name="a.txt"))
     return replace(document, last_progress=clock.time(), moved=clock.monotonic()) if clock else document
 
 
 def a_batch(*documents: Document, server: str = "main") -> Batch:
-    """The batch of these documents, all in indexing."""
+    """A batch of these documents, all with status indexing."""
     counts = (0, 0, 0, 0, len(documents), 0, 0, 0, 0)
     return Batch(server, DATASET, BATCH, tuple(document.document_id for document in documents), counts)
 
 
 def an_activity(restarted: int = 0, *, server: str = "main") -> Activity:
-    """So many documents were seen to start again."""
+    """Counters with this number of restarted documents."""
     return replace(no_activity(server, DATASET), restarted=restarted)
 
 
 def timeless(kept: Kept) -> Kept:
-    """The object without what does not survive a restart."""
+    """The object without the values that do not survive a restart."""
     match kept:
         case Document():
             return replace(kept, moved=0.0)
@@ -70,7 +70,7 @@ def timeless(kept: Kept) -> Kept:
 
 
 def by_key(memory: Memory | Iterable[Kept]) -> dict[Key, Kept]:
-    """What is remembered, comparable to what was noted."""
+    """The recalled objects by key, comparable to the recorded ones."""
     found: list[Kept] = []
     for part in memory:
         found += part if isinstance(part, list) else [part]
@@ -80,14 +80,14 @@ def by_key(memory: Memory | Iterable[Kept]) -> dict[Key, Kept]:
 
 
 def opened(path: Path, clock: ManualClock | None = None) -> State:
-    """The state in that file, open."""
+    """An open state on that file."""
     state = State(path, clock or ManualClock())
     state.open()
     return state
 
 
 def filled(path: Path) -> list[Document]:
-    """Leave a state behind. What is in it."""
+    """Save some objects in a new state file. Returns them."""
     documents = [a_document(number) for number in range(20)]
     state = opened(path)
     state.note([(None, document) for document in documents], at_once=False)
@@ -96,7 +96,7 @@ def filled(path: Path) -> list[Document]:
 
 
 def goes_on(state: State) -> None:
-    """Whatever is noted is taken, though it cannot be saved; and nothing more is said of that."""
+    """Changes are accepted although they cannot be saved, and nothing more is logged about it."""
     with capture_logs() as log:
         state.note([(None, a_document(100))], at_once=True)
         assert not state.save()
@@ -108,7 +108,7 @@ def goes_on(state: State) -> None:
 
 
 def works_again(state: State, path: Path) -> None:
-    """Saving works, which is said once; what waited is in the file."""
+    """Saving succeeds and logs that once; all waiting changes are in the file."""
     with capture_logs() as log:
         assert state.save()
         assert state.save()
@@ -123,7 +123,7 @@ def works_again(state: State, path: Path) -> None:
 
 @contextmanager
 def told(level: str, *words: str) -> Iterator[None]:
-    """One line of that level, with these words in it."""
+    """Expects exactly one log line, of that level and containing these words."""
     with capture_logs() as log:
         yield
     assert [level] == [line["log_level"] for line in log]
@@ -132,7 +132,7 @@ def told(level: str, *words: str) -> Iterator[None]:
 
 
 def rows_of(path: Path) -> int:
-    """How many rows the file has. Only while no state has it open."""
+    """Number of rows in the file. No state may have the file open."""
     with closing(sqlite3.connect(path)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM tracked").fetchone()
         assert isinstance(count, int)

@@ -1,4 +1,4 @@
-"""A server that answers from memory, a listener that remembers, and a poller on a clock turned by hand."""
+"""A server that answers from memory, a listener that records changes, and a poller on a manually advanced clock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def item(document_id: str, status: str, completed: int | None = 0, total: int | 
 
 
 class FakeClient:
-    """Answers what the test put in; remembers what was asked. An exception in the place of an answer is raised."""
+    """Returns the answers that a test puts in and records the requests. An exception put in as an answer is raised."""
 
     def __init__(self) -> None:
         self.version = "1.12.1"
@@ -65,14 +65,14 @@ class FakeClient:
         return self._answer("document", document_id, found, known)
 
     def datasets(self, page: int) -> DatasetPage:
-        """A page of all knowledge bases."""
+        """A page of the list of datasets."""
         self.asked.append(("datasets", str(page)))
         self._raise(self.list_error)
         found = [base for base in self.bases.values() if isinstance(base, Dataset)]
         return DatasetPage(found[(page - 1) * PAGE : page * PAGE], len(found))
 
     def dataset(self, dataset_id: str) -> Dataset:
-        """A knowledge base."""
+        """A dataset."""
         self.asked.append(("dataset", dataset_id))
         found = self.bases.get(dataset_id, NotFound("Dataset not found.", gone=True))
         self._raise(found if isinstance(found, Exception) else self.list_error)
@@ -80,7 +80,7 @@ class FakeClient:
         return found
 
     def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
-        """A page of the listed documents of a knowledge base; an old server ignores the status."""
+        """A page of the document list of a dataset; an old server ignores the status."""
         self.asked.append(("documents", f"{dataset_id}/{status}/{page}"))
         listed = self.listed.get(dataset_id, [])
         if isinstance(listed, Exception):
@@ -90,7 +90,7 @@ class FakeClient:
         return DocumentPage(listed[(page - 1) * limit : page * limit], len(listed))
 
     def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:
-        """How many segments are completed."""
+        """The number of completed segments."""
         self.asked.append(("segments", document_id))
         assert dataset_id
         found = self.segments.get(document_id, 0)
@@ -103,7 +103,7 @@ class FakeClient:
             raise error
 
     def close_connections(self) -> None:
-        """Count it."""
+        """Count the call."""
         self.closed += 1
 
     def _answer(self, kind: str, key: str, found: Any, known: bytes | None) -> Answer[Any]:
@@ -115,19 +115,19 @@ class FakeClient:
         return Answer(None if digest == known else found, digest)
 
     def count(self, kind: str) -> int:
-        """How often that kind was asked for."""
+        """Number of requests of that kind."""
         return sum(asked == kind for asked, _ in self.asked)
 
 
 class Listening:
-    """Keeps what exists now, by what it is; refuses changes that do not fit what it was told before."""
+    """Keeps the current objects by key; rejects changes that do not match the previous ones."""
 
     def __init__(self) -> None:
         self.objects: set[Tracked] = set()
         self.calls: list[list[Change]] = []
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Take changes as the exposition would."""
+        """Handle changes as the exposition would."""
         self.calls.append(list(changes))
         for old, new in changes:
             if old is not None:
@@ -137,24 +137,24 @@ class Listening:
                 self.objects.add(new)
 
     def of(self, kind: type) -> list[Any]:
-        """The objects of that type."""
+        """The current objects of that type."""
         return [found for found in self.objects if isinstance(found, kind)]
 
 
 class Noting:
-    """Keeps what a state is told of that can wait for the next save."""
+    """Keeps the changes that can wait for the next save."""
 
     def __init__(self) -> None:
         self.noted: list[Change] = []
 
     def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-        """Take changes as the state would."""
+        """Record changes as the state would."""
         assert not at_once
         self.noted.extend(changes)
 
 
 def noting() -> tuple[Store, Noting, Listening]:
-    """A store that nothing polls, and those whom it tells."""
+    """A store without a poller, with its listener and recorder."""
     recorder, listening = Noting(), Listening()
     roster = Roster("main", "http://x/v1", listener=listening)
     store = Store("main", roster, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=recorder)
@@ -162,7 +162,7 @@ def noting() -> tuple[Store, Noting, Listening]:
 
 
 class CountingObserver:
-    """Counts what the exporter's own metrics would count."""
+    """Counts what the exporter's own metrics count."""
 
     def __init__(self) -> None:
         self.polls: Counter[str] = Counter()
@@ -170,23 +170,23 @@ class CountingObserver:
         self.unknown: Counter[str] = Counter()
 
     def polled(self, server: str, kind: str) -> None:
-        """A poll ended."""
+        """Count a poll."""
         assert server == "main"
         self.polls[kind] += 1
 
     def poll_failed(self, server: str, kind: str, reason: str) -> None:
-        """A poll failed."""
+        """Count a failed poll."""
         assert server == "main"
         self.failures[kind, reason] += 1
 
     def unknown_value(self, server: str, field: str) -> None:
-        """A status was not known."""
+        """Count an unknown status."""
         assert server == "main"
         self.unknown[field] += 1
 
 
 class Rig:
-    """A poller with everything around it faked; ``pass_time`` turns the clock tick by tick, as the loop would."""
+    """A poller in a faked environment; ``pass_time`` advances the clock tick by tick, as the main loop would."""
 
     def __init__(
         self, polling: Polling | None = None, server: Server | None = None, *, document_name: bool = True
@@ -221,14 +221,14 @@ class Rig:
         self.poller.work(self.stop)
 
     def pass_time(self, seconds: float, tick: float = 1.0) -> None:
-        """Let time pass; poll at each tick."""
+        """Advance the clock; poll at each tick."""
         end = self.clock.monotonic() + seconds
         while self.clock.monotonic() + tick <= end:
             self.clock.advance(tick)
             self.poll()
 
     def times_of(self, key: str, seconds: float) -> list[float]:
-        """At which seconds from now ``key`` is asked for, over the next ``seconds``."""
+        """The seconds from now at which ``key`` is requested, over the next ``seconds``."""
         start, times = self.clock.monotonic(), []
         self.client.before_answer = lambda asked: (
             times.append(round(self.clock.monotonic() - start, 3)) if asked == key else None

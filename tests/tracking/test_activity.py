@@ -1,4 +1,4 @@
-"""What is counted of a knowledge base."""
+"""The event counters of a dataset."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMPTY = no_activity("main", "ds")
 
 
 def test_everything_starts_at_zero() -> None:
-    """Every end, reason and phase is there from the start, so that the first event is an increase."""
+    """Every outcome, reason and phase exists from the start, so that the first event is an increase."""
     assert {("completed", ""): 0, **{("error", reason): 0 for reason in REASONS}} == dict(EMPTY.finished)
     assert 0 == EMPTY.restarted
     assert PHASES == tuple(phase for phase, _ in EMPTY.phases)
@@ -29,7 +29,7 @@ def test_everything_starts_at_zero() -> None:
 
 
 def test_an_end_counts_once_where_it_belongs() -> None:
-    """One more of that status and reason; nothing else changes, and the one before stays as it was."""
+    """Only the counter of that status and reason increases; the previous object is unchanged."""
     after = count_finished(EMPTY, "error", "quota")
 
     assert {("error", "quota"): 1} == {end: count for end, count in after.finished if count}
@@ -38,7 +38,7 @@ def test_an_end_counts_once_where_it_belongs() -> None:
 
 
 def test_a_restart_counts_once() -> None:
-    """Only the restarts change."""
+    """Only the restart counter increases."""
     after = count_restarted(count_restarted(EMPTY))
 
     assert 2 == after.restarted
@@ -56,7 +56,7 @@ def test_a_restart_counts_once() -> None:
     ],
 )
 def test_a_bound_belongs_to_its_bucket(seconds: float, bucket: int) -> None:
-    """A duration is in the first bucket whose bound it does not exceed; beyond all bounds it is in the last one."""
+    """A duration counts in the first bucket whose bound it does not exceed; above all bounds, in the last one."""
     seen = dict(count_finished(EMPTY, "completed", "", [("parsing", seconds)]).phases)["parsing"]
 
     assert [bucket] == [position for position, count in enumerate(seen.counts) if count]
@@ -65,7 +65,7 @@ def test_a_bound_belongs_to_its_bucket(seconds: float, bucket: int) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(PHASES), st.floats(0, 1e6))))
 def test_no_duration_is_lost(durations: list[tuple[str, float]]) -> None:
-    """The buckets of a phase have as many durations as were counted, and their sum."""
+    """The buckets of a phase contain all counted durations, and their sum is right."""
     activity = EMPTY
     for duration in durations:
         activity = count_finished(activity, "completed", "", [duration])
@@ -78,7 +78,7 @@ def test_no_duration_is_lost(durations: list[tuple[str, float]]) -> None:
 
 
 def test_counters_go_on_after_a_restart() -> None:
-    """What was counted before is kept; what only this version counts starts at 0, so that every series is there."""
+    """Saved counters continue; counters that are new in this version start at 0, so that every series exists."""
     known = tuple((phase, seen) for phase, seen in EMPTY.phases if phase != "queued")
     before = count_finished(
         Activity("main", "ds", ((("completed", ""), 7),), 3, known), "completed", "", [("total", 2.0)]
@@ -92,14 +92,14 @@ def test_counters_go_on_after_a_restart() -> None:
 
 
 def test_a_histogram_of_other_bounds_starts_anew() -> None:
-    """Counts that were made for other buckets can't be told apart: they are dropped, as a counter that was reset."""
+    """Counts for other bucket bounds cannot be converted: they are discarded, like a counter reset."""
     before = Activity("main", "ds", EMPTY.finished, 0, (("total", Distribution((1, 2), 9.0)),))
 
     assert EMPTY.phases == resume_activity("main", "ds", before).phases
 
 
 def test_a_reason_or_phase_that_is_new_is_taken_in() -> None:
-    """An end or a phase that was never counted is counted all the same."""
+    """An outcome or phase that is not in the counters yet is added."""
     after = count_finished(Activity("main", "ds"), "error", "plugin", [("total", 2.0)])
 
     assert {("error", "plugin"): 1} == dict(after.finished)

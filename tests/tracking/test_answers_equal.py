@@ -1,4 +1,4 @@
-"""Answers that equal the last one byte for byte: they tell nothing new only while what came of the last one stands."""
+"""Byte-identical answers are skipped only as long as the result of the previous answer is still stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tracking.rig import DATASET, Rig, item
 
 
 def configured(*, batches: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> Rig:
-    """A rig whose configuration names these batches and documents of a knowledge base."""
+    """A rig whose configuration names these batches and documents of a dataset."""
     server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=batches, documents=names),))
     rig = Rig(Polling(), server)
     rig.client.bases[DATASET] = Dataset(DATASET, "Handbook")
@@ -23,7 +23,7 @@ def configured(*, batches: tuple[str, ...] = (), names: tuple[str, ...] = ()) ->
 
 
 def lose_knowledge_base(rig: Rig) -> None:
-    """It answers 404 once, and is there again."""
+    """The dataset answers 404 once, then exists again."""
     rig.client.bases[DATASET] = NotFound("Dataset not found.", gone=True)
     rig.poller.schedule.put(Target("dataset", DATASET, DATASET), rig.clock.monotonic())
     rig.poll()
@@ -32,7 +32,7 @@ def lose_knowledge_base(rig: Rig) -> None:
 
 
 def test_a_batch_comes_back_with_its_knowledge_base() -> None:
-    """The knowledge base was forgotten, its batch answers as it did before."""
+    """After the dataset was removed, an unchanged answer restores its batch."""
     rig = configured(batches=("b",))
     rig.client.batches["b"] = [item("1", "indexing", 1, 3)]
     rig.poll()
@@ -43,7 +43,7 @@ def test_a_batch_comes_back_with_its_knowledge_base() -> None:
 
 
 def test_a_document_comes_back_with_its_knowledge_base() -> None:
-    """The same for a document that the configuration names."""
+    """After the dataset was removed, an unchanged answer restores its configured document."""
     rig = configured(names=("1",))
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=3)
     rig.poll()
@@ -53,7 +53,7 @@ def test_a_document_comes_back_with_its_knowledge_base() -> None:
 
 
 def test_a_batch_that_is_forgotten_while_it_is_asked_for_comes_back_soon() -> None:
-    """The answer says that all is as it was, but what it was is no longer known."""
+    """An "unchanged" answer to a batch removed during the request has no result to confirm: it is fetched again."""
     rig = configured(batches=("b",))
     rig.client.batches["b"] = [item("1", "completed", 3, 3)]
     rig.poll()
@@ -67,7 +67,7 @@ def test_a_batch_that_is_forgotten_while_it_is_asked_for_comes_back_soon() -> No
 
 
 def test_a_document_that_its_batch_leaves_to_the_configuration_goes_on_by_its_detail() -> None:
-    """Its detail told of an upload while the batch still told its progress; once the batch is gone that counts."""
+    """A detail that was ignored because a batch reported the document counts once the batch is gone."""
     rig = configured(batches=("b",), names=("1",))
     rig.client.batches["b"] = [item("1", "completed", 3, 3)]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
@@ -81,7 +81,7 @@ def test_a_document_that_its_batch_leaves_to_the_configuration_goes_on_by_its_de
 
 @pytest.mark.parametrize("lost", [False, True], ids=["the batch is gone", "the batch has lost it"])
 def test_a_document_that_its_batch_leaves_to_the_configuration_is_asked_for_soon(*, lost: bool) -> None:
-    """Not at its own next time: finished as it was, that may be hours away."""
+    """It is polled at once, not at its own next due time, which may be hours away."""
     rig = configured(batches=("b",), names=("1",))
     rig.client.batches["b"] = [item("1", "completed", 3, 3)]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="completed")
@@ -94,7 +94,7 @@ def test_a_document_that_its_batch_leaves_to_the_configuration_is_asked_for_soon
 
 
 def test_a_status_that_another_answer_told_does_not_stay_for_an_equal_detail() -> None:
-    """Retried and failed again just as before, and in between a list told that it was waiting."""
+    """A detail equal to the one before a retry is decoded again if a list reported "waiting" in between."""
     rig = configured(names=("1",))
     rig.client.details["1"] = DocumentDetail("1", indexing_status="error", error="quota")
     rig.poll()
@@ -107,7 +107,7 @@ def test_a_status_that_another_answer_told_does_not_stay_for_an_equal_detail() -
 
 
 def test_an_equal_answer_is_not_read() -> None:
-    """While nothing else tells of it, the digest is enough."""
+    """As long as no other answer changes the object, a matching digest is sufficient."""
     rig = configured(batches=("b",), names=("1", "2"))
     rig.client.batches["b"] = [item("1", "indexing", 1, 3)]
     rig.client.details |= {key: DocumentDetail(key, indexing_status="indexing", segment_count=3) for key in "12"}

@@ -1,4 +1,4 @@
-"""Answers that come in another order than they were asked for: workers poll one document in several ways at once."""
+"""Answers can arrive in a different order than their requests: several workers poll one document in several ways."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def counted(listening: Listening) -> tuple[int, int]:
-    """How many ends and how many restarts were counted in the knowledge base."""
+    """Number of finished and of restarted documents counted in the dataset."""
     (activity,) = [found for found in listening.of(Activity) if found.dataset_id == DATASET]
     return sum(count for _, count in activity.finished), activity.restarted
 
 
 def between_lists(rig: Rig, meanwhile: Callable[[], None]) -> None:
-    """Do something once while a survey is under way, after its list of what is being indexed."""
+    """Run something once during a document scan, after its list of indexing documents."""
     real, todo = rig.client.documents, [meanwhile]
 
     def read(dataset_id: str, status: str, **more: Any) -> Any:
@@ -40,7 +40,7 @@ def between_lists(rig: Rig, meanwhile: Callable[[], None]) -> None:
 
 
 def between_polls(rig: Rig, key: str, meanwhile: Callable[[], None]) -> None:
-    """Do something once while ``key`` is being asked for, after the server has made its answer."""
+    """Run something once while ``key`` is being requested, after the server has created its answer."""
     todo = [meanwhile]
 
     def before_answer(asked: str) -> None:
@@ -52,7 +52,7 @@ def between_polls(rig: Rig, key: str, meanwhile: Callable[[], None]) -> None:
 
 @pytest.fixture
 def rig() -> Rig:
-    """A document that discovery found while it was being indexed."""
+    """A document that discovery found while it was indexing."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=3)
@@ -61,7 +61,7 @@ def rig() -> Rig:
 
 
 def complete(rig: Rig) -> None:
-    """The document ends, and another worker takes its detail."""
+    """The document finishes, and another worker fetches its detail."""
     rig.client.listed[DATASET] = []
     rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=9, segment_count=3)
     rig.clock.advance(1)
@@ -71,7 +71,7 @@ def complete(rig: Rig) -> None:
 
 
 def test_an_end_is_not_taken_back_by_a_list_from_before_it(rig: Rig) -> None:
-    """A survey takes several requests; a detail that is read in between is newer than its first lists."""
+    """A scan takes several requests; a detail fetched in between is newer than the first lists of the scan."""
     between_lists(rig, lambda: complete(rig))
     rig.pass_time(3600)
     assert documents(rig) == {"1": "completed"}
@@ -79,7 +79,7 @@ def test_an_end_is_not_taken_back_by_a_list_from_before_it(rig: Rig) -> None:
 
 
 def test_an_end_is_not_taken_back_by_a_batch_from_before_it(rig: Rig) -> None:
-    """The batch of a found document becomes known, and its first answer is older than the end: it is asked again."""
+    """If the first answer of a new batch is older than the end of a document, the batch is polled again."""
     rig.client.batches["b"] = [item("1", "indexing", 2, 3)]
 
     def meanwhile() -> None:
@@ -96,7 +96,7 @@ def test_an_end_is_not_taken_back_by_a_batch_from_before_it(rig: Rig) -> None:
 
 
 def test_what_was_passed_over_is_read_when_it_comes_again(rig: Rig) -> None:
-    """The bytes are those of the answer that was passed over, but now they are true."""
+    """An answer identical to one that was ignored as outdated is decoded: by now it is current."""
     rig.client.batches["b"] = [item("1", "indexing", 2, 3)]
     between_polls(rig, "b", lambda: complete(rig))
     rig.poller.watch([Target("batch", DATASET, "b")])
@@ -106,7 +106,7 @@ def test_what_was_passed_over_is_read_when_it_comes_again(rig: Rig) -> None:
 
 
 def test_a_document_stays_in_the_batch_that_took_it_last() -> None:
-    """It was uploaded again while its old batch was being asked for."""
+    """A document that is uploaded again during a request for its old batch stays in the new batch."""
     rig = discovering(DatasetConfig(DATASET, batches=("old",)))
     rig.client.batches = {"old": [item("1", "indexing", 1, 3)], "new": [item("1", "waiting", 0, 3)]}
     rig.poll()
@@ -126,7 +126,7 @@ def test_a_document_stays_in_the_batch_that_took_it_last() -> None:
 
 
 class Race:
-    """One document, and answers about it that are under way."""
+    """One document, and running requests about it."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -139,16 +139,16 @@ class Race:
 
     @property
     def ends(self) -> int:
-        """How often indexing has ended."""
+        """How often indexing really finished."""
         return (self.moves + 1) // 3
 
     @property
     def status(self) -> str:
-        """How the document really is: one attempt follows the other."""
+        """The real status of the document: one attempt follows the other."""
         return ("waiting", "indexing", "completed")[self.moves % 3]
 
     def act(self, what: str) -> None:
-        """The document moves on, an answer is made, or the answer that is under way for the longest time comes last."""
+        """The document progresses, the server creates an answer, or the oldest pending answer arrives last."""
         self.clock.advance(1)
         if what == "move":
             self.moves += 1
@@ -159,7 +159,7 @@ class Race:
             self.under_way.append(self.answer(what))
 
     def answer(self, kind: str) -> Callable[[], object]:
-        """An answer as the server makes it now."""
+        """The answer that the server would send now."""
         store, asked, status = self.store, self.clock.monotonic(), self.status
         completed_at = 1000 * self.ends if self.ends else None
         segments = self.moves % 3 * 5
@@ -183,7 +183,7 @@ acts = st.sampled_from(["move", "first", "last", "detail", "segments", "list", "
 @settings(max_examples=200)
 @given(st.lists(acts, max_size=40))
 def test_no_order_of_answers_counts_what_did_not_happen(what: list[str]) -> None:
-    """Never more ends and restarts than there were, and the next answer that is asked for tells how it is."""
+    """Ends and restarts never exceed the real ones, and the next requested answer shows the real status."""
     race = Race()
     for act in what:
         race.act(act)

@@ -1,4 +1,4 @@
-"""From any answers to a page that every parser reads."""
+"""Any sequence of answers yields a page that every parser accepts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ answers = st.lists(
 @settings(max_examples=60)
 @given(answers, st.integers(1, 4))
 def test_any_sequence_of_answers_gives_a_valid_page(sequence: list[object], limit: int) -> None:
-    """Both parsers read the page in both formats, no series stands twice, and each batch that is known is on it."""
+    """Both parsers accept both formats, no series appears twice, and every known batch is present."""
     clock = ManualClock()
     exposition = Exposition(own=OwnMetrics({}), monotonic=clock.monotonic)
     limited = DocumentLimit(exposition, limit)

@@ -1,4 +1,4 @@
-"""The rules of attempts: what ended, how long its phases took, and what began again."""
+"""The rules of indexing attempts: what finished, how long its phases took, and what restarted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
 def test_an_end_is_counted_once_with_its_phases() -> None:
-    """completed: once, with the seconds that the API's own times tell."""
+    """A completed document is counted once, with durations computed from the API's own times."""
     life = Life()
     life.answer(a=WAITING)
     life.at(15).answer(a=working(3))
@@ -30,7 +30,7 @@ def test_an_end_is_counted_once_with_its_phases() -> None:
 
 
 def test_the_time_in_the_queue_counts_from_the_creation_of_a_document_seen_from_its_beginning() -> None:
-    """``created_at`` of an older document belongs to an earlier attempt."""
+    """``created_at`` counts only if the attempt was observed from its beginning; otherwise it is of an earlier one."""
     for first, expected in ((WAITING, 60.0), (FAILED, None)):
         before, _ = advance(None, Document(*KEY[:2], "a", "b", first), Now(0, 0))
         detailed = msgspec.structs.replace(before, detail=Detail(created_at=40))
@@ -42,14 +42,14 @@ def test_the_time_in_the_queue_counts_from_the_creation_of_a_document_seen_from_
 
 
 def test_first_sight_of_an_end_is_not_counted() -> None:
-    """Nobody saw it happen; a restart without state must not count all of history."""
+    """An end that was not observed is not counted: a restart without state must not count all of history."""
     life = Life()
     life.answer(a=DONE, b=FAILED)
     assert life.events == []
 
 
 def test_a_retry_restarts_and_ends_anew() -> None:
-    """Waiting with the old error and stopped_at; then completed: one restart, one end, no stale phase."""
+    """Waiting with the old error and stopped_at, then completed: one restart, one end, no stale phase."""
     life = Life()
     life.answer(a=FAILED)
     life.at(15).answer(a=Progress("waiting", 100, stopped_at=105, has_error=True))
@@ -62,7 +62,7 @@ def test_a_retry_restarts_and_ends_anew() -> None:
 
 
 def test_a_fallback_from_completed_keeps_no_stale_phase() -> None:
-    """A bulk change sets ``indexing`` and touches no time: only what is new may be measured."""
+    """A bulk change sets ``indexing`` and changes no time: only new times may be measured."""
     life = Life()
     life.answer(a=working(3))
     life.at(15).answer(a=DONE)
@@ -75,7 +75,7 @@ def test_a_fallback_from_completed_keeps_no_stale_phase() -> None:
 
 
 def test_an_attempt_between_two_polls_is_seen_by_its_times() -> None:
-    """Completed before and after, with another ``completed_at``: it was indexed again meanwhile."""
+    """Completed before and after with a different ``completed_at``: the document was indexed again in between."""
     life = Life()
     life.answer(a=DONE)
     life.at(15).answer(a=msgspec.structs.replace(DONE, processing_started_at=200, completed_at=210))
@@ -85,7 +85,7 @@ def test_an_attempt_between_two_polls_is_seen_by_its_times() -> None:
 @pytest.mark.parametrize("end", [DONE, FAILED], ids=["completed", "error"])
 @pytest.mark.parametrize("told", [(), ("completed_at",)], ids=["by a list", "by a detail"])
 def test_an_end_is_not_counted_again_when_its_batch_tells_more_times(end: Progress, told: tuple[str, ...]) -> None:
-    """A list has no times and a detail one: the others are no sign of another attempt, but what is measured by then."""
+    """Lists have no times and details only one: additional times do not indicate another attempt, but are measured."""
     less = Progress(end.status, has_error=end.has_error, **{name: getattr(end, name) for name in told})
     document, _ = advance(None, Document("main", "a", "b", "", WAITING), Now(0.0, 0.0))
     document, events = advance(document, Document("main", "a", "b", "", less), Now(1.0, 1.0))
@@ -100,7 +100,7 @@ def test_an_end_is_not_counted_again_when_its_batch_tells_more_times(end: Progre
 
 
 def test_a_list_keeps_the_times_only_while_the_status_is_the_same() -> None:
-    """Those of an earlier attempt would be taken for those of the end that the list tells."""
+    """A new status in a list discards the times: they belong to an earlier attempt."""
     before = msgspec.structs.replace(DONE, completed_segments=4, total_segments=5)
     assert before == progress_of_list(Progress("completed"), before)
     assert Progress("error", completed_segments=4, total_segments=5, has_error=True) == progress_of_list(
@@ -109,7 +109,7 @@ def test_a_list_keeps_the_times_only_while_the_status_is_the_same() -> None:
 
 
 def test_pausing_a_finished_document_is_neither_restart_nor_end() -> None:
-    """``paused`` is put in the place of the status, also of a finished one."""
+    """``paused`` replaces the status even of a finished document."""
     life = Life()
     life.answer(a=working(3))
     life.at(15).answer(a=DONE)
@@ -119,7 +119,7 @@ def test_pausing_a_finished_document_is_neither_restart_nor_end() -> None:
 
 
 def test_completed_before_it_started_tells_no_duration() -> None:
-    """A negative span is no span."""
+    """A negative duration is not counted."""
     life = Life()
     life.answer(a=WAITING)
     life.at(15).answer(a=Progress("completed", 300, None, None, None, 200))
@@ -130,7 +130,7 @@ def test_completed_before_it_started_tells_no_duration() -> None:
 
 @pytest.mark.parametrize("trace", sorted((RECORDINGS / "traces").glob("*.jsonl")), ids=lambda path: path.stem)
 def test_real_lives_end_once_for_each_attempt(trace: Path) -> None:
-    """A recorded life of a real server: every document that ends is counted once, and nothing stalls on the way."""
+    """In recordings of a real server, every finished document is counted once, and nothing stalls on the way."""
     life = Life()
     ends: dict[str, int] = {}
     before: dict[str, str] = {}

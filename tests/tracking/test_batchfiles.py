@@ -1,4 +1,4 @@
-"""Files with lists of batches: when they are read, and what stays when they cannot be."""
+"""Batch files: when they are read, and what stays in effect when they cannot be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOK = 5.0
 
 
 class Folder:
-    """Files whose times are those of a clock turned by hand."""
+    """Batch files with modification times from a manually advanced clock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class Folder:
         self.files = BatchFiles([path / "*.yaml", f"{path}/*.json"], clock=self.clock)
 
     def write(self, name: str, *batches: str, text: str | None = None, age: float = 60.0) -> Path:
-        """A list of batches of A, or ``text``, written ``age`` seconds ago."""
+        """Write a list of batches of A, or ``text``, ``age`` seconds ago."""
         file = self.path / name
         file.write_text(json.dumps([{"dataset_id": A, "batch": batch} for batch in batches]) if text is None else text)
         written = self.clock.time() - age
@@ -40,7 +40,7 @@ class Folder:
         return file
 
     def look(self) -> list[str] | None:
-        """The batches after another five seconds, when they differ."""
+        """The batches after another five seconds, if they differ."""
         self.clock.advance(LOOK)
         found = self.files.look()
         return None if found is None else [ref.batch for ref in found]
@@ -48,12 +48,12 @@ class Folder:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """An empty one, not looked at yet."""
+    """An empty folder that has not been looked at yet."""
     return Folder(tmp_path)
 
 
 def test_batches_of_all_files_each_once(folder: Folder) -> None:
-    """A batch that two programs name is watched once."""
+    """A batch listed by two files is polled once."""
     folder.write("b.yaml", "1", "2", "1")
     folder.write("a.json", "3", "2")
     folder.write("c.txt", "4")
@@ -62,19 +62,19 @@ def test_batches_of_all_files_each_once(folder: Folder) -> None:
 
 
 def test_the_same_batch_id_of_two_knowledge_bases_is_two(folder: Folder) -> None:
-    """Ids of batches are times and digits: nothing makes them unique."""
+    """Batch ids consist of a time and digits: they are not unique across datasets."""
     folder.write("a.yaml", text=f"[{{dataset_id: {A}, batch: x}}, {{dataset_id: {B}, batch: x}}]")
     assert [BatchRef(A, "x"), BatchRef(B, "x")] == folder.files.look()
 
 
 def test_without_files_there_are_no_batches(folder: Folder) -> None:
-    """The first look says so, for what may be left of another configuration; the next ones say that it stays so."""
+    """The first look reports an empty list, to clear an earlier configuration; later looks report no change."""
     assert [] == folder.look()
     assert folder.look() is None
 
 
 def test_what_has_not_changed_is_not_read_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look at a file that is the same costs one stat."""
+    """Looking at an unchanged file costs one stat."""
     folder.write("a.yaml", "1")
     folder.look()
     monkeypatch.setattr(batchfiles, "read_text", lambda _path: pytest.fail("read again"))
@@ -82,7 +82,7 @@ def test_what_has_not_changed_is_not_read_again(folder: Folder, monkeypatch: pyt
 
 
 def test_a_change_that_rests_counts_at_once(folder: Folder) -> None:
-    """At the next look: within five seconds."""
+    """A stable change takes effect at the next look, within five seconds."""
     folder.write("a.yaml", "1")
     assert ["1"] == folder.look()
     folder.write("a.yaml", "1", "2")
@@ -91,7 +91,7 @@ def test_a_change_that_rests_counts_at_once(folder: Folder) -> None:
 
 
 def test_a_change_of_no_batch_is_no_change(folder: Folder) -> None:
-    """A comment, another order of keys."""
+    """A new comment or another order of keys does not change the batches."""
     folder.write("a.yaml", "1")
     folder.look()
     folder.write("a.yaml", text=f"# new\n- {{batch: '1', dataset_id: {A}}}\n")
@@ -99,7 +99,7 @@ def test_a_change_of_no_batch_is_no_change(folder: Folder) -> None:
 
 
 def test_a_change_of_this_very_moment_waits_for_the_next_look(folder: Folder) -> None:
-    """Half of a list can be valid; ten seconds are enough for a whole one."""
+    """A fresh change waits: half of a list can be valid; ten seconds are enough for a whole one."""
     folder.write("a.yaml", "1", "2")
     folder.look()
     folder.write("a.yaml", "1", age=-LOOK)
@@ -110,7 +110,7 @@ def test_a_change_of_this_very_moment_waits_for_the_next_look(folder: Folder) ->
 
 
 def test_a_file_that_is_written_all_the_time_is_read(folder: Folder) -> None:
-    """Some programs rewrite their list each second: it never rests, and counts at the second look."""
+    """A file that is rewritten every second is never stable, and takes effect at the second look."""
     folder.write("a.yaml", "1")
     folder.look()
     folder.write("a.yaml", "2", age=-LOOK)
@@ -120,7 +120,7 @@ def test_a_file_that_is_written_all_the_time_is_read(folder: Folder) -> None:
 
 
 def test_times_of_another_clock_do_not_matter(folder: Folder) -> None:
-    """A file server ahead by a day: its files never look old, and count at the second look."""
+    """On a file server whose clock is a day ahead, files never look stable, and take effect at the second look."""
     folder.look()
     folder.write("a.yaml", "1", age=-86_400.0)
     assert folder.look() is None
@@ -129,13 +129,13 @@ def test_times_of_another_clock_do_not_matter(folder: Folder) -> None:
 
 
 def test_the_first_look_takes_everything(folder: Folder) -> None:
-    """A program that writes its list and starts the exporter for one round is not left waiting."""
+    """The first look accepts fresh files: a program may write its list right before it starts the exporter."""
     folder.write("a.yaml", "1", age=-LOOK)
     assert ["1"] == folder.look()
 
 
 def test_a_removed_file_takes_its_batches_with_it(folder: Folder) -> None:
-    """At the second look, as a program may remove a file before it writes the new one."""
+    """A removal takes effect at the second look: a program may remove a file before it writes the new one."""
     folder.write("a.yaml", "1", "2")
     file = folder.write("b.yaml", "2", "3")
     folder.look()
@@ -145,7 +145,7 @@ def test_a_removed_file_takes_its_batches_with_it(folder: Folder) -> None:
 
 
 def test_a_file_that_is_away_for_a_moment_stays(folder: Folder) -> None:
-    """Removed at one look, back at the next, with the same batches: nothing has happened."""
+    """A file missing at one look and back at the next, with the same batches, is no change."""
     file = folder.write("a.yaml", "1")
     folder.look()
     file.unlink()
@@ -158,7 +158,7 @@ def test_a_file_that_is_away_for_a_moment_stays(folder: Folder) -> None:
 
 
 def test_a_renamed_file_is_a_change_whatever_its_time_and_size(folder: Folder) -> None:
-    """The usual way to replace a file; its time may be older than that of the old one."""
+    """A file replaced by renaming is read, even if its modification time is older."""
     folder.write("a.yaml", "1")
     folder.look()
     folder.write("new", "2", age=65.0).rename(folder.path / "a.yaml")
@@ -166,7 +166,7 @@ def test_a_renamed_file_is_a_change_whatever_its_time_and_size(folder: Folder) -
 
 
 def test_a_change_that_hides_its_time_is_seen(folder: Folder) -> None:
-    """Same time, same length, same inode: the system's own time of change tells."""
+    """A change with the same mtime, size and inode is detected by its ctime."""
     file = folder.write("a.yaml", "1")
     folder.look()
     before = file.stat()
@@ -178,7 +178,7 @@ def test_a_change_that_hides_its_time_is_seen(folder: Folder) -> None:
 
 
 def test_a_broken_file_changes_nothing_and_says_so_once(folder: Folder) -> None:
-    """Its batches stay, the log has one line, ``problems`` keeps it until the file is right again."""
+    """An invalid file keeps its batches, is logged once, and stays in ``problems`` until it is valid again."""
     folder.write("a.yaml", "1")
     file = folder.write("b.yaml", "2")
     folder.look()
@@ -197,7 +197,7 @@ def test_a_broken_file_changes_nothing_and_says_so_once(folder: Folder) -> None:
 
 
 def test_a_file_that_is_broken_in_another_way_says_so(folder: Folder) -> None:
-    """Whoever repairs it needs the next message."""
+    """A different problem is logged again: the person who repairs the file needs it."""
     folder.write("a.yaml", text="- x\n")
     folder.look()
     file = folder.write("a.yaml", text="\n- x\n")
@@ -207,7 +207,7 @@ def test_a_file_that_is_broken_in_another_way_says_so(folder: Folder) -> None:
 
 
 def test_a_removed_broken_file_is_no_problem(folder: Folder) -> None:
-    """What is gone needs no repair."""
+    """Removing an invalid file removes its problem."""
     file = folder.write("a.yaml", text="")
     folder.look()
     assert [str(file)] == list(folder.files.problems)
@@ -252,7 +252,7 @@ def _a_loop(file: Path) -> None:
     ],
 )
 def test_what_cannot_be_read_changes_nothing(folder: Folder, spoil: Callable[[Path], None], message: str) -> None:
-    """Its batches stay until it can be read again; nobody waits for a pipe."""
+    """An unreadable file keeps its batches, and a pipe blocks nothing."""
     file = folder.write("a.yaml", "1")
     folder.look()
     spoil(file)
@@ -263,7 +263,7 @@ def test_what_cannot_be_read_changes_nothing(folder: Folder, spoil: Callable[[Pa
 
 
 def test_a_file_that_the_system_denies_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file server that is away comes back with the same file: it is read then, without a change."""
+    """A file that becomes accessible again, unchanged, is read again."""
     file = folder.write("a.yaml", "1")
 
     def away(_path: Path, _mode: str) -> None:
@@ -278,7 +278,7 @@ def test_a_file_that_the_system_denies_is_tried_again(folder: Folder, monkeypatc
 
 
 def test_a_file_that_was_away_without_a_change_is_well_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its batches stay all the time, and the problem ends with its cause."""
+    """A file that was temporarily inaccessible keeps its batches, and its problem ends with the cause."""
     file = folder.write("a.yaml", "1")
     folder.look()
 
@@ -294,7 +294,7 @@ def test_a_file_that_was_away_without_a_change_is_well_again(folder: Folder, mon
 
 
 def test_a_file_that_changes_while_it_is_read_waits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read may be half old and half new: the next look decides, however new the file is."""
+    """Content read during a change may be inconsistent: the next look decides, however recent the change."""
     folder.write("a.yaml", "1")
     folder.look()
     folder.write("a.yaml", "2")
@@ -311,7 +311,7 @@ def test_a_file_that_changes_while_it_is_read_waits(folder: Folder, monkeypatch:
 
 
 def test_a_file_that_vanishes_while_it_is_read_waits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may be back at the next look; if not, it is removed."""
+    """A file removed during reading may return by the next look; if not, it is removed."""
     folder.write("a.yaml", "1")
     folder.look()
     file = folder.write("a.yaml", "2")
@@ -328,7 +328,7 @@ def test_a_file_that_vanishes_while_it_is_read_waits(folder: Folder, monkeypatch
 
 
 def test_a_path_below_a_file_is_nothing(tmp_path: Path) -> None:
-    """A folder that became a file: the pattern matches nothing, and that is no problem."""
+    """If a directory becomes a file, the pattern matches nothing, and that is no problem."""
     (tmp_path / "a").write_text("")
     files = BatchFiles([tmp_path / "a" / "b.yaml"], clock=ManualClock())
     assert [] == files.look()
@@ -336,7 +336,7 @@ def test_a_path_below_a_file_is_nothing(tmp_path: Path) -> None:
 
 
 def test_links_as_kubernetes_makes_them(folder: Folder) -> None:
-    """A ConfigMap swaps one link to a folder: its files change all at once."""
+    """A ConfigMap update swaps one link to a directory: all its files change at once."""
     for name, batch in (("..1", "1"), ("..2", "2")):
         (folder.path / name).mkdir()
         folder.write(f"{name}/a.yaml", batch)

@@ -1,4 +1,4 @@
-"""The text of a list of batches: what is read, what is refused, and with which words."""
+"""Parsing lists of batches: what is accepted, what is rejected, and with which messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _problems(file: str, text: str) -> list[str]:
 
 
 def test_a_list_in_yaml() -> None:
-    """Single batches, several of a knowledge base, both; the order is that of the file."""
+    """Single batches and several per dataset can be mixed; the order of the file is kept."""
     text = f"""\
 # written by upload.py
 - dataset_id: {A.upper()}
@@ -43,7 +43,7 @@ def test_a_list_in_yaml() -> None:
 
 @pytest.mark.parametrize("indent", [None, 2, "\t"])
 def test_a_list_in_json(indent: int | str | None) -> None:
-    """As programs write it: with tabs, with emoji as pairs of escapes, with keys that mean nothing here."""
+    """JSON as programs write it: tabs, emoji as escaped surrogate pairs, unknown keys."""
     value = [
         {"dataset_id": A, "batch": ONE, "name": "\U0001f600", "size": 1.5, "ok": True, "more": [[{"a": None}]]},
         {"dataset_id": B, "batches": [TWO, "b"]},
@@ -53,23 +53,23 @@ def test_a_list_in_json(indent: int | str | None) -> None:
 
 @pytest.mark.parametrize("file", ["a.yaml", "a.json"])
 def test_a_number_of_twenty_digits_is_a_batch(file: str) -> None:
-    """Programs forget the quotes; all digits are there."""
+    """An unquoted batch id keeps all its digits."""
     assert [(A, ONE), (A, TWO)] == read_list(file, f'[{{"dataset_id": "{A}", "batches": [{ONE}, {TWO}]}}]')
 
 
 @pytest.mark.parametrize("file", ["a.yaml", "a.json"])
 def test_an_empty_list_is_a_list(file: str) -> None:
-    """The program has nothing to watch at the time."""
+    """An empty list is valid: the program has nothing to watch at the moment."""
     assert [] == read_list(file, "[]\n")
 
 
 def test_variables_are_not_put_in() -> None:
-    """The file is another program's: it must not reach the secrets of this one."""
+    """Variables are not substituted: another program's file must not access the secrets of the exporter."""
     assert [(A, "${DIFY_API_KEY}")] == read_list("a.yaml", f"- {{dataset_id: {A}, batch: '${{DIFY_API_KEY}}'}}\n")
 
 
 def test_all_that_is_wrong_is_said_with_its_place() -> None:
-    """One wrong item makes the whole list suspect; nobody repairs it item by item."""
+    """One invalid item rejects the whole list, and all problems are reported with their location."""
     text = f"""\
 - {{dataset_id: {A}, batch: ok}}
 - {A}
@@ -127,23 +127,23 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
     ],
 )
 def test_each_mistake_has_its_message(file: str, text: str, message: str) -> None:
-    """With the line where there is one, and the remedy."""
+    """Each problem is reported with its remedy, and with a line number if there is one."""
     assert any(message in problem for problem in _problems(file, text)), _problems(file, text)
 
 
 def test_a_key_in_the_wrong_place_is_not_shown() -> None:
-    """Programs put it there by mistake; the log is no place for it."""
+    """An API key put into a list by mistake is not quoted in the message."""
     text = f"- {{dataset_id: {KEY}, batch: '{KEY}/'}}\n- {KEY}\n- {{dataset_id: '{KEY}\n"
     assert KEY not in "\n".join(_problems("a.yaml", text) + _problems("a.yaml", text[:-30]) + _problems("a.json", text))
 
 
 def test_a_flood_of_problems_is_cut() -> None:
-    """A wrong file of a million lines is not a message of a million lines."""
+    """The number of reported problems is limited."""
     assert len(_problems("a.yaml", "- x\n" * 1000)) == 100
 
 
 def test_anchors_cannot_multiply_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small file that unfolds to a huge list is refused before it is read."""
+    """A small file that expands to a huge list is rejected before it is expanded."""
     monkeypatch.setattr(batchlist, "MAX_BATCHES", 1000)
     text = f"- &a {{dataset_id: {A}, batches: [{', '.join('x' for _ in range(100))}]}}\n" + "- *a\n" * 10
     assert "a.yaml:1: [10].batches[0]: exceeds the limit of 1000 batches per list" in _problems("a.yaml", text)
@@ -161,7 +161,7 @@ VALUES = st.recursive(
 
 @given(VALUES | st.text(max_size=20), st.sampled_from(["a.yaml", "a.json"]))
 def test_any_text_is_read_or_refused(value: object, file: str) -> None:
-    """No other exception, whatever another program writes."""
+    """Any text is either parsed or rejected with ``ConfigError``; no other exception occurs."""
     for text in (json.dumps(value), yaml.safe_dump(value), str(value)):
         batches = []
         with contextlib.suppress(ConfigError):

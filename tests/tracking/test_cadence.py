@@ -1,4 +1,4 @@
-"""The pace of polls."""
+"""Poll intervals."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ POLLING = Polling()
 
 
 def test_moving_batch_keeps_the_shortest_interval() -> None:
-    """Any movement sets the interval back to ``interval``."""
+    """Any progress resets the interval to ``interval``."""
     slow = Cadence(60.0, "active")
     assert after_answer(slow, POLLING, moved=True, settled=False) == Cadence(15.0, "active")
 
 
 def test_resting_batch_is_asked_more_and_more_rarely() -> None:
-    """While nothing moves the interval grows by half up to ``max_interval``."""
+    """Without progress the interval grows by half each time, up to ``max_interval``."""
     pace, intervals = Cadence(), []
     for _ in range(6):
         pace = after_answer(pace, POLLING, moved=False, settled=False)
@@ -28,7 +28,7 @@ def test_resting_batch_is_asked_more_and_more_rarely() -> None:
 
 
 def test_settled_batch_doubles_up_to_the_maximum() -> None:
-    """Settled: ``settled_interval``, doubling to ``max_settled_interval``."""
+    """A finished batch starts at ``settled_interval``, doubling up to ``max_settled_interval``."""
     pace, intervals = Cadence(15.0, "active"), []
     for moved in (True, False, False, False, False, False, False, False):
         pace = after_answer(pace, POLLING, moved=moved, settled=True)
@@ -37,12 +37,12 @@ def test_settled_batch_doubles_up_to_the_maximum() -> None:
 
 
 def test_settled_batch_that_moves_again_is_active_again() -> None:
-    """A re-indexed batch is polled at the short interval at once."""
+    """A re-indexed batch is polled at the short interval immediately."""
     assert after_answer(Cadence(21600, "settled"), POLLING, moved=True, settled=False) == Cadence(15.0, "active")
 
 
 def test_gone_is_rechecked_slowly() -> None:
-    """404: as slow as something settled."""
+    """After a 404 the intervals are those of a finished target."""
     first = after_gone(Cadence(15.0, "active"), POLLING)
     assert (first.interval, first.state) == (600, "gone")
     assert after_gone(first, POLLING).interval == 1200
@@ -61,7 +61,7 @@ def test_failures_back_off_exponentially_and_obey_retry_after() -> None:
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_backoff_stays_within_its_jitter(failures: int, random: float) -> None:
-    """The wait is within a fifth of the exponential one, and bounded for any number of failures."""
+    """The backoff stays within 20 % of the exponential value and is bounded for any number of failures."""
     exact = min(15.0 * 2 ** min(failures - 1, 30), 300.0)
     assert 0.8 * exact <= backoff(failures, POLLING, random=lambda: random) <= 1.2 * exact
 
@@ -79,6 +79,6 @@ def test_backoff_stays_within_its_jitter(failures: int, random: float) -> None:
 def test_what_fails_is_tried_again_within_minutes_however_rarely_the_rest_is_polled(
     polling: Polling, longest: float
 ) -> None:
-    """Five minutes are the limit; only an ``interval`` that is longer itself is kept."""
+    """The backoff is limited to five minutes, unless ``interval`` itself is longer."""
     assert longest == longest_backoff(polling)
     assert longest == backoff(30, polling, random=lambda: 0.5)

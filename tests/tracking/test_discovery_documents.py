@@ -1,4 +1,4 @@
-"""Following the unfinished documents of a knowledge base that nobody named: progress, stalls, ends."""
+"""Tracking discovered documents: progress, stalls, ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.tracking.rig import DATASET, item
 
 
 def test_an_unfinished_document_is_followed_to_its_end_and_then_dropped() -> None:
-    """Status from the list, segments from the segments, end from the detail; forgotten after the retention."""
+    """Status from the list, segments from the segment count, end from the detail; removed after the retention."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.client.details["1"] = DocumentDetail("1", name="a", indexing_status="waiting", segment_count=0)
@@ -46,7 +46,7 @@ def test_an_unfinished_document_is_followed_to_its_end_and_then_dropped() -> Non
 
 
 def test_moving_segments_keep_a_found_document_from_stalling() -> None:
-    """Slow is not stuck: fifteen minutes without a change of its completed segments, then it is stalled."""
+    """Slow is not stalled: only 15 minutes without newly completed segments are a stall."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
@@ -63,7 +63,7 @@ def test_moving_segments_keep_a_found_document_from_stalling() -> None:
 
 
 def test_a_document_that_waits_for_ever_is_seen_to() -> None:
-    """Queued for ever without a batch id: stalled after ``queued_after``, not before."""
+    """A document that is queued forever and has no known batch stalls after ``queued_after``, not before."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting", segment_count=0)
@@ -75,7 +75,7 @@ def test_a_document_that_waits_for_ever_is_seen_to() -> None:
 
 
 def test_a_list_does_not_show_that_segments_stand_still() -> None:
-    """Segments that are completed just before the limit keep it from stalling, whatever is asked for first."""
+    """Segments completed just before the limit prevent a stall, whichever request comes first."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
@@ -94,7 +94,7 @@ def test_a_list_does_not_show_that_segments_stand_still() -> None:
 
 @pytest.mark.parametrize("error", [BadRequest("provider_not_initialize"), SchemaMismatch("no total")])
 def test_a_document_whose_segments_are_refused_is_judged_without_them(error: Exception) -> None:
-    """The embedding model is not configured, or the server is old: what else is known of the document counts."""
+    """If the server rejects the segment count, the document is judged by its other values."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
@@ -107,7 +107,7 @@ def test_a_document_whose_segments_are_refused_is_judged_without_them(error: Exc
 
 
 def test_segments_that_cannot_be_read_are_not_taken_for_still_ones() -> None:
-    """Unreadable is not stalled."""
+    """A segment count that cannot be fetched does not mean a stall."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
@@ -118,7 +118,7 @@ def test_segments_that_cannot_be_read_are_not_taken_for_still_ones() -> None:
 
 
 def test_a_batch_serves_the_documents_that_it_covers() -> None:
-    """A covered document is not polled twice; one that its batch believes finished wakes the batch at once."""
+    """A document in a batch is not polled itself; if the batch considers it finished, the batch is polled at once."""
     rig = discovering(DatasetConfig(DATASET, batches=("b",)))
     rig.client.batches["b"] = [item("1", "completed", 9, 9)]
     rig.client.listed[DATASET] = [listed("1", "completed", "available")]
@@ -133,7 +133,7 @@ def test_a_batch_serves_the_documents_that_it_covers() -> None:
 
 
 def test_a_deleted_document_is_forgotten() -> None:
-    """It left the lists and its detail is a 404. The next ones are found as ever."""
+    """A document missing from the lists whose detail is a 404 is removed; new ones are still found."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
@@ -148,7 +148,7 @@ def test_a_deleted_document_is_forgotten() -> None:
 
 
 def test_an_end_that_a_detail_told_is_not_counted_again_by_the_batch() -> None:
-    """The batch of a found document becomes known, or can be read again, after its end: it tells times that are new."""
+    """A batch that becomes known after the end of a discovered document does not count that end again."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")

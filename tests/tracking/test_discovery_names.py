@@ -1,4 +1,4 @@
-"""Finding knowledge bases that nobody named: which, under what name, and until when."""
+"""Discovery of datasets: which ones, under which name, and until when."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tracking.rig import DATASET, Rig, item
 
 
 def test_every_knowledge_base_is_found_named_and_counted() -> None:
-    """All that the key sees has a name and a census by display status; states that nothing is known of have none."""
+    """Every visible dataset has a name and document counts by display status; unknown counts have no series."""
     rig = discovering()
     rig.client.listed[DATASET] = [
         listed("1", "waiting", "queuing"),
@@ -45,7 +45,7 @@ def test_every_knowledge_base_is_found_named_and_counted() -> None:
 
 
 def test_patterns_choose_by_name() -> None:
-    """``discover_include`` and ``discover_exclude`` go by the name, in any case; exclusion wins."""
+    """``discover_include`` and ``discover_exclude`` match the name case-insensitively; exclusion wins."""
     rig = discovering(include=("hand*", "tick*"), exclude=("*TICKETS*",))
     rig.poll()
     assert set(bases(rig)) == {DATASET}
@@ -53,7 +53,7 @@ def test_patterns_choose_by_name() -> None:
 
 @pytest.mark.parametrize("error", [BadRequest("plugin daemon", status=400), ServerFailed("x", status=500)])
 def test_a_plugin_daemon_that_is_down_stops_neither_batches_nor_known_datasets(error: Exception) -> None:
-    """Names and the list fail; documents of configured knowledge bases are found all the same."""
+    """If names and the list fail, documents of configured datasets are still found."""
     rig = discovering(DatasetConfig(DATASET, batches=("b",)))
     rig.client.list_error = error
     rig.client.batches["b"] = [item("9", "waiting")]
@@ -69,7 +69,7 @@ def test_a_plugin_daemon_that_is_down_stops_neither_batches_nor_known_datasets(e
 
 
 def test_a_knowledge_base_that_disappears_takes_its_series_along() -> None:
-    """Deleted, or hidden from the key: nothing of it is left, nothing of it is asked for."""
+    """A dataset that is deleted or hidden from the key loses all objects and is no longer polled."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.poll()
@@ -85,7 +85,7 @@ def test_a_knowledge_base_that_disappears_takes_its_series_along() -> None:
 
 
 def test_access_that_is_off_for_one_knowledge_base_harms_no_other() -> None:
-    """403 for one: the others are found and followed."""
+    """A 403 for one dataset does not affect discovery in the others."""
     rig = discovering()
     rig.client.listed[DATASET] = Forbidden("Dataset api access is not enabled.", status=403)
     rig.client.listed[OTHER] = [listed("1", "waiting", "queuing")]
@@ -97,7 +97,7 @@ def test_access_that_is_off_for_one_knowledge_base_harms_no_other() -> None:
 
 
 def test_a_configured_dataset_is_named_without_discovery() -> None:
-    """Alerts must say names: at first sight, then hourly, and nothing else is asked for."""
+    """Without discovery, names are still fetched at the start and hourly, because alerts show them; nothing else is."""
     server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=("b",)),))
     rig = Rig(Polling(), server)
     rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
@@ -112,7 +112,7 @@ def test_a_configured_dataset_is_named_without_discovery() -> None:
 
 
 def test_an_answer_with_another_id_names_what_was_asked_for() -> None:
-    """Under the id of the answer it would stay for ever: nothing would say that it is gone."""
+    """The name is stored under the requested id: nothing would ever remove an object under another id."""
     rig = Rig(Polling(), Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET),)))
     rig.client.bases = {DATASET: Dataset(OTHER, "Handbook")}
     rig.poller.watch([Target("dataset", DATASET, DATASET)])
@@ -121,7 +121,7 @@ def test_an_answer_with_another_id_names_what_was_asked_for() -> None:
 
 
 def test_one_dataset_can_opt_out_of_discovery() -> None:
-    """``discover: false`` at a dataset wins over the server's."""
+    """``discover: false`` on a dataset overrides the server's setting."""
     rig = discovering(DatasetConfig(DATASET, discover=False))
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.client.listed[OTHER] = [listed("2", "waiting", "queuing")]

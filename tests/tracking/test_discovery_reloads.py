@@ -1,4 +1,4 @@
-"""A new configuration while something is being asked for on a server with discovery."""
+"""Reloads during a request to a server with discovery."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OFF = Server("main", URL)
 
 
 def during(patch: pytest.MonkeyPatch, rig: Rig, name: str, deed: Callable[[], None]) -> None:
-    """Do something while the next request of that name is under way."""
+    """Run something during the next request of that name."""
     ask = getattr(rig.client, name)
 
     def asked(*args: object, **more: object) -> object:
@@ -33,7 +33,7 @@ def during(patch: pytest.MonkeyPatch, rig: Rig, name: str, deed: Callable[[], No
 
 
 def test_a_list_under_way_finds_nothing_once_discovery_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it brings is neither watched nor named."""
+    """A list fetched during the reload neither adds nor names datasets."""
     rig = discovering()
     during(monkeypatch, rig, "datasets", lambda: reload(rig, OFF))
     rig.poll()
@@ -43,7 +43,7 @@ def test_a_list_under_way_finds_nothing_once_discovery_is_off(monkeypatch: pytes
 
 
 def test_a_later_list_brings_nothing_back_once_discovery_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It tells what was found before and is left."""
+    """A list that arrives after the reload restores nothing that was removed."""
     rig = discovering()
     rig.poll()
     during(monkeypatch, rig, "datasets", lambda: reload(rig, OFF))
@@ -52,7 +52,7 @@ def test_a_later_list_brings_nothing_back_once_discovery_is_off(monkeypatch: pyt
 
 
 def test_a_list_under_way_brings_nothing_that_the_patterns_choose_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list itself is still wanted."""
+    """A list fetched during the reload is used, but filtered by the new patterns."""
     rig = discovering()
     chosen = Server("main", URL, discover=True, discover_exclude=("tickets",))
     during(monkeypatch, rig, "datasets", lambda: reload(rig, chosen))
@@ -63,7 +63,7 @@ def test_a_list_under_way_brings_nothing_that_the_patterns_choose_no_longer(monk
 
 
 def test_a_list_under_way_leaves_what_the_config_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Discovery goes off, a knowledge base is named by hand: it alone stays."""
+    """With discovery switched off and one dataset configured, only that one stays."""
     rig = discovering()
     named = Server("main", URL, datasets=(DatasetConfig(OTHER),))
     during(monkeypatch, rig, "datasets", lambda: reload(rig, named))
@@ -72,7 +72,7 @@ def test_a_list_under_way_leaves_what_the_config_names(monkeypatch: pytest.Monke
 
 
 def test_a_look_that_is_given_up_leaves_nothing_of_a_knowledge_base_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name is known when the reload drops it and ends the connection that it was looked through over."""
+    """A scan aborted by the reload that removes its dataset leaves nothing of it, not even the name."""
     server = Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),))
     rig = Rig(server=server)
     rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
@@ -85,7 +85,7 @@ def test_a_look_that_is_given_up_leaves_nothing_of_a_knowledge_base_that_left(mo
 
 
 def configured(*datasets: DatasetConfig) -> tuple[Rig, Server]:
-    """A server on which only these knowledge bases are configured, polled for two hours."""
+    """A server on which only these datasets are configured, polled for two hours."""
     server = Server("main", URL, datasets=datasets)
     rig = Rig(server=server)
     rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
@@ -97,7 +97,7 @@ def configured(*datasets: DatasetConfig) -> tuple[Rig, Server]:
 
 
 def test_discovery_that_is_switched_on_begins_at_once() -> None:
-    """Not when the name would have been asked for next."""
+    """The first scan does not wait until the next fetch of the name would be due."""
     rig, _ = configured(DatasetConfig(DATASET))
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     reload(rig, Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),)))
@@ -106,7 +106,7 @@ def test_discovery_that_is_switched_on_begins_at_once() -> None:
 
 
 def test_discovery_that_is_switched_off_tells_no_old_counts() -> None:
-    """Nobody counts the documents any more; what was found unfinished is followed to its end."""
+    """Document counts are cleared; documents found unfinished are still tracked to their end."""
     rig, off = configured(DatasetConfig(DATASET, discover=False))
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
@@ -122,7 +122,7 @@ def test_discovery_that_is_switched_off_tells_no_old_counts() -> None:
 
 
 def test_the_list_is_read_at_once_after_a_reload() -> None:
-    """Other patterns may choose more of it."""
+    """After a reload the dataset list is fetched at once: the new patterns may select more of it."""
     rig = discovering(exclude=("tickets",))
     rig.poll()
     assert set(bases(rig)) == {DATASET}
@@ -132,7 +132,7 @@ def test_the_list_is_read_at_once_after_a_reload() -> None:
 
 
 def test_what_rests_keeps_to_the_new_rhythm() -> None:
-    """A settled batch is not asked for hours later because it once could be."""
+    """A finished batch does not wait longer than the new intervals allow."""
     rig, server = configured(DatasetConfig(DATASET, batches=("b",)))
     asked = rig.client.count("batch")
     reload(rig, server, Polling(settled_interval=60.0, max_settled_interval=60.0))
@@ -143,7 +143,7 @@ def test_what_rests_keeps_to_the_new_rhythm() -> None:
 
 
 def test_a_detail_under_way_brings_no_document_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reload drops its batch meanwhile: nothing would ever end the document."""
+    """A detail that arrives after the reload removed its batch is ignored: nothing would ever remove the document."""
     server = Server("main", URL, datasets=(DatasetConfig(DATASET, batches=("b",)),))
     rig = Rig(server=server)
     rig.client.bases = {DATASET: Dataset(DATASET, "H")}

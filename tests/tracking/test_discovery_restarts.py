@@ -1,4 +1,4 @@
-"""What was found before a restart."""
+"""Documents that were discovered before a restart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.tracking.rig import DATASET
 
 
 def test_a_recalled_document_is_read_in_full_again() -> None:
-    """After a restart its detail is asked for, though its status is the old one: only it tells that it still grows."""
+    """A restored document's detail is fetched even if its status is unchanged: only the detail shows its segments."""
     before = discovering()
     before.client.listed[DATASET] = [listed("1", "splitting", "indexing")]
     before.client.details["1"] = DocumentDetail("1", indexing_status="splitting", segment_count=3)
@@ -23,7 +23,7 @@ def test_a_recalled_document_is_read_in_full_again() -> None:
 
 
 def test_a_found_document_that_ends_while_the_exporter_is_down_is_counted_once() -> None:
-    """What was unfinished before the restart and is in no list any more is asked for."""
+    """A document that was unfinished before the restart and is missing from the lists is fetched by its detail."""
     before = discovering()
     before.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     before.client.details["1"] = DocumentDetail("1", indexing_status="waiting")

@@ -1,4 +1,4 @@
-"""How often what is quiet is looked at, and what its totals spare."""
+"""How often idle datasets are scanned, and which scans the totals in the dataset list save."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.tracking.rig import DATASET, Rig
 
 
 def totals(rig: Rig, documents: int, available: int) -> None:
-    """Let the list of knowledge bases tell these totals of the first one."""
+    """Let the dataset list report these totals for the first dataset."""
     rig.client.bases[DATASET] = Dataset(
         DATASET,
         "Handbook",
@@ -20,12 +20,12 @@ def totals(rig: Rig, documents: int, available: int) -> None:
 
 
 def surveys(rig: Rig) -> int:
-    """How often the first knowledge base was looked through."""
+    """Number of scans of the first dataset."""
     return sum(kind == "documents" and key == f"{DATASET}/queuing/1" for kind, key in rig.client.asked)
 
 
 def test_a_quiet_knowledge_base_is_looked_at_more_and_more_rarely() -> None:
-    """A minute, then up to four while nothing is unfinished: three lists a look, the resting states rarely."""
+    """Scans come every minute, without unfinished documents up to every four; finished ones are rarely counted."""
     rig = discovering()
     rig.poll()
     rig.client.asked.clear()
@@ -34,7 +34,7 @@ def test_a_quiet_knowledge_base_is_looked_at_more_and_more_rarely() -> None:
 
 
 def test_totals_in_the_list_spare_looks_at_quiet_knowledge_bases() -> None:
-    """Where the list tells of new and finished documents, a quiet one is looked through every half hour only."""
+    """If the list reveals new and finished documents, an idle dataset is scanned only every half hour."""
     rig = discovering()
     totals(rig, 5, 5)
     rig.poll()
@@ -45,7 +45,7 @@ def test_totals_in_the_list_spare_looks_at_quiet_knowledge_bases() -> None:
 
 
 def test_a_change_of_the_totals_is_looked_into_at_once() -> None:
-    """A new document, or one that is no longer available, is found when the list is next read."""
+    """A new or no longer available document is found when the list is next fetched."""
     rig = discovering()
     totals(rig, 5, 5)
     rig.poll()
@@ -57,7 +57,7 @@ def test_a_change_of_the_totals_is_looked_into_at_once() -> None:
 
 
 def test_totals_that_change_around_a_reload_are_looked_into() -> None:
-    """The first list after it is compared with the last one before it."""
+    """The first list after a reload is compared with the last one before it."""
     rig = discovering()
     totals(rig, 5, 5)
     rig.poll()
@@ -70,7 +70,7 @@ def test_totals_that_change_around_a_reload_are_looked_into() -> None:
 
 
 def test_without_the_list_quiet_knowledge_bases_are_looked_at_more_often() -> None:
-    """A list that cannot be read tells nothing: every four minutes then."""
+    """While the list cannot be fetched, idle datasets are scanned every four minutes."""
     rig = discovering()
     totals(rig, 5, 5)
     rig.poll()
@@ -82,7 +82,7 @@ def test_without_the_list_quiet_knowledge_bases_are_looked_at_more_often() -> No
 
 
 def test_a_paused_document_is_not_asked_for_in_each_round() -> None:
-    """Paused ones are listed with the census; between two of them they are taken to be paused still."""
+    """Paused documents are listed in every tenth scan; in between they are assumed to be still paused."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed("1", "indexing", "paused")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", display_status="paused")

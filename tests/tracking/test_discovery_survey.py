@@ -1,4 +1,4 @@
-"""Looking through a knowledge base: pages, and servers that ignore the filter."""
+"""Document scans: pagination, and servers that ignore the status filter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.tracking.rig import DATASET
 
 
 def test_an_old_server_that_ignores_the_state_is_searched_from_the_newest() -> None:
-    """Before 1.10.1 every list holds everything: two pages, and no census that would be wrong."""
+    """Before 1.10.1 every list contains all documents: two pages are read, and nothing is counted."""
     rig = discovering()
     rig.client.version = ""
     rig.client.old = True
@@ -25,7 +25,7 @@ def test_an_old_server_that_ignores_the_state_is_searched_from_the_newest() -> N
 
 
 def test_a_version_that_cannot_filter_is_not_asked_to() -> None:
-    """The version tells beforehand."""
+    """A server whose version cannot filter is not sent a filter."""
     rig = discovering()
     rig.client.version = "1.9.2"
     rig.client.old = True
@@ -36,7 +36,7 @@ def test_a_version_that_cannot_filter_is_not_asked_to() -> None:
 
 
 def test_what_is_known_to_be_unfinished_is_followed_beyond_the_newest_pages() -> None:
-    """On an old server a document that slips off the newest pages is asked for by its detail."""
+    """On an old server a document that leaves the newest pages is fetched by its detail."""
     rig = discovering()
     rig.client.version = "1.9.2"
     rig.client.old = True
@@ -50,7 +50,7 @@ def test_what_is_known_to_be_unfinished_is_followed_beyond_the_newest_pages() ->
 
 
 def test_more_documents_than_a_page_are_found_each_once() -> None:
-    """It pages by ``total``; a document that moves between pages comes twice and counts once."""
+    """Pagination relies on ``total``; a document that moves between pages appears twice and counts once."""
     rig = discovering()
     many = [listed(f"{number:03}", "waiting", "queuing") for number in range(250)]
     rig.client.listed[DATASET] = [*many[:100], many[0], *many[100:]]
@@ -59,7 +59,7 @@ def test_more_documents_than_a_page_are_found_each_once() -> None:
 
 
 def test_a_full_page_is_the_last_when_total_says_so() -> None:
-    """``has_more`` is true on a page that is just full; ``total`` is not fooled."""
+    """``has_more`` is true on a page that is exactly full; ``total`` is reliable."""
     rig = discovering()
     rig.client.listed[DATASET] = [listed(f"{number:03}", "waiting", "queuing") for number in range(100)]
     rig.poll()

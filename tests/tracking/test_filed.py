@@ -1,4 +1,4 @@
-"""Batches that files name, in a server on which other things are watched too."""
+"""Batches from batch files, on a server that polls other targets too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BASE = Target("dataset", DATASET, DATASET)
 
 
 def filed(rig: Rig, path: Path, *configured: Target) -> FiledBatches:
-    """The batches of a file that names one batch; it has been looked at."""
+    """The targets of a file that lists one batch, after the first look."""
     write(path, "b")
     files = BatchFiles([path / "*.yaml"], clock=rig.clock)
     found = FiledBatches(files, rig.poller, configured=configured, retention=DAY)
@@ -30,7 +30,7 @@ def filed(rig: Rig, path: Path, *configured: Target) -> FiledBatches:
 
 
 def write(path: Path, *batches: str) -> None:
-    """Name these batches."""
+    """List these batches."""
     (path / "a.yaml").write_text(json.dumps([{"dataset_id": DATASET, "batch": batch} for batch in batches]))
 
 
@@ -45,7 +45,7 @@ def rig() -> Rig:
 
 
 def test_the_last_filed_batch_does_not_end_discovery(rig: Rig, tmp_path: Path) -> None:
-    """Finished for the retention, it goes alone: what discovery found in its knowledge base is followed on."""
+    """When a finished batch is unwatched after the retention, discovery in its dataset continues."""
     batches = filed(rig, tmp_path)
     rig.poll()
     assert documents(rig) == {"filed": "completed", "found": "waiting"}
@@ -59,7 +59,7 @@ def test_the_last_filed_batch_does_not_end_discovery(rig: Rig, tmp_path: Path) -
 
 
 def test_a_batch_that_leaves_the_config_stays_while_a_file_names_it(rig: Rig, tmp_path: Path) -> None:
-    """The file, which has not changed, was passed over while the config named the batch too."""
+    """A batch removed from the configuration is still polled if an unchanged file lists it."""
     batches = filed(rig, tmp_path, FILED)
     rig.poller.watch([FILED])
     rig.poll()
@@ -74,7 +74,7 @@ def test_a_batch_that_leaves_the_config_stays_while_a_file_names_it(rig: Rig, tm
 
 
 def test_a_batch_that_the_config_named_meanwhile_is_not_long_finished(rig: Rig, tmp_path: Path) -> None:
-    """Retired, then named by the config for a while: it stays until it is retired anew."""
+    """An unwatched batch that was configured for a while stays until its retention ends again."""
     batches = filed(rig, tmp_path)
     rig.poll()
     rig.pass_time(DAY + 60, tick=30.0)
@@ -89,7 +89,7 @@ def test_a_batch_that_the_config_named_meanwhile_is_not_long_finished(rig: Rig, 
 
 
 def test_a_filed_batch_holds_a_knowledge_base_that_discovery_lost(rig: Rig, tmp_path: Path) -> None:
-    """Under a name that is excluded it is in no list: the batch keeps its objects and clocks all the same."""
+    """A batch file keeps the objects of a dataset whose name is excluded from discovery."""
     rig.client.batches["b"] = [item("filed", "indexing", 1, 9)]
     filed(rig, tmp_path)
     rig.poll()

@@ -1,4 +1,4 @@
-"""What the log tells of documents, and what it keeps to itself."""
+"""The event log: which events it contains, and what it keeps confidential."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "Price list.xlsx"
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_names_of_documents(*, shown: bool) -> None:
-    """A document that fails, is begun again and ends is told with its name, unless names are confidential."""
+    """Failed, restarted and completed documents are logged with their names, unless names are confidential."""
     rig = Rig(document_name=shown)
     rig.client.details["1"] = DocumentDetail("1", name=NAME)
     rig.client.batches["b"] = [item("1", "indexing", 1, 9)]

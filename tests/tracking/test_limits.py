@@ -1,4 +1,4 @@
-"""Which documents are shown when there are more than the limit."""
+"""Which documents have series when there are more than the limit."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ Key = tuple[str, str, str]
 
 
 def document(name: str, status: str = "completed", created: float | None = 0.0, **more: Any) -> Document:
-    """A document that was created at ``created``; None: its detail is not known."""
+    """A document created at ``created``; None: its detail is unknown."""
     server, dataset, document_id = more.pop("server", "main"), more.pop("dataset", "ds"), name
     detail = None if created is None else Detail(created_at=created)
     return Document(server, dataset, document_id, "b1", Progress(status), detail, **more)
 
 
 def key_of(one: Document) -> Key:
-    """What tells a document from all others."""
+    """The key of a document."""
     return one.server, one.dataset_id, one.document_id
 
 
 def add(limit: DocumentLimit, *documents: Document) -> None:
-    """Tell of new documents in one call."""
+    """Add new documents in one call."""
     limit.changed([(None, one) for one in documents])
 
 
 def names(listening: Listening) -> str:
-    """The ids of the documents that are shown, sorted."""
+    """The ids of the shown documents, sorted."""
     return "".join(sorted(one.document_id for one in listening.of(Document)))
 
 
 def most_interesting(documents: Sequence[Document], limit: int) -> list[Document]:
-    """The rule, without any of the machinery: everything is sorted each time."""
+    """The rule in its simplest form: sort everything each time."""
 
     def rank(one: Document) -> tuple[int, float, Key]:
         group = {"completed": 2, "error": 1}.get(one.progress.status, 0)
@@ -74,7 +74,7 @@ drawn_changes = st.lists(st.lists(st.tuples(drawn_documents, st.integers(0, 3)),
 
 @given(st.integers(0, 10), drawn_changes)
 def test_it_shows_what_sorting_everything_would_show(most: int, drawn: list[list[tuple[Document, int]]]) -> None:
-    """After any changes, also several of one document in a call, those at the head of the order are shown."""
+    """After any changes, also several of one document in a call, the first documents in the order are shown."""
     listening = Listening()
     limit = DocumentLimit(listening, most)
     known: dict[Key, Document] = {}
@@ -99,7 +99,7 @@ def test_it_shows_what_sorting_everything_would_show(most: int, drawn: list[list
 
 
 def test_below_the_limit_changes_pass_as_they_are() -> None:
-    """While there is room for all, what is passed on is the very sequence that came in."""
+    """Below the limit, the very sequence of changes is passed on."""
     listening = Listening()
     passed: list[Sequence[Change]] = []
 
@@ -119,7 +119,7 @@ def test_below_the_limit_changes_pass_as_they_are() -> None:
 
 
 def test_unfinished_then_failed_then_newest() -> None:
-    """A document that is worked on counts more than a failed one, that more than a completed one; then the newer."""
+    """Unfinished documents rank before failed ones, those before completed ones; then the newer first."""
     listening = Listening()
     limit = DocumentLimit(listening, 4)
     add(limit, document("a", created=1), document("b", created=9), document("c", "error", 2), document("d", "error", 1))
@@ -132,7 +132,7 @@ def test_unfinished_then_failed_then_newest() -> None:
 
 
 def test_without_a_detail_the_last_progress_tells_the_age() -> None:
-    """A document whose creation is not known yet is as new as its last progress."""
+    """A document with unknown creation time is as new as its last progress."""
     listening = Listening()
     limit = DocumentLimit(listening, 1)
     add(limit, document("a", created=5), document("b", created=None, last_progress=6.0))
@@ -141,7 +141,7 @@ def test_without_a_detail_the_last_progress_tells_the_age() -> None:
 
 
 def test_equals_go_by_id() -> None:
-    """Among equals the order of arrival does not matter."""
+    """The order of arrival does not matter among documents of equal rank."""
     seen = set()
     for order in ("abc", "cba", "bac"):
         listening = Listening()
@@ -152,7 +152,7 @@ def test_equals_go_by_id() -> None:
 
 
 def test_one_that_goes_makes_room_in_the_same_call() -> None:
-    """The place of a shown document is taken at once by the most interesting one that was withheld."""
+    """The most interesting withheld document replaces a removed one in the same call."""
     listening = Listening()
     limit = DocumentLimit(listening, 2)
     documents = [document(name, created=age) for age, name in enumerate("abcd")]
@@ -165,7 +165,7 @@ def test_one_that_goes_makes_room_in_the_same_call() -> None:
 
 
 def test_one_that_finishes_gives_way_in_the_same_call() -> None:
-    """A shown document that becomes less interesting changes places with a withheld one."""
+    """A shown document that becomes less interesting is replaced by a withheld one in the same call."""
     listening = Listening()
     limit = DocumentLimit(listening, 1)
     working, failed = document("a", "indexing"), document("b", "error")
@@ -179,7 +179,7 @@ def test_one_that_finishes_gives_way_in_the_same_call() -> None:
 
 
 def test_a_withheld_document_that_starts_again_is_shown_as_it_is_now() -> None:
-    """It appears with its latest values, not with those from when it went out of sight."""
+    """A document that is shown again has its latest values, not those from when it was hidden."""
     listening = Listening()
     limit = DocumentLimit(listening, 1)
     newer, older = document("a", created=2), document("b", created=1)
@@ -192,7 +192,7 @@ def test_a_withheld_document_that_starts_again_is_shown_as_it_is_now() -> None:
 
 
 def test_what_is_out_of_sight_changes_nothing() -> None:
-    """A change that touches withheld documents alone is not told at all."""
+    """A change of withheld documents alone is not passed on."""
     listening = Listening()
     limit = DocumentLimit(listening, 1)
     older = document("b", created=1)
@@ -205,7 +205,7 @@ def test_what_is_out_of_sight_changes_nothing() -> None:
 
 
 def test_other_objects_pass() -> None:
-    """Sums and states are not documents: they pass, in the same call, however many documents are withheld."""
+    """Objects other than documents pass in the same call, however many documents are withheld."""
     listening = Listening()
     limit = DocumentLimit(listening, 1)
     batch = Batch("main", "ds", "b1", ("a", "b"), (0,) * len(STATUSES))
@@ -218,7 +218,7 @@ def test_other_objects_pass() -> None:
 
 
 def test_a_limit_of_all_servers_together() -> None:
-    """The limit is counted over all servers, and what is withheld over each knowledge base."""
+    """The limit applies to all servers together; withheld documents are counted per dataset."""
     listening = Listening()
     limit = DocumentLimit(listening, 2)
     add(limit, document("a", created=1), document("b", created=2))
@@ -229,7 +229,7 @@ def test_a_limit_of_all_servers_together() -> None:
 
 
 def test_far_below_the_limit_the_order_is_forgotten() -> None:
-    """What is only needed near the limit does not cost for ever."""
+    """The sort order is discarded far below the limit, so that it does not cost forever."""
     listening = Listening()
     limit = DocumentLimit(listening, 8)
     documents = [document(str(n)) for n in range(9)]
@@ -246,7 +246,7 @@ def test_far_below_the_limit_the_order_is_forgotten() -> None:
 
 
 def test_the_listener_is_told_under_the_lock() -> None:
-    """While the listener takes a change no other thread gets at it: it sees changes in their order."""
+    """The listener is called under the lock: it sees changes in order."""
     seen: list[bool] = []
 
     class Watching:
@@ -263,7 +263,7 @@ def test_the_listener_is_told_under_the_lock() -> None:
 
 
 def test_several_servers_at_a_time() -> None:
-    """Changes from several threads are passed on in an order that fits, and none is lost."""
+    """Changes from several threads are passed on in a consistent order, and none is lost."""
     listening = Listening()
     limit = DocumentLimit(listening, 50)
     last: dict[str, list[Document]] = {}
@@ -281,7 +281,7 @@ def test_several_servers_at_a_time() -> None:
                     documents[int(one.document_id)] = one
                 limit.collapsed()
             last[server] = documents
-        except BaseException as error:  # noqa: BLE001 - told below, in the thread of the test
+        except BaseException as error:  # noqa: BLE001 - raised below, in the thread of the test
             failures.append(error)
 
     threads = [threading.Thread(target=poll, args=(name,)) for name in ("main", "other", "third")]
@@ -297,7 +297,7 @@ def test_several_servers_at_a_time() -> None:
 
 
 def test_a_change_costs_little_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many documents are looked at for a change does not grow with how many there are."""
+    """The number of documents examined per change does not grow with the number of documents."""
     limit = DocumentLimit(Listening(), 500)
     documents = [document(f"{n:03}", "indexing", n) for n in range(1_000)]
     add(limit, *documents)

@@ -1,4 +1,4 @@
-"""The scheduled loop, on the machine's clock moved by hand."""
+"""The main loop, on a wall clock moved by hand."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ AUTUMN = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
 
 
 class MachineClock(ManualClock):
-    """Waiting moves the machine's wall clock too, so that ``schedule`` sees it."""
+    """Waiting also advances the machine's wall clock, so that ``schedule`` sees it."""
 
     def __init__(self, traveller: Any) -> None:
         super().__init__()
         self._traveller = traveller
 
     def advance(self, seconds: float) -> None:
-        """Move both."""
+        """Advance both clocks."""
         super().advance(seconds)
         self._traveller.shift(seconds)
 
 
 @pytest.fixture(params=["UTC", "Europe/Berlin"])
 def zone(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The zone of the process."""
+    """Set the time zone of the process."""
     before = os.environ.get("TZ")
     os.environ["TZ"] = request.param
     time.tzset()
@@ -50,7 +50,7 @@ def zone(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def turns_over(hours: float, start: datetime) -> list[float]:
-    """At which elapsed seconds a job of one minute runs."""
+    """The elapsed seconds at which a job of one minute runs."""
     with time_machine.travel(start, tick=False) as traveller:
         clock = MachineClock(traveller)
         times: list[float] = []
@@ -66,7 +66,7 @@ def turns_over(hours: float, start: datetime) -> list[float]:
 
 
 def test_the_loop_turns_through_the_end_of_daylight_saving(zone: str) -> None:
-    """In UTC, and even in a zone whose clock goes back an hour, no turn is later than two intervals."""
+    """No turn is later than two intervals, in UTC and in a zone whose clock goes back an hour."""
     times = turns_over(2.0, AUTUMN)
     gaps = {later - earlier for earlier, later in itertools.pairwise(times)}
     assert max(gaps) <= 120, zone
@@ -74,7 +74,7 @@ def test_the_loop_turns_through_the_end_of_daylight_saving(zone: str) -> None:
 
 
 def test_the_loop_survives_a_wall_clock_that_is_set_back() -> None:
-    """A clock set back by a day must not stop the loop for a day."""
+    """A clock set back by a day does not stop the loop for a day."""
     with time_machine.travel(AUTUMN, tick=False) as traveller:
         clock = MachineClock(traveller)
         runs: list[float] = []
@@ -88,7 +88,7 @@ def test_the_loop_survives_a_wall_clock_that_is_set_back() -> None:
 
 
 def test_a_job_that_raises_ends_nothing() -> None:
-    """The next turn runs it again, and the other jobs run."""
+    """A job that raises runs again in the next turn, and so do the other jobs."""
     with time_machine.travel(AUTUMN, tick=False) as traveller:
         clock = MachineClock(traveller)
         runs: list[str] = []
@@ -105,7 +105,7 @@ def test_a_job_that_raises_ends_nothing() -> None:
 
 
 def test_the_age_of_the_last_turn_is_known() -> None:
-    """Health asks how long ago the loop turned."""
+    """The health check can read the time since the last turn."""
     with time_machine.travel(AUTUMN, tick=False) as traveller:
         clock = MachineClock(traveller)
         loop = Loop([Job("job", 1, lambda: None)], clock)

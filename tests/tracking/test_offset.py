@@ -1,4 +1,4 @@
-"""The offset of the server's clock, measured on transitions."""
+"""The offset of the server's clock, estimated from status transitions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FIELDS = (
 
 
 def transition(offset: ClockOffset, ahead: float, at: float = NOW, field: str = "completed_at") -> None:
-    """A time that a server whose clock is ``ahead`` wrote at ``at``, seen by polls five seconds before and after."""
+    """A time written at ``at`` by a server whose clock is ``ahead``, observed by polls 5 s before and after."""
     after = replace(WAITING, **{field: int(at + ahead)})
     offset.observe(WAITING, after, since=at - 5, now=at + 5)
 
 
 def test_nothing_is_known_before_a_transition() -> None:
-    """No estimate is made up."""
+    """There is no estimate before the first transition."""
     assert (None, None) == (ClockOffset().seconds, ClockOffset().zone_hours)
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_known_before_a_transition() -> None:
     ],
 )
 def test_zone(ahead: float, hours: float | None) -> None:
-    """An offset of half or whole hours is a zone mistake; any other is a clock that is wrong."""
+    """An offset of half or whole hours is a time zone error; any other is a wrong clock."""
     offset = ClockOffset()
     for second in range(0, 200, 20):
         transition(offset, ahead, NOW + second)
@@ -57,7 +57,7 @@ def test_zone(ahead: float, hours: float | None) -> None:
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_time_tells(field: str) -> None:
-    """Each of the times that the server writes is taken, also over one of an earlier attempt."""
+    """Each time that the server writes is used, even if it overwrites one of an earlier attempt."""
     offset = ClockOffset()
     transition(offset, -28_800.0, field=field)
     assert -8.0 == offset.zone_hours
@@ -73,7 +73,7 @@ def test_every_time_tells(field: str) -> None:
     st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, WIDEST)), min_size=1, max_size=30),
 )
 def test_it_gets_narrower_and_never_wrong(ahead: float, polls: list[tuple[float, float]]) -> None:
-    """With each transition the estimate is within what the closest two polls allow, whenever between them it was."""
+    """The error of the estimate never exceeds what the closest pair of polls allows."""
     offset = ClockOffset()
     since = NOW
     narrowest = WIDEST
@@ -88,7 +88,7 @@ def test_it_gets_narrower_and_never_wrong(ahead: float, polls: list[tuple[float,
 
 
 def test_polls_far_apart_tell_nothing() -> None:
-    """What happened between two polls that are minutes apart could have been at any time."""
+    """Transitions between polls that are minutes apart are ignored."""
     offset = ClockOffset()
     offset.observe(WAITING, replace(WAITING, completed_at=int(NOW)), since=NOW, now=NOW + WIDEST + 1)
 
@@ -96,7 +96,7 @@ def test_polls_far_apart_tell_nothing() -> None:
 
 
 def test_changes_that_touch_no_time() -> None:
-    """A change of status or segments alone, of many documents at once, tells nothing of clocks."""
+    """A change of status or segments alone yields no observation."""
     offset = ClockOffset()
     done = Progress("completed", 10, 11, 12, 12, 13, completed_segments=5, total_segments=5)
     for _ in range(50):
@@ -107,7 +107,7 @@ def test_changes_that_touch_no_time() -> None:
 
 
 def test_a_time_that_is_written_twice_is_one_transition() -> None:
-    """Times of one instant, as of cleaning and splitting, are taken together."""
+    """Times of the same instant, such as cleaning and splitting, are one observation."""
     offset = ClockOffset()
     value = int(NOW)
     both = replace(WAITING, cleaning_completed_at=value, splitting_completed_at=value, parsing_completed_at=value - 2)
@@ -118,7 +118,7 @@ def test_a_time_that_is_written_twice_is_one_transition() -> None:
 
 
 def test_times_that_can_not_be_of_one_gap_are_left_out() -> None:
-    """Times that lie further apart than the polls were not all written between them."""
+    """Times further apart than the two polls were not all written between them, and are ignored."""
     offset = ClockOffset()
     stale = replace(WAITING, processing_started_at=int(NOW) - 7_200, completed_at=int(NOW))
     offset.observe(WAITING, stale, since=NOW - 15, now=NOW)
@@ -127,7 +127,7 @@ def test_times_that_can_not_be_of_one_gap_are_left_out() -> None:
 
 
 def test_stale_times_that_reappear_change_nothing() -> None:
-    """The times of an earlier attempt, back in one answer for all documents of a batch, are not taken for an offset."""
+    """Reappearing times of an earlier attempt do not change the estimate, even for all documents of a batch."""
     offset = ClockOffset()
     transition(offset, 0.0)
     before = offset.seconds
@@ -142,7 +142,7 @@ def test_stale_times_that_reappear_change_nothing() -> None:
 
 
 def test_stale_times_at_first_are_overcome() -> None:
-    """When the very first times were stale, two transitions that agree put it right."""
+    """If the very first times were stale, two transitions that agree correct the estimate."""
     offset = ClockOffset()
     transition(offset, -3_600.0)
     assert -1.0 == offset.zone_hours
@@ -155,7 +155,7 @@ def test_stale_times_at_first_are_overcome() -> None:
 
 @pytest.mark.parametrize("ahead", [-28_800.0, 3_600.0, 300.0, -300.0])
 def test_a_clock_that_is_set(ahead: float) -> None:
-    """After a clock is set, or the zone is mended, the second transition shows the new offset."""
+    """After a clock is set or the time zone fixed, the second transition shows the new offset."""
     offset = ClockOffset()
     for second in range(0, 200, 20):
         transition(offset, ahead, NOW + second)
@@ -169,7 +169,7 @@ def test_a_clock_that_is_set(ahead: float) -> None:
 
 @pytest.mark.parametrize("step", [-3_600.0, -20.0, 3_600.0])
 def test_the_own_clock_is_set_between_two_polls(step: float) -> None:
-    """A gap in which the exporter's own clock was set tells nothing, and spoils nothing."""
+    """If the exporter's own clock is set between two polls, that gap is ignored."""
     offset = ClockOffset()
     transition(offset, 0.0)
     before = offset.seconds
@@ -179,7 +179,7 @@ def test_the_own_clock_is_set_between_two_polls(step: float) -> None:
 
 
 def test_only_recent_transitions_count() -> None:
-    """The number of transitions that make the estimate is bounded."""
+    """The number of transitions in the estimate is bounded."""
     offset = ClockOffset()
     for second in itertools.islice(itertools.count(0, 20), KEPT + 5):
         transition(offset, 0.0, NOW + second)

@@ -1,4 +1,4 @@
-"""When a batch will be done: absent rather than wrong."""
+"""The ETA of a batch: no estimate rather than a wrong one."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ At = tuple[str, int, int]
 
 
 class Watching:
-    """A batch that is polled: each answer goes on from the one before."""
+    """A polled batch: each answer builds on the previous one."""
 
     def __init__(self) -> None:
         self.batch: Batch | None = None
 
     def see(self, second: float, *documents: At) -> float | None:
-        """The end that is foreseen, in seconds from the start of the watch."""
+        """The ETA in seconds from the start of the watch."""
         described = [
             Document("main", "ds", str(number), "b1", Progress(status, completed_segments=done, total_segments=total))
             for number, (status, done, total) in enumerate(documents)
@@ -37,7 +37,7 @@ class Watching:
 
 
 def test_ten_jumps() -> None:
-    """A document that is indexed in ten even jumps is foreseen to the second, from the second jump on, also between."""
+    """For ten even jumps the ETA is exact from the second jump on, also between jumps."""
     watching = Watching()
     seen = [watching.see(second, ("indexing", second // 60 * 10, 100)) for second in range(0, 600, 15)]
 
@@ -46,7 +46,7 @@ def test_ten_jumps() -> None:
 
 
 def test_uneven_jumps() -> None:
-    """The pace is that of all the jumps that are remembered, not of the last one."""
+    """The rate is that of all remembered jumps, not of the last one."""
     watching = Watching()
     for second, done in ((0, 0), (10, 10), (20, 30), (70, 70)):
         eta = watching.see(second, ("indexing", done, 100))
@@ -55,14 +55,14 @@ def test_uneven_jumps() -> None:
 
 
 def test_a_single_jump_tells_nothing() -> None:
-    """With economy indexing segments go from 0 to all of them at once: no end can be foreseen before it is there."""
+    """With economy indexing all segments complete in one jump: there is no ETA before it."""
     watching = Watching()
     assert [None] * 4 == [watching.see(second, ("indexing", 0, 3_200)) for second in range(0, 60, 15)]
     assert watching.see(60, ("completed", 3_200, 3_200)) is None
 
 
 def test_economy_documents_one_after_another() -> None:
-    """While the others are not split yet, the pace is that of whole documents."""
+    """While the other documents are not split yet, the rate is in documents."""
     watching = Watching()
     lives = [
         [("completed", 50, 50)] * done + [("indexing", 0, 50)] + [("parsing", 0, 0)] * (9 - done) for done in range(10)
@@ -74,7 +74,7 @@ def test_economy_documents_one_after_another() -> None:
 
 
 def test_many_documents_of_ten_jumps() -> None:
-    """Jumps within documents do not crowd out the ends of documents, by which the rest of a large batch is foreseen."""
+    """Jumps within documents do not displace the ends of documents, which the ETA of a large batch relies on."""
     watching = Watching()
     etas = {}
     for second in range(0, 5_000, 10):
@@ -89,7 +89,7 @@ def test_many_documents_of_ten_jumps() -> None:
 
 
 def test_segments_count_once_all_of_the_rest_is_split() -> None:
-    """When only large documents are left, it is their segments that tell, not how quickly small ones went."""
+    """When only large documents remain, the rate is in segments: small documents were faster."""
     watching = Watching()
     small = [("completed", 1, 1)] * 3
     for second, done in enumerate(range(4)):
@@ -102,14 +102,14 @@ def test_segments_count_once_all_of_the_rest_is_split() -> None:
 
 @pytest.mark.parametrize("status", ["waiting", "parsing", "splitting", "unknown"])
 def test_queued_documents_have_no_pace(status: str) -> None:
-    """Nothing is foreseen for what has not begun."""
+    """A batch that has not started has no ETA."""
     watching = Watching()
 
     assert [None] * 5 == [watching.see(second, (status, 0, 0), (status, 0, 0)) for second in range(0, 75, 15)]
 
 
 def test_a_paused_document_has_no_end() -> None:
-    """Nobody knows when it will go on; once it does the pace is there again."""
+    """A paused document has no ETA; once resumed, the rate is available again."""
     watching = Watching()
     for done in range(4):
         watching.see(10 * done, *[("completed", 5, 5)] * done, *[("parsing", 0, 0)] * (6 - done))
@@ -120,7 +120,7 @@ def test_a_paused_document_has_no_end() -> None:
 
 
 def test_a_stalled_batch_has_no_end() -> None:
-    """What does not move will not end, whatever the pace was before."""
+    """A stalled batch has no ETA, whatever its earlier rate."""
     stall = Stall(after=900.0)
     batch: Batch | None = None
     seen = []
@@ -135,7 +135,7 @@ def test_a_stalled_batch_has_no_end() -> None:
 
 
 def test_a_restart_begins_anew() -> None:
-    """When a document is indexed again the jumps before it tell nothing."""
+    """When a document restarts indexing, earlier jumps are discarded."""
     watching = Watching()
     for second in range(0, 100, 10):
         watching.see(second, ("indexing", second, 100))
@@ -146,7 +146,7 @@ def test_a_restart_begins_anew() -> None:
 
 
 def test_a_document_that_falls_back_begins_anew() -> None:
-    """One that leaves ``completed`` with all its segments in place ends the pace too: it has to be done again."""
+    """A document that leaves ``completed`` with all its segments also resets the rate: it is indexed again."""
     watching = Watching()
     for done in range(4):
         watching.see(10 * done, *[("completed", 5, 5)] * done, *[("parsing", 0, 0)] * (5 - done))
@@ -156,7 +156,7 @@ def test_a_document_that_falls_back_begins_anew() -> None:
 
 
 def test_indexed_but_not_finished() -> None:
-    """With all segments done, and yet not completed, there is nothing left to measure by."""
+    """With all segments completed but the document unfinished, there is no ETA."""
     watching = Watching()
     for second in range(0, 110, 10):
         eta = watching.see(second, ("indexing", second, 100))
@@ -165,7 +165,7 @@ def test_indexed_but_not_finished() -> None:
 
 
 def test_a_pace_that_was_not_kept() -> None:
-    """An end that has passed without coming is withdrawn instead of being in the past."""
+    """An ETA that has passed is withdrawn instead of remaining in the past."""
     watching = Watching()
     for second in range(0, 60, 10):
         eta = watching.see(second, ("indexing", second, 100))
@@ -176,7 +176,7 @@ def test_a_pace_that_was_not_kept() -> None:
 
 
 def test_a_finished_batch_forgets() -> None:
-    """Nothing is foreseen for it, and what comes later starts without a pace."""
+    """A finished batch has no ETA, and a new attempt starts without a rate."""
     watching = Watching()
     for second in range(0, 100, 10):
         watching.see(second, ("indexing", second, 100))
@@ -199,7 +199,7 @@ answers = st.lists(
 
 @given(answers)
 def test_an_end_is_never_in_the_past(steps: list[tuple[float, list[At]]]) -> None:
-    """Whatever the answers are, an end is not before now, not before the last jump, and there is work left for it."""
+    """For any answers, an ETA is not in the past, not before the last jump, and only set while work remains."""
     watching = Watching()
     second = 0.0
     for gap, documents in steps:
@@ -215,7 +215,7 @@ def test_an_end_is_never_in_the_past(steps: list[tuple[float, list[At]]]) -> Non
 
 @given(st.integers(1, 500), st.integers(1, 300))
 def test_a_steady_pace_is_kept(gap: int, amount: int) -> None:
-    """Whatever the pace is, while it stays the same the end is where it leads, from the second jump on."""
+    """At any steady rate the ETA is exact from the second jump on."""
     watching = Watching()
     etas = [watching.see(gap * turn, ("indexing", amount * turn, 1_000)) for turn in range(-(-1_000 // amount))]
 

@@ -1,4 +1,4 @@
-"""The book of paces."""
+"""The poll intervals of all targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ states = st.sampled_from(["active", "settled", "failing", "gone"])
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "note", "drop"]), targets, states)))
 def test_the_counts_are_those_of_the_targets(steps: list[tuple[str, Target, str]]) -> None:
-    """Whatever happens, each target counts once, in its state; steps do not count."""
+    """After any calls, each target counts once, in its state; follow-ups do not count."""
     book = Paces()
     known: dict[Target, Cadence] = {}
     for step, target, state in steps:

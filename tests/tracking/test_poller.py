@@ -1,4 +1,4 @@
-"""Polling on a clock turned by hand."""
+"""Polling, on a manually advanced clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def batch(name: str = "b") -> Target:
 
 
 def test_a_moving_batch_is_polled_each_interval_without_drift(rig: Rig) -> None:
-    """Every 15 s, to the second, for as long as something moves at each poll."""
+    """A batch that progresses at each poll is polled every 15 s, to the second."""
     rig.client.batches["b"] = [item("1", "indexing", 0, 1000)]
     rig.poller.watch([batch()])
     rig.poll()
@@ -47,7 +47,7 @@ def test_a_moving_batch_is_polled_each_interval_without_drift(rig: Rig) -> None:
 
 
 def test_a_resting_batch_is_polled_more_rarely_and_a_moving_one_at_once_again(rig: Rig) -> None:
-    """Half as long again, up to a minute; any movement sets it back."""
+    """Without progress the interval grows by half, up to a minute; any progress resets it."""
     rig.client.batches["b"] = [item("1", "indexing", 1, 9)]
     rig.poller.watch([batch()])
     rig.poll()
@@ -57,7 +57,7 @@ def test_a_resting_batch_is_polled_more_rarely_and_a_moving_one_at_once_again(ri
 
 
 def test_a_settled_batch_costs_next_to_nothing(rig: Rig) -> None:
-    """Ten minutes, doubling to six hours: nine polls in the first day; its detail is asked for once."""
+    """A finished batch is polled nine times on its first day, after ten minutes and then doubling; its detail once."""
     rig.client.batches["b"] = [item("1", "completed", 9, 9)]
     rig.poller.watch([batch()])
     rig.poll()
@@ -69,7 +69,7 @@ def test_a_settled_batch_costs_next_to_nothing(rig: Rig) -> None:
 
 
 def test_the_detail_follows_first_sight_status_and_time(rig: Rig) -> None:
-    """At first sight, at each change of status, every ten minutes while unfinished, and not after the end."""
+    """A detail is fetched at first sight, at status changes and every ten minutes, but not after the end."""
     rig.client.batches["b"] = [item("1", "waiting")]
     rig.poller.watch([batch()])
     rig.poll()
@@ -89,7 +89,7 @@ def test_the_detail_follows_first_sight_status_and_time(rig: Rig) -> None:
 
 
 def test_a_stall_is_told_in_the_very_second() -> None:
-    """However rarely a batch is polled while nothing moves, it is when standing still becomes a stall, and once."""
+    """A poll takes place exactly when missing progress becomes a stall, and the stall is reported once."""
     rig = Rig(Polling(interval=70.0, max_interval=700.0))
     rig.client.batches["b"] = [item("1", "indexing", 1, 5)]
     rig.poller.watch([Target("batch", DATASET, "b")])
@@ -100,7 +100,7 @@ def test_a_stall_is_told_in_the_very_second() -> None:
 
 
 def test_a_configured_document_is_polled_by_its_detail(rig: Rig) -> None:
-    """Without a batch the detail is all there is: polled like a batch, with series of its own."""
+    """A configured document without a batch is polled like a batch and has target series of its own."""
     target = Target("document", DATASET, "1")
     rig.client.details["1"] = DocumentDetail("1", name="a", indexing_status="indexing")
     rig.poller.watch([target])
@@ -113,7 +113,7 @@ def test_a_configured_document_is_polled_by_its_detail(rig: Rig) -> None:
 
 
 def test_a_gone_batch_loses_its_series_and_is_looked_for_slowly(rig: Rig) -> None:
-    """404 from Dify: no objects; asked again after ten minutes; when it is back, so are its objects."""
+    """A 404 from Dify removes the objects; after ten minutes the batch is retried and restored if it exists again."""
     answer = [item("1", "indexing", 1, 9)]
     rig.client.batches["b"] = answer
     rig.poller.watch([batch()])
@@ -130,7 +130,7 @@ def test_a_gone_batch_loses_its_series_and_is_looked_for_slowly(rig: Rig) -> Non
 
 
 def test_a_404_of_a_proxy_forgets_nothing(rig: Rig) -> None:
-    """Only Dify's own word ends an object; an HTML 404 of something in between is a failure like any other."""
+    """Only a 404 from Dify itself removes objects; an HTML 404 from a proxy is an ordinary failure."""
     rig.client.batches["b"] = [item("1", "indexing", 1, 9)]
     rig.poller.watch([batch()])
     rig.poll()
@@ -141,7 +141,7 @@ def test_a_404_of_a_proxy_forgets_nothing(rig: Rig) -> None:
 
 
 def test_a_failing_target_keeps_its_values_and_backs_off(rig: Rig) -> None:
-    """5xx: the last good values stand, marked; tried again after 15, 30, 60 … seconds; the first answer ends it."""
+    """After a 5xx the last values stay, marked as not current; retries after 15, 30, 60 … s until one succeeds."""
     rig.client.batches["b"] = [item("1", "indexing", 1, 9)]
     rig.poller.watch([batch()])
     rig.poll()
@@ -158,7 +158,7 @@ def test_a_failing_target_keeps_its_values_and_backs_off(rig: Rig) -> None:
 
 
 def test_a_wrong_key_stops_the_whole_server(rig: Rig) -> None:
-    """401: one probe a back-off step, whatever the number of targets; all of them are marked as not read."""
+    """After a 401 there is one probe per backoff step for all targets, and all targets are marked as not current."""
     targets = [batch(str(number)) for number in range(50)]
     for target in targets:
         rig.client.batches[target.id] = Unauthorized("Access token is invalid", status=401)
@@ -177,7 +177,7 @@ def test_a_wrong_key_stops_the_whole_server(rig: Rig) -> None:
 
 
 def test_a_rate_limit_is_obeyed(rig: Rig) -> None:
-    """``Retry-After`` is the wait; it says nothing of the key."""
+    """``Retry-After`` sets the wait; a rate limit says nothing about the key."""
     rig.client.batches["b"] = RateLimited("slow down", status=429, retry_after=100.0)
     rig.poller.watch([batch()])
     rig.poll()
@@ -186,7 +186,7 @@ def test_a_rate_limit_is_obeyed(rig: Rig) -> None:
 
 
 def test_a_403_leaves_other_datasets_alone_and_the_key_is_good(rig: Rig) -> None:
-    """API access off for a dataset: its own targets wait, ``dify_up`` stays 1."""
+    """A 403 for one dataset delays only its own targets, and ``dify_up`` stays 1."""
     rig.client.batches["b"] = Forbidden("Dataset api access is not enabled.", status=403)
     rig.client.batches["c"] = [item("1", "indexing", 1, 9)]
     rig.poller.watch([batch("b"), batch("c")])
@@ -196,7 +196,7 @@ def test_a_403_leaves_other_datasets_alone_and_the_key_is_good(rig: Rig) -> None
 
 
 def test_a_dead_server_is_probed_and_not_hammered(rig: Rig) -> None:
-    """Three targets without an answer: the rest is not even tried until the back-off is over."""
+    """After three targets without an answer, the others are not polled until the backoff is over."""
     targets = [batch(str(number)) for number in range(20)]
     for target in targets:
         rig.client.batches[target.id] = ConnectFailed("connection refused")
@@ -208,7 +208,7 @@ def test_a_dead_server_is_probed_and_not_hammered(rig: Rig) -> None:
 
 
 def test_details_that_an_old_server_lacks_are_asked_for_rarely(rig: Rig) -> None:
-    """Before 1.5.1 every detail is a 404: the document stays, its detail is looked for every ten minutes and slower."""
+    """If details are a 404 (before 1.5.1), the document stays and its detail is retried after ten minutes or more."""
     rig.client.batches["b"] = [item("1", "waiting")]
     rig.client.details["1"] = NotFound("HTML", gone=False)
     rig.poller.watch([batch()])
@@ -218,7 +218,7 @@ def test_details_that_an_old_server_lacks_are_asked_for_rarely(rig: Rig) -> None
 
 
 def test_the_detail_of_a_document_that_is_gone_is_not_asked_for_again(rig: Rig) -> None:
-    """A document that left its batch ends its follow-up too."""
+    """A document that leaves its batch ends its follow-ups too."""
     rig.client.batches["b"] = [item("1", "waiting"), item("2", "waiting")]
     rig.poller.watch([batch()])
     rig.poll()
@@ -229,7 +229,7 @@ def test_the_detail_of_a_document_that_is_gone_is_not_asked_for_again(rig: Rig) 
 
 
 def test_the_problem_of_a_document_that_is_gone_is_forgotten(rig: Rig) -> None:
-    """What documents leave behind does not pile up."""
+    """Failures of removed documents do not accumulate."""
     detail = Target("detail", DATASET, "1")
     rig.client.batches["b"] = [item("1", "waiting"), item("2", "waiting")]
     rig.client.details["1"] = ServerFailed("Internal Server Error", status=500)
@@ -252,7 +252,7 @@ def test_a_bug_in_one_poll_does_not_end_the_others(rig: Rig) -> None:
 
 
 def test_stopping_in_the_middle_loses_no_target(rig: Rig) -> None:
-    """A poll that was given up when the exporter stops is still due."""
+    """A poll aborted by the shutdown is still due."""
     rig.client.batches["b"] = Stopped()
     rig.poller.watch([batch()])
     rig.poll()
@@ -264,7 +264,7 @@ def test_stopping_in_the_middle_loses_no_target(rig: Rig) -> None:
 
 
 def test_watching_twice_polls_once(rig: Rig) -> None:
-    """A target that is watched already keeps its pace."""
+    """A target that is already watched keeps its interval."""
     rig.client.batches["b"] = [item("1", "waiting")]
     rig.poller.watch([batch()])
     rig.poll()
@@ -275,7 +275,7 @@ def test_watching_twice_polls_once(rig: Rig) -> None:
 
 @pytest.mark.parametrize("error", [TimedOut("x"), ServerFailed("x", status=502)])
 def test_lateness_shows(rig: Rig, error: Exception) -> None:
-    """The lag is that of the most overdue target; a failing one that waits for its turn is not late."""
+    """The lag is that of the most overdue target; a failing target that waits for its backoff is not late."""
     rig.client.batches["b"] = error
     rig.poller.watch([batch()])
     rig.clock.advance(40.0)

@@ -1,4 +1,4 @@
-"""The rules of progress: what moved, and what is stuck."""
+"""The rules of progress and stalls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.tracking.told import DONE, FAILED, PARSING, WAITING, Life, working
     ],
 )
 def test_nothing_moves_for_too_long(progress: Progress, limit: float) -> None:
-    """Stalled at the limit and not before; ``queued_after`` while all wait, ``after`` otherwise."""
+    """A batch is stalled at the limit, not before: ``queued_after`` while all documents wait, else ``after``."""
     life = Life()
     if progress.status == "odd":
         progress = Progress("unknown")
@@ -38,7 +38,7 @@ def test_nothing_moves_for_too_long(progress: Progress, limit: float) -> None:
 
 @pytest.mark.parametrize("progress", [DONE, FAILED, working(3, status="paused")])
 def test_what_is_at_rest_never_stalls(progress: Progress) -> None:
-    """completed, error and paused are not stalled, however long."""
+    """completed, error and paused never stall."""
     life = Life()
     life.answer(a=progress)
     life.at(10_000_000).again()
@@ -57,7 +57,7 @@ def test_what_is_at_rest_never_stalls(progress: Progress) -> None:
     ],
 )
 def test_any_change_is_progress(change: Progress) -> None:
-    """Status, phase times and segments: whichever changes sets the clock anew."""
+    """Any change of status, phase times or segments restarts the stall clock."""
     life = Life()
     life.answer(a=working(3))
     life.at(890).answer(a=change)
@@ -68,7 +68,7 @@ def test_any_change_is_progress(change: Progress) -> None:
 
 
 def test_a_change_of_the_error_text_alone_is_no_progress() -> None:
-    """Texts hold temporary paths that change by themselves."""
+    """A changed error text is no progress: texts contain temporary paths that vary."""
     life = Life()
     life.answer(a=working(3))
     life.at(950).answer(a=working(3, has_error=True))
@@ -76,7 +76,7 @@ def test_a_change_of_the_error_text_alone_is_no_progress() -> None:
 
 
 def test_the_set_of_documents_is_progress_too() -> None:
-    """A document that comes or goes moves the batch."""
+    """A document that is added or removed is progress of the batch."""
     life = Life()
     life.answer(a=working(3), b=DONE)
     life.at(800).answer(a=working(3))
@@ -86,7 +86,7 @@ def test_the_set_of_documents_is_progress_too() -> None:
 
 
 def test_one_that_moves_keeps_all_others_of_its_batch_from_stalling() -> None:
-    """One worker runs them one after another: document 50 is in parsing while 1 to 49 run."""
+    """One worker runs documents one after another: document 50 may wait in parsing while 1 to 49 run."""
     life = Life()
     for step in range(20):
         life.at(step * 600).answer(first=working(step, 100), last=PARSING)
@@ -96,7 +96,7 @@ def test_one_that_moves_keeps_all_others_of_its_batch_from_stalling() -> None:
 
 
 def test_a_paused_document_does_not_hide_one_that_hangs() -> None:
-    """Its siblings stay in parsing; nobody works on them, and that is said."""
+    """If one document is paused and its siblings make no progress, the batch is stalled."""
     life = Life()
     life.answer(a=working(3, status="paused"), b=PARSING)
     life.at(900).again()
@@ -105,7 +105,7 @@ def test_a_paused_document_does_not_hide_one_that_hangs() -> None:
 
 
 def test_a_stall_that_ends_is_told_once() -> None:
-    """Resumed when something moves, or when the rest comes to its end."""
+    """Resumed is reported once: on progress, or when the remaining documents finish."""
     life = Life()
     life.answer(a=working(3))
     life.at(900).again()

@@ -1,4 +1,4 @@
-"""What holds for any sequence of answers about a batch."""
+"""Invariants for any sequence of answers about a batch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ steps = st.lists(
 def test_progress_never_moves_back_in_time_and_no_end_is_told_twice(
     lives: list[tuple[int, dict[str, Progress]]],
 ) -> None:
-    """Any sequence of answers: last progress never falls; between two ends of a document there is a restart."""
+    """For any answers, the last progress never decreases, and between two ends of a document there is a restart."""
     life = Life()
     seconds, latest = 0, 0.0
     ended: dict[str, bool] = {}
@@ -55,7 +55,7 @@ def test_progress_never_moves_back_in_time_and_no_end_is_told_twice(
                 ended[event.document.document_id] = True
             elif isinstance(event, Restarted):
                 ended[event.document.document_id] = False
-        # One that left the batch is a new document when it comes back.
+        # A document that returns to the batch after leaving it counts as new.
         ended = {name: end for name, end in ended.items() if name in answer}
     verdicts = [type(event) for event in life.events if isinstance(event, (Stalled, Resumed))]
     assert verdicts == [Stalled, Resumed] * (len(verdicts) // 2) + [Stalled] * (len(verdicts) % 2)
@@ -66,7 +66,7 @@ def test_progress_never_moves_back_in_time_and_no_end_is_told_twice(
 def test_the_order_of_documents_in_an_answer_does_not_matter(
     lives: list[tuple[int, dict[str, Progress]]], random: Any
 ) -> None:
-    """``data`` comes in no particular order: objects and events are the same in any."""
+    """``data`` is unordered: objects and events are the same for any order."""
     one, other = Life(), Life()
     seconds = 0
     for gap, answer in lives:
@@ -83,7 +83,7 @@ def test_the_order_of_documents_in_an_answer_does_not_matter(
 def test_a_document_is_stalled_only_with_its_batch_and_while_unfinished(
     lives: list[tuple[int, dict[str, Progress]]],
 ) -> None:
-    """The verdict of a document follows from that of its batch."""
+    """A document is stalled exactly if its batch is stalled and it is active."""
     life = Life()
     seconds = 0
     for gap, answer in lives:

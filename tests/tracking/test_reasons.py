@@ -1,4 +1,4 @@
-"""The reasons of failed documents, on texts as Dify, its plugins, its stores and model providers write them."""
+"""Error reasons of failed documents, for texts as Dify, its plugins, its stores and model providers write them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXTS = Path(__file__).with_name("error_texts.txt")
 
 
 def cases() -> Iterator[tuple[str, str]]:
-    """The texts, one a line, below the reason that they tell."""
+    """The texts, one per line, below their expected reason."""
     reason = ""
     for line in TEXTS.read_text(encoding="utf-8").splitlines():
         if heading := re.fullmatch(r"\[([a-z_]+)\]", line):
@@ -35,7 +35,7 @@ CASES = list(cases())
 
 @pytest.mark.parametrize(("reason", "text"), CASES)
 def test_reason(reason: str, text: str) -> None:
-    """The reason sends whoever reads it to the component that has to be looked at."""
+    """The reason names the component that has to be examined."""
     assert reason == classify(text)
 
 
@@ -54,18 +54,18 @@ def test_reason(reason: str, text: str) -> None:
     ],
 )
 def test_names_of_files_tell_nothing(reason: str, text: str) -> None:
-    """What users call their files, and where they lie, is no reason."""
+    """File names and paths chosen by users do not affect the reason."""
     assert reason == classify(text)
 
 
 @pytest.mark.parametrize("text", [None, "", " ", "\n"])
 def test_no_text(text: str | None) -> None:
-    """A failure of which nothing is said has no reason that could be told."""
+    """A failure without a text has the reason ``other``."""
     assert "other" == classify(text)
 
 
 def test_every_reason_has_texts() -> None:
-    """Each reason is tried with several texts, above forty in all."""
+    """Each reason is tested with several texts, more than forty in all."""
     counts = Counter(reason for reason, _ in CASES)
 
     assert {*REASONS} == counts.keys()
@@ -74,7 +74,7 @@ def test_every_reason_has_texts() -> None:
 
 
 def test_the_text_of_a_document_tells_nothing() -> None:
-    """A statement that failed quotes the document: only what the database says of it counts."""
+    """A failed statement quotes the document: only the database's own message counts."""
     text = (
         "(psycopg2.errors.StringDataRightTruncation) value too long for type character varying(255)\n"
         "[SQL: INSERT INTO document_segments (content) VALUES (%(content)s)]\n"
@@ -86,12 +86,12 @@ def test_the_text_of_a_document_tells_nothing() -> None:
 
 @pytest.mark.parametrize(("reason", "text"), CASES)
 def test_line_breaks_do_not_matter(reason: str, text: str) -> None:
-    """A text that is wrapped anywhere between its words has the same reason."""
+    """A text has the same reason wherever it is wrapped between words."""
     assert reason == classify("\n  " + text.replace(" ", "\n"))
 
 
 def test_a_long_text_is_cut() -> None:
-    """Of a text of any length the beginning counts, and it costs no more than a short one."""
+    """Only the beginning of a long text counts, and it is not more expensive than a short one."""
     long = "x " * 500_000
     started = time.process_time()
 
@@ -105,7 +105,7 @@ def test_a_long_text_is_cut() -> None:
     "unit", ["a", "/", "a/", "a.", ".pdf", "'", "'a.", "model ", "balance ", "https://", "dim ", "[", "1"]
 )
 def test_no_text_makes_it_slow(unit: str) -> None:
-    """There is no text on which looking for the patterns takes long."""
+    """No text makes the search for patterns slow."""
     started = time.process_time()
     for _ in range(5):
         classify(unit * (1_000_000 // len(unit)))
@@ -115,17 +115,17 @@ def test_no_text_makes_it_slow(unit: str) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_has_a_reason(text: str) -> None:
-    """Every text has one of the reasons that series are made for."""
+    """Every text has one of the reasons that have series."""
     assert classify(text) in REASONS
 
 
 def test_every_reason_but_other_has_a_pattern() -> None:
-    """No reason is in the table that is not in the list, and none is missing."""
+    """The pattern table and the list of reasons match."""
     assert {*REASONS} - {"other"} == {pattern.reason for pattern in PATTERNS}
 
 
 def test_own_patterns_see_the_whole_text() -> None:
-    """A pattern of a user's own counts first, and is looked for in the text as it is, with its paths and links."""
+    """Configured patterns come first and search the unmodified text, including paths and links."""
     own = Pattern(re.compile("/mnt/nfs/"), "storage")
     text = "Failed to load document '/mnt/nfs/a.pdf'"
 

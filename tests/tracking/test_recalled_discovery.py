@@ -1,4 +1,4 @@
-"""Documents from before a restart, of which only discovery can tell what became."""
+"""Documents from before a restart that only discovery can follow up."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from tests.tracking.rig import DATASET, Rig, item, noting
 
 
 def remembered(document_id: str, batch: str = "") -> Document:
-    """A document that was being indexed before the restart."""
+    """A document that was indexing before the restart."""
     return Document("main", DATASET, document_id, batch, Progress("indexing", completed_segments=1, total_segments=3))
 
 
 def remember(rig: Rig, *known: Document) -> None:
-    """Let the exporter have been restarted."""
+    """Simulate a restart of the exporter."""
     batches = [sum_batch("main", DATASET, found.batch, [found]) for found in known if found.batch]
     rig.store.recall(Memory(list(known), batches, []))
 
 
 def completed(rig: Rig) -> float:
-    """The ends that are counted."""
+    """Number of counted completions."""
     (activity,) = (found for found in rig.listening.of(Activity) if found.dataset_id == DATASET)
     return float(dict(activity.finished)["completed", ""])
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["its batch is gone", "its batch has lost it"])
 def test_a_document_that_was_uploaded_anew_meanwhile_is_found(*, lost: bool) -> None:
-    """It is in a batch that nobody named: it is shown, and its end is counted."""
+    """A document now in a batch that nobody configured is shown, and its end is counted."""
     rig = discovering(DatasetConfig(DATASET, batches=("b",)))
     remember(rig, remembered("1", "b"))
     rig.client.batches["b"] = [item("2", "completed", 3, 3)] if lost else NotFound("Documents not found.", gone=True)
@@ -52,7 +52,7 @@ def test_a_document_that_was_uploaded_anew_meanwhile_is_found(*, lost: bool) -> 
 
 @pytest.mark.parametrize("batch", ["", "b"])
 def test_an_end_that_came_meanwhile_is_counted_once(batch: str) -> None:
-    """Also of a document whose batch nobody names any more."""
+    """An end during the downtime is counted once, even if the document's batch is no longer configured."""
     rig = discovering()
     remember(rig, remembered("1", batch))
     rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=5, segment_count=3)
@@ -62,7 +62,7 @@ def test_an_end_that_came_meanwhile_is_counted_once(batch: str) -> None:
 
 
 def test_nothing_is_recalled_of_a_knowledge_base_that_left() -> None:
-    """A reload drops it while the details of its documents are still waited for."""
+    """A reload removes a dataset while the details of its restored documents are pending: nothing stays."""
     rig = discovering(DatasetConfig(OTHER))
     remember(rig, *(remembered(f"{number}") for number in range(5)))
     for number in range(5):
@@ -78,7 +78,7 @@ def test_nothing_is_recalled_of_a_knowledge_base_that_left() -> None:
 
 
 def test_a_document_that_leaves_the_config_stays_while_discovery_holds_it() -> None:
-    """With its stall."""
+    """A document that discovery still tracks keeps its stall after it is removed from the configuration."""
     rig = discovering(DatasetConfig(DATASET, documents=("1",)))
     rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=3)
@@ -94,7 +94,7 @@ def test_a_document_that_leaves_the_config_stays_while_discovery_holds_it() -> N
 
 
 def test_what_is_forgotten_leaves_the_state_too() -> None:
-    """The recorder is told of what was only recalled, and of nothing once the store is closed."""
+    """The recorder receives removals of restored objects, and nothing once the store is closed."""
     store, recorder, listening = noting()
     one, other = remembered("1", "b"), remembered("2", "c")
     batch, rest = (sum_batch("main", DATASET, found.batch, [found]) for found in (one, other))

@@ -1,4 +1,4 @@
-"""Documents from before a restart, of which something was deleted or taken out of the configuration meanwhile."""
+"""Documents from before a restart whose batch, dataset or configuration changed during the downtime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOUND = Document("main", DATASET, "1", "", Progress("indexing"))
 
 
 def restarted(*, batches: tuple[str, ...] = (), status: str = "indexing") -> Rig:
-    """A rig that remembers the document in its batch; the configuration names the document and these batches."""
+    """A rig that restored a document and its batch; the configuration names the document and these batches."""
     server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=batches, documents=("1",)),))
     rig = Rig(Polling(), server)
     rig.client.bases[DATASET] = Dataset(DATASET, "Handbook")
@@ -30,12 +30,12 @@ def restarted(*, batches: tuple[str, ...] = (), status: str = "indexing") -> Rig
 
 
 def told(rig: Rig) -> list[tuple[str, str]]:
-    """The batch and the status of every document that is shown."""
+    """Batch and status of every shown document."""
     return [(found.batch, found.progress.status) for found in rig.listening.of(Document)]
 
 
 def test_a_document_whose_batch_is_watched_no_longer_goes_on_by_its_detail() -> None:
-    """The batch has left the configuration, the document stays in it."""
+    """If the batch was removed from the configuration but the document was not, its detail reports its progress."""
     rig = restarted()
     rig.poll()
     assert told(rig) == [("", "indexing")]
@@ -43,7 +43,7 @@ def test_a_document_whose_batch_is_watched_no_longer_goes_on_by_its_detail() -> 
 
 @pytest.mark.parametrize("status", ["indexing", "completed"])
 def test_a_document_whose_batch_is_gone_goes_on_by_its_detail(status: str) -> None:
-    """The batch is watched and answers 404, for a finished document after its detail has been asked for."""
+    """If the batch answers 404, the detail reports the progress of the document, finished or not."""
     rig = restarted(batches=("b",), status=status)
     rig.client.batches["b"] = NotFound("Documents not found.", gone=True)
     rig.pass_time(60)
@@ -51,7 +51,7 @@ def test_a_document_whose_batch_is_gone_goes_on_by_its_detail(status: str) -> No
 
 
 def test_a_document_that_has_left_its_batch_goes_on_by_its_detail() -> None:
-    """The batch is watched and names another document."""
+    """If the batch lists another document, the detail reports the progress."""
     rig = restarted(batches=("b",))
     rig.client.batches["b"] = [item("2", "completed", 3, 3)]
     rig.pass_time(60)
@@ -59,7 +59,7 @@ def test_a_document_that_has_left_its_batch_goes_on_by_its_detail() -> None:
 
 
 def test_a_document_whose_batch_is_watched_waits_for_it() -> None:
-    """Its detail alone does not show it: the batch tells more."""
+    """A detail alone does not show the document: its batch reports more."""
     rig = restarted(batches=("b",))
     rig.client.batches["b"] = NotFound("not of Dify", gone=False)
     rig.pass_time(60)
@@ -72,7 +72,7 @@ def test_a_document_whose_batch_is_watched_waits_for_it() -> None:
 
 
 def test_a_document_that_was_deleted_meanwhile_is_asked_for_once() -> None:
-    """It is in no list, and its detail is a 404: then its knowledge base is at rest."""
+    """A deleted document is fetched once (404); afterwards its dataset counts as idle."""
     rig = discovering()
     rig.store.recall(Memory([FOUND], [], []))
     rig.client.details["1"] = NotFound("Document Not Exists.", gone=True)
@@ -84,7 +84,7 @@ def test_a_document_that_was_deleted_meanwhile_is_asked_for_once() -> None:
 
 
 def test_a_document_that_was_deleted_meanwhile_leaves_the_state() -> None:
-    """The recorder is told, and nobody else: it was never shown."""
+    """Only the recorder receives the removal: the document was never shown."""
     store, recorder, listening = noting()
     store.recall(Memory([FOUND], [], []))
     store.forget_document(DATASET, "1")

@@ -1,4 +1,4 @@
-"""How the polls of a server and its targets go."""
+"""The poll status of a server and its targets."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ BATCH = Target("batch", DATASET, "b")
 
 @pytest.fixture
 def listening() -> Listening:
-    """Nothing known yet."""
+    """A listener without objects."""
     return Listening()
 
 
 @pytest.fixture
 def roster(listening: Listening) -> Roster:
-    """A server that was not asked yet."""
+    """A server that was not polled yet."""
     return Roster("main", "http://x/v1", listener=listening)
 
 
 def test_targets_are_seen_before_their_first_poll(roster: Roster, listening: Listening) -> None:
-    """A target that never answers has series that say so."""
+    """Targets have series before their first poll, so that one that never answers is visible."""
     roster.add([BATCH, BATCH])
     assert listening.of(TargetStatus) == [TargetStatus("main", "batch", DATASET, "b")]
     roster.note(BATCH, success=True, now=5.0, interval=15.0)
@@ -36,7 +36,7 @@ def test_targets_are_seen_before_their_first_poll(roster: Roster, listening: Lis
 
 
 def test_a_poll_that_could_not_be_made_marks_its_target(roster: Roster) -> None:
-    """The last success stands; the target counts as not read."""
+    """A skipped poll marks the target as not current and keeps the time of its last success."""
     roster.add([BATCH])
     roster.note(BATCH, success=True, now=5.0, interval=15.0)
     for target in (BATCH, BATCH, Target("batch", DATASET, "other")):
@@ -47,7 +47,7 @@ def test_a_poll_that_could_not_be_made_marks_its_target(roster: Roster) -> None:
 
 
 def test_steps_have_no_series(roster: Roster) -> None:
-    """The detail of a document that a batch brought along would cost more series than the document may."""
+    """Follow-ups have no target series: they would outnumber the series of the document."""
     step = Target("detail", DATASET, "1")
     roster.add([step])
     roster.note(step, success=True, now=5.0, interval=15.0)
@@ -55,7 +55,7 @@ def test_steps_have_no_series(roster: Roster) -> None:
 
 
 def test_a_dropped_target_has_no_series(roster: Roster, listening: Listening) -> None:
-    """What is watched no longer is not shown."""
+    """An unwatched target has no series."""
     roster.add([BATCH])
     roster.drop([BATCH, BATCH])
     assert listening.of(TargetStatus) == []
@@ -63,7 +63,7 @@ def test_a_dropped_target_has_no_series(roster: Roster, listening: Listening) ->
 
 
 def test_the_server_keeps_what_an_answer_does_not_tell(roster: Roster) -> None:
-    """A failure without a version keeps the version; an answer that says nothing of the key keeps ``up``."""
+    """A failure without a version keeps the version; an answer that says nothing about the key keeps ``up``."""
     roster.note_server(up=True, version="1.12.1")
     roster.note_server(up=None, version="")
     assert roster.status == ServerStatus("main", "http://x/v1", "1.12.1", up=True)

@@ -1,4 +1,4 @@
-"""Due times."""
+"""The schedule of due times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DETAIL = Target("detail", "d", "x")
 
 
 def test_targets_are_taken_in_the_order_of_their_due_times() -> None:
-    """The most overdue target comes first; what is not due is not handed out."""
+    """The most overdue target comes first; a target that is not due is not returned."""
     schedule = Schedule()
     schedule.put(A, 3.0)
     schedule.put(B, 1.0)
@@ -22,7 +22,7 @@ def test_targets_are_taken_in_the_order_of_their_due_times() -> None:
 
 
 def test_a_target_is_never_handed_out_twice() -> None:
-    """While a target is polled it can't be taken again, however often it is put."""
+    """A target that is being polled is not returned again, however often it is put."""
     schedule = Schedule()
     schedule.put(A, 1.0)
     schedule.put(A, 0.5)
@@ -37,7 +37,7 @@ def test_a_target_is_never_handed_out_twice() -> None:
 
 
 def test_hastening_makes_nothing_later_and_brings_nothing_back() -> None:
-    """What waits, or is being polled, is due at that time at the latest; what is not there stays away."""
+    """Hastening moves no target to a later time and adds no unknown target."""
     schedule = Schedule()
     schedule.put(A, 9.0)
     schedule.hasten(A, 5.0)
@@ -56,7 +56,7 @@ def test_hastening_makes_nothing_later_and_brings_nothing_back() -> None:
 
 
 def test_a_dropped_target_does_not_come_back() -> None:
-    """Dropped while due or while polled: it is not polled again."""
+    """A target dropped while due or during its poll is not polled again."""
     schedule = Schedule()
     schedule.put(A, 0.0)
     schedule.drop(A)
@@ -70,7 +70,7 @@ def test_a_dropped_target_does_not_come_back() -> None:
 
 
 def test_a_target_that_returns_while_its_poll_is_under_way_is_not_polled_twice() -> None:
-    """Dropped and put again, as by a reload: the poll under way is its own, the next one comes when wished."""
+    """If a target is dropped and put again during its poll, the poll counts and the next one is as requested."""
     schedule = Schedule()
     schedule.put(A, 0.0)
     schedule.take(1.0)
@@ -82,7 +82,7 @@ def test_a_target_that_returns_while_its_poll_is_under_way_is_not_polled_twice()
 
 
 def test_done_with_no_due_time_ends_a_target() -> None:
-    """None as due time: never again, unless it was wished for meanwhile."""
+    """Without a due time the target is removed, unless it was put again during its poll."""
     schedule = Schedule()
     schedule.put(A, 0.0)
     schedule.take(0.0)
@@ -96,7 +96,7 @@ def test_done_with_no_due_time_ends_a_target() -> None:
 
 
 def test_progress_comes_before_details_but_does_not_starve_them() -> None:
-    """While both wait, three of four polls are progress."""
+    """While both are due, three of four polls report progress."""
     schedule = Schedule()
     for number in range(6):
         schedule.put(Target("batch", "d", str(number)), 1.0)
@@ -107,7 +107,7 @@ def test_progress_comes_before_details_but_does_not_starve_them() -> None:
 
 
 def test_lag_is_that_of_the_most_overdue_target() -> None:
-    """Lateness counts from the due time, also for a target that is being polled."""
+    """The lag counts from the due time, also for a target that is being polled."""
     schedule = Schedule()
     assert schedule.lag(100.0) == 0.0
     schedule.put(A, 10.0)
@@ -121,7 +121,7 @@ def test_lag_is_that_of_the_most_overdue_target() -> None:
 
 
 def test_punctual_polls_do_not_drift() -> None:
-    """A poll within a tick of its due time counts its interval from there."""
+    """After a poll within a tick of its due time, the interval counts from the due time."""
     due = 0.0
     for _ in range(1000):
         due = next_due(due, due + 0.9, 15.0)
@@ -129,13 +129,13 @@ def test_punctual_polls_do_not_drift() -> None:
 
 
 def test_a_late_poll_moves_its_phase() -> None:
-    """Polls that pile up do not pile up again at the next round."""
+    """Polls that were late together are spread out in the next round."""
     assert next_due(0.0, 100.0, 15.0) == 114.0
 
 
 @given(st.lists(st.tuples(st.sampled_from(["put", "take", "done", "drop"]), st.integers(0, 5), st.integers(0, 20))))
 def test_every_target_is_in_one_place_only(steps: list[tuple[str, int, int]]) -> None:
-    """Whatever the order of calls: a target that was put and not dropped is due or taken, once."""
+    """For any order of calls, a target that was put and not dropped is either due or taken."""
     schedule = Schedule()
     alive: set[Target] = set()
     taken: set[Target] = set()
@@ -160,7 +160,7 @@ def test_every_target_is_in_one_place_only(steps: list[tuple[str, int, int]]) ->
 
 
 def test_overtaken_wishes_do_not_pile_up() -> None:
-    """A target whose due time is changed again and again costs no more memory than one that waits."""
+    """Repeatedly changed due times do not increase memory use."""
     schedule = Schedule()
     for number in range(10_000):
         schedule.put(A, 1_000.0 + number)

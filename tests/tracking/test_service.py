@@ -1,4 +1,4 @@
-"""Whether a server serves at all, as its log tells it."""
+"""Server availability, as logged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FAILED = ServerFailed("500")
 
 
 def test_one_target_that_fails_alone_is_not_the_server() -> None:
-    """However often: between its failures the server answers others."""
+    """A single failing target does not make the server unavailable while other targets are answered."""
     service = Service("main")
     with capture_logs() as log:
         for _ in range(5):
@@ -24,7 +24,7 @@ def test_one_target_that_fails_alone_is_not_the_server() -> None:
 
 
 def test_three_targets_in_a_row_are_the_server() -> None:
-    """Told once for each reason of an outage, and once when it is over."""
+    """An outage is logged once per reason, and its end once."""
     service = Service("main")
     with capture_logs() as log:
         for target in TARGETS * 2:
@@ -43,7 +43,7 @@ def test_three_targets_in_a_row_are_the_server() -> None:
 
 
 def test_all_targets_are_the_server_when_there_are_fewer() -> None:
-    """A server of which one batch is watched has no third target to wait for."""
+    """With fewer than three targets, all of them have to fail."""
     service = Service("main")
     with capture_logs() as log:
         service.fails(TARGETS[0], FAILED, 1)
@@ -51,7 +51,7 @@ def test_all_targets_are_the_server_when_there_are_fewer() -> None:
 
 
 def test_a_refused_key_is_the_server() -> None:
-    """No other target will fare better."""
+    """A rejected key makes the server unavailable immediately."""
     service = Service("main")
     with capture_logs() as log:
         service.fails(TARGETS[0], Unauthorized("401"), 4)

@@ -1,4 +1,4 @@
-"""The state: what is noted is remembered."""
+"""The state file: recorded objects are recalled after a restart."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ PATIENCE = 10.0
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the state is."""
+    """The path of the state file."""
     return tmp_path / "state.db"
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """A clock turned by hand."""
+    """A manually advanced clock."""
     return ManualClock()
 
 
 def test_knows_after_a_restart_what_was_noted(path: Path) -> None:
-    """Documents, batches and counts of a server are remembered, each server's apart."""
+    """Documents, batches and counters are recalled, separately for each server."""
     document, other = a_document(), a_document(server="other")
     batch, activity = a_batch(document), an_activity(3)
     state = opened(path)
@@ -53,7 +53,7 @@ def test_knows_after_a_restart_what_was_noted(path: Path) -> None:
 
 
 def test_keeps_only_what_survives_a_restart(path: Path) -> None:
-    """How polls go, and whether a server is up, is known anew after the first poll."""
+    """Poll status and server status are not saved: they are known again after the first poll."""
     state = opened(path)
     changes: Sequence[Change] = [
         (None, TargetStatus("main", "batch", DATASET, "1")),
@@ -65,7 +65,7 @@ def test_keeps_only_what_survives_a_restart(path: Path) -> None:
 
 
 def test_a_deleted_object_is_not_remembered(path: Path) -> None:
-    """An object that is gone has no row, whether the deletion waited or not."""
+    """A removed object has no row, whether its deletion was pending or written."""
     documents = [a_document(number) for number in range(3)]
     state = opened(path)
     state.note([(None, document) for document in documents], at_once=True)
@@ -77,7 +77,7 @@ def test_a_deleted_object_is_not_remembered(path: Path) -> None:
 
 
 def test_an_object_that_came_back_is_remembered(path: Path) -> None:
-    """The last change counts, though a deletion still waits."""
+    """The last change wins, even if a deletion is pending."""
     state = opened(path)
     state.note([(None, a_document())], at_once=True)
     state.note([(a_document(), None)], at_once=False)
@@ -90,7 +90,7 @@ def test_an_object_that_came_back_is_remembered(path: Path) -> None:
 
 
 def test_what_is_noted_at_once_needs_no_save(path: Path, clock: ManualClock) -> None:
-    """What was counted is in the file before ``note`` returns; the rest waits for ``save``."""
+    """With ``at_once`` changes are in the file before ``note`` returns; the others wait for ``save``."""
     state = opened(path, clock)
     state.note([(None, a_document(1))], at_once=False)
     state.note([(None, a_document(2)), (None, an_activity(1))], at_once=True)
@@ -106,7 +106,7 @@ def test_what_is_noted_at_once_needs_no_save(path: Path, clock: ManualClock) -> 
 
 
 def test_only_changed_rows_are_written(path: Path) -> None:
-    """What was saved is not written again by the next save."""
+    """Saved objects are not written again by the next save."""
     state = opened(path)
     state.note([(None, a_document(number)) for number in range(100)], at_once=False)
     state.save()
@@ -120,7 +120,7 @@ def test_only_changed_rows_are_written(path: Path) -> None:
 
 
 def test_waits_with_the_latest_object_alone(path: Path) -> None:
-    """What waits is bounded by the number of objects, however often they change."""
+    """Pending changes are bounded by the number of objects, however often they change."""
     state = State(path, ManualClock())
     for completed in range(50):
         state.note([(None, a_document(1, completed)), (None, a_document(2, completed))], at_once=True)
@@ -130,7 +130,7 @@ def test_waits_with_the_latest_object_alone(path: Path) -> None:
 
 
 def test_deletions_that_wait_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a file, documents that come and go for months leave no more than so many deletions behind."""
+    """Without a file, the number of pending deletions is limited."""
     monkeypatch.setattr(state_module, "GONE_AT_MOST", 10)
     state = State(path, ManualClock())
     for number in range(50):
@@ -142,7 +142,7 @@ def test_deletions_that_wait_are_bounded(path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_stall_clock_goes_on_while_the_exporter_is_down(path: Path, clock: ManualClock) -> None:
-    """The age of the last progress is that of the wall clock, in monotonic seconds of the new process."""
+    """The age of the last progress includes the downtime, in monotonic seconds of the new process."""
     document = a_document(clock=clock)
     state = opened(path, clock)
     state.note([(None, document), (None, a_batch(document))], at_once=False)
@@ -158,7 +158,7 @@ def test_the_stall_clock_goes_on_while_the_exporter_is_down(path: Path, clock: M
 
 
 def test_the_pace_of_a_batch_is_measured_anew(path: Path) -> None:
-    """Its milestones are monotonic seconds of the process that ended."""
+    """Milestones are not recalled: they are monotonic seconds of the previous process."""
     state = opened(path)
     state.note([(None, replace(a_batch(), trail=(Milestone(5.0, 1, 0),)))], at_once=False)
     state.close()
@@ -168,7 +168,7 @@ def test_the_pace_of_a_batch_is_measured_anew(path: Path) -> None:
 
 
 def test_a_clock_that_was_set_back_makes_no_age_below_zero(path: Path, clock: ManualClock) -> None:
-    """A last progress in the future counts as one of right now."""
+    """A last progress in the future counts as just now."""
     state = opened(path, clock)
     state.note([(None, a_document(clock=clock))], at_once=False)
     state.close()
@@ -180,7 +180,7 @@ def test_a_clock_that_was_set_back_makes_no_age_below_zero(path: Path, clock: Ma
 
 
 def test_equal_texts_and_rules_are_one_after_a_restart(path: Path) -> None:
-    """Remembered documents cost no more memory than ones that come from answers."""
+    """Recalled documents use no more memory than documents from answers."""
     state = opened(path)
     state.note([(None, a_document(number)) for number in range(2)], at_once=False)
     state.close()
@@ -193,7 +193,7 @@ def test_equal_texts_and_rules_are_one_after_a_restart(path: Path) -> None:
 
 
 def test_polling_threads_note_while_the_state_is_saved(path: Path) -> None:
-    """Nothing is lost, and the last change of each object wins, whatever threads do at the same time."""
+    """With concurrent threads nothing is lost, and the last change of each object wins."""
     state = opened(path)
     over = threading.Event()
 
@@ -221,7 +221,7 @@ def test_polling_threads_note_while_the_state_is_saved(path: Path) -> None:
 
 
 def test_a_value_that_cannot_be_saved_harms_no_other(path: Path) -> None:
-    """A number beyond 64 bits, or text with a lone surrogate, is left out with one warning."""
+    """A number above 64 bits or a text with a lone surrogate is skipped with one warning."""
     huge, odd = a_document(1, completed=2**70), a_document(2, server="\ud800")
     state = opened(path)
     with capture_logs() as log:
@@ -237,7 +237,7 @@ def test_a_value_that_cannot_be_saved_harms_no_other(path: Path) -> None:
 
 
 def test_a_link_leads_to_the_file(tmp_path: Path, path: Path) -> None:
-    """A symbolic link is followed, and a relative path is that of the start."""
+    """A symbolic link is followed, and a relative path is resolved at the start."""
     (tmp_path / "link.db").symlink_to(path)
     state = opened(tmp_path / "link.db")
     state.note([(None, a_document())], at_once=True)
@@ -246,13 +246,13 @@ def test_a_link_leads_to_the_file(tmp_path: Path, path: Path) -> None:
 
 
 def test_the_file_is_for_the_exporter_alone(path: Path) -> None:
-    """It holds names of documents."""
+    """Only the exporter's user can read the file: it contains document names."""
     opened(path).close()
     assert 0o600 == path.stat().st_mode & 0o777
 
 
 def test_a_closed_state_takes_notes_and_loses_none(path: Path) -> None:
-    """A poll that ends after the end harms nothing."""
+    """Changes recorded after ``close`` are not lost: closing again saves them."""
     state = opened(path)
     state.close()
     state.note([(None, a_document())], at_once=True)
@@ -262,7 +262,7 @@ def test_a_closed_state_takes_notes_and_loses_none(path: Path) -> None:
 
 
 def test_noting_at_once_costs_a_poll_next_to_nothing(path: Path) -> None:
-    """Ten changed documents in the file within a millisecond."""
+    """Ten changed documents are written within a millisecond."""
     state = State(path, SystemClock())
     state.open()
     spent = []

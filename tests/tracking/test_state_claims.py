@@ -1,4 +1,4 @@
-"""The state: what nobody watches any more is forgotten."""
+"""The state file: rows that nothing claims are deleted."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PATIENCE = 10.0
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the state is."""
+    """The path of the state file."""
     return tmp_path / "state.db"
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """A clock turned by hand."""
+    """A manually advanced clock."""
     return ManualClock()
 
 
 def test_forgets_what_nothing_claims_for_thirty_days(path: Path, clock: ManualClock) -> None:
-    """A batch that left the config is deleted after 30 days; what is claimed stays, though it never changes."""
+    """A batch removed from the configuration is deleted after 30 days; claimed rows stay even if they never change."""
     settled, removed = a_document(1), a_document(2)
     state = opened(path, clock)
     state.note([(None, settled), (None, removed)], at_once=True)
@@ -50,7 +50,7 @@ def test_forgets_what_nothing_claims_for_thirty_days(path: Path, clock: ManualCl
 
 
 def test_claiming_hardly_writes(path: Path, clock: ManualClock) -> None:
-    """A claim is good for a day."""
+    """A claim is renewed once per day."""
     state = opened(path, clock)
     state.note([(None, a_document())], at_once=True)
     assert state._file.connection is not None
@@ -66,7 +66,7 @@ def test_claiming_hardly_writes(path: Path, clock: ManualClock) -> None:
 
 
 def test_what_is_claimed_and_has_no_row_gets_one(path: Path) -> None:
-    """After the file was lost, claims bring back what is known; what waits anyway is newer."""
+    """After the file was lost, claims restore known objects; pending changes are newer and win."""
     state = opened(path)
     state.note([(None, a_document(1, completed=9)), (a_document(3), None)], at_once=False)
     assert state.claim([a_document(1), a_document(2), a_document(3)])
@@ -77,13 +77,13 @@ def test_what_is_claimed_and_has_no_row_gets_one(path: Path) -> None:
 
 
 def test_claims_nothing_without_a_file(path: Path) -> None:
-    """A state that was not opened says so."""
+    """``claim`` returns False if the state is not open."""
     state = State(path, ManualClock())
     assert not state.claim([a_document()])
 
 
 def test_collects_the_claims_before_it_holds_the_file(path: Path) -> None:
-    """Whoever lists the objects may wait for a thread that waits for the file."""
+    """Objects are listed before the file is locked: listing may wait for a thread that waits for the file."""
     state = opened(path)
 
     def known() -> Iterator[Document]:
@@ -98,7 +98,7 @@ def test_collects_the_claims_before_it_holds_the_file(path: Path) -> None:
 
 
 def test_a_long_stop_is_no_reason_to_forget(path: Path, clock: ManualClock) -> None:
-    """After weeks without the exporter nothing is deleted before it had time to poll what it watches."""
+    """After weeks of downtime nothing is deleted before all targets can have been polled."""
     watched, removed = a_document(1), a_document(2)
     state = opened(path, clock)
     state.note([(None, watched), (None, removed)], at_once=True)

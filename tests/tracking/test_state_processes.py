@@ -1,4 +1,4 @@
-"""The state, in processes of their own: killed, side by side, on a disk that takes no more."""
+"""The state file in separate processes: killed, competing, on a full disk."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ state.open()
 
 
 def process(path: Path, program: str) -> subprocess.Popen[str]:
-    """A program with ``state`` open, in a process of its own."""
+    """A program with ``state`` open, in its own process."""
     command = [sys.executable, "-c", PROLOGUE + program, str(path)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the state is."""
+    """The path of the state file."""
     return tmp_path / "state.db"
 
 
 def test_what_is_noted_at_once_outlives_a_kill(path: Path) -> None:
-    """A process that is killed right after ``note`` has it in the file; what waited for ``save`` is lost with it."""
+    """A process killed right after ``note`` keeps its ``at_once`` changes; those waiting for ``save`` are lost."""
     program = """
 document = a_document(1, completed=20)
 state.note([(None, a_document(2))], at_once=False)
@@ -58,7 +58,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize("lines", [1, 23, 150])
 def test_no_counter_falls_and_none_counts_twice_after_a_kill(path: Path, lines: int) -> None:
-    """Killed at any moment, also while saving: the file has what was shown, and at most the one event after it."""
+    """Killed at any moment, the file contains all events that were shown, and at most one more."""
     program = """
 for count in range(1, 1_000_000):
     state.note([(None, a_document(count % 50, count)), (None, an_activity(count))], at_once=True)
@@ -84,7 +84,7 @@ for count in range(1, 1_000_000):
 
 
 def test_a_second_process_leaves_the_file_to_the_first(path: Path) -> None:
-    """It says so once, knows nothing, and takes the file over when the first one has ended."""
+    """A second process logs the lock once, recalls nothing, and takes over when the first one has ended."""
     program = """
 print(len(state.recall("main").documents), state.save(), flush=True)
 sys.stdin = open(0)
@@ -113,7 +113,7 @@ state.close()
 
 
 def test_a_disk_that_takes_no_more(path: Path) -> None:
-    """The process goes on, says so once, and saves everything as soon as there is room."""
+    """On a full disk the process continues, logs that once, and saves everything once there is space."""
     program = """
 state.note([(None, a_document(number)) for number in range(10)], at_once=True)
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)

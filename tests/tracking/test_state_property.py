@@ -1,4 +1,4 @@
-"""The state, on any objects and any damage."""
+"""The state file with arbitrary objects and arbitrary damage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEPT: list[Kept] = [*(a_document(number) for number in range(60)), a_batch(*map(
 
 
 def opened(folder: str) -> State:
-    """The state in that folder, open."""
+    """An open state in that folder."""
     state = State(Path(folder) / "state.db", ManualClock())
     state.open()
     return state
@@ -35,7 +35,7 @@ def opened(folder: str) -> State:
 
 @cache
 def whole() -> dict[str, bytes]:
-    """The files of a state with many objects: part of it in the database, part still in SQLite's log."""
+    """The files of a state with many objects, partly in the database, partly still in SQLite's log."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as copy:
         state = opened(folder)
         state.note([(None, kept) for kept in KEPT[::2]], at_once=False)
@@ -48,7 +48,7 @@ def whole() -> dict[str, bytes]:
 
 @cache
 def closed() -> bytes:
-    """The file of a state that was closed: without a log."""
+    """The file of a closed state: without a log."""
     with tempfile.TemporaryDirectory() as folder:
         state = opened(folder)
         state.note([(None, kept) for kept in KEPT], at_once=False)
@@ -59,7 +59,7 @@ def closed() -> bytes:
 @settings(max_examples=100)
 @given(kept=st.lists(kept_objects, max_size=6), gone=st.sets(st.integers(0, 5)), at_once=st.booleans())
 def test_what_is_recalled_is_what_was_noted(kept: list[Kept], gone: set[int], at_once: bool) -> None:
-    """Every object comes back as it was noted last, but for what means something to the old process alone."""
+    """Each object is recalled as last recorded, except values that only made sense in the old process."""
     expected = by_key({key_of(one): one for one in kept}.values())
     with tempfile.TemporaryDirectory() as folder:
         state = opened(folder)
@@ -75,7 +75,7 @@ def test_what_is_recalled_is_what_was_noted(kept: list[Kept], gone: set[int], at
 
 
 def test_the_log_is_part_of_the_state() -> None:
-    """Undamaged, the files that the next test damages say everything."""
+    """Undamaged, the files that the next test damages contain everything."""
     assert {"state.db", "state.db-wal"} == set(whole())
     assert by_key(KEPT) == recalled(whole())
 
@@ -83,7 +83,7 @@ def test_the_log_is_part_of_the_state() -> None:
 @settings(max_examples=120)
 @given(data=st.data())
 def test_damage_anywhere_is_survived_and_never_believed(data: st.DataObject) -> None:
-    """Whatever bytes are wrong, opening and recalling raise nothing, invent nothing, and saving works afterwards."""
+    """With any bytes damaged, opening and recalling raise nothing and invent nothing, and saving works."""
     files = {name: bytearray(content) for name, content in whole().items()}
     for name in data.draw(st.lists(st.sampled_from(sorted(files)), min_size=1, max_size=6)):
         position = data.draw(st.integers(0, len(files[name]) - 1) | st.integers(0, 120))
@@ -97,7 +97,7 @@ def test_damage_anywhere_is_survived_and_never_believed(data: st.DataObject) -> 
 @pytest.mark.parametrize("word", [b"tracked", b"CREATE", b"checksum", b"tabletracked"])
 @pytest.mark.parametrize("logged", [True, False])
 def test_a_schema_that_is_no_text_is_damage(word: bytes, logged: bool) -> None:
-    """SQLite repeats it in its messages, which Python then cannot read."""
+    """A schema that is not valid UTF-8 counts as damage: SQLite quotes it, and Python cannot decode the message."""
     files = dict(whole()) if logged else {"state.db": closed()}
     for name, content in files.items():
         files[name] = content.replace(word, word[:-1] + bytes((word[-1] | 0x80,)))
@@ -106,7 +106,7 @@ def test_a_schema_that_is_no_text_is_damage(word: bytes, logged: bool) -> None:
 
 
 def recalled(files: Mapping[str, bytes]) -> dict[Key, Kept]:
-    """What a state says that finds these files. Checks that it saves what is new."""
+    """The objects recalled from these files. Checks that new objects are saved."""
     with tempfile.TemporaryDirectory() as folder, capture_logs():
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)

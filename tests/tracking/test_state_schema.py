@@ -1,4 +1,4 @@
-"""The schema of the state: older files are brought to the present one."""
+"""The schema of the state file: older files are migrated."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PRAGMA user_version=1;
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the state is."""
+    """The path of the state file."""
     return tmp_path / "state.db"
 
 
 def pragma(path: Path, name: str) -> object:
-    """What the header of the file says."""
+    """A value in the header of the file."""
     with closing(sqlite3.connect(path)) as connection:
         (value,) = connection.execute(f"PRAGMA {name}").fetchone()
         return value
@@ -50,7 +50,7 @@ def put(path: Path, key: Sequence[str], fields: dict[str, object]) -> None:
 
 
 def recalled(path: Path) -> object:
-    """What a state makes of the file, without a word in the log."""
+    """The objects recalled from the file, without any log line."""
     state = State(path, ManualClock())
     with capture_logs() as log:
         state.open()
@@ -61,7 +61,7 @@ def recalled(path: Path) -> object:
 
 
 def test_an_empty_file_gets_the_present_schema(path: Path) -> None:
-    """Schema 0 is a file without content."""
+    """Schema 0 is an empty file."""
     path.touch()
     assert {} == recalled(path)
     assert len(MIGRATIONS) == pragma(path, "user_version")
@@ -69,7 +69,7 @@ def test_an_empty_file_gets_the_present_schema(path: Path) -> None:
 
 
 def test_a_file_of_schema_1_is_read(path: Path) -> None:
-    """What the first version wrote is remembered by every later one."""
+    """Every later version reads the file of the first one."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(SCHEMA_1)
         connection.execute("INSERT INTO tracked VALUES (?, ?, ?, ?, ?, ?, ?)", encode(a_document(), 5.0))
@@ -78,7 +78,7 @@ def test_a_file_of_schema_1_is_read(path: Path) -> None:
 
 
 def test_only_the_steps_that_the_file_has_not_seen_are_taken(path: Path) -> None:
-    """A file goes through each step once, in order."""
+    """Each migration runs once, in order."""
     taken: list[str] = []
     steps = [*MIGRATIONS, lambda _: taken.append("second"), lambda _: taken.append("third")]
     open_database(path, steps[: len(MIGRATIONS) + 1]).close()
@@ -91,7 +91,7 @@ def test_only_the_steps_that_the_file_has_not_seen_are_taken(path: Path) -> None
 
 
 def test_a_step_that_fails_changes_nothing(path: Path) -> None:
-    """Either the file is brought to the present schema, or it stays as it was."""
+    """A file is either fully migrated or unchanged."""
     open_database(path).close()
     before = pragma(path, "schema_version")
 
@@ -108,7 +108,7 @@ def test_a_step_that_fails_changes_nothing(path: Path) -> None:
 
 
 def test_a_file_that_says_another_schema_than_it_has_is_spoilt(path: Path) -> None:
-    """The number in the header is not believed."""
+    """A file whose header does not match its schema is unusable."""
     for version in (-1, 1):
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript("DROP TABLE IF EXISTS tracked; CREATE TABLE tracked (x)")
@@ -118,7 +118,7 @@ def test_a_file_that_says_another_schema_than_it_has_is_spoilt(path: Path) -> No
 
 
 def test_fields_may_come_and_go(path: Path) -> None:
-    """Objects are kept by field names: one that the row lacks has its default, one that is unknown is passed over."""
+    """Objects are saved by field name: missing fields have their default, unknown ones are ignored."""
     *key, _, _, packed = encode(a_document(), 0.0)
     fields = msgspec.msgpack.decode(packed)
     assert "stalled" not in fields
@@ -127,7 +127,7 @@ def test_fields_may_come_and_go(path: Path) -> None:
 
 
 def test_a_disk_that_fails_during_the_upgrade_is_not_damage(path: Path) -> None:
-    """The file is whole: it is tried again, not set aside."""
+    """If the disk fails during a migration, the intact file is retried, not set aside."""
 
     def fill(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA max_page_count=1")
@@ -149,7 +149,7 @@ def test_a_disk_that_fails_during_the_upgrade_is_not_damage(path: Path) -> None:
     ],
 )
 def test_an_object_that_this_version_does_not_know_is_left_out(path: Path, change: dict[str, object]) -> None:
-    """Another version may have had other types and statuses: the rest of the program never sees them."""
+    """Objects with types or statuses of another version are ignored."""
     *key, _, _, packed = encode(a_document(), 0.0)
     put(path, key, {**msgspec.msgpack.decode(packed), **change})
     state = State(path, ManualClock())

@@ -1,4 +1,4 @@
-"""The state, when its file is spoilt or gone: it is set aside, a new one is begun, and nothing wrong is believed."""
+"""A damaged or missing state file: it is set aside, an empty one is created, and damaged data is never used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOCUMENTS = [a_document(number) for number in range(20)]
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the state is."""
+    """The path of the state file."""
     return tmp_path / "state.db"
 
 
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
     ids=["text", "zeros", "torn"],
 )
 def test_what_is_no_database_is_set_aside(path: Path, content: bytes) -> None:
-    """It is renamed, and a new file is begun."""
+    """A file that is no database is renamed, and a new one is created."""
     path.write_bytes(content)
     with told("warning", "set aside", "state.db.corrupt-20261121T173430Z"):
         state = opened(path)
@@ -42,7 +42,7 @@ def test_what_is_no_database_is_set_aside(path: Path, content: bytes) -> None:
 
 
 def test_what_belongs_to_the_file_is_set_aside_with_it(path: Path) -> None:
-    """A log that stayed would be taken for that of the new file."""
+    """SQLite's log is renamed too: SQLite would apply it to the new file."""
     for companion in ("", "-wal", "-shm", "-journal"):
         path.with_name(f"state.db{companion}").write_text(companion)
     aside = database.set_aside(path, "corrupt", 0)
@@ -52,7 +52,7 @@ def test_what_belongs_to_the_file_is_set_aside_with_it(path: Path) -> None:
 
 
 def test_a_damaged_file_is_set_aside(path: Path) -> None:
-    """Damage deep inside the file shows when it is opened, not while the exporter works."""
+    """Damage deep inside the file is detected when it is opened, not during operation."""
     filled(path)
     content = bytearray(path.read_bytes())
     content[4096:4300] = b"\xff" * 204
@@ -64,7 +64,7 @@ def test_a_damaged_file_is_set_aside(path: Path) -> None:
 
 
 def test_a_file_that_sqlite_would_only_read_is_set_aside(path: Path) -> None:
-    """A wrong bit in the header must not keep the state from being saved for ever."""
+    """A flipped bit in the header does not prevent saving forever."""
     filled(path)
     content = bytearray(path.read_bytes())
     content[18] ^= 1
@@ -77,7 +77,7 @@ def test_a_file_that_sqlite_would_only_read_is_set_aside(path: Path) -> None:
 
 
 def test_the_file_of_a_newer_version_is_set_aside(path: Path) -> None:
-    """A downgrade begins anew and keeps the newer file for the way back."""
+    """After a downgrade the newer file is kept for the way back, and a new one is created."""
     filled(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version=9")
@@ -88,7 +88,7 @@ def test_the_file_of_a_newer_version_is_set_aside(path: Path) -> None:
 
 
 def test_what_cannot_be_set_aside_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A spoilt file that cannot be renamed, such as a mount of its own, leaves the exporter without state."""
+    """If a damaged file cannot be renamed, for example a mount, the exporter runs without state."""
     path.write_bytes(b"no database" * 100)
 
     def refuse(*_: object) -> None:
@@ -103,7 +103,7 @@ def test_what_cannot_be_set_aside_is_left_alone(path: Path, monkeypatch: pytest.
 
 
 def test_a_disk_that_spoils_every_file_is_not_filled_with_them(path: Path) -> None:
-    """One file is set aside in a run; after that the exporter goes on without."""
+    """One file is set aside per run; after that the exporter continues without state."""
     path.write_bytes(b"no database" * 100)
     with capture_logs():
         state = opened(path)
@@ -118,7 +118,7 @@ def test_a_disk_that_spoils_every_file_is_not_filled_with_them(path: Path) -> No
 
 
 def test_the_log_of_a_lost_file_is_not_put_into_another(path: Path) -> None:
-    """Who puts a copy of the state in its place finds in it what the copy says."""
+    """A copy that replaces the file is read as it is, without the log of the lost file."""
     filled(path)
     copy = path.read_bytes()
     state = opened(path)
@@ -132,7 +132,7 @@ def test_the_log_of_a_lost_file_is_not_put_into_another(path: Path) -> None:
 
 
 def test_a_file_that_was_taken_away_is_begun_anew(path: Path) -> None:
-    """Saving into a file that has no name any more would look well and help nobody."""
+    """If the file is removed, a new one is created: saving to an unlinked file would be useless."""
     state = opened(path)
     state.note([(None, document) for document in DOCUMENTS], at_once=True)
     path.unlink()
@@ -147,7 +147,7 @@ def test_a_file_that_was_taken_away_is_begun_anew(path: Path) -> None:
 
 
 def test_damage_that_shows_while_it_works_begins_a_new_file(path: Path) -> None:
-    """What waits goes into a new file in the same save."""
+    """After damage during operation, pending changes go to a new file in the same save."""
     filled(path)
     state = opened(path)
     assert state._file.connection is not None
@@ -164,7 +164,7 @@ def test_damage_that_shows_while_it_works_begins_a_new_file(path: Path) -> None:
 
 
 def test_a_spoilt_file_that_may_not_be_written_says_nothing(path: Path) -> None:
-    """A copy of nonsense is no memory."""
+    """Nothing is recalled from a damaged file that is not writable."""
     path.write_bytes(b"no database" * 1000)
     assert database.read_copy(path) is None
 
@@ -183,7 +183,7 @@ def test_a_spoilt_file_that_may_not_be_written_says_nothing(path: Path) -> None:
     ],
 )
 def test_a_row_that_cannot_be_read_harms_no_other(path: Path, change: str) -> None:
-    """It is left out with a warning, the others live."""
+    """A damaged row is skipped with a warning; the others are recalled."""
     filled(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         assert 1 == connection.execute(change, (DOCUMENTS[3].document_id,)).rowcount

@@ -1,4 +1,4 @@
-"""The state, when its file fails: the exporter goes on, says so once with the remedy, and keeps trying."""
+"""Failures of the state file: the exporter continues, logs the problem once with its remedy, and keeps retrying."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ NOBODY = 65_534
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for no lock."""
+    """Do not wait for locks."""
     monkeypatch.setattr(database, "BUSY_TIMEOUT", 0.0)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the state is."""
+    """The path of the state file."""
     return tmp_path / "state.db"
 
 
 def test_a_missing_file_is_made_without_a_word(path: Path) -> None:
-    """The first start is nothing to warn of."""
+    """The first start logs nothing."""
     with capture_logs() as log:
         state = opened(path)
         assert by_key([]) == by_key(state.recall("main"))
@@ -46,7 +46,7 @@ def test_a_missing_file_is_made_without_a_word(path: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    """A folder is not made: it may be a volume that is not mounted. Once it is there, saving begins."""
+    """A missing directory is not created: it may be an unmounted volume. Once it exists, saving starts."""
     path = tmp_path / "volume" / "state.db"
     with told("error", str(path.parent), "create it"):
         state = opened(path)
@@ -56,7 +56,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_place_of_the_file_is_left_alone(path: Path) -> None:
-    """Somebody meant a file in it, or a container engine made it: it is not the exporter's to move."""
+    """A directory at ``state.path`` is not moved: it may be intentional or created by a container engine."""
     path.mkdir()
     with told("error", "state.path is a directory", "set it to a file in that directory"):
         state = opened(path)
@@ -67,14 +67,14 @@ def test_a_folder_in_the_place_of_the_file_is_left_alone(path: Path) -> None:
 
 
 def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
-    """A name that is too long, or a folder that is closed, stops nothing."""
+    """A path that is too long or inaccessible is reported and stops nothing."""
     with told("error", "is not accessible", "File name too long"):
         state = opened(tmp_path / ("x" * 300))
     goes_on(state)
 
 
 def test_what_is_no_regular_file_is_left_alone(path: Path) -> None:
-    """Nothing waits for the other end of a pipe."""
+    """A pipe is reported, and nothing waits for its other end."""
     os.mkfifo(path)
     with told("error", "not a regular file"):
         state = opened(path)
@@ -85,7 +85,7 @@ def test_what_is_no_regular_file_is_left_alone(path: Path) -> None:
 
 
 def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
-    """A mistaken path harms nobody."""
+    """Another program's database is not modified."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE dashboard (id)")
     before = path.read_bytes()
@@ -97,7 +97,7 @@ def test_the_database_of_another_program_is_left_alone(path: Path) -> None:
 
 
 def test_a_file_in_use_is_tried_again(path: Path) -> None:
-    """Two exporters would count everything twice: the second one goes on without the file until it is free."""
+    """A second exporter runs without the file until it is released: sharing it would count everything twice."""
     filled(path)
     first = opened(path)
     with told("warning", "another process", "its own state.path"):
@@ -111,7 +111,7 @@ def test_a_file_in_use_is_tried_again(path: Path) -> None:
 
 
 def test_a_full_disk_in_the_middle(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not fit waits, and nothing of it is half saved; what was saved before stays."""
+    """Changes that do not fit stay pending, none is partly saved, and saved ones are kept."""
     filled(path)
     state = opened(path)
 
@@ -135,7 +135,7 @@ def test_a_full_disk_in_the_middle(path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_changes_while_saving_fails_is_saved_as_it_is_then(path: Path) -> None:
-    """A failed save puts nothing old in the place of something new."""
+    """A failed save does not replace newer pending changes with older ones."""
     state = opened(path)
     assert state._file.connection is not None
     state.note([(None, a_document(1)), (None, a_document(2)), (a_document(3), None)], at_once=False)
@@ -155,7 +155,7 @@ def test_what_changes_while_saving_fails_is_saved_as_it_is_then(path: Path) -> N
 
 
 def denying(state: State, action: int) -> None:
-    """Let the connection refuse that."""
+    """Let SQLite deny that action."""
     assert state._file.connection is not None
     state._file.connection.set_authorizer(
         lambda asked, *_: sqlite3.SQLITE_DENY if asked == action else sqlite3.SQLITE_OK
@@ -163,7 +163,7 @@ def denying(state: State, action: int) -> None:
 
 
 def test_a_log_that_cannot_be_copied_into_the_file_is_tried_again(path: Path) -> None:
-    """Saved is what is in the file itself."""
+    """A save counts as successful only once the data is in the file itself."""
     state = opened(path)
     state.note([(None, a_document(100))], at_once=True)
     denying(state, sqlite3.SQLITE_PRAGMA)
@@ -174,7 +174,7 @@ def test_a_log_that_cannot_be_copied_into_the_file_is_tried_again(path: Path) ->
 
 @pytest.mark.parametrize("failing", [lambda state: state.recall("main"), lambda state: state.claim([])])
 def test_a_file_that_cannot_be_read_is_tried_again(path: Path, failing: Callable[[State], object]) -> None:
-    """Reading fails like writing does."""
+    """A read failure is handled like a write failure."""
     state = opened(path)
     state.note([(None, a_document(100))], at_once=True)
     denying(state, sqlite3.SQLITE_READ)
@@ -184,7 +184,7 @@ def test_a_file_that_cannot_be_read_is_tried_again(path: Path, failing: Callable
 
 
 def test_a_file_that_may_not_be_written_is_read() -> None:
-    """What it says is remembered; what is new waits until it may be written."""
+    """A read-only file is recalled; new changes wait until it is writable."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.db"
         filled(path)
@@ -203,7 +203,7 @@ def test_a_file_that_may_not_be_written_is_read() -> None:
 
 @contextmanager
 def powerless() -> Iterator[None]:
-    """Nobody is above permissions."""
+    """Run as an unprivileged user: root bypasses file permissions."""
     if os.getuid():
         yield
         return

@@ -1,4 +1,4 @@
-"""From answers to objects."""
+"""The store: from answers to objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
 def new_store(listening: Listening) -> Store:
-    """A store whose unknown values are counted in its listener's observer."""
+    """A store that reports unknown values to its listener's observer."""
     observer = CountingObserver()
     roster = Roster("main", "http://x/v1", listener=listening)
     store = Store(
@@ -50,7 +50,7 @@ def detail(case: str) -> DocumentDetail:
 
 @pytest.fixture
 def listening() -> Listening:
-    """Nothing known yet."""
+    """A listener without objects."""
     return Listening()
 
 
@@ -61,7 +61,7 @@ def store(listening: Listening) -> Store:
 
 
 def test_a_batch_is_the_sum_of_its_documents(store: Store, listening: Listening) -> None:
-    """Counts by status and segments are summed; every document is an object of its own."""
+    """A batch sums its documents by status and segments; each document is an object of its own."""
     applied = store.apply_batch(
         DATASET, "b", msgspec.convert(recorded("indexing-status--batch3-midway"), IndexingStatus).data
     )
@@ -74,7 +74,7 @@ def test_a_batch_is_the_sum_of_its_documents(store: Store, listening: Listening)
 
 
 def test_the_same_answer_changes_nothing(store: Store, listening: Listening) -> None:
-    """An answer that says the same, in any order, moves nothing and tells the listener nothing."""
+    """An equal answer, in any order, is no progress and causes no change."""
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
     before = len(listening.calls)
     applied = store.apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
@@ -83,14 +83,14 @@ def test_the_same_answer_changes_nothing(store: Store, listening: Listening) -> 
 
 
 def test_one_answer_is_told_in_one_call(store: Store, listening: Listening) -> None:
-    """Nobody can see half of an answer."""
+    """All changes of one answer are published together."""
     before = len(listening.calls)
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
     assert len(listening.calls) == before + 1
 
 
 def test_segments_that_no_document_tells_have_no_sum(store: Store) -> None:
-    """Null stays unknown; it is not 0."""
+    """Null stays unknown; it does not become 0."""
     store.apply_batch(DATASET, "b", [item("1", "waiting", None, None)])
     batch = store.batch(DATASET, "b")
     assert batch is not None
@@ -98,7 +98,7 @@ def test_segments_that_no_document_tells_have_no_sum(store: Store) -> None:
 
 
 def test_a_document_that_leaves_its_batch_is_gone(store: Store, listening: Listening) -> None:
-    """Deleted upstream: no object any more; the sums follow."""
+    """A document deleted in Dify is removed, and the sums are updated."""
     store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5), item("2", "waiting")])
     applied = store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5)])
     assert applied == Outcome(moved=True, settled=True)
@@ -106,7 +106,7 @@ def test_a_document_that_leaves_its_batch_is_gone(store: Store, listening: Liste
 
 
 def test_a_document_that_moves_to_another_batch_appears_once(store: Store, listening: Listening) -> None:
-    """A re-upload moves it: the new batch has it, the old batch's sums lose it at the same time."""
+    """A re-uploaded document appears in the new batch and leaves the sums of the old one at the same time."""
     store.apply_batch(DATASET, "old", [item("1", "completed", 5, 5), item("2", "completed", 3, 3)])
     store.apply_batch(DATASET, "new", [item("1", "waiting", 5, 5)])
     assert sorted((d.document_id, d.batch) for d in listening.of(Document)) == [("1", "new"), ("2", "old")]
@@ -120,7 +120,7 @@ def test_a_document_that_moves_to_another_batch_appears_once(store: Store, liste
 
 
 def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listening: Listening) -> None:
-    """After a 404 nothing of the batch is left, but for a document that the config names itself."""
+    """After a 404 everything in the batch is removed, except documents that the configuration names."""
     store.roster.add([Target("document", DATASET, "2")])  # type: ignore[attr-defined]
     store.apply_batch(DATASET, "b", [item("1", "waiting"), item("2", "waiting")])
     store.forget_batch(DATASET, "b")
@@ -130,7 +130,7 @@ def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listening:
 
 
 def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
-    """The batch tells the progress, the detail everything else."""
+    """Progress comes from the batch, everything else from the detail."""
     store.apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
     store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
     document = store.document(DATASET, "1")
@@ -141,7 +141,7 @@ def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
 
 
 def test_a_detail_alone_tells_the_progress(store: Store, listening: Listening) -> None:
-    """A document without a known batch: status and end from the detail."""
+    """Without a known batch, status and end come from the detail."""
     applied = store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
     assert applied == Outcome(moved=True, settled=True, wanted=(Target("segments", DATASET, "1"),))
     assert listening.of(Document)[0].progress == Progress("completed", completed_at=1795282543, total_segments=20)
@@ -153,14 +153,14 @@ def test_a_detail_alone_tells_the_progress(store: Store, listening: Listening) -
 
 
 def test_a_document_that_its_batch_names_is_not_forgotten_for_its_detail(store: Store) -> None:
-    """Servers before 1.5.1 answer 404 for every detail."""
+    """A 404 for a detail does not remove a document in a batch: servers before 1.5.1 have no details."""
     store.apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
     store.forget_document(DATASET, "1")
     assert store.document(DATASET, "1") is not None
 
 
 def test_a_paused_document_without_batch_is_paused(store: Store) -> None:
-    """The detail's indexing_status never says paused; its display status does."""
+    """The detail's indexing_status is never paused; its display status is."""
     store.apply_detail(DATASET, detail("document--paused--without"), document_id="1")
     document = store.document(DATASET, "1")
     assert document is not None
@@ -168,7 +168,7 @@ def test_a_paused_document_without_batch_is_paused(store: Store) -> None:
 
 
 def test_a_detail_without_status_makes_no_document(store: Store) -> None:
-    """Nothing is known of such a document, so nothing is said."""
+    """A detail without a status creates no document."""
     assert store.apply_detail(DATASET, DocumentDetail("1"), document_id="1") == Outcome(moved=False, settled=False)
     assert store.document(DATASET, "1") is None
 
@@ -178,7 +178,7 @@ def test_a_detail_without_status_makes_no_document(store: Store) -> None:
     [("document--completed--without", "\n", "automatic"), ("document--custom--all", "\n", "custom")],
 )
 def test_the_rule_is_read_under_both_names(store: Store, case: str, separator: str, mode: str) -> None:
-    """``delimiter`` of real servers and ``separator`` of the official page are the same thing."""
+    """``delimiter`` of real servers and ``separator`` of the API reference mean the same."""
     store.apply_detail(DATASET, detail(case), document_id="1")
     document = store.document(DATASET, "1")
     assert document is not None
@@ -190,7 +190,7 @@ def test_the_rule_is_read_under_both_names(store: Store, case: str, separator: s
 
 @pytest.mark.parametrize("rule", [None, {}, {"mode": None, "rules": None}])
 def test_an_empty_rule_is_no_rule(store: Store, rule: Any) -> None:
-    """``{}`` and null occur."""
+    """``{}`` and null are read as no rule."""
     answer = {"id": "1", "indexing_status": "waiting", "document_process_rule": rule, "dataset_process_rule": {}}
     store.apply_detail(DATASET, msgspec.convert(answer, DocumentDetail), document_id="1")
     document = store.document(DATASET, "1")
@@ -200,7 +200,7 @@ def test_an_empty_rule_is_no_rule(store: Store, rule: Any) -> None:
 
 
 def test_the_overlap_of_the_official_page_is_that_of_subchunks(store: Store) -> None:
-    """The chunk's overlap where there is one, else the subchunk's."""
+    """The overlap is that of chunks if present, else that of subchunks."""
     rules = {
         "segmentation": {"separator": "#", "max_tokens": 900},
         "parent_mode": "paragraph",
@@ -226,7 +226,7 @@ def test_the_overlap_of_the_official_page_is_that_of_subchunks(store: Store) -> 
 
 
 def test_unknown_words_are_unknown_and_counted(store: Store) -> None:
-    """A status of a later version sets ``unknown``."""
+    """A status of a later Dify version is reported as ``unknown`` and counted."""
     store.apply_batch(DATASET, "b", [item("1", "dreaming")])
     store.apply_detail(DATASET, DocumentDetail("1", display_status="odd", indexing_status="odd"), document_id="1")
     store.apply_detail(DATASET, DocumentDetail("2", display_status="odd", indexing_status="odd"), document_id="2")
@@ -249,7 +249,7 @@ answers = st.lists(
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.none() | answers), max_size=12))
 def test_any_sequence_of_answers_leaves_consistent_objects(steps: list[tuple[str, list[Any] | None]]) -> None:
-    """Each document exists once and belongs to the batch that had it last; the listener's picture is the store's."""
+    """Each document exists once, in the batch that had it last, and the listener agrees with the store."""
     listening = Listening()
     store = new_store(listening)
     owner: dict[str, str] = {}
@@ -271,7 +271,7 @@ def test_any_sequence_of_answers_leaves_consistent_objects(steps: list[tuple[str
 
 @given(answers.flatmap(lambda found: st.tuples(st.just(found), st.permutations(found))))
 def test_the_order_of_an_answer_does_not_matter(pair: tuple[list[Any], list[Any]]) -> None:
-    """``data`` is in no particular order: any order gives the same batch."""
+    """``data`` is unordered: any order yields the same batch."""
     batches = []
     for answer in pair:
         store = new_store(Listening())

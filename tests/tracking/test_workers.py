@@ -1,4 +1,4 @@
-"""The threads that poll."""
+"""The polling threads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from exporter.tracking import Poller, Roster, Store, Target, Workers
 from tests.tracking.rig import DATASET, CountingObserver, FakeClient, Listening, item
 
 PATIENCE = 10.0
-"""Seconds after which a test gives up waiting for a thread; never reached when all is well."""
+"""Seconds after which a test stops waiting for a thread; never reached in a passing test."""
 
 
 class GatedClient(FakeClient):
-    """Answers only when let; counts how many requests are under way."""
+    """Answers only when permitted; counts the running requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class GatedClient(FakeClient):
             self.under_way -= 1
 
     def close_connections(self) -> None:
-        """Note the end of a burst."""
+        """Count the end of a burst."""
         super().close_connections()
         self.burst_over.set()
 
 
 def pool(client: FakeClient, *, targets: int, size: int) -> tuple[Workers, Poller, threading.Event]:
-    """Threads on a poller with so many unfinished batches, all due."""
+    """A thread pool on a poller with this number of unfinished batches, all due."""
     listening = Listening()
     roster = Roster("main", "http://x/v1", listener=listening)
     store = Store("main", roster, listener=listening, unknown=lambda _: None, clock=SystemClock())
@@ -59,7 +59,7 @@ def pool(client: FakeClient, *, targets: int, size: int) -> tuple[Workers, Polle
 
 
 def test_one_call_uses_every_thread_and_no_more() -> None:
-    """One wake-up spreads to as many threads as there is work for, up to the pool's size."""
+    """One wake-up spreads to as many threads as there is work for, up to the pool size."""
     client = GatedClient()
     workers, poller, _ = pool(client, targets=9, size=3)
     workers.wake()
@@ -74,7 +74,7 @@ def test_one_call_uses_every_thread_and_no_more() -> None:
 
 
 def test_connections_are_closed_when_the_burst_ends() -> None:
-    """Dify's server keeps ten connections in all: idle ones are given back."""
+    """Idle connections are closed: Dify's default server has ten in all."""
     client = GatedClient()
     client.gate.set()
     workers, _, _ = pool(client, targets=1, size=2)
@@ -85,7 +85,7 @@ def test_connections_are_closed_when_the_burst_ends() -> None:
 
 
 def test_a_hung_server_delays_nobody_else() -> None:
-    """Each server has threads of its own: while one hangs, the other is polled to the end."""
+    """Each server has its own threads: while one hangs, the other is polled completely."""
     hung, alive = GatedClient(), GatedClient()
     alive.gate.set()
     slow, slow_poller, _ = pool(hung, targets=5, size=2)
@@ -104,7 +104,7 @@ def test_a_hung_server_delays_nobody_else() -> None:
 
 
 def test_no_poll_begins_after_the_stop() -> None:
-    """Running polls end, queued ones are not begun."""
+    """Running polls finish; queued polls are not started."""
     client = GatedClient()
     workers, poller, _ = pool(client, targets=20, size=1)
     workers.wake()
@@ -118,7 +118,7 @@ def test_no_poll_begins_after_the_stop() -> None:
 
 
 def test_a_client_that_stops_ends_its_thread_quietly() -> None:
-    """``Stopped`` is no failure."""
+    """``Stopped`` is not a failure."""
     client = GatedClient()
     client.gate.set()
     workers, poller, _ = pool(client, targets=1, size=1)

@@ -1,4 +1,4 @@
-"""A batch that is told answers, and what they tell."""
+"""A batch that receives a sequence of answers, and the events that follow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STALL = Stall(after=900, queued_after=1800)
 
 
 class Life:
-    """A batch that is told one answer after another."""
+    """A batch that receives one answer after another."""
 
     def __init__(self) -> None:
         self.batch: Batch | None = None
@@ -22,12 +22,12 @@ class Life:
         self.now = Now(1_000_000.0, 0.0)
 
     def at(self, seconds: float) -> Life:
-        """Let it be so many seconds after the start."""
+        """Set the clock to so many seconds after the start."""
         self.now = Now(1_000_000.0 + seconds, seconds)
         return self
 
     def answer(self, **progress: Progress) -> Folded:
-        """The server answers this, by document id."""
+        """Receive this answer, by document id."""
         folded = fold_batch(KEY, self.batch, self.documents.get, progress, now=self.now, stall=STALL)
         self.batch = folded.batch
         self.documents = {found.document_id: found for found in folded.documents}
@@ -35,7 +35,7 @@ class Life:
         return folded
 
     def again(self) -> None:
-        """The server answers the same again."""
+        """Receive the previous answer again."""
         assert self.batch is not None
         self.batch, documents, events = refold_batch(
             self.batch, tuple(self.documents.values()), now=self.now, stall=STALL
@@ -44,12 +44,12 @@ class Life:
         self.events += events
 
     def names(self) -> list[str]:
-        """What happened, in order."""
+        """The names of all events, in order."""
         return [type(event).__name__ for event in self.events]
 
     @property
     def stalled(self) -> bool:
-        """Whether the batch is."""
+        """Whether the batch is stalled."""
         assert self.batch is not None
         return self.batch.stalled
 
