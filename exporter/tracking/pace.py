@@ -1,4 +1,4 @@
-"""Estimates when a batch will finish (its ETA) from its recent rate. No estimate is better than a wrong one.
+"""Estimates when a batch will finish (its ETA) from its recent rate; returns None rather than a wrong estimate.
 
 Completed segments arrive in at most ten jumps per document, with economy indexing in one. Documents run one after
 another and have no segments before they are split. The rate is therefore measured from jump to jump: in segments once
