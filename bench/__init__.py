@@ -1,4 +1,4 @@
-"""Benchmarks: what the exporter costs, side by side with what a user would do otherwise.
+"""Benchmarks: what the exporter costs, compared with the alternatives that a user has.
 
-``make bench`` runs them all; ``python -m bench.scrape`` and its like run one.
+``make bench`` runs all of them; ``python -m bench.scrape`` and similar modules run one.
 """

@@ -1,4 +1,4 @@
-"""Scrapes and polls at the same time: how much each waits for the other."""
+"""Simultaneous scrapes and polls: how much they delay each other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAUSE = 0.2
 
 
 def measure(batches: int = 1_000) -> list[Row]:
-    """Two rows: scrapes during a burst of polls, polls during scrapes."""
+    """Two rows: scrapes during a burst of polls, and polls during scrapes."""
     with side(serve, batches) as dify:
         dify.ask("make")
         url = dify.ask("url").value
@@ -47,7 +47,7 @@ def measure(batches: int = 1_000) -> list[Row]:
 
 
 def _burst(dify: Side, ours: Side) -> None:
-    """Cycle after cycle, each finding that all batches have moved."""
+    """Run poll cycles in which all batches have changed."""
     end = time.monotonic() + BURST
     while time.monotonic() < end:
         dify.ask("move")
@@ -58,7 +58,7 @@ def _scrape_row(batches: int, alone: Sequence[float], busy: Sequence[float]) -> 
     return Row(
         f"scrape during a burst of polls, {batches * BATCH_SIZE:,} documents, concurrency {CONCURRENCY}",
         f"median {seconds(middle(busy))}, 95 % within {seconds(_most(busy))}, longest {seconds(max(busy))}",
-        f"at rest {seconds(middle(alone))}",
+        f"without polls {seconds(middle(alone))}",
         seconds(_most(busy)),
         f"95 % ≤ {seconds(LONGEST_SCRAPE)}",
         _most(busy) <= LONGEST_SCRAPE,
@@ -72,14 +72,14 @@ def _poll_row(undisturbed: Sequence[float], disturbed: Sequence[float]) -> Row:
         f"poll while the page is scraped every {seconds(PAUSE)}",
         f"{seconds(middle(disturbed))}, 95 % within {seconds(_most(disturbed))}",
         f"without scrapes {seconds(middle(undisturbed))}, 95 % within {seconds(_most(undisturbed))}",
-        f"delayed {seconds(max(delay, 0.0))}, 95 % by no more than {seconds(max(most, 0.0))}",
+        f"delayed {seconds(max(delay, 0.0))}, 95 % by at most {seconds(max(most, 0.0))}",
         f"≤ {seconds(LONGEST_DELAY)}",
         most <= LONGEST_DELAY,
     )
 
 
 def _scrapes(port: int, meanwhile: Callable[[], object]) -> list[float]:
-    """The seconds of the scrapes that were made until ``meanwhile`` returned."""
+    """The durations in seconds of the scrapes made until ``meanwhile`` returned."""
     found: list[float] = []
     done = threading.Event()
 
@@ -106,7 +106,7 @@ def _rest(span: float) -> None:
 
 
 def _most(values: Sequence[float]) -> float:
-    """What 95 % do not exceed."""
+    """The 95th percentile."""
     return sorted(values)[int(0.95 * (len(values) - 1))]
 
 

@@ -1,16 +1,16 @@
-"""What watching costs the Dify server: requests over a day, next to the loop that asks for every batch each 15 s.
+"""The load on the Dify server in requests per day, compared with a loop that polls every batch every 15 s.
 
-Batches come, are indexed within some 15 minutes, and drop out when they have been finished for a day: so one in a
-hundred is unfinished at any time. The day begins with an exporter that knows nothing.
+Batches are uploaded, are indexed within about 15 minutes, and are dropped one day after they finished: at any time, one
+in a hundred is unfinished. The day starts with an exporter without any state.
 
-The *floor* is what no watcher of that sharpness can do without: every unfinished batch each 15 s
-(``polling.interval``), and one detail of every document that finishes. As the exporter asks more rarely while nothing
-moves, it can be below.
-*At its own pace* is the harder comparison: the requests that it made about batches while they were unfinished, the one
-that saw the end included, and one detail of every document that finished; all else is overhead.
+The *floor* is the minimum for any watcher with the same resolution: every unfinished batch every 15 s
+(``polling.interval``), and one detail of every document that finishes. The exporter can be below the floor, because it
+polls less often while nothing changes. The comparison with *its own pace* is stricter: the requests that the exporter
+made for batches while they were unfinished, including the one that observed the end, and one detail of every document
+that finished; all other requests are overhead.
 
-Without batch ids the floor is one list a knowledge base and minute (``polling.discovery_interval``), and one detail of
-every document that finishes.
+Without batch ids, the floor is one document list per knowledge base and minute (``polling.discovery_interval``), and
+one detail of every document that finishes.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 DAY = 86_400.0
 KEPT = DAY
-"""Seconds that a finished batch is watched for: ``retention.finished``."""
+"""Seconds for which a finished batch is watched: ``retention.finished``."""
 
 UNFINISHED = 0.01
 LIFE = KEPT * UNFINISHED / (1 - UNFINISHED)
-"""Seconds from upload to end, on average: with it one batch in a hundred is unfinished."""
+"""Mean seconds from upload to finish; it makes one batch in a hundred unfinished."""
 
 PLAIN = 15.0
 SHARE, OVERHEAD = 0.016, 1.3
@@ -54,7 +54,7 @@ _POLLING = Polling()
 
 
 class Upload(NamedTuple):
-    """A batch: where, from when, until when it is unfinished."""
+    """A batch: its knowledge base, its upload time and the time at which it finishes."""
 
     dataset_id: str
     batch: str
@@ -64,7 +64,7 @@ class Upload(NamedTuple):
 
 
 class Day(NamedTuple):
-    """What a day was made of."""
+    """The simulated day."""
 
     traffic: Watching
     uploads: tuple[Upload, ...]
@@ -72,7 +72,7 @@ class Day(NamedTuple):
 
 
 class Watching(Traffic):
-    """Also counts the requests about batches that were unfinished, and the ones that saw their end."""
+    """Also counts requests for unfinished batches, including those that observe the end."""
 
     def __init__(self, uploads: Sequence[Upload]) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Watching(Traffic):
         self._ends = {upload.batch: upload.ends for upload in uploads}
 
     def sent(self, endpoint: str, path: str, now: float) -> None:
-        """A request begins."""
+        """Record a request."""
         super().sent(endpoint, path, now)
         if endpoint == "indexing_status":
             batch = path.rsplit("/", 2)[1]
@@ -91,14 +91,14 @@ class Watching(Traffic):
 
 
 def batches(count: int, rate: float) -> Day:
-    """A day with so many batches watched by their ids."""
+    """A day with ``count`` batches watched by their ids."""
     plans, uploads = _draw(count, knowledge_bases=max(count // 100, 1))
     server = _server(rate, datasets=tuple(Dataset(plan.id) for plan in plans))
     return _live(server, plans, uploads)
 
 
 def discovery(count: int, knowledge_bases: int, rate: float) -> Day:
-    """A day in which knowledge bases are searched, and the same batches found without their ids."""
+    """A day with discovery in all knowledge bases; the same batches are found without their ids."""
     plans, uploads = _draw(count, knowledge_bases=knowledge_bases)
     return _live(_server(rate, discover=True), plans, uploads)
 
@@ -115,7 +115,7 @@ def _server(rate: float, *, datasets: tuple[Dataset, ...] = (), discover: bool =
 
 
 def _draw(count: int, knowledge_bases: int) -> tuple[tuple[DatasetPlan, ...], tuple[Upload, ...]]:
-    """Two days of uploads, evenly; on the second one the exporter watches."""
+    """Evenly spread uploads for two days; the exporter runs on the second day."""
     random = Random(count)  # noqa: S311 no secret
     spacing = (KEPT + LIFE) / count
     planned: dict[str, list[BatchPlan]] = {_dataset_id(number): [] for number in range(knowledge_bases)}
@@ -168,24 +168,24 @@ def _forget(exporter: Exporter, target: Target) -> None:
 
 
 class _Deaf:
-    """Listens to nothing."""
+    """A listener that ignores all events."""
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Let it pass."""
+        """Ignore the change."""
 
 
 def _unfinished_seconds(uploads: Sequence[Upload]) -> float:
-    """Seconds that batches were unfinished on the watched day, all together."""
+    """Total seconds for which batches were unfinished on the watched day."""
     return sum(max(0.0, min(upload.ends, 2 * DAY) - max(upload.begins, DAY)) for upload in uploads)
 
 
 def _finished(uploads: Sequence[Upload]) -> int:
-    """Documents of the batches that came to their end on the watched day."""
+    """Documents of the batches that finished on the watched day."""
     return sum(upload.documents for upload in uploads if DAY <= upload.ends < 2 * DAY)
 
 
 class Case(NamedTuple):
-    """A day to live through. ``knowledge_bases``: so many are searched; 0: the ids of the batches are known."""
+    """A day to simulate. ``knowledge_bases``: number with discovery; 0: batch ids are known."""
 
     batches: int
     rate: float
@@ -196,7 +196,7 @@ CASES = (Case(10_000, 10.0), Case(1_000, 5.0), Case(1_000, 5.0, knowledge_bases=
 
 
 class Cost(NamedTuple):
-    """What a day cost. ``share``: of the plain loop's requests; ``floors`` and ``paces``: how many times these."""
+    """The requests of a day. ``share``: ratio to the plain loop; ``floors``, ``paces``: to floor and own pace."""
 
     case: Case
     requests: Counter[str]
@@ -212,7 +212,7 @@ class Cost(NamedTuple):
 
 
 def cost(case: Case) -> Cost:
-    """Live through a day."""
+    """Simulate a day."""
     if case.knowledge_bases:
         day = discovery(case.batches, case.knowledge_bases, case.rate)
     else:
@@ -229,7 +229,7 @@ def cost(case: Case) -> Cost:
 
 
 def study(cases: Sequence[Case] = CASES, *, processes: int | None = None) -> str:
-    """The table."""
+    """Simulate all cases; return a Markdown table."""
     if processes == 1:
         costs = list(map(cost, cases))
     else:
@@ -237,19 +237,19 @@ def study(cases: Sequence[Case] = CASES, *, processes: int | None = None) -> str
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet) as pool:
             costs = list(pool.map(cost, cases))
     columns = (
-        *("a day of", "requests", "of the plain loop's", "× the floor", "× its own pace"),
-        *("in the busiest second", "by endpoint", "met"),
+        *("a day with", "requests", "share of the plain loop", "× the floor", "× its own pace"),
+        *("busiest second", "by endpoint", "met"),
     )
     rows = map(_row, sorted(costs, key=lambda each: (each.case.knowledge_bases, each.case.batches)))
     explained = (
-        "Next to a loop that asks for every batch each 15 s (5,760 a day and batch). One batch in a hundred is "
-        "unfinished at any time. *Floor*: every unfinished batch each 15 s and one detail of every document that "
-        "finishes; where knowledge bases are searched, one list of each a minute in the place of the batches. *Its own "
-        "pace*: the requests about batches while these were unfinished, as the exporter made them, and the same "
-        f"details. Goal: ≤ {SHARE:.1%} of the loop's, ≤ {OVERHEAD} × the floor, never more than `requests_per_second` "
-        "(5; with 10,000 batches 10)."
+        "Compared with a loop that polls every batch every 15 s (5,760 requests per batch and day). One batch in a "
+        "hundred is unfinished at any time. *Floor*: every unfinished batch every 15 s, and one detail of every "
+        "document that finishes; with discovery, one document list per knowledge base and minute instead of the "
+        "batches. *Its own pace*: the requests that the exporter made for batches while they were unfinished, and the "
+        f"same details. Goal: ≤ {SHARE:.1%} of the plain loop's requests, ≤ {OVERHEAD} × the floor, never more than "
+        "`requests_per_second` (5; with 10,000 batches 10)."
     )
-    return f"### Requests a day\n\n{explained}\n\n{grid(columns, rows)}"
+    return f"### Requests per day\n\n{explained}\n\n{grid(columns, rows)}"
 
 
 def _row(found: Cost) -> tuple[str, ...]:

@@ -1,16 +1,16 @@
-"""Whether stalled indexing is found, and nothing else taken for it: thousands of lives, each with its truth.
+"""Detection of stalled indexing, and false alarms: thousands of simulated lifecycles with known ground truth.
 
-The same lives are judged by the exporter, by the static rule "unfinished for 15 minutes", and by the PromQL that a user
-would write on the raw gauges. The rules are evaluated on what the exporter shows, scraped every 15 s.
+The same lifecycles are judged by the exporter, by the static rule "unfinished for 15 minutes", and by the PromQL that a
+user would write on the raw gauges. The rules are evaluated on the exporter's metrics, scraped every 15 s.
 
-- An *alarm* is true when it overlaps a time at which the scenario says that the batch is stalled; *precision* is the
-  share of true alarms, *recall* the share of stalls that had one.
-- *Late* is the time from when the rules first allow the verdict to the alarm: ``stall.after`` (while everything waits
-  ``stall.queued_after``) after the last move. What moves while the exporter is not running, or the API not readable,
-  counts from the end of that; so does what was seen within the last 30 s before a kill, and not saved. A stall that
-  such a time hides for the most part is left out.
-- The goal for lateness is one poll interval, the one at which what moved last is looked at (see ``_interval``), and
-  the ticks of the exporter's own loop.
+- An *alarm* is true when it overlaps a time in which the batch is stalled according to the scenario; *precision* is the
+  share of true alarms, *recall* the share of stalls with an alarm.
+- *Late* is the time from the earliest verdict that the rules allow to the alarm: ``stall.after``
+  (``stall.queued_after`` while everything is queued) after the last progress. Progress during a downtime of the
+  exporter or the API counts from the end of the downtime; so does progress seen within the last 30 s before a kill, and
+  not saved. Stalls that a downtime mostly hides are excluded.
+- The goal for lateness is one poll interval, that of the object that progressed last (see ``_interval``), plus the
+  ticks of the exporter's own loop.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ if TYPE_CHECKING:
 
 OURS = "this exporter"
 DETECTORS = (OURS, STATIC, PROMQL, PROMQL_CAREFUL)
-UNDISTURBED, RESTARTED, UNREADABLE = "nothing else wrong", "exporter restarted", "API unreadable for 1 h"
+UNDISTURBED, RESTARTED, UNREADABLE = "none", "exporter restarts", "API unreadable for 1 h"
 CIRCUMSTANCES = (UNDISTURBED, RESTARTED, UNREADABLE)
 TICKS = 3.0
-"""Seconds: the exporter looks at its schedule every second, before it sees the last move and before the verdict; and
-requests wait for the budget."""
+"""Seconds: the exporter checks its schedule every second, both before it sees the last progress and before the verdict;
+
+requests also wait for the request budget.
+"""
 
 _POLLING = Polling()
 _QUIET = 4 * _POLLING.discovery_interval
@@ -52,7 +54,7 @@ _BACKOFF = longest_backoff(_POLLING) * (1 + JITTER)
 
 
 class Verdict(NamedTuple):
-    """What a detector made of one subject: its alarms, and what became of each stall."""
+    """A detector's alarms for one subject, and the outcome of each stall."""
 
     mode: str
     true: int
@@ -61,18 +63,18 @@ class Verdict(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A stall. ``late``: seconds until its alarm, None without one. ``interval``: that of the polls."""
+    """A stall. ``late``: seconds until its alarm, None without an alarm. ``interval``: the poll interval."""
 
     late: float | None
     interval: float
 
 
 class Due(NamedTuple):
-    """A stall as it can be found: verdicts are right from ``begins`` to ``ends``.
+    """A stall as it can be detected: verdicts are correct from ``begins`` to ``ends``.
 
-    ``later``: instants from which lateness counts too: the last move was not yet seen when the exporter ended or the
-    API failed, or the verdict fell due meanwhile. ``tellable``: seconds in which it can be told without a break, at
-    most.
+    ``later``: alternative start times for lateness: the last progress had not been seen when the exporter stopped or
+    the API failed, or the verdict fell due during the downtime. ``tellable``: the longest uninterrupted time in seconds
+    in which the stall can be detected.
     """
 
     begins: float
@@ -82,12 +84,12 @@ class Due(NamedTuple):
     tellable: float
 
     def late(self, alarm: Span) -> float:
-        """Seconds by which an alarm is late; less than 0 when it is early."""
+        """Seconds by which an alarm is late; negative when it is early."""
         return alarm.begins - max([base for base in self.later if base <= alarm.begins + TICKS], default=self.begins)
 
 
 def judge(performance: Performance) -> dict[str, list[Verdict]]:
-    """What each detector made of each life."""
+    """The verdicts of each detector on each lifecycle."""
     verdicts: dict[str, list[Verdict]] = {name: [] for name in DETECTORS}
     for subject in performance.subjects:
         dues = [_due(subject, standstill, performance) for standstill in subject.truth]
@@ -112,7 +114,7 @@ def _verdict(subject: Subject, alarms: Sequence[Span], dues: Sequence[Due]) -> V
 
 
 def _due(subject: Subject, standstill: Standstill, performance: Performance) -> Due:
-    """When the stall can be told. The time is that of the scenario, moved out of what nobody could see."""
+    """When the stall can be detected: the scenario's time, moved out of the downtimes."""
     interval = _interval(standstill.last, discovered=subject.discovered)
     seen = _after(moved := subject.began + standstill.last.at, performance.down)
     unseen = [span.ends for span in performance.deaf if span.begins <= moved + interval and moved < span.ends]
@@ -128,7 +130,7 @@ def _due(subject: Subject, standstill: Standstill, performance: Performance) -> 
 
 
 def _longest(begins: float, ends: float, down: Iterable[Span]) -> float:
-    """The longest time between the two without a break."""
+    """The longest time between the two without an interruption."""
     longest = 0.0
     for span in down:
         if span.ends > begins:
@@ -138,12 +140,12 @@ def _longest(begins: float, ends: float, down: Iterable[Span]) -> float:
 
 
 def _interval(move: Move, *, discovered: bool) -> float:
-    """How often it is looked at what moved there.
+    """The poll interval that applies to the last progress.
 
-    A batch that is unfinished every minute at the latest (``max_interval``), one that was finished every 10 min at
-    first (``settled_interval``). Without a batch id: an unfinished document every minute (``discovery_interval``), a
-    quiet knowledge base every 4 min, and what only a detail tells every 10 min (``detail_interval``). An API that was
-    unreadable is tried again after 6 min at the latest.
+    An unfinished batch is polled at least every minute (``max_interval``), one that has finished first every 10 min
+    (``settled_interval``). Without a batch id, an unfinished document is seen every minute (``discovery_interval``), an
+    idle knowledge base every 4 min, and what only the detail shows every 10 min (``detail_interval``). An API that was
+    unreadable is retried after 6 min at most.
     """
     if not discovered:
         return _POLLING.settled_interval if move.rested else _POLLING.max_interval
@@ -160,7 +162,7 @@ def _after(instant: float, spans: Iterable[Span]) -> float:
 
 
 def run(servers: int, *, processes: int | None = None) -> tuple[dict[tuple[str, str], list[Verdict]], Counter[str]]:
-    """All verdicts by circumstances and detector, of ``servers`` servers without restarts and as many with."""
+    """All verdicts by circumstances and detector, of ``servers`` servers without restarts and as many with restarts."""
     verdicts: dict[tuple[str, str], list[Verdict]] = {}
     counted: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -186,7 +188,7 @@ def _one(number: int, folder: str) -> tuple[str, dict[str, list[Verdict]]]:
 
 
 def _quiet() -> None:
-    """Nothing of what goes wrong on purpose belongs on the screen."""
+    """Suppress log lines about the faults that are injected on purpose."""
     set_up_logging("error", "logfmt")
 
 
@@ -200,13 +202,13 @@ def precision(verdicts: Iterable[Verdict]) -> float:
 
 
 def recall(verdicts: Iterable[Verdict]) -> float:
-    """The share of stalls that were found."""
+    """The share of stalls that were detected."""
     found = [stall.late is not None for verdict in verdicts for stall in verdict.stalls]
     return sum(found) / len(found) if found else math.nan
 
 
 class Tally(NamedTuple):
-    """What a detector made of many lives. ``late``: in order, seconds. ``latest``: the most, in poll intervals."""
+    """The results of a detector over many lifecycles. ``late``: sorted, seconds. ``latest``: in poll intervals."""
 
     precision: float
     recall: float
@@ -216,7 +218,7 @@ class Tally(NamedTuple):
 
 
 def tally(verdicts: Sequence[Verdict]) -> Tally:
-    """Sum up. ``good``: the goals are met."""
+    """Aggregate the verdicts. ``good``: the goals are met."""
     found = [(stall.late, stall.interval) for verdict in verdicts for stall in verdict.stalls if stall.late is not None]
     punctual = all(-TICKS <= late <= interval + TICKS for late, interval in found)
     latest = max((late / interval for late, interval in found), default=math.nan)
@@ -227,34 +229,34 @@ def tally(verdicts: Sequence[Verdict]) -> Tally:
 
 
 def study(servers: int = 44, *, processes: int | None = None) -> str:
-    """The tables. So many servers without restarts, and as many with, each with ``LIVES`` lives."""
+    """The tables, from ``servers`` servers without restarts and as many with, each with ``LIVES`` lifecycles."""
     verdicts, counted = run(servers, processes=processes)
     rows, modes = [], Counter[str]()
     for circumstances in CIRCUMSTANCES:
         for name in DETECTORS:
             found = tally(verdicts[circumstances, name])
-            meanwhile = f"{circumstances} ({counted[circumstances]:,} lives)"
+            meanwhile = f"{circumstances} ({counted[circumstances]:,} lifecycles)"
             rows.append((meanwhile, name, *_words(found), met(found.good) if name == OURS else ""))
         modes.update(verdict.mode for verdict in verdicts[circumstances, OURS])
     columns = (
-        "meanwhile",
+        "disturbance",
         "detector",
         "precision",
         "recall",
         "late: median",
         "p99",
-        "most",
+        "maximum",
         "in poll intervals",
         "met",
     )
     stalls = sum(len(verdict.stalls) for each in CIRCUMSTANCES for verdict in verdicts[each, OURS])
     explained = (
-        f"{sum(counted.values()):,} lives of batches with {stalls:,} stalls. *Late*: after the verdict falls due, "
-        "which is 15 min after the last progress, 30 min while all waits; less than 0 s: before that. Goal: precision "
-        "and recall 1, never before the verdict is due, late by one poll interval at most."
+        f"{sum(counted.values()):,} batch lifecycles with {stalls:,} stalls. *Late*: time from the due time of "
+        "the verdict to the alarm; the verdict is due 15 min after the last progress, or 30 min while the whole batch "
+        "is queued; negative: early. Goal: precision and recall 1, never early, late by at most one poll interval."
     )
     drawn = "Drawn from: " + ", ".join(f"{mode} {number}" for mode, number in modes.most_common()) + "."
-    return "\n\n".join(("### Stalls found, and nothing else taken for one", explained, grid(columns, rows), drawn))
+    return "\n\n".join(("### Stall detection", explained, grid(columns, rows), drawn))
 
 
 def _words(found: Tally) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""An embedded Dify in a process of its own, and the exporter on it in another one."""
+"""An embedded Dify in a separate process, and the exporter in another one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LATENCY = 0.05
-"""Seconds that the server takes for an answer."""
+"""Seconds that the server takes to answer."""
 
 KEY = "dataset-bench"
 _LOOK = 0.002
@@ -32,19 +32,19 @@ _LONGEST = 100.0
 
 
 JUMPS = 10
-"""How often a batch can move: the segments of a document are completed in ten jumps at most."""
+"""How many times a batch can progress: Dify completes the segments of a document in at most ten steps."""
 
 _JUMP = 100
 """Segments."""
 
 _STEP = 10.0
-"""Seconds on Dify's clock from one jump to the next."""
+"""Seconds on Dify's clock between two steps."""
 
 
 def serve(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """Dify, on a clock that stands still. In every batch one document is in indexing, the others wait for it.
+    """Dify with a stopped clock. In every batch, one document is in indexing and the others wait for it.
 
-    ``move``: a jump further, in every batch. How many segments are then completed in all.
+    ``move`` advances every batch by one step and returns the total number of completed segments.
     """
     plans = []
     number = 0
@@ -81,7 +81,7 @@ def _documents(number: int) -> tuple[DocumentPlan, ...]:
 
 
 class Exporter:
-    """The whole exporter on ``url``. Nothing is due by itself."""
+    """The whole exporter on ``url``. Nothing is due until it is made due."""
 
     def __init__(self, url: str, batches: int, concurrency: int) -> None:
         allocator.give_back()
@@ -105,17 +105,17 @@ class Exporter:
         self._server = server
 
     def port(self) -> int:
-        """Where the metrics are."""
+        """The port of the metrics endpoint."""
         return self._web.port
 
     def first(self) -> None:
-        """The first cycle: every batch, and the detail of every document."""
+        """Run the first cycle: every batch, and the detail of every document."""
         self._poller.watch(configured_targets(self._server))
         self._workers.start()
         self._drain()
 
     def again(self) -> None:
-        """Another cycle: every batch."""
+        """Run another cycle: every batch."""
         self.due(self._targets)
         self._drain()
 
@@ -125,13 +125,13 @@ class Exporter:
             self._poller.schedule.put(target, 0.0)
 
     def completed(self) -> int:
-        """Segments that are completed, as far as the exporter knows."""
+        """Number of completed segments in the exporter's store."""
         store = self._poller.store
         known = (store.document(dataset_id(number), document_id(number, 0)) for number in range(len(self._targets)))
         return sum(int(document.progress.completed_segments or 0) for document in known if document is not None)
 
     def spans(self, polls: int) -> list[float]:
-        """The seconds of so many polls, one after another: from being due to the end."""
+        """Durations in seconds of polls made one after another, from due to finished."""
         polled = threading.Event()
         original = self._own.polled
 
@@ -161,7 +161,7 @@ class Exporter:
 
 
 def export(url: str, batches: int, concurrency: int) -> Mapping[str, Callable[[], Any]]:
-    """The exporter, as commands."""
+    """The exporter's commands."""
     exporter = Exporter(url, batches, concurrency)
     return {
         "port": exporter.port,
@@ -173,7 +173,7 @@ def export(url: str, batches: int, concurrency: int) -> Mapping[str, Callable[[]
 
 
 BURST = 6.0
-"""Seconds that a burst takes."""
+"""Duration of a burst in seconds."""
 
 POLLS = 60
-"""Polls of which the time is taken."""
+"""Number of polls that are timed."""

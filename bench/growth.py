@@ -1,4 +1,4 @@
-"""Whether memory grows while everything changes, comes and goes."""
+"""Memory growth while documents change, appear and disappear."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 WARM_UP = 60
-"""Cycles until the details of the first documents come due again, and pools have their size."""
+"""Cycles until the details of the first documents are due again and pools have reached their size."""
 
 TOLERANCE = 0.01
 GONE = 5
-"""In each cycle one batch in so many is gone, another one each time."""
+"""In each cycle, one batch in this many is missing, a different one each time."""
 
 
 def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """The exporter, and a cycle in which every batch changes, goes or comes back; it tells live blocks and memory."""
+    """The exporter, with a cycle in which batches change, disappear or return; reports live blocks and memory."""
     set_up_logging("error", "logfmt")
     clock = ManualClock()
     watched = Watched(batches, clock=clock, polling=Polling())
@@ -47,7 +47,7 @@ def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
 
 
 def measure(batches: int = 100, cycles: int = 100, warm_up: int = WARM_UP) -> list[Row]:
-    """One row."""
+    """Measure one row."""
     with side(ours, batches) as process:
         process.ask("make")
         for _ in range(warm_up):
@@ -61,7 +61,7 @@ def measure(batches: int = 100, cycles: int = 100, warm_up: int = WARM_UP) -> li
     swelling = memory[1] / memory[0] - 1
     return [
         Row(
-            f"memory over {cycles} cycles in which all of {batches * BATCH_SIZE:,} documents change, come or go",
+            f"memory over {cycles} cycles in which all of {batches * BATCH_SIZE:,} documents change, appear or vanish",
             f"live objects {blocks[0]:,.0f} → {blocks[1]:,.0f}, resident {mb(memory[0])} → {mb(memory[1])}",
             "",
             f"{growth:+.1%} objects, {swelling:+.1%} resident",

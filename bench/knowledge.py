@@ -1,4 +1,4 @@
-"""A knowledge base of any size, in the words of the API, and a server that answers from memory."""
+"""A knowledge base of any size in the API's format, and a server that answers from memory."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from exporter.metrics import Page
 
 BATCH_SIZE = 10
-"""Documents a batch."""
+"""Documents per batch."""
 
 MAIN = "main"
 STILL = Polling(*[1e9] * 6)
-"""Nothing is due by itself."""
+"""Seconds. Nothing becomes due by itself."""
 
 _STARTED = 1_795_282_000
 _SEGMENTS = 1_000_000
@@ -45,12 +45,12 @@ _details = msgspec.json.Decoder(DocumentDetail)
 
 
 def dataset_id(number: int) -> str:
-    """The knowledge base of a batch: one for a hundred batches."""
+    """The knowledge base of a batch; 100 batches share one."""
     return str(UUID(int=(0xDA7A << 112) + number // 100))
 
 
 def document_id(number: int, member: int) -> str:
-    """A document of a batch. Looks random, and tells which it is to ``_which``."""
+    """A document id of a batch. It looks random, but ``_which`` decodes it."""
     place = number * BATCH_SIZE + member
     digest = hashlib.md5(place.to_bytes(8), usedforsecurity=False).digest()
     return str(UUID(bytes=digest[:12] + place.to_bytes(4), version=4))
@@ -61,12 +61,12 @@ def _which(document: str) -> tuple[int, int]:
 
 
 def batch_id(number: int) -> str:
-    """A batch as Dify names it."""
+    """A batch id in Dify's format."""
     return f"20261121{number:012d}"
 
 
 def datasets(batches: int) -> tuple[Dataset, ...]:
-    """What a configuration names: ``batches`` batches in their knowledge bases."""
+    """The configured datasets: ``batches`` batches in their knowledge bases."""
     return tuple(
         Dataset(key, batches=tuple(batch_id(number) for number in numbers))
         for key, numbers in groupby(range(batches), dataset_id)
@@ -74,9 +74,9 @@ def datasets(batches: int) -> tuple[Dataset, ...]:
 
 
 class Memory:
-    """An ``Upstream`` that has ``batches`` batches. In the step n of a batch its documents have n segments completed.
+    """An ``Upstream`` with ``batches`` batches. At step n of a batch, n segments of each document are completed.
 
-    Answers are made as JSON and decoded, so that objects cost what they cost with a real server. ``gone``: batches that
+    Answers are encoded as JSON and decoded, so that objects cost the same as with a real server. ``gone``: batches that
     answer 404.
     """
 
@@ -104,19 +104,19 @@ class Memory:
         return Answer(None if digest == known else _details.decode(body), digest)
 
     def dataset(self, dataset_id: str) -> DatasetAnswer:
-        """A knowledge base."""
+        """The metadata of a knowledge base."""
         return DatasetAnswer(dataset_id, "Manuals", "high_quality", "text-embedding-3-large")
 
     def datasets(self, page: int) -> DatasetPage:  # noqa: ARG002 - as Upstream has it
-        """None beside those that are configured."""
+        """No knowledge bases besides the configured ones."""
         return DatasetPage([], 0)
 
     def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:  # noqa: ARG002 - as Upstream has it
-        """None beside those of the batches."""
+        """No documents besides those of the batches."""
         return DocumentPage([], 0)
 
     def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:  # noqa: ARG002 - as Upstream has it
-        """The batch tells more."""
+        """Not needed: the batch has more information."""
         return SegmentPage(0)
 
     def close_connections(self) -> None:
@@ -172,7 +172,7 @@ def _detail(number: int, member: int) -> dict[str, object]:
 
 
 class Watched:
-    """The exporter on a server from memory: all of it but HTTP, polled in the caller's thread."""
+    """The exporter on an in-memory server: everything but HTTP, polled in the caller's thread."""
 
     def __init__(self, batches: int, *, clock: Clock | None = None, polling: Polling = STILL) -> None:
         self.upstream = Memory(batches)
@@ -196,7 +196,7 @@ class Watched:
         self.poller.work(self._stop)
 
     def move(self, numbers: Iterable[int]) -> None:
-        """Let every document of these batches have one more segment, and take the answers in."""
+        """Complete one more segment in every document of these batches, and poll the batches."""
         for number in numbers:
             self.upstream.steps[number] += 1
             self.poller.schedule.put(self.upstream.targets[number], 0.0)
@@ -217,5 +217,5 @@ class Watched:
 
 
 def gzipped(page: Page) -> bytes:
-    """What a scrape sends."""
+    """The compressed body of a scrape."""
     return b"".join(page.gzip_chunks())

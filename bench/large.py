@@ -20,7 +20,7 @@ LARGEST = 400e6
 
 
 def measure(batches: int = 10_000, rounds: int = 15) -> list[Row]:
-    """One row."""
+    """Measure one row."""
     unchanged: list[Cost] = []
     changed: list[Cost] = []
     with side(ours, batches) as process:

@@ -1,4 +1,4 @@
-"""The same metrics as a user would expose them with prometheus-client: labelled gauges, or a custom collector."""
+"""The same metrics, exposed with prometheus-client as a user would: labelled gauges, or a custom collector."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _labels(family: Family) -> tuple[str, ...]:
 
 
 class LabelledGauges:
-    """A gauge a metric, and a child of it a series: what most exporters do."""
+    """One gauge per metric, with one child per series, like most exporters."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -40,7 +40,7 @@ class LabelledGauges:
         return make_asgi_app(self.registry)
 
     def set(self, objects: Iterable[Any]) -> None:
-        """Set every gauge to what the objects say."""
+        """Set every gauge from the objects."""
         for obj in objects:
             identity = [getattr(obj, name) for name in IDENTITY[type(obj)]]
             for family in _families(type(obj)):
@@ -53,7 +53,7 @@ class LabelledGauges:
 
 
 class CustomCollector(Collector):
-    """Keeps the values and makes the library's families of them at each scrape: what a careful author does."""
+    """Stores the values and converts them to the library's families at each scrape, like a careful exporter."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -67,7 +67,7 @@ class CustomCollector(Collector):
         return make_asgi_app(self.registry)
 
     def set(self, objects: Iterable[Any]) -> None:
-        """Note what the objects say."""
+        """Store the values of the objects."""
         for obj in objects:
             identity = tuple(getattr(obj, name) for name in IDENTITY[type(obj)])
             for family in _families(type(obj)):
@@ -76,7 +76,7 @@ class CustomCollector(Collector):
                     values[identity + labels] = value
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Give all of it, label values ready."""
+        """Yield all families, with prepared label values."""
         for name, values in self._values.items():
             row = self._rows[name]
             family = GaugeMetricFamily(name, row.help, labels=_labels(row))

@@ -1,8 +1,8 @@
-"""Lives of batches, each with its truth.
+"""Lifecycles of batches with their ground truth.
 
-A mode (see ``bench.modes``) writes a life twice: as a plan for the embedded server, and as the instants at which
-something that the API shows moves. Whether and when it stands still follows from these instants and the rules of
-``docs/metrics.md`` alone; nothing of the exporter takes part in it.
+A mode (see ``bench.modes``) describes a lifecycle twice: as a plan for the embedded server, and as the instants of
+visible progress in the API. Periods without progress follow only from these instants and the rules of
+``docs/metrics.md``; the exporter plays no part in this.
 """
 
 from __future__ import annotations
@@ -24,23 +24,22 @@ STALLED_AFTER, QUEUED_AFTER = 900.0, 1_800.0
 """Seconds: the defaults of ``stall.after`` and ``stall.queued_after``."""
 
 UNNOTICED = 600.0
-"""Seconds for which it may take the exporter to notice that what was finished moves again: ``settled_interval``."""
+"""Seconds that the exporter may need to notice that a finished batch progresses again: ``settled_interval``."""
 
 AFTERWARDS = 900.0
-"""Seconds for which a life goes on after it should have been called stalled, or has come to its end."""
+"""Seconds for which a lifecycle continues after its stall should have been detected, or after its end."""
 
 SETTLING = 0.5
-"""Seconds (a tenth of indexing at most) between the last segment's completion and the document's."""
+"""Seconds between the completion of the last segment and of the document (at most a tenth of indexing)."""
 
 HIGH, ECONOMY, PIPELINE = "high_quality", "economy", "pipeline"
 
 
 class Move(NamedTuple):
-    """Something moves. ``after``: what the batch does from then on: it is queued, works, rests or is gone.
+    """An instant of progress. ``after``: the state of the batch from then on: queued, working, resting or gone.
 
-    ``rested``: it was at its end shortly before, so that it is looked at more rarely. ``hidden``: without a batch id
-    only the detail tells it: the segments that a document gains while it is split, and a fall back that follows its
-    completion at once.
+    ``rested``: the batch had finished shortly before, so it is polled less often. ``hidden``: without a batch id, only
+    the detail shows this progress: segments added during splitting, and a fall back directly after completion.
     """
 
     at: float
@@ -50,7 +49,7 @@ class Move(NamedTuple):
 
 
 class Standstill(NamedTuple):
-    """A batch that is to work stands still: from its ``last`` move until ``until``. ``limit``: as the rules say."""
+    """A period without progress in a batch that should work: from ``last`` to ``until``. ``limit``: by the rules."""
 
     last: Move
     until: float
@@ -58,13 +57,13 @@ class Standstill(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is watched, and all that moves in it, seconds from the start of the life."""
+    """A watched batch with all its moves, in seconds from the start of the lifecycle."""
 
     id: str
     moves: tuple[Move, ...]
 
     def standstills(self) -> Iterator[Standstill]:
-        """Every time at which it stands still for longer than the rules allow."""
+        """Every period without progress that exceeds the limit of the rules."""
         ends = [*(move.at for move in self.moves[1:]), inf]
         for move, end in zip(self.moves, ends, strict=True):
             limit = {"queued": QUEUED_AFTER, "works": STALLED_AFTER}.get(move.after, inf)
@@ -73,7 +72,7 @@ class Batch(NamedTuple):
 
 
 class Story(NamedTuple):
-    """A life. ``dataset``: the kind of knowledge base. ``ends``: seconds after which all of it is told."""
+    """A lifecycle. ``dataset``: the type of knowledge base. ``ends``: seconds after which nothing more happens."""
 
     mode: str
     dataset: str
@@ -83,7 +82,7 @@ class Story(NamedTuple):
 
 
 class Pen:
-    """Draws what a story needs. ``single``: one document a batch."""
+    """Draws the random values of a story. ``single``: one document per batch."""
 
     def __init__(self, random: Random, name: str, *, single: bool) -> None:
         self.random = random
@@ -91,15 +90,15 @@ class Pen:
         self.single = single
 
     def seconds(self, least: float, most: float) -> float:
-        """A span."""
+        """Draw a duration."""
         return self.random.uniform(least, most)
 
     def one_of(self, *choices: str) -> str:
-        """A choice."""
+        """Draw a choice."""
         return self.random.choice(choices)
 
     def life(self, **given: object) -> Life:
-        """A life of some minutes, with high-quality indexing in ten jumps."""
+        """A lifecycle of a few minutes: high-quality indexing in ten steps."""
         drawn: dict[str, object] = {
             "segments": 10 * self.random.randint(2, 20),
             "parse": self.seconds(1, 60),
@@ -120,7 +119,7 @@ class Pen:
         dataset: str = HIGH,
         into: Sequence[Move] = (),
     ) -> Story:
-        """Put it together. ``into``: what moves in the batch that documents go over to."""
+        """Assemble the story. ``into``: the moves of the batch that documents are moved to."""
         documents = tuple(
             DocumentPlan(name=f"{self.name}-{number}.txt", **asdict(life)) for number, life in enumerate(lives)
         )
@@ -133,7 +132,7 @@ class Pen:
 
 
 def run(lives: Sequence[Life], start: float, *, economy: bool = False, rested: bool = False) -> list[Move]:
-    """All that moves when a worker takes up a batch at ``start``: one document after another."""
+    """All moves after a worker picks up a batch at ``start``, one document after another."""
     moves = [Move(start, rested=rested)]
     turn: float | None = start
     for life in lives:
@@ -144,7 +143,7 @@ def run(lives: Sequence[Life], start: float, *, economy: bool = False, rested: b
 
 
 def _steps(life: Life, turn: float, *, economy: bool) -> tuple[list[Move], float | None]:
-    """What moves in one document whose turn has come, and when the next one's comes; None: never."""
+    """The moves of a document that is processed at ``turn``, and the start of the next document; None: never."""
     parsed = turn + life.parse
     split = parsed + life.split
     done = split + life.index
@@ -166,7 +165,7 @@ def _steps(life: Life, turn: float, *, economy: bool) -> tuple[list[Move], float
 
 
 def _last_word(batch: Batch) -> float:
-    """When all has been said of a batch."""
+    """When the last verdict on a batch is due."""
     said = batch.moves[-1].at
     for standstill in batch.standstills():
         if standstill.until == inf:

@@ -1,4 +1,4 @@
-"""The memory of a document, beside that of labelled gauges."""
+"""Memory per document, compared with labelled gauges."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LARGEST = 4096
-"""Bytes a document."""
+"""Bytes per document."""
 
 
 def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """The exporter after a poll of everything and a scrape; then, for comparison, the gauges beside it."""
+    """The exporter after polling everything and one scrape; then the gauges in the same process for comparison."""
     allocator.give_back()
     watched = Watched(batches)
     watched.poll()
@@ -29,7 +29,7 @@ def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
 
 
 def measure(batches: int = 1_000) -> list[Row]:
-    """One row."""
+    """Measure one row."""
     documents = batches * BATCH_SIZE
     with side(ours, batches) as process:
         empty = process.ask("resident").value
@@ -40,7 +40,7 @@ def measure(batches: int = 1_000) -> list[Row]:
     one = (full - empty) / documents
     return [
         Row(
-            f"resident memory a document, at {documents:,} documents, over an empty process",
+            f"resident memory per document, at {documents:,} documents, over an empty process",
             kib(one),
             f"labelled gauges {kib((both - full) / documents)}",
             kib(one),

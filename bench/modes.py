@@ -1,4 +1,4 @@
-"""What goes wrong with Dify, and what only looks so: the modes that lives are drawn from."""
+"""Failures of Dify, and situations that only look like failures: the modes from which lifecycles are drawn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _queued_for_ever(pen: Pen) -> Story:
-    return pen.story("queued for ever", [pen.life()], [], lost=True)
+    return pen.story("queued forever", [pen.life()], [], lost=True)
 
 
 def _worker_lost(pen: Pen, phase: str) -> Story:
@@ -76,7 +76,7 @@ def _sibling_of_a_paused(pen: Pen) -> Story:
     struck = lives[0].parse + lives[0].split + pen.seconds(20, 100)
     moves = [*(move for move in moves if move.at < struck), Move(struck)]
     action = Action(do="pause", document=f"{pen.name}-0.txt", at=struck)
-    return pen.story("left behind by a paused one", lives, moves, actions=[action])
+    return pen.story("blocked by a paused document", lives, moves, actions=[action])
 
 
 def _pipeline_lost(pen: Pen) -> Story:
@@ -108,8 +108,8 @@ def _hung_then_helped(pen: Pen) -> Story:
             second = pen.life()
             action = Action(do="reupload", at=helped, life=second, into=f"{pen.name}-again")
             moves.append(Move(helped, "gone"))
-            return pen.story("hung, then helped", lives, moves, actions=[action], into=run([second], helped))
-    return pen.story("hung, then helped", lives, moves, actions=[action])
+            return pen.story("hung, then fixed", lives, moves, actions=[action], into=run([second], helped))
+    return pen.story("hung, then fixed", lives, moves, actions=[action])
 
 
 def _reuploaded_and_hung(pen: Pen) -> Story:

@@ -1,4 +1,4 @@
-"""How close polling comes to what the latency of the server allows, and its CPU, beside the plain loop."""
+"""How close polling comes to the limit set by the server's latency, and its CPU time, compared with a plain loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONCURRENCY = 32
 SLOWEST = 1.10
 DEAREST = 0.001
-"""Seconds of CPU a poll."""
+"""CPU seconds per poll."""
 
 _TIMES = ("processing_started_at", "parsing_completed_at", "splitting_completed_at", "completed_at")
 _COUNTS = ("completed_segments", "total_segments")
@@ -57,7 +57,7 @@ def loop(url: str, batches: int) -> Mapping[str, Callable[[], Any]]:
 
 
 def bare(url: str, batches: int) -> Mapping[str, Callable[[], Any]]:
-    """A client that only sends and reads, on as many connections: what server and machine allow at this hour."""
+    """A client that only sends and reads, on as many connections: the limit of server and machine."""
     parts = urlsplit(url)
 
     async def connection(numbers: Iterator[int]) -> None:
@@ -78,7 +78,7 @@ def bare(url: str, batches: int) -> Mapping[str, Callable[[], Any]]:
 
 
 def measure(batches: int = 1_000, rounds: int = 5, slice_: int = 50) -> list[Row]:
-    """Two rows: the first cycle, with the details of all documents, and a later one. The loop polls a slice."""
+    """Two rows: the first cycle, with the details of all documents, and a later one. The loop polls only a subset."""
     firsts: list[tuple[Cost, int]] = []
     laters: list[tuple[Cost, int]] = []
     plain: list[Cost] = []
@@ -100,11 +100,11 @@ def measure(batches: int = 1_000, rounds: int = 5, slice_: int = 50) -> list[Row
                 bounds.append(least.ask("cycle").wall)
                 laters.append(_counted(dify, ours, "again"))
                 if (seen := ours.ask("completed").value) != completed:
-                    raise RuntimeError(f"{completed} segments are completed, the exporter has seen {seen}")
+                    raise RuntimeError(f"{completed} segments are completed, but the exporter has seen {seen}")
     whole = middle([cost.wall for cost in plain]) / slice_ * batches
     cpu = middle([cost.cpu for cost in plain]) / slice_
     bound = middle(bounds) / batches
-    loop_ = f"; plain loop {seconds(whole)}, CPU {seconds(cpu)} a poll (from {slice_} batches)"
+    loop_ = f"; plain loop {seconds(whole)}, CPU {seconds(cpu)} per poll (from {slice_} batches)"
     size = f"{batches:,} batches × {BATCH_SIZE} documents"
     return [
         _row(f"first poll of {size}, with every detail", firsts, bound, ""),
@@ -119,18 +119,18 @@ def _counted(dify: Side, ours: Side, command: str) -> tuple[Cost, int]:
 
 
 def _row(what: str, found: list[tuple[Cost, int]], bound: float, more: str) -> Row:
-    """``bound``: seconds that a bare client needs for a request."""
+    """``bound``: seconds per request of a client that only sends and reads."""
     wall = middle([cost.wall for cost, _ in found])
     count = found[0][1]
     floor = count / CONCURRENCY * LATENCY
     cpu = middle([cost.cpu / count for cost, count in found])
-    other = f"floor {seconds(floor)}; a client that only reads {seconds(bound * count)}{more}"
+    other = f"floor {seconds(floor)}; a client that only sends and reads {seconds(bound * count)}{more}"
     return Row(
         f"{what}: {count:,} requests, the server takes {seconds(LATENCY)}, concurrency {CONCURRENCY}",
-        f"{seconds(wall)}, CPU {seconds(cpu)} a poll",
+        f"{seconds(wall)}, CPU {seconds(cpu)} per poll",
         other,
-        f"{wall / floor:.3f} × floor, CPU {seconds(cpu)} a poll",
-        f"≤ {SLOWEST:.2f} × floor, CPU ≤ {seconds(DEAREST)} a poll",
+        f"{wall / floor:.3f} × floor, CPU {seconds(cpu)} per poll",
+        f"≤ {SLOWEST:.2f} × floor, CPU ≤ {seconds(DEAREST)} per poll",
         wall <= SLOWEST * floor and cpu <= DEAREST,
     )
 

@@ -1,4 +1,4 @@
-"""How long a real Prometheus takes to scrape: this exporter, a file that lies ready, prometheus-client."""
+"""Scrape durations of a real Prometheus: this exporter, a static file, prometheus-client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ scrape_configs:
 
 
 def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """The exporter; one document in a hundred moves each second."""
+    """The exporter; one document in a hundred changes each second."""
     watched = _filled(batches)
     moving = Moving(watched)
     stop = threading.Event()
@@ -64,7 +64,7 @@ def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
 
 
 def file(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """The same page, compressed once for all."""
+    """The same page as a compressed static file."""
     page = gzipped(_filled(batches).exposition.page(Format.TEXT))
     headers = {"Content-Type": Format.TEXT.content_type, "Content-Encoding": "gzip"}
 
@@ -75,14 +75,14 @@ def file(batches: int) -> Mapping[str, Callable[[], Any]]:
 
 
 def library(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """Labelled gauges."""
+    """The library with labelled gauges."""
     gauges = LabelledGauges()
     gauges.set(_filled(batches).objects())
     return _served(gauges.app)
 
 
 def measure(batches: int = 240) -> list[Row]:
-    """One row."""
+    """Measure one row."""
     program = shutil.which("prometheus")
     if program is None:
         raise FileNotFoundError("prometheus is not installed")
@@ -140,7 +140,7 @@ def _prometheus(program: str, ports: Mapping[str, int]) -> Iterator[str]:
 
 
 def _durations(url: str) -> dict[str, list[float]]:
-    """What Prometheus noted, by job, without the first scrapes, which create the series."""
+    """The durations that Prometheus reported, by job, without the first scrapes, which create the series."""
     end = time.monotonic() + 90
     needed = {_OURS: SCRAPES, _FILE: SCRAPES, _LIBRARY: LIBRARY_SCRAPES}
     while time.monotonic() < end:
@@ -159,7 +159,7 @@ def _query(url: str, query: str) -> list[Any]:
         answer = requests.get(f"{url}/api/v1/query", params={"query": query}, timeout=10)
         answer.raise_for_status()
     except requests.RequestException:
-        return []  # it is still starting
+        return []  # still starting
     return list(answer.json()["data"]["result"])
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark finds, and the table of all findings."""
+"""Benchmark results, and the table of all results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLUMNS = ("benchmark", "this exporter", "against", "result", "goal", "met")
 
 
 class Row(Struct, frozen=True):
-    """A finding. ``ours`` and ``other`` are what was measured, ``result`` is what the goal speaks of."""
+    """A result. ``ours`` and ``other`` are the measurements, ``result`` is the value that the goal refers to."""
 
     benchmark: str
     ours: str
@@ -37,27 +37,27 @@ def middle(values: Sequence[float]) -> float:
 
 
 def seconds(value: float) -> str:
-    """A span for a person."""
+    """A duration as text."""
     return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.3g} ms"
 
 
 def kib(value: float) -> str:
-    """Bytes as KiB for a person."""
+    """Bytes as text in KiB."""
     return f"{value / 1024:.2f} KiB"
 
 
 def mb(value: float) -> str:
-    """Bytes as MB for a person."""
+    """Bytes as text in MB."""
     return f"{value / 1e6:.0f} MB"
 
 
 def times(value: float) -> str:
-    """A ratio for a person."""
+    """A ratio as text."""
     return f"{value:.0f} ×" if value >= 10 else f"{value:.2f} ×"
 
 
 def table(rows: Iterable[Row]) -> str:
-    """The rows in Markdown."""
+    """The rows as a Markdown table."""
     lines = [" | ".join(_COLUMNS), "|".join("---" for _ in _COLUMNS)]
     lines += [
         " | ".join((row.benchmark, row.ours, row.other, row.result, row.goal, "yes" if row.met else "**no**"))
@@ -67,7 +67,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def show(rows: Iterable[Row]) -> None:
-    """Print the rows: as a table, or as JSON for the program that runs all benchmarks."""
+    """Print the rows as a table, or as JSON for the program that runs all benchmarks."""
     if "--json" in sys.argv:
         sys.stdout.buffer.write(msgspec.json.encode(list(rows)))
     else:
@@ -75,7 +75,7 @@ def show(rows: Iterable[Row]) -> None:
 
 
 def insert(path: Path, text: str) -> bool:
-    """Put ``text`` between the marks of a page. False: there is no such page, or it has no marks."""
+    """Replace the text between the markers of a page. False if the page is missing or has no markers."""
     if not path.exists():
         return False
     page = path.read_text(encoding="utf-8")

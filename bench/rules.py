@@ -1,6 +1,7 @@
-"""What detectors make of what the exporter shows: its own verdict, and two rules that a user would write.
+"""Detectors that work on the exporter's metrics: its own verdict, and two rules that a user would write.
 
-Prometheus scrapes and evaluates every 15 s. Paused documents do not count as unfinished: a user sees that much.
+Prometheus scrapes and evaluates every 15 s. Paused documents do not count as unfinished, because a user would know
+that.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ PROMQL_CAREFUL = "increase(completed[15m]) == 0 and completed offset 15m"
 
 
 def own_alarms(shown: Sequence[Sample], ends: float) -> list[Span]:
-    """When the exporter itself says that it is stalled."""
+    """The periods in which the exporter itself reports a stall."""
     return _spans(((sample.at, sample.stalled) for sample in shown), ends)
 
 
 def alarms_of_rules(shown: Sequence[Sample], ends: float) -> dict[str, list[Span]]:
-    """When each of the rules fires."""
+    """The periods in which each rule fires."""
     scraped = list(_scrape(shown, ends))
     return {
         STATIC: _spans(_unfinished(scraped), ends),
@@ -38,7 +39,7 @@ def alarms_of_rules(shown: Sequence[Sample], ends: float) -> dict[str, list[Span
 
 
 def _scrape(shown: Sequence[Sample], ends: float) -> Iterator[Sample]:
-    """What Prometheus gets: the latest state at each scrape. At ``completed`` None there is no series."""
+    """The scraped samples: the latest state at each scrape. While ``completed`` is None, there is no series."""
     if not shown:
         return
     number = 0
@@ -61,7 +62,7 @@ def _unfinished(scraped: Sequence[Sample]) -> Iterator[tuple[float, bool]]:
 
 
 def _without_increase(scraped: Sequence[Sample], *, careful: bool) -> Iterator[tuple[float, bool]]:
-    """``increase`` needs two samples, and takes a fall for a counter that began anew: its rise from 0 counts."""
+    """``increase`` needs two samples and treats a decrease as a counter reset: the increase from 0 counts."""
     limit = WINDOW - SCRAPE / 2
     window: deque[tuple[float, bool]] = deque()
     before: float | None = None
@@ -72,7 +73,7 @@ def _without_increase(scraped: Sequence[Sample], *, careful: bool) -> Iterator[t
             before = sample.completed
             window.append((sample.at, rose))
             rises += rose
-        # The rise into the first sample of the window lies before it.
+        # The increase up to the first sample of the window is outside it.
         while window and window[0][0] < sample.at - limit:
             oldest, _ = window.popleft()
             if window:

@@ -1,4 +1,4 @@
-"""Runs every benchmark, each in a process of its own, and writes what was found into the pages."""
+"""Runs every benchmark in a separate process and inserts the results into the pages."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import msgspec
 from bench.results import Row, insert, table
 
 MEASURES = ("scrape", "large", "memory", "growth", "start", "polling", "burst", "prometheus")
-"""Modules that give rows of one table, with ``--json``."""
+"""Modules that return rows of one table with ``--json``."""
 
 STUDIES = ("detection", "cost")
-"""Modules that print Markdown of their own."""
+"""Modules that print their own Markdown."""
 
 TIMEOUT = 180.0
-"""Seconds for one of them."""
+"""Time limit of a benchmark in seconds."""
 
 _ROOT = Path(__file__).parent.parent
 _PAGES = (_ROOT / "README.md", _ROOT / "docs" / "benchmarks.md")
 
 
 def main() -> int:
-    """Run what the command line names, or all of it. The pages are written only with all of it."""
+    """Run the benchmarks named on the command line, or all. Only a run of all benchmarks updates the pages."""
     chosen = sys.argv[1:]
     rows: list[Row] = []
     studies: list[str] = []
@@ -53,7 +53,7 @@ def main() -> int:
 
 def _run(name: str, *arguments: str) -> str:
     command = [sys.executable, "-m", f"bench.{name}", *arguments]
-    # A group of its own, so that what it started ends with it, should it have to be ended.
+    # A process group of its own, so that terminating the benchmark also terminates its child processes.
     with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             said, _ = process.communicate(timeout=TIMEOUT)

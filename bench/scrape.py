@@ -1,4 +1,4 @@
-"""What a scrape costs, as the applications answer it: gzip, nothing changed, or one document in a hundred."""
+"""The cost of a scrape in the web applications: with gzip, unchanged, or with one document in a hundred changed."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 OURS, GAUGES, COLLECTOR = "exporter", "labelled gauges", "custom collector"
 FASTER, CHEAPER = 500.0, 300.0
 CHANGED = 100
-"""One batch in so many changes between two scrapes: 1 %."""
+"""One batch in this many changes between two scrapes: 1 %."""
 
 
 class Asker:
-    """Asks an ASGI application for its metrics as Prometheus does, without a socket."""
+    """Requests the metrics of an ASGI application as Prometheus does, without a socket."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._loop = asyncio.new_event_loop()
 
     def scrape(self) -> int:
-        """The size of the page in bytes, after gzip. Parts are let go as a socket would."""
+        """The size of the compressed page in bytes. Parts are discarded at once, as a socket would do."""
         size = 0
 
         def count(part: bytes) -> None:
@@ -50,14 +50,14 @@ class Asker:
         return size
 
     def lines(self) -> list[bytes]:
-        """The lines of the page that are series."""
+        """The number of series in the page."""
         parts: list[bytes] = []
         self._loop.run_until_complete(self._ask(parts.append))
         text = zlib.decompress(b"".join(parts), wbits=16 + zlib.MAX_WBITS)
         return [line for line in text.splitlines() if not line.startswith(b"#")]
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop the application."""
         self._loop.close()
 
     async def _ask(self, take: Callable[[bytes], None]) -> None:
@@ -88,7 +88,7 @@ class Asker:
 
 
 def metrics_app(source: PageSource) -> ASGIApp:
-    """The exporter's application on pages."""
+    """The exporter's application on an exposition."""
     return create_app(source, telemetry_path="/metrics", version="", healthy=_well, ready=_well)
 
 
@@ -112,17 +112,17 @@ def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
 
 
 def gauges(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """prometheus-client, a child a series."""
+    """The library, with one child per series."""
     return _library(LabelledGauges(), batches)
 
 
 def collector(batches: int) -> Mapping[str, Callable[[], Any]]:
-    """prometheus-client, values kept and made into families at the scrape."""
+    """The library, with stored values that are converted to families at each scrape."""
     return _library(CustomCollector(), batches)
 
 
 def measure(batches: int = 1_000, rounds: int = 3) -> list[Row]:
-    """Two rows: unchanged, and one document in a hundred changed. The sides take turns."""
+    """Two rows: unchanged, and one document in a hundred changed. The sides alternate."""
     costs: dict[tuple[str, bool], list[Cost]] = {}
     with side(ours, batches) as one, side(gauges, batches) as two, side(collector, batches) as three:
         sides = {OURS: one, GAUGES: two, COLLECTOR: three}
@@ -133,14 +133,14 @@ def measure(batches: int = 1_000, rounds: int = 3) -> list[Row]:
         for _ in range(rounds):
             for name, each in sides.items():
                 for changed in (False, True):
-                    # A scrape of ours is so short that one alone says little.
+                    # One scrape of ours is too short to measure.
                     for _ in range(5 if name == OURS else 1):
                         costs.setdefault((name, changed), []).append(_scrape(each, changed=changed))
     return [_row(costs, batches, series, changed=changed) for changed in (False, True)]
 
 
 def _scrape(each: Side, *, changed: bool) -> Cost:
-    """The wall time is that of the scrape; the CPU time also that of taking the change in."""
+    """Wall time is that of the scrape; CPU time includes ingesting the change."""
     before = 0.0
     if changed:
         each.ask("prepare")
@@ -179,7 +179,7 @@ def _library(metrics: LabelledGauges | CustomCollector, batches: int) -> Mapping
 
 
 class Moving:
-    """Batches whose documents have one more segment each time: others each time, evenly spread."""
+    """Batches whose documents get one more segment each time; a different, evenly spread set each time."""
 
     def __init__(self, watched: Watched) -> None:
         self.changes: list[Any] = []
@@ -188,7 +188,7 @@ class Moving:
         self._turns = itertools.count()
 
     def prepare(self) -> None:
-        """Make the next ``changes``."""
+        """Prepare the next ``changes``."""
         self.changes = []
         count = len(self._watched.upstream.targets)
         for number in range(next(self._turns) % min(CHANGED, count), count, CHANGED):

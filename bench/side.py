@@ -1,4 +1,4 @@
-"""The sides of a comparison, each in a process of its own so that neither pays for the other's memory."""
+"""The sides of a comparison, each in a separate process, so that neither pays for the other's memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 ANSWER_TIMEOUT = 120.0
-"""Seconds that a side may take for one command."""
+"""Time limit of a command in seconds."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Cost(NamedTuple):
-    """Seconds on the wall and of the CPU, and what came of it."""
+    """Wall and CPU seconds, and the result."""
 
     wall: float
     cpu: float
@@ -29,18 +29,18 @@ class Cost(NamedTuple):
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory."""
+    """Resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
 
 
 class Side:
-    """A process that was told what it can do; ``ask`` lets it do so and tells the cost."""
+    """A process with named commands; ``ask`` runs one of them and returns its cost."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def ask(self, command: str) -> Cost:
-        """Do it. Raises TimeoutError, and EOFError when the process has ended."""
+        """Run a command. Raises TimeoutError, and EOFError when the process has ended."""
         self._connection.send(command)
         if not self._connection.poll(ANSWER_TIMEOUT):
             raise TimeoutError(f"{command}: no answer within {ANSWER_TIMEOUT:g} s")
@@ -49,7 +49,7 @@ class Side:
 
 @contextlib.contextmanager
 def side(make: Callable[..., Mapping[str, Callable[[], Any]]], *arguments: Any) -> Iterator[Side]:
-    """A process that calls ``make``, whose result is what it can do by name."""
+    """Start a process that calls ``make``, whose result maps names to commands."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
@@ -81,6 +81,6 @@ def _serve(connection: Connection, make: Callable[..., Mapping[str, Callable[[],
                 value = commands[command]()
             connection.send((time.perf_counter() - wall, time.process_time() - cpu, value))
             if command == "make":
-                # As the exporter does once it is warm; the others gain by it too.
+                # The exporter does the same once it is warm; the other sides benefit from it too.
                 gc.collect()
                 gc.freeze()

@@ -1,4 +1,4 @@
-"""One server with some lives on it, watched by an exporter that may be killed, through an API that may fail."""
+"""A server with several lifecycles, watched by an exporter that may be killed, through an API that may fail."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from exporter.tracking import Change
 
 LIVES = 24
-"""Lives on a server."""
+"""Lifecycles per server."""
 
 SEED = 20_261_121
-"""The lives are those that this number draws: the same at each run."""
+"""Seed of the random lifecycles: the same in each run."""
 
 OUTAGES_AT = (2, 3)
-"""Of eight servers those with an API that is unreadable for an hour."""
+"""Of every eight servers, those whose API is unreadable for an hour."""
 
 START_WITHIN = 1_800.0
 OUTAGE = 3_600.0
@@ -52,9 +52,9 @@ _ACTIVE = [status not in _AT_REST for status in STATUSES]
 
 
 class Sample(NamedTuple):
-    """What the exporter shows of a batch, or of a document without one, from an instant on.
+    """What the exporter shows of a batch, or of a document without a batch, from an instant on.
 
-    ``active``: documents that are neither finished nor paused. ``completed``: segments; None when not shown.
+    ``active``: number of documents that are neither finished nor paused. ``completed``: segments; None when not shown.
     """
 
     at: float
@@ -64,16 +64,17 @@ class Sample(NamedTuple):
 
 
 class Span(NamedTuple):
-    """From when until when."""
+    """A period of time."""
 
     begins: float
     ends: float
 
 
 class Subject(NamedTuple):
-    """Something that can stand still: the truth of it, and what was shown of it.
+    """A batch or document that can stall: the ground truth, and what the exporter showed.
 
-    ``began``: when its life did; all times are seconds of the shared clock. ``discovered``: known without a batch id.
+    ``began``: start of its lifecycle; all times are seconds of the shared clock. ``discovered``: without a known batch
+    id.
     """
 
     mode: str
@@ -84,9 +85,10 @@ class Subject(NamedTuple):
 
 
 class Performance(NamedTuple):
-    """All that happened on a server.
+    """The record of all events on a server.
 
-    ``deaf``: what moves then is known only after it; ``down``: no verdict is possible; ``outage``: of the API.
+    ``deaf``: progress in this period becomes known only after it; ``down``: no verdict is possible; ``outage``: of the
+    API.
     """
 
     subjects: tuple[Subject, ...]
@@ -97,14 +99,14 @@ class Performance(NamedTuple):
 
 
 class Notes:
-    """A listener that writes down how the objects change."""
+    """A listener that records how the objects change."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.shown: dict[str, list[Sample]] = {}
 
     def changed(self, changes: Sequence[Change]) -> None:
-        """Take what one answer changed."""
+        """Record the changes of one answer."""
         now = self._clock.monotonic()
         for old, new in changes:
             if isinstance(new, Seen):
@@ -117,7 +119,7 @@ class Notes:
                 self._add(old.batch if isinstance(old, Seen) else old.document_id, Sample(now))
 
     def clear(self) -> None:
-        """Nothing is shown any more."""
+        """Record that nothing is shown any more."""
         for shown in self.shown.values():
             shown.append(Sample(self._clock.monotonic()))
 
@@ -128,7 +130,7 @@ class Notes:
 
 
 class Stage:
-    """A server. The exporter is restarted where the number is odd; every fifth is watched without batch ids."""
+    """A server. With an odd number, the exporter is restarted; every fifth server is watched without batch ids."""
 
     def __init__(self, number: int, folder: Path) -> None:
         self._random = random = Random(SEED + number)  # noqa: S311 no secret
@@ -163,7 +165,7 @@ class Stage:
         self._restarts = self._draw_restarts() if number % 2 else []
 
     def perform(self) -> Performance:
-        """Let it all happen."""
+        """Run the whole simulation."""
         deaf = [self._outage] if self._outage else []
         down = list(deaf)
         begins = 0.0
@@ -172,7 +174,7 @@ class Stage:
             self._course.enter(again, self._begin)
             saved = kill
             if not graceful:
-                # Of all saves the last one counts: what a later one writes is what the earlier ones wrote, and more.
+                # Only the last save counts: it contains everything that earlier ones wrote.
                 saved = begins + (kill - begins) // SAVE_EVERY * SAVE_EVERY
                 self._course.enter(saved, self._save)
             down.append(Span(kill, again))
@@ -204,7 +206,7 @@ class Stage:
         return Fault(begins=begins, ends=ends, **self._random.choice(_OUTAGES))
 
     def _draw_restarts(self) -> list[tuple[float, float, bool]]:
-        """When it ends, when it is there again, whether it could save."""
+        """When the exporter stops, when it is back, and whether it could save."""
         restarts = []
         instant = 0.0
         for _ in range(self._random.randint(2, 4)):
@@ -215,7 +217,7 @@ class Stage:
         return restarts
 
     def _begin(self) -> None:
-        """A process begins, from what the last one left on the disk."""
+        """Start a process with the state file of the previous one."""
         clock = Since(self._clock)
         memory = None
         if self._restarts:
@@ -241,7 +243,7 @@ class Stage:
         exporter.poller.watch([*configured_targets(self._server), *self._watched])
 
     def _end(self, *, graceful: bool) -> None:
-        """The process ends: stopped, or killed."""
+        """End the process by stopping or killing it."""
         if self._state is not None and graceful:
             self._state.save()
         self._course.exporter = None
@@ -252,7 +254,7 @@ class Stage:
             self._state.save()
 
     def _open(self, story: Story) -> None:
-        """A life begins: something is uploaded, and the exporter told of it."""
+        """Start a lifecycle: upload something and tell the exporter."""
         now = self._began[story.plan.id] = self._clock.monotonic()
         self._world.add_batch(_DATASETS[story.dataset], story.plan)
         if self._discovered:
@@ -269,7 +271,7 @@ class Stage:
     def _subjects(self, story: Story) -> list[Subject]:
         batches = {batch.id: batch for batch in story.batches}
         if self._discovered:
-            # A document is the same one in whatever batch.
+            # A document keeps its identity when it moves to another batch.
             moves = [
                 move for batch in story.batches for move in batch.moves if move.after != "gone" or len(batches) == 1
             ]
@@ -288,7 +290,7 @@ class Stage:
 
 
 def perform(number: int, folder: str) -> Performance:
-    """What happens on the server with that number. ``folder``: for the state of its exporter."""
+    """Simulate the server with that number. ``folder``: for the state file of its exporter."""
     return Stage(number, Path(folder) / str(number)).perform()
 
 

@@ -1,4 +1,4 @@
-"""From the start of the program to listening, with a large configuration."""
+"""Time from the start of the program until it listens, with a large configuration."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bench.knowledge import datasets
 from bench.results import Row, middle, seconds, show, times
 
 SLOWEST = 2.0
-"""Times the import."""
+"""Factor of the import time."""
 
 _TIMEOUT = 30.0
 
 
 def measure(batches: int = 10_000, rounds: int = 7) -> list[Row]:
-    """One row."""
+    """Measure one row."""
     starts: list[float] = []
     imports: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +33,7 @@ def measure(batches: int = 10_000, rounds: int = 7) -> list[Row]:
         Row(
             f"start to listening, {batches:,} batches configured",
             seconds(started),
-            f"import of what it uses {seconds(imported)}",
+            f"import of its modules {seconds(imported)}",
             times(started / imported),
             f"≤ {SLOWEST:g} ×",
             started <= SLOWEST * imported,
@@ -55,7 +55,7 @@ def _config(batches: int) -> str:
             "        batches:",
             *(f'          - "{batch}"' for batch in dataset.batches),
         ]
-    # State of its own, where there is state, stays in the folder of the config.
+    # The default state file, if any, stays in the directory of the configuration.
     return "\n".join(lines) + "\n"
 
 
@@ -85,7 +85,7 @@ def _start(config: Path) -> float:
         finally:
             process.terminate()
             process.communicate(timeout=_TIMEOUT)
-    raise RuntimeError("the exporter ended before it listened")
+    raise RuntimeError("the exporter exited before it listened")
 
 
 if __name__ == "__main__":

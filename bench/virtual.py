@@ -1,9 +1,9 @@
-"""An exporter and an embedded Dify on one clock that jumps: days pass in seconds.
+"""An exporter and an embedded Dify on one virtual clock: days pass in seconds.
 
-Everything is the real thing but the wire: requests are answered in the process, at once. A request that has to wait for
-``requests_per_second`` moves the clock by just that wait; as answers take no time, one thread that waits in turn sends
-at the same instants as several that wait side by side. Between two polls the clock jumps to the next tick at which
-something is due, as the loop of the exporter would find it.
+Only the network is replaced: requests are answered in the process without delay. A request that has to wait for
+``requests_per_second`` advances the clock by exactly that wait; because answers take no time, one thread that waits
+sequentially sends at the same instants as several threads in parallel. Between two polls the clock jumps to the next
+tick at which something is due, as the loop of the exporter would find it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEFAULT_POLLING = Polling()
 
 
 class Since:
-    """The clock as a process sees it: the monotonic side begins with the process."""
+    """The clock as one process sees it: the monotonic time starts with the process."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
@@ -45,16 +45,16 @@ class Since:
         return self._clock.time()
 
     def monotonic(self) -> float:
-        """Seconds since the process began, to the microsecond: a tick that was jumped to has then come."""
+        """Seconds since the process started, rounded to the microsecond, so that a tick jumped to has been reached."""
         return round(self._clock.monotonic() - self.birth, 6)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Move the clock instead of waiting."""
+        """Advance the clock instead of waiting."""
         return self._clock.wait(event, seconds)
 
 
 class Traffic:
-    """Counts requests by endpoint. ``busiest``: the most that began within any one second."""
+    """Counts requests by endpoint. ``busiest``: the highest number of requests within one second."""
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
@@ -62,22 +62,22 @@ class Traffic:
         self._recent: deque[float] = deque()
 
     def sent(self, endpoint: str, path: str, now: float) -> None:  # noqa: ARG002 others want the path
-        """A request begins. ``now``: seconds of the shared clock."""
+        """Record a request. ``now``: seconds of the shared clock."""
         self.requests[endpoint] += 1
         self._recent.append(now)
-        # Slots are sums of floats: two that are a second apart may be a hair less.
+        # Slots are sums of floats: two slots one second apart may differ by slightly less.
         while self._recent[0] <= now - 1 + 1e-4:
             self._recent.popleft()
         self.busiest = max(self.busiest, len(self._recent))
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The total number of requests."""
         return sum(self.requests.values())
 
 
 class VirtualClient(Client):
-    """The client with an embedded server in the place of the wire. A time-out takes the time that it takes."""
+    """The client, with an embedded server instead of a network. Timeouts take their time on the clock."""
 
     def __init__(self, server: Server, api: Api, clock: Since, traffic: Traffic) -> None:
         super().__init__(server, observer=_Nobody(), clock=clock, user_agent="bench")
@@ -100,7 +100,7 @@ class VirtualClient(Client):
 
 
 class Exporter:
-    """The exporter's inner half on one server. A new one, with a clock of its own, is a new process."""
+    """The exporter without threads and web server, on one server. A new object with its own clock is a new process."""
 
     def __init__(
         self,
@@ -134,19 +134,19 @@ class Exporter:
         )
 
     def next_tick(self) -> float:
-        """When it looks next and finds something due, on the shared clock; infinite when there is nothing."""
+        """The next tick with something due, on the shared clock; infinite when nothing is scheduled."""
         due = self.poller.schedule.next_due()
         if due is None:
             return math.inf
         return self.clock.birth + max(math.ceil(due / TICK) * TICK, self.clock.monotonic())
 
     def poll(self) -> None:
-        """Poll what is due."""
+        """Poll everything that is due."""
         self.poller.work(self._stop)
 
 
 class Course:
-    """What happens when. ``run`` lets it happen, and the exporter poll in between."""
+    """A timetable of events. ``run`` triggers them and lets the exporter poll in between."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.exporter: Exporter | None = None
@@ -155,11 +155,11 @@ class Course:
         self._order = count()
 
     def enter(self, instant: float, happen: Callable[[], Any]) -> None:
-        """Let ``happen`` be called at a monotonic second of the shared clock."""
+        """Schedule ``happen`` at a monotonic second of the shared clock."""
         heapq.heappush(self._entries, (instant, next(self._order), happen))
 
     def run(self, end: float) -> None:
-        """Go on to ``end``. Nothing happens before its time, and late only while the exporter waits for its budget."""
+        """Run until ``end``. No event is early; events are late only while the exporter waits for its budget."""
         while True:
             tick = self.exporter.next_tick() if self.exporter else math.inf
             entry = self._entries[0][0] if self._entries else math.inf
@@ -180,19 +180,19 @@ class _Nobody:
     """Counts nothing."""
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
-        """Let it pass."""
+        """Ignore it."""
 
     def throttled(self, server: str, seconds: float) -> None:
-        """Let it pass."""
+        """Ignore it."""
 
     def polled(self, server: str, kind: str) -> None:
-        """Let it pass."""
+        """Ignore it."""
 
     def poll_failed(self, server: str, kind: str, reason: str) -> None:
-        """Let it pass."""
+        """Ignore it."""
 
     def unknown_value(self, server: str, field: str) -> None:
-        """Let it pass."""
+        """Ignore it."""
 
     def seen(self, field: str) -> None:
-        """Let it pass."""
+        """Ignore it."""

@@ -1,1 +1,1 @@
-"""Feeds everything that reads what others write with inputs that nobody would write."""
+"""Feeds random inputs to everything that parses external data."""

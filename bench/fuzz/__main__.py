@@ -1,6 +1,6 @@
-"""``python -m bench.fuzz``: a million inputs, or what the command line says; each subject in a process of its own.
+"""``python -m bench.fuzz`` runs a million inputs by default, each subject in a separate process.
 
-What a subject does not bear is written to ``tests/seeds``, where every run finds it again. Exit 1 when there is any.
+Failing inputs are written to ``tests/seeds``, so that every later run includes them. Exit code 1 if there are any.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_INPUTS: Final = 1_100_000
 
 
 def main() -> int:
-    """Run it, one subject after another."""
+    """Run the subjects one after another."""
     arguments = _parser().parse_args()
     wanted = arguments.subjects or list(SUBJECTS)
     shares = sum(SHARES[name] for name in wanted)
@@ -35,9 +35,11 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.fuzz", description=__doc__)
-    parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], help="all of them without one")
-    parser.add_argument("--inputs", type=int, default=DEFAULT_INPUTS, help="of all subjects together")
-    parser.add_argument("--seed", type=int, default=1, help="of the random numbers; what threads do is in no seed")
+    parser.add_argument("subjects", nargs="*", choices=[*SUBJECTS, []], help="default: all")
+    parser.add_argument("--inputs", type=int, default=DEFAULT_INPUTS, help="total for all subjects")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the random numbers; thread timing does not depend on it"
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What an input of the upstream is given to: the client without a network, on either end of its ways."""
+"""Subjects that parse what the upstream sends: the client without a network, at two levels."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ DOCUMENT: Final = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
 SERVER: Final = Server("main", "http://127.0.0.1:5001/v1", api_key=Secret(KEY), requests_per_second=1e9)
 
 LONGEST_ERROR: Final = 1_000
-"""Characters of a message for a person, about what a server sent. About a file they may be as many as its keys have."""
+"""Maximum length of a message about a server's answer. Messages about a file with many keys may be longer."""
 
 _CHANGING = re.compile(r"\d+|\".*\"|`[^`]{40,}`")
 _ENDPOINTS = ("indexing_status", "document", "datasets", "dataset", "documents", "completed_segments", "welcome")
 
 
 class Recording(msgspec.Struct):
-    """A recorded answer of a real server: JSON, or the text of what is none."""
+    """A recorded answer of a real server: JSON, or the text if it is not JSON."""
 
     status: int
     headers: dict[str, str]
@@ -48,12 +48,12 @@ class Recording(msgspec.Struct):
 
     @property
     def body(self) -> bytes:
-        """As it was sent."""
+        """The body as it was sent."""
         return self.text.encode() if self.json == b"null" else bytes(self.json)
 
 
 def recordings() -> dict[str, Recording]:
-    """All of them by name."""
+    """All recordings by name."""
     decoder = msgspec.json.Decoder(Recording)
     return {
         path.stem: decoder.decode(path.read_bytes()) for path in sorted((ROOT / "tests" / "recordings").glob("*.json"))
@@ -61,24 +61,24 @@ def recordings() -> dict[str, Recording]:
 
 
 def seeds(name: str) -> list[bytes]:
-    """The inputs that are kept for a subject."""
+    """The inputs stored for a subject."""
     return [path.read_bytes() for path in sorted((KEPT / name).glob("*"))]
 
 
 def outcome(failure: Exception, *, secret: bool = True) -> str:
-    """A refusal in few words. AssertionError when it shows the key, or is not for a person to read.
+    """A short form of a failure. AssertionError when it shows the key or is not fit to display.
 
-    ``secret`` False: the key was not sent, so what looks like it is the server's own.
+    ``secret`` False: the key was not sent, so a match comes from the server.
     """
     text = str(failure)
     check(KEY not in repr(failure) or not secret, "the key is shown")
-    check(len(text) <= LONGEST_ERROR or not isinstance(failure, DifyError), "the message is endless")
-    check(text.replace("\n", "").isprintable(), "the message holds what cannot be printed")
+    check(len(text) <= LONGEST_ERROR or not isinstance(failure, DifyError), "the message is too long")
+    check(text.replace("\n", "").isprintable(), "the message has unprintable characters")
     return f"{type(failure).__name__}: {_CHANGING.sub('_', text)}"
 
 
 def check(holds: bool, what: str) -> None:  # noqa: FBT001 an assertion
-    """Raise AssertionError unless something holds; python -O leaves it in."""
+    """Raise AssertionError unless ``holds``; unlike ``assert``, it also works with python -O."""
     if not holds:
         raise AssertionError(what)
 
@@ -87,16 +87,16 @@ class Silent:
     """Counts nothing."""
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
-        """Take no note."""
+        """Ignore it."""
 
     def throttled(self, server: str, seconds: float) -> None:
-        """Take no note."""
+        """Ignore it."""
 
 
 class CannedClient(Client):
-    """A client whose requests are answered from a table, "*" for all endpoints that it does not have.
+    """A client that answers requests from a table, where "*" stands for all endpoints without an entry.
 
-    ``left``: how many are answered. A list that says that it is endless is read for some hundred pages.
+    ``left``: how many requests are answered. A list that claims to be endless is read for a few hundred pages.
     """
 
     def __init__(self, answers: Mapping[str, bytes]) -> None:
@@ -112,7 +112,7 @@ class CannedClient(Client):
 
 
 def ask(client: Client, method: str) -> object:
-    """Call a method of the client with what it wants."""
+    """Call a method of the client with suitable arguments."""
     ways: dict[str, Callable[[], object]] = {
         "indexing_status": lambda: client.indexing_status(DATASET, BATCH),
         "document": lambda: client.document(DATASET, DOCUMENT),
@@ -126,7 +126,7 @@ def ask(client: Client, method: str) -> object:
 
 
 class Body:
-    """Decodes an input as the body of an answer, of each endpoint in turn."""
+    """Decodes an input as the body of an answer, for each endpoint in turn."""
 
     separator = b""
 
@@ -137,7 +137,7 @@ class Body:
         self._endpoints = cycle(_ENDPOINTS)
 
     def take(self, data: bytes) -> str:
-        """Decode it."""
+        """Decode the input."""
         self._client.answers = {"*": data}
         endpoint = next(self._endpoints)
         try:
@@ -147,11 +147,11 @@ class Body:
         return endpoint
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Nothing to close."""
 
 
 class Answer:
-    """Gives an input to the client as all that a server sends, from the status line on."""
+    """Passes an input to the client as the complete answer of a server, from the status line on."""
 
     separator = b"\r\n\r\n"
 
@@ -187,7 +187,7 @@ class Answer:
         self._endpoints = cycle(_ENDPOINTS)
 
     def take(self, data: bytes) -> str:
-        """Ask, and get it."""
+        """Send a request and read the input as its answer."""
         self._data = data
         endpoint = next(self._endpoints)
         try:
@@ -204,7 +204,7 @@ class Answer:
         return result
 
     def close(self) -> None:
-        """Leave the client as it was."""
+        """Restore the client."""
         self._patch.stop()
 
     def _connect(self, _host: str, _port: int, end: float, _options: Any) -> socket.socket:  # noqa: ARG002
@@ -223,7 +223,7 @@ def _spelled(recording: Recording) -> bytes:
 
 
 def field_names() -> tuple[bytes, ...]:
-    """The fields that the recordings have."""
+    """The field names in the recordings."""
     found: set[str] = set()
     for recording in recordings().values():
         found.update(re.findall(r'"([a-z_]+)":', recording.body.decode()))

@@ -1,6 +1,6 @@
-"""``python -m bench.fuzz.driven MODULE:CLASS FOLDER [FLAG…]``: a subject, driven by atheris in this process.
+"""``python -m bench.fuzz.driven MODULE:CLASS FOLDER [FLAG…]`` runs a subject under atheris in this process.
 
-``FOLDER`` gets the seeds, the dictionary and the record. The flags are libFuzzer's.
+``FOLDER`` receives the seeds, the dictionary and the record. The flags are those of libFuzzer.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ ADDRESS_SPACE: Final = 4 * 1024**3
 """Bytes."""
 
 PLACES: Final = 2_048
-"""Of outcomes, which are told apart by a hash."""
+"""Number of outcomes, which are distinguished by a hash."""
 
 
 def main() -> None:
-    """Does not return: libFuzzer ends the process."""
+    """Does not return: libFuzzer exits the process."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     name, folder, *flags = sys.argv[1:]
@@ -47,13 +47,13 @@ def main() -> None:
     first.write_text(",".join(map(str, seeds)), encoding="utf-8")
     words = Path(folder, "words")
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in subject.words), encoding="ascii")
-    # Setup puts another function in its place.
+    # Setup replaces the function.
     mutator = Mutator(subject.words, subject.separator, lambda data, longest: bytes(atheris.Mutate(data, longest)))
 
     def mutate(data: bytes, longest: int, seed: int) -> bytes:
         return mutator.change(data, longest, Random(seed))  # noqa: S311 no secret
 
-    # Without a folder for the corpus it stays in memory: nobody needs it later.
+    # Without a corpus directory, the corpus stays in memory; nothing needs it later.
     command = [sys.argv[0], f"-max_len={LONGEST}", f"-dict={words}", f"-seed_inputs=@{first}", *flags]
     atheris.Setup(command, _taker(subject, Recorder(Path(folder, "record"))), custom_mutator=mutate)
     atheris.Fuzz()
@@ -73,10 +73,10 @@ def _taker(subject: Subject, recorder: Recorder) -> Callable[[bytes], None]:
 
 
 def _place() -> Callable[[], None]:
-    """A function that is covered or not: so that libFuzzer sees an outcome that code in C has decided on."""
+    """A function that is covered or not, so that libFuzzer sees outcomes decided in C code."""
 
     def reached() -> None:
-        """Be covered."""
+        """Mark the outcome as covered."""
 
     instrumented: Callable[[], None] = atheris.instrument_func(reached)
     return instrumented

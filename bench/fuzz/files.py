@@ -1,4 +1,4 @@
-"""Loads inputs as configuration files: the exporter's own and the one for the web."""
+"""Loads inputs as configuration files: the exporter's configuration and the web config file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _words(section: Section) -> tuple[bytes, ...]:
 
 
 class _File:
-    """Writes an input into a file."""
+    """Writes an input to a file."""
 
     separator = b""
 
@@ -50,7 +50,7 @@ class _File:
         self._path = self._folder / "config.yaml"
 
     def take(self, data: bytes) -> str:
-        """Load it. What it says of the key is in no error, whatever the key is mistaken for."""
+        """Load the file. No error may show the key, whatever the key is mistaken for."""
         self._path.write_bytes(data)
         try:
             return self._load()
@@ -63,7 +63,7 @@ class _File:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Remove the folder."""
+        """Remove the directory."""
         shutil.rmtree(self._folder)
 
 
@@ -93,7 +93,7 @@ class WebFile(_File):
     def _load(self) -> str:
         security = WebSecurity(self._path, ENVIRONMENT)
         security.look()
-        # What stands in a header, a name or a path is no password's hash, whatever it looks like.
+        # A hash in a header, a name or a path is not a password hash, whatever it looks like.
         rest = replace(security.settings, headers=(), allowed_sans=frozenset(), files=())
         check(HASH.decode() not in repr(rest), "a hash is shown")
         return f"{len(security.settings.users)} users, {len(security.settings.headers)} headers"

@@ -1,4 +1,4 @@
-"""What a subject is, and what one input may cost it."""
+"""The interface of a subject, and the limits for one input."""
 
 from __future__ import annotations
 
@@ -11,77 +11,77 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LONGEST: Final = 48 * 1024
-"""Bytes of an input at most."""
+"""Maximum bytes of an input."""
 
 CPU_LIMIT: Final = 2.0
-"""Seconds of CPU for one input."""
+"""Maximum CPU seconds for one input."""
 
 MEMORY_LIMIT: Final = 96
-"""MiB by which one input may raise the peak: an answer of 16 MiB is held, and once more in pieces."""
+"""MiB by which one input may raise the peak: an answer of 16 MiB is held twice, once in pieces."""
 
 GROWTH_LIMIT: Final = 192
-"""MiB by which the peak may rise over all inputs; libFuzzer takes 24 at the first one, and more for what it keeps.
+"""MiB by which the peak may rise over all inputs; libFuzzer uses 24 for the first input, and more for its corpus.
 
-What instrumented code needs is there before.
+The memory of instrumented code is allocated before.
 """
 
 _PEAK = re.compile(rb"VmHWM:\s+(\d+) kB")
 
 
 class Subject(Protocol):
-    """Something that reads what others write."""
+    """Something that parses external data."""
 
     @property
     def seeds(self) -> Sequence[bytes]:
-        """Inputs to begin with."""
+        """Initial inputs."""
         ...
 
     @property
     def words(self) -> Sequence[bytes]:
-        """What it knows."""
+        """Words that the parser knows."""
         ...
 
     @property
     def separator(self) -> bytes:
-        """Between the parts of an input; empty without parts."""
+        """Separator between the parts of an input; empty if there are no parts."""
         ...
 
     def take(self, data: bytes) -> str:
-        """Read an input. What came of it in few words: a new outcome makes an input worth changing further.
+        """Parse an input and return a short outcome: an input with a new outcome is mutated further.
 
         Raises only when the input broke something: documented refusals are outcomes.
         """
         ...
 
     def close(self) -> None:
-        """The end."""
+        """Close the subject."""
         ...
 
 
 class TooMuch(Exception):
-    """An input that cost more than it may."""
+    """An input exceeded a limit."""
 
 
 class Watch:
-    """Gives inputs to a subject and holds each against the limits. ``close`` ends the subject too.
+    """Passes inputs to a subject and checks the limits for each. ``close`` also closes the subject.
 
-    ``slowest``: seconds of CPU; ``growth``: MiB of the peak of memory above the beginning.
+    ``slowest``: CPU seconds; ``growth``: MiB of peak memory above the start.
     """
 
     def __init__(self, subject: Subject) -> None:
         self.slowest = 0.0
         self.subject = subject
-        # Not ru_maxrss: that of a new process begins at what the one that started it held.
+        # Not ru_maxrss: a new process inherits that of its parent.
         self._status = os.open("/proc/self/status", os.O_RDONLY)
         self._start = self._peak = self._held()
 
     @property
     def growth(self) -> float:
-        """So far."""
+        """The maximum so far."""
         return self._peak - self._start
 
     def take(self, data: bytes) -> str:
-        """The outcome. TooMuch when a limit was broken; whatever else the subject raises."""
+        """Return the outcome. Raises TooMuch when a limit is exceeded, and whatever the subject raises."""
         cpu = time.process_time()
         outcome = self.subject.take(data)
         cpu = time.process_time() - cpu
@@ -95,13 +95,13 @@ class Watch:
         return outcome
 
     def close(self) -> None:
-        """The end."""
+        """Close the subject."""
         os.close(self._status)
         self.subject.close()
 
     def _held(self) -> float:
-        """MiB that this process held at most so far."""
+        """Peak memory of this process in MiB."""
         found = _PEAK.search(os.pread(self._status, 4_096, 0))
         if found is None:
-            raise OSError("/proc/self/status does not tell the peak of memory")
+            raise OSError("/proc/self/status has no peak memory")
         return int(found[1]) / 1024

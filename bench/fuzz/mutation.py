@@ -1,4 +1,4 @@
-"""New inputs from old ones, by what they are made of: parts, values of JSON, lines, pieces that come many times."""
+"""Creates new inputs from old ones based on their structure: parts, JSON values, lines, repeated pieces."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _AWKWARD: Final = tuple(
 
 
 class Mutator:
-    """Changes inputs. The same random numbers give the same changes.
+    """Mutates inputs. The same random numbers result in the same changes.
 
-    ``words``: what the reader knows. ``separator``: between the parts of an input, of which one is changed at a time.
-    ``rest``: changes bytes of whatever kind, to the length that it is told at most.
+    ``words``: what the parser knows. ``separator``: between the parts of an input, one of which is changed at a time.
+    ``rest``: changes arbitrary bytes, up to the length that it is given.
     """
 
     def __init__(self, words: Sequence[bytes], separator: bytes, rest: Callable[[bytes, int], bytes]) -> None:
@@ -39,7 +39,7 @@ class Mutator:
         self._rest = rest
 
     def change(self, data: bytes, longest: int, random: Random) -> bytes:
-        """Another input, of ``longest`` bytes at most."""
+        """A mutated input of at most ``longest`` bytes."""
         if not self._separator or random.random() < 0.1:
             return self._change_part(data, longest, random)[:longest]
         parts = data.split(self._separator)
@@ -63,7 +63,7 @@ class Mutator:
                 return self._rest(part, longest) if longest > 0 else part
 
     def _change_json(self, part: bytes, random: Random) -> bytes:
-        """Replace, take away or double one value, or put an unheard-of key beside it."""
+        """Replace, remove or duplicate one value, or add an unknown key."""
         holder: Any = [msgspec.json.decode(part)]
         root, key = holder, 0
         value: Any = holder[0]
@@ -99,7 +99,7 @@ def _change_line(data: bytes, random: Random) -> bytes:
 
 
 def _repeat(data: bytes, random: Random) -> bytes:
-    """What is deep, long or many, of which libFuzzer makes little."""
+    """Deep, long or repetitive values, which libFuzzer rarely creates."""
     start = random.randint(0, len(data))
     piece = data[start : start + int(random.expovariate(1 / 12)) + 1]
     times = random.choice((10, 100, 1_000, 5_000))

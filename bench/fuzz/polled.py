@@ -22,13 +22,13 @@ from exporter.tracking import Target, configured_targets
 
 SEPARATOR: Final = b"\n--\n"
 ENDPOINTS: Final = ("indexing-status", "document", "documents", "segments", "dataset", "datasets")
-"""The parts of an input, in this order; an endpoint without a part gets the first."""
+"""The parts of an input in this order; an endpoint without a part gets the first."""
 
 MOST_REQUESTS: Final = 60
 """Requests that are answered for one input."""
 
 PARSED_EVERY: Final = 40
-"""One page in so many, and every one that has a line of a new form, is read by the library's parser."""
+"""One page in this many is also parsed with the library's parser."""
 
 _LABEL = r'[a-z_]+="(?:[^"\\\n]|\\\\|\\"|\\n)*"'
 _LINE = re.compile(
@@ -37,7 +37,7 @@ _LINE = re.compile(
 
 
 class Poll:
-    """Gives the parts of an input to the endpoints, polls everything once and looks at what is served."""
+    """Serves the parts of an input from the endpoints, polls everything once and checks what is exposed."""
 
     separator = SEPARATOR
 
@@ -74,7 +74,7 @@ class Poll:
         self._reasons: list[str] = []
 
     def take(self, data: bytes) -> str:
-        """Poll it."""
+        """Poll the input."""
         parts = data.split(SEPARATOR)
         self._client.answers = {"*": parts[0], **dict(zip(ENDPOINTS, parts, strict=False))}
         self._client.left = MOST_REQUESTS
@@ -88,14 +88,14 @@ class Poll:
         self._log.seek(0)
         self._log.truncate()
         check("internal" not in self._reasons, log)
-        # No input knows the key, so that the exporter alone could have logged it.
+        # The inputs do not contain the key, so only the exporter could have logged it.
         check(KEY not in log, "the key is logged")
         for line in log.splitlines():
-            check(line.startswith("ts="), f"a line of the log that is none of its own: {line[:200]!r}")
+            check(line.startswith("ts="), f"a log line that the exporter did not write: {line[:200]!r}")
         return " ".join((*sorted(set(self._reasons)), self._look_at_page(), *_told(log)))
 
     def close(self) -> None:
-        """Leave the exporter as it was."""
+        """Restore the exporter."""
         self._patch.stop()
 
     def _poll_failed(self, _server: str, _kind: Any, reason: str) -> None:
@@ -105,13 +105,13 @@ class Poll:
         text = b"".join(self._exposition.page(Format.TEXT).plain_chunks()).decode()
         lines = set(text.split("\n"))
         for line in lines - self._read:
-            check(_LINE.fullmatch(line) is not None, f"a line that nobody can read: {line[:300]!r}")
+            check(_LINE.fullmatch(line) is not None, f"an invalid line on the page: {line[:300]!r}")
         self._read = lines
         names = {line.partition("{")[0].partition(" ")[0] for line in lines}
         self._pages += 1
         if self._pages % PARSED_EVERY == 1:
             parsed = {family.name: family for family in text_string_to_metric_families(text)}
-            check(len(parsed) > 20, "most of the page is not there")
+            check(len(parsed) > 20, "most of the page is missing")
         return f"{len(names)}"
 
 

@@ -1,4 +1,4 @@
-"""A file that two processes share: which input is being tried, and what all cost so far."""
+"""A file shared by two processes: the input being tried, and the cost so far."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEAD: Final = _BEGUN.size + _SPENT.size
 
 
 class Record(Struct, frozen=True):
-    """``number`` and ``data`` of the last input that was begun; ``slowest`` and ``growth`` as ``Watch`` has them."""
+    """``number`` and ``data`` of the last input that was started; ``slowest`` and ``growth`` as in ``Watch``."""
 
     number: int
     data: bytes
@@ -28,7 +28,7 @@ class Record(Struct, frozen=True):
 
 
 class Recorder:
-    """Writes it: some bytes of memory, which outlive the process."""
+    """Writes the record to shared memory, which survives the process."""
 
     def __init__(self, path: Path) -> None:
         with path.open("w+b") as file:
@@ -37,19 +37,19 @@ class Recorder:
         self._number = 0
 
     def begin(self, data: bytes) -> None:
-        """The next input."""
+        """Record the start of the next input."""
         self._number += 1
         kept = data[:LONGEST]
         _BEGUN.pack_into(self._shared, 0, self._number, len(kept))
         self._shared[_HEAD : _HEAD + len(kept)] = kept
 
     def spend(self, slowest: float, growth: float) -> None:
-        """What all cost so far."""
+        """Record the cost so far."""
         _SPENT.pack_into(self._shared, _BEGUN.size, slowest, growth)
 
 
 def read(path: Path) -> Record | None:
-    """What was written. None when nothing was begun."""
+    """The record. None when no input was started."""
     if not path.exists():
         return None
     written = path.read_bytes()

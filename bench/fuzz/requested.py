@@ -1,4 +1,4 @@
-"""Sends inputs to the real web server over a socket, as all that a client says."""
+"""Sends inputs to the real web server over a socket, as everything that a client sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 PATIENCE: Final = 10.0
-"""Seconds until a server that neither answers nor closes is called stuck."""
+"""Seconds until a server that neither answers nor closes counts as stuck."""
 
 LOOKED_AFTER_EVERY: Final = 200
 MOST_DESCRIPTORS: Final = 64
@@ -34,7 +34,7 @@ _STATUS = re.compile(rb"HTTP/1\.1 (\d\d\d) ")
 
 
 class Request:
-    """Two servers in turn: one that everybody may ask, one that wants a password."""
+    """Two servers in turn: one without authentication, one with a password."""
 
     separator = b"\r\n"
 
@@ -89,10 +89,10 @@ class Request:
         self._taken = 0
 
     def take(self, data: bytes) -> str:
-        """Send it, say no more, and read until the server closes."""
+        """Send the input, shut down the sending side, and read until the server closes."""
         answer = _converse(next(self._turns).port, data)
         check(not self._faults, "\n".join(self._faults))
-        check(not answer or answer.startswith(b"HTTP/1.1 "), f"no answer of HTTP: {answer[:100]!r}")
+        check(not answer or answer.startswith(b"HTTP/1.1 "), f"not an HTTP answer: {answer[:100]!r}")
         statuses = _STATUS.findall(answer)
         check(b"500" not in statuses, "500")
         self._taken += 1
@@ -103,30 +103,30 @@ class Request:
     def close(self) -> None:
         """Stop the servers."""
         for server in self._servers:
-            check(server.stop(), "the web server does not stop")
+            check(server.stop(), "the web server did not stop")
         threading.excepthook = self._reports
         logging.getLogger().removeHandler(self._handler)
         shutil.rmtree(self._folder)
 
     def _look_after(self) -> None:
-        """A scrape still works, and nothing is left open."""
+        """Check that a scrape still works and no descriptor is leaked."""
         for server, status in zip(self._servers, (200, 401), strict=True):
             with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
                 connection.request("GET", "/metrics")
-                check(connection.getresponse().status == status, "a scrape has another answer than before")
+                check(connection.getresponse().status == status, "a scrape returns another status")
         descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 names only
         check(descriptors < MOST_DESCRIPTORS, f"{descriptors} file descriptors are open")
 
 
 class _Ear(logging.Handler):
-    """Hears of errors that the server caught."""
+    """Collects errors that the server caught."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__(logging.ERROR)
         self._faults = faults
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
+        """Store the error."""
         self._faults.append(self.format(record))
 
 
@@ -144,7 +144,7 @@ def _application(exposition: Exposition) -> ASGIApp:
 def _converse(port: int, data: bytes) -> bytes:
     parts = []
     with closing(socket.create_connection(("127.0.0.1", port), PATIENCE)) as connection:
-        # A server that has heard enough may close before all is sent.
+        # A server may close the connection before everything is sent.
         with suppress(ConnectionError, BrokenPipeError):
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""Everything that is tried, by name."""
+"""All subjects by name."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ SHARES: Final[Mapping[str, float]] = {
     "web": 0.10,
     "request": 0.10,
 }
-"""What part of all inputs each gets: by what an input costs, a tenth of a millisecond to some milliseconds."""
+"""Share of all inputs per subject, by the cost of an input: from a tenth of a millisecond to several milliseconds."""

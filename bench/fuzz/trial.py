@@ -1,4 +1,4 @@
-"""A subject in a process of its own: what kills it, or never ends, is a finding too."""
+"""Runs a subject in a separate process, so that crashes and hangs are findings too."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from bench.fuzz.limits import Subject
 
 PATIENCE: Final = 60
-"""Seconds for one input, on a machine that does other things too."""
+"""Seconds for one input, on a machine with other load."""
 
 MEMORY: Final = 1_024
-"""MiB of the whole process: what one input takes for good, long before it ends."""
+"""MiB of the whole process: catches leaks long before the process ends."""
 
 _STATUS = re.compile(r"^#\d+\s+\w+\s+cov: (\d+) ft: \d+ corp: (\d+)/.*\n", re.MULTILINE)
 _EXECUTED = re.compile(r"^stat::number_of_executed_units:\s+(\d+)$", re.MULTILINE)
@@ -32,18 +32,17 @@ _WRITTEN = re.compile(r"Test unit written to (\S+)$", re.MULTILINE)
 
 
 class Finding(Struct, frozen=True):
-    """An input that was not borne. ``why``: a traceback, or the limit that it broke."""
+    """A failing input. ``why``: a traceback, or the exceeded limit."""
 
     path: Path
     why: str
 
 
 class Report(Struct, frozen=True):
-    """What was tried.
+    """The result of a run.
 
-    ``coverage`` and ``corpus`` as libFuzzer counts them: places in the code and outcomes, of which there are 2,048 at
-    most; inputs worth a change.
-    ``slowest``: seconds of CPU; ``growth``: MiB of the peak of memory above the beginning; both of inputs that ended.
+    ``coverage`` and ``corpus`` as libFuzzer counts them: code locations and outcomes (at most 2,048), and inputs worth
+    mutating. ``slowest``: CPU seconds; ``growth``: MiB of peak memory above the start; both of inputs that finished.
     """
 
     inputs: int
@@ -56,9 +55,9 @@ class Report(Struct, frozen=True):
 
 
 def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, patience: int = PATIENCE) -> Report:
-    """Give a subject its seeds, then changed ones, ``inputs`` in all or up to the first that it does not bear.
+    """Pass a subject its seeds and then mutated inputs, ``inputs`` in total or up to the first failing one.
 
-    That one is written into the folder ``kept``. RuntimeError when there is nothing to be tried.
+    The failing input is written into the directory ``kept``. RuntimeError when no input was tried.
     """
     kept.mkdir(parents=True, exist_ok=True)
     shared = Path("/dev/shm")  # noqa: S108 a folder of our own in it
@@ -108,7 +107,7 @@ def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, patience
 
 
 def _found(told: str, data: bytes, kept: Path, code: int) -> Finding:
-    """What libFuzzer wrote down, or the last input of a process that had no time for that."""
+    """The input that libFuzzer wrote, or the last input of a process that died without writing one."""
     if written := _WRITTEN.search(told):
         path = Path(written[1])
     else:
@@ -118,5 +117,5 @@ def _found(told: str, data: bytes, kept: Path, code: int) -> Finding:
 
 
 def _environment() -> dict[str, str]:
-    """Without a proxy, which would stand between the client and its inputs."""
+    """The environment without proxies, which would intercept the inputs."""
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

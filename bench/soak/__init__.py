@@ -1,1 +1,1 @@
-"""Lets the real process run for long while everything around it changes and fails, and says how it bore that."""
+"""Runs the real process for a long time while everything around it changes and fails, and reports how it coped."""

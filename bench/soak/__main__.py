@@ -1,6 +1,7 @@
-"""``python -m bench.soak --minutes 5``: the real process on an embedded Dify in fast motion, where everything happens.
+"""``python -m bench.soak --minutes 5`` runs the real process on an embedded Dify in fast motion.
 
-Prints what was found as Markdown; exit 1 when a limit is broken.
+Faults, reloads and restarts of Dify happen all the time. Prints the findings as Markdown; exit code 1 when a limit is
+exceeded.
 """
 
 from __future__ import annotations
@@ -33,19 +34,19 @@ if TYPE_CHECKING:
 
 MOST_A_RUN: Final = 0.1
 MOST_AN_HOUR: Final = 0.01
-"""How much memory may grow: over the part of a short run that is judged, and in an hour of a long one."""
+"""Maximum memory growth: over the judged part of a short run, and per hour of a long one."""
 
 P99: Final = 0.1
-"""Seconds of a scrape."""
+"""Maximum seconds of a scrape."""
 
 ALONE: Final = ("text", "openmetrics", "plain")
-"""The ways of scraping that come one at a time, now and then in the middle of a crowd."""
+"""The ways of scraping that normally run alone, but sometimes coincide with a crowd."""
 
 SETTLED_WITHIN: Final = 60.0
 
 
 class Finding(NamedTuple):
-    """A line of the report."""
+    """A row of the report."""
 
     what: str
     found: str
@@ -54,7 +55,7 @@ class Finding(NamedTuple):
 
 
 def main() -> int:
-    """Run it and tell."""
+    """Run the soak test and print the report."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
@@ -71,7 +72,7 @@ def main() -> int:
 
 
 def soak(folder: Path, seconds: float, seed: int) -> Iterator[Finding]:
-    """Let it all happen for so long."""
+    """Run the soak test for ``seconds``."""
     random = Random(seed)  # noqa: S311 the same course again
     with side(serve, str(folder), seed) as dify:
         dify.ask("make")
@@ -107,8 +108,8 @@ def soak(folder: Path, seconds: float, seed: int) -> Iterator[Finding]:
         write_table(folder / "samples.csv", samples)
         write_table(folder / "scrapes.csv", scrapers.scrapes)
     log = exporter.log_path.read_text(encoding="utf-8")
-    print(f"{seconds / 60:.0f} minutes stand for {days:.1f} days; {requests} requests, {reloads} reloads")
-    print(f"load of the machine at the end: {os.getloadavg()[1]:.1f} in 5 minutes, {os.cpu_count()} processors")
+    print(f"{seconds / 60:.0f} minutes simulated {days:.1f} days; {requests} requests, {reloads} reloads")
+    print(f"machine load at the end: {os.getloadavg()[1]:.1f} (5 minutes), {os.cpu_count()} processors")
     print(", ".join(f"{count} {name}" for name, count in sorted(happened.items())) + "\n")
     yield from judge_samples(samples)
     yield from judge_ends(expected, counted)
@@ -117,7 +118,7 @@ def soak(folder: Path, seconds: float, seed: int) -> Iterator[Finding]:
 
 
 def settle(scrapers: Scrapers, expected: Mapping[str, int]) -> dict[str, int]:
-    """What the exporter has counted once that is what it should be, or the time is over."""
+    """The exporter's counts, once they are as expected or the time limit is reached."""
     end, pause = time.monotonic() + SETTLED_WITHIN, threading.Event()
     pause.wait(10.0)  # what is counted twice would be by now
     while (counted := _lasting(scrapers.counted())) != expected and time.monotonic() < end:
@@ -130,7 +131,7 @@ def _lasting(counted: Mapping[str, int]) -> dict[str, int]:
 
 
 def write_config(folder: Path, url: str, random: Random | None = None) -> None:
-    """The configuration. With ``random`` what may change in one changes; what is watched on the main server stays."""
+    """Write the configuration. ``random`` varies it, but not what is watched on the main server."""
     main: dict[str, Any] = {
         "name": "main",
         "url": url,
@@ -168,14 +169,14 @@ def write_config(folder: Path, url: str, random: Random | None = None) -> None:
 
 
 def put(path: Path, text: str) -> None:
-    """Write a file as one should that somebody else reads."""
+    """Replace a file atomically, because the exporter may be reading it."""
     new = path.with_suffix(".new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)
 
 
 def reload(folder: Path, url: str, exporter: Exporter, random: Random) -> int:
-    """Change the configuration, or break it, and say so in one of the ways that there are. How many reloads."""
+    """Change or break the configuration and trigger a reload in a random way; return the number of reloads."""
     write_config(folder, url, random if random.random() < 0.5 else None)
     if random.random() < 0.25:
         put(folder / "config.yaml", random.choice(("servers: [", "", "servers: []\nunheard: 1\n")))
@@ -201,28 +202,30 @@ def judge_samples(samples: list[Sample]) -> Iterator[Finding]:
     memory = f"{judged[0].memory / 1e6:.1f} → {judged[-1].memory / 1e6:.1f} MB, peak {peak / 1e6:.1f} MB"
     if span >= LONG:
         growth = slope(judged)
-        limit = f"≤ {MOST_AN_HOUR:.0%} an hour"
-        yield Finding("memory", f"{growth:+.2%} an hour ({memory})", limit, growth <= MOST_AN_HOUR)
+        limit = f"≤ {MOST_AN_HOUR:.0%} per hour"
+        yield Finding("memory", f"{growth:+.2%} per hour ({memory})", limit, growth <= MOST_AN_HOUR)
     else:
         growth = rise(judged)
         limit = f"≤ {MOST_A_RUN:.0%} in a short run"
         yield Finding("memory", f"{growth:+.2%} in {span:.0f} s ({memory})", limit, growth <= MOST_A_RUN)
     for name in ("descriptors", "threads"):
         values = [getattr(sample, name) for sample in judged]
-        found = f"{min(values)} to {max(values)}, floor {creep(values):+d}"
-        yield Finding(name, found, "floor +2", creep(values) <= 2)
+        found = f"{min(values)} to {max(values)}, minimum {creep(values):+d}"
+        yield Finding(name, found, "minimum +2", creep(values) <= 2)
 
 
 def judge_ends(expected: Mapping[str, int], counted: Mapping[str, int]) -> Iterator[Finding]:
-    """Every end counted once."""
+    """Every finished document is counted once."""
     found = f"{sum(counted.values())} of {sum(expected.values())}"
     wrong = {key: counted.get(key, 0) - expected.get(key, 0) for key in {*expected, *counted}}
     wrong = {key: value for key, value in wrong.items() if value}
-    yield Finding("ends of documents, counted", found + (f": {wrong}" if wrong else ""), "each once", not wrong)
+    yield Finding(
+        "document completions and failures, counted", found + (f": {wrong}" if wrong else ""), "each once", not wrong
+    )
 
 
 def judge_scrapes(scrapers: Scrapers) -> Iterator[Finding]:
-    """Every page is valid, and quick."""
+    """Every page is valid, and fast."""
     problems = scrapers.problems
     taken = len(scrapers.times(*ALONE, "crowd"))
     found = f"{taken} scrapes, {scrapers.read} pages read, {len(problems)} problems"
@@ -234,20 +237,20 @@ def judge_scrapes(scrapers: Scrapers) -> Iterator[Finding]:
     yield Finding("scrape, p99", found, f"< {P99 * 1e3:.0f} ms", alone < P99)
     if crowded := scrapers.times("crowd"):
         worst = percentile(crowded, 0.99)
-        yield Finding("the same, 20 at once", f"{worst * 1e3:.1f} ms", "< 1 s", worst < 1.0)
+        yield Finding("twenty simultaneous scrapes, p99", f"{worst * 1e3:.1f} ms", "< 1 s", worst < 1.0)
 
 
 def judge_end(log: str, stopped: float) -> Iterator[Finding]:
-    """No bug was caught, no key was told, and the end was quick."""
+    """No internal error, no key in the log, and a fast shutdown."""
     bugs = len(re.findall("Traceback|bug in the exporter|level=critical", log))
     yield Finding(
         "log", f"{log.count(os.linesep)} lines, {bugs} bugs, {log.count(KEY)} keys", "none", not bugs + log.count(KEY)
     )
-    yield Finding("end", f"{stopped:.1f} s", "≤ 10 s", stopped <= 10.0)
+    yield Finding("shutdown", f"{stopped:.1f} s", "≤ 10 s", stopped <= 10.0)
 
 
 def write_table(path: Path, rows: Sequence[Sample] | Sequence[Scrape]) -> None:
-    """For other programs to read."""
+    """Write a CSV file."""
     lines = (",".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row) for row in rows)
     path.write_text("\n".join((",".join(rows[0]._fields), *lines)) + "\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What is left to chance in a soak: documents, and faults of the server."""
+"""The random parts of a soak test: documents, and faults of the server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from random import Random
 
 SPEED: Final = 720.0
-"""Seconds of the API for one of the clock: an hour stands for 30 days."""
+"""Seconds on the API's clock per real second: an hour stands for 30 days."""
 
 ERRORS: Final = (
     "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached'}",
@@ -49,7 +49,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
 
 
 def draw_document(random: Random) -> DocumentPlan:
-    """A document of any size and name; most complete, some fail, some are left by their worker."""
+    """A document of random size and name; most complete, some fail, some are abandoned by their worker."""
     fate = random.choices(("completes", "fails", "dies"), (80, 15, 5))[0]
     phases: tuple[Any, ...] = ("parsing", "splitting", "indexing")
     return DocumentPlan(

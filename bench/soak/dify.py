@@ -1,4 +1,4 @@
-"""An embedded Dify in fast motion, with all that may happen to one; it knows every end that there was."""
+"""An embedded Dify in fast motion in which everything happens; it knows every document that finished."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ if TYPE_CHECKING:
 
 KEY: Final = "dataset-soak"
 LASTING: Final = tuple(f"5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a0{number}" for number in range(3))
-"""Knowledge bases that stay; of these every end is to be counted. Others come and go."""
+"""Permanent knowledge bases, in which every finished document must be counted. Others come and go."""
 
 DISCOVERED: Final = LASTING[-1]
-"""One whose batches no list names: all of it has to be found, and kept over every reload."""
+"""A knowledge base whose batches are in no list: it must be discovered, and kept through every reload."""
 
 UPLOAD_EVERY: Final = 3.5
 FAULT_EVERY: Final = (14.0, 20.0)
 LONGEST_FAULT: Final = 4.0
-"""Seconds of the clock. Between two faults the exporter, whose back-off is some ten seconds, sees everything once."""
+"""Seconds. Between two faults, the exporter, whose backoff is about ten seconds, reads everything once."""
 
 CALM: Final = 13.0
-"""Seconds from the end of a fault until the server may go away: else the exporter is blind for the sum of both."""
+"""Seconds between the end of a fault and an outage of the server; otherwise both would add up to one long gap."""
 
 RESTED: Final = 25.0
-"""Seconds of the clock after an end before anything else becomes of a document: longer than the exporter is blind."""
+"""Seconds between the end of an attempt and the next event of the document: longer than the exporter sees nothing."""
 
 SHORTEST_ATTEMPT: Final = 18.0
-"""The same for what a new attempt takes at least."""
+"""The minimum duration of a new attempt, for the same reason."""
 
 FORGOTTEN: Final = 240.0
-"""Seconds of the clock after which an ended document is deleted: the server does not grow either."""
+"""Seconds after which a finished document is deleted, so that the server does not grow."""
 
 _FINISHED = frozenset({"completed", "error"})
 
 
 class Mischief:
-    """A server and what happens to it. Everything runs on one thread, ten times a second."""
+    """A server and its events. Everything runs on one thread, ten times per second."""
 
     def __init__(self, folder: str, seed: int) -> None:
         self._random = Random(seed)  # noqa: S311 the same course again
@@ -91,11 +91,11 @@ class Mischief:
         self._thread.start()
 
     def ends_by_kind(self) -> dict[str, int]:
-        """How many ends there were, by knowledge base and status, as the exporter's counter has them."""
+        """Number of finished documents by knowledge base and status, like the exporter's counter."""
         return dict(Counter(f"{dataset} {status}" for dataset, status in self.ends.values()))
 
     def quiet(self) -> None:
-        """Let nothing happen any more: no faults, and nothing that is still unfinished stays."""
+        """Stop all events: no faults, and unfinished documents are deleted."""
         self._quiet.set()
         self._thread.join()
         self.api.faults.clear()
@@ -131,11 +131,11 @@ class Mischief:
                     self._due[name] = self._now() + way()
 
     def _now(self) -> float:
-        """Seconds of the clock since the beginning."""
+        """Seconds since the start."""
         return time.monotonic() - self._begun
 
     def _observe(self) -> None:
-        """Write down who has come to an end; delete who ended long ago."""
+        """Record finished documents; delete those that finished long ago."""
         with self.world.lock:
             now = self.world.advance()
             for document in list(self._documents()):
@@ -150,14 +150,14 @@ class Mischief:
                     del self._attempts[document.id]
 
     def _begun_at(self, attempt: tuple[str, int]) -> float:
-        """When an attempt was seen first: what hangs for ever is deleted, too."""
+        """When an attempt was first seen: documents that hang forever are deleted too."""
         return self._seen.setdefault(attempt, self._now())
 
     def _documents(self) -> list[Document]:
         return [document for dataset in LASTING for document in self.world.datasets[dataset].documents.values()]
 
     def _upload(self) -> float:
-        """A batch. Its message takes a while, so that the exporter has seen it before anything ends."""
+        """Upload a batch. It stays queued for a while, so that the exporter sees it before any document finishes."""
         self._batches += 1
         dataset = self._random.choice(LASTING)
         batch = f"20261121{self._batches:012}"
@@ -186,7 +186,7 @@ class Mischief:
         new.replace(self._lists / "uploads.json")
 
     def _act(self) -> float:
-        """Something is done to a document: one that rests, or one that is far from its end."""
+        """Apply an action to a document that is finished or far from finished."""
         with self.world.lock:
             now = self.world.advance()
             rested = [each for each in self._documents() if self._rests(each, now)]
@@ -233,7 +233,7 @@ class Mischief:
             self._list(document.dataset.plan.id, into)
 
     def _bring_back(self) -> None:
-        """What fell back for long enough is completed again."""
+        """Complete documents that fell back long enough ago."""
         while self._fallen and self._fallen[0][0] <= self._now():
             _, document = self._fallen.popleft()
             if not document.gone:
@@ -246,10 +246,10 @@ class Mischief:
         )
 
     def _fault(self) -> float:
-        """A fault of everything or of one endpoint, for some seconds."""
+        """A fault of all endpoints or of one, for a few seconds."""
         random = self._random
         seconds = random.uniform(0.5, LONGEST_FAULT)
-        # The largest answers come first: what they need is part of the warm-up.
+        # The largest answers come first, so that their memory is part of the warm-up.
         kind = self._first_faults.popleft() if self._first_faults else random.choice(FAULTS)
         endpoint = random.choice(("*", "*", "indexing-status", "document", "documents", "datasets"))
         self.api.faults.add(Fault(**{"endpoint": endpoint, **kind}))
@@ -259,7 +259,7 @@ class Mischief:
         return random.uniform(*FAULT_EVERY)
 
     def _restart(self) -> float:
-        """The server is away for some seconds; no fault meanwhile, and none shortly before or after."""
+        """Stop the server for a few seconds; no fault in that time, or shortly before and after."""
         left = self._calm_from - self._now()
         if left > 0:
             self._due["fault"] = max(self._due["fault"], self._now() + left + 1.0)
@@ -272,7 +272,7 @@ class Mischief:
         return self._random.uniform(60.0, 120.0)
 
     def _come_and_go(self) -> float:
-        """A knowledge base appears with documents, and vanishes."""
+        """Create a knowledge base with documents, and delete it later."""
         identifier = f"6a1d9a2e-6c0b-4d5e-9a43-{self._spare:012}"
         if identifier in self.world.datasets:
             self.world.delete_dataset(identifier)
@@ -285,7 +285,7 @@ class Mischief:
 
 
 def serve(folder: str, seed: int) -> Mapping[str, Callable[[], Any]]:
-    """The server, as commands to a process of its own."""
+    """The server's commands, for a separate process."""
     os.nice(1)
     mischief = Mischief(folder, seed)
     return {

@@ -1,4 +1,4 @@
-"""What a page says, and whether it is one. Runs in a process of its own, so that reading does not slow the scrapers."""
+"""Parses and checks pages, in a separate process so that the scrapers are not slowed down."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _remembered: dict[bytes, None] = {}
 
 
 class Reading(NamedTuple):
-    """``ends``: of documents of the main server, by knowledge base and status. ``problem``: "" for none."""
+    """``ends``: finished documents of the main server by knowledge base and status. ``problem``: "" if none."""
 
     problem: str
     ends: dict[str, int]
 
 
 def read_page(body: bytes, *, packed: bool, openmetrics: bool) -> Reading:
-    """Read a page; one that was there lately is not parsed again."""
+    """Read a page; a page seen recently is not parsed again."""
     text = gzip.decompress(body) if packed else body
     digest = hashlib.blake2b(text, digest_size=16).digest()
     known = digest in _remembered
@@ -37,18 +37,18 @@ def read_page(body: bytes, *, packed: bool, openmetrics: bool) -> Reading:
 
 
 def check_page(text: bytes, *, openmetrics: bool) -> str:
-    """What is wrong with a page, "" for nothing."""
+    """What is wrong with a page; "" if it is correct."""
     try:
         families = list((parse_openmetrics if openmetrics else parse_text)(text.decode()))
         series = [(sample.name, tuple(sorted(sample.labels.items()))) for each in families for sample in each.samples]
     except Exception as error:  # noqa: BLE001 whatever the parser does not bear
         return f"{type(error).__name__}: {error}"
     if len(set(series)) != len(series):
-        return "a series is there twice"
+        return "duplicate series"
     if any(sample.value != sample.value for each in families for sample in each.samples):
         return "NaN"
     if not families:
-        return "nothing is there"
+        return "no metrics"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What the samples of a run say."""
+"""Verdicts on the samples of a run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from bench.soak.watch import Sample
 
 WARM_UP: Final = 0.2
-"""The share of a run after which the process has to be as large as it will be; nine minutes at least, or half of it."""
+"""Share of a run after which the process must have reached its final size; at least nine minutes, or half the run."""
 
 LONG: Final = 900.0
-"""Seconds of samples from which on a slope by the hour means something."""
+"""Minimum seconds of samples for a meaningful slope per hour."""
 
 
 def warm(samples: Sequence[Sample]) -> list[Sample]:
@@ -24,7 +24,7 @@ def warm(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def slope(samples: Sequence[Sample]) -> float:
-    """By how much of itself memory grows in an hour: the line through the medians of twenty parts of the samples."""
+    """Relative memory growth per hour: the regression line through the medians of twenty parts of the samples."""
     size = max(1, len(samples) // 20)
     parts = [samples[start : start + size] for start in range(0, len(samples) - size + 1, size)]
     hours = [statistics.median(sample.at for sample in part) / 3_600 for part in parts]
@@ -34,19 +34,19 @@ def slope(samples: Sequence[Sample]) -> float:
 
 
 def rise(samples: Sequence[Sample]) -> float:
-    """By how much of itself memory has grown from the first to the last third."""
+    """Relative memory growth from the first to the last third."""
     third = max(1, len(samples) // 3)
     first = statistics.median(sample.memory for sample in samples[:third])
     return statistics.median(sample.memory for sample in samples[-third:]) / first - 1
 
 
 def creep(values: Sequence[int]) -> int:
-    """By how much the floor of a number has risen: what is left open stays open."""
+    """By how much the minimum of a number has risen: leaked resources stay open."""
     third = max(1, len(values) // 3)
     return min(values[-third:]) - min(values[:third])
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which that share of all lies."""
+    """The value below which this share of all values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

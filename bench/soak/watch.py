@@ -1,4 +1,4 @@
-"""The real exporter as a process, and those who look at it: scrapers, and who samples what it holds."""
+"""The real exporter as a process, and its observers: scrapers, and a sampler of its resources."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ ROOT: Final = Path(__file__).parents[2]
 OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
 SCRAPE_TIMEOUT: Final = 10.0
 CROWD: Final = 20
-"""Scrapers that come at the same time, now and then."""
+"""Number of simultaneous scrapers in a crowd."""
 
 MOST_UNREAD: Final = 200
-"""Pages that wait to be read; beyond that the scrapers wait."""
+"""Maximum number of pages waiting to be checked; beyond that, the scrapers wait."""
 
 _LISTENING = re.compile(r"msg=listening address=\S+:(\d+) ")
 
 
 class Sample(NamedTuple):
-    """What the process holds at a time: bytes of memory, file descriptors, threads. ``at``: seconds from the start."""
+    """Resources of the process: bytes of memory, file descriptors, threads. ``at``: seconds from the start."""
 
     at: float
     memory: int
@@ -71,17 +71,17 @@ class Exporter:
             if found := _LISTENING.search(self.log_path.read_text(encoding="utf-8")):
                 return int(found[1])
             pause.wait(0.1)
-        raise RuntimeError(f"the exporter does not start; its log: {self.log_path.read_text(encoding='utf-8')}")
+        raise RuntimeError(f"the exporter did not start; its log: {self.log_path.read_text(encoding='utf-8')}")
 
     def sample(self, at: float) -> Sample:
-        """Look at the process."""
+        """Sample the process."""
         folder = Path("/proc") / str(self.process.pid)
         status = dict(line.split(":", 1) for line in (folder / "status").read_text(encoding="utf-8").splitlines())
         memory = int(status["VmRSS"].split()[0]) * 1024
         return Sample(at, memory, len(list((folder / "fd").iterdir())), int(status["Threads"]))
 
     def stop(self) -> float:
-        """SIGTERM; the seconds that it takes. RuntimeError for another exit code than 0."""
+        """Send SIGTERM; return the seconds until the exit. RuntimeError when the exit code is not 0."""
         begun = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -99,7 +99,7 @@ def _be_nice() -> None:
 
 
 class Scrape(NamedTuple):
-    """A page that was taken: when it was asked for, in seconds from the start, how, and how long it took."""
+    """A scraped page: time of the request in seconds from the start, way of scraping, and duration."""
 
     at: float
     way: str
@@ -113,7 +113,7 @@ class _Unread(NamedTuple):
 
 
 class Scrapers:
-    """Scrape in their own rhythms until stopped. Every page is read, in another process."""
+    """Scrape in several ways at different intervals until stopped. Another process checks every page."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -142,13 +142,13 @@ class Scrapers:
             thread.start()
 
     def counted(self) -> dict[str, int]:
-        """The ends that the exporter has counted on the main server, by knowledge base and status."""
+        """Finished documents counted on the main server, by knowledge base and status."""
         self._take("text")
         self._note(0)
         return self._counted
 
     def stop(self) -> None:
-        """Scrape no more, and read what is left."""
+        """Stop scraping and check the remaining pages."""
         self._stop.set()
         for thread in self._threads:
             thread.join(SCRAPE_TIMEOUT + 5.0)
@@ -156,7 +156,7 @@ class Scrapers:
         self._pool.shutdown()
 
     def times(self, *ways: str) -> list[float]:
-        """Seconds of the scrapes of these ways."""
+        """The durations in seconds of the scrapes made in these ways."""
         return [scrape.seconds for scrape in self.scrapes if scrape.way in ways]
 
     def _repeat(self, seconds: float, way: Callable[[], object]) -> None:
@@ -181,7 +181,7 @@ class Scrapers:
         self._note(MOST_UNREAD)
 
     def _note(self, left: int) -> None:
-        """Take what was read of the pages, until so many are left unread."""
+        """Collect the checked pages until at most ``left`` are unchecked."""
         with self._lock:
             while len(self._unread) > left or (self._unread and self._unread[0].reading.done()):
                 begun, ended, future = self._unread.popleft()
@@ -192,13 +192,13 @@ class Scrapers:
                 self._compare(begun, ended, reading.ends)
 
     def _compare(self, begun: float, ended: float, ends: dict[str, int]) -> None:
-        """A count that is below one of a page that was there before this one was asked for is a finding."""
+        """A counter below its value in a page received before this one was requested is a finding."""
         while len(self._noted) > 1 and self._noted[1][0] <= begun:
             self._noted.popleft()
         if self._noted and self._noted[0][0] <= begun:
             before = self._noted[0][1]
             fell = [key for key in before if key.partition(" ")[0] in LASTING and ends.get(key, 0) < before[key]]
-            self.problems += [f"the counter fell: {key}" for key in fell]
+            self.problems += [f"the counter decreased: {key}" for key in fell]
         self._noted.append((ended, ends))
         self._counted = ends
 
@@ -210,7 +210,7 @@ class Scrapers:
             thread.join()
 
     def _ask_health(self) -> None:
-        """What the machine and the server cost without a page: the rest is the scrape's."""
+        """The cost of the machine and the server without a page; the rest is the cost of the scrape."""
         begun = time.perf_counter()
         _get(self._port, "/-/healthy", "*/*", "identity")
         self.scrapes.append(Scrape(begun - self._begun, "healthy", time.perf_counter() - begun))

@@ -56,9 +56,9 @@ def test_percentiles() -> None:
     ("page", "problem"),
     [
         (b"# TYPE a gauge\na 1\n", ""),
-        (b'# TYPE a gauge\na{b="c"} 1\na{b="c"} 2\n', "a series is there twice"),
+        (b'# TYPE a gauge\na{b="c"} 1\na{b="c"} 2\n', "duplicate series"),
         (b"# TYPE a gauge\na NaN\n", "NaN"),
-        (b"", "nothing is there"),
+        (b"", "no metrics"),
         (b'a{b="c} 1\n', "ValueError"),
     ],
     ids=["good", "twice", "NaN", "empty", "broken"],
