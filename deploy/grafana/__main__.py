@@ -1,4 +1,4 @@
-"""Writes the dashboards: ``python -m deploy.grafana`` in the project's folder."""
+"""Generate the dashboards: ``python -m deploy.grafana``, run in the project's directory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 
 def dashboards() -> dict[str, Json]:
-    """The dashboards by the names of their files."""
+    """The dashboards by file name."""
     built = (indexing.build(), batch.build(), daemon.build())
     return {f"{dashboard['uid']}.json": dashboard for dashboard in built}
 
 
 def text(dashboard: Json) -> str:
-    """A dashboard as it is in its file."""
+    """The text of a dashboard's file."""
     return json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
 
 

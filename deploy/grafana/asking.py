@@ -1,4 +1,4 @@
-"""What Grafana asks Prometheus for a dashboard: values of variables, and the queries of panels with those put in."""
+"""Queries that Grafana sends for a dashboard: values of variables, and panel queries with variables filled in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ALL = "$__all"
 SCRAPE_INTERVAL = 30
-"""Seconds: that of deploy/prometheus/prometheus.yml, as ``provisioning/`` has it too."""
+"""Seconds. The same as in deploy/prometheus/prometheus.yml and ``provisioning/``."""
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
 _LABEL_VALUES = re.compile(r"label_values\((?:(?P<series>.+),\s*)?(?P<label>\w+)\)")
@@ -22,15 +22,15 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Prometheus(Protocol):
-    """The part of Prometheus' HTTP API that is asked."""
+    """The part of Prometheus' HTTP API that is used here."""
 
     def get(self, path: str, **parameters: str) -> Any:
-        """The ``data`` of an answer. Fails when the answer is an error."""
+        """The ``data`` of an answer. Raises an exception when the answer is an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A value that a variable can have."""
+    """One of the values that a variable offers."""
 
     text: str
     value: str
@@ -38,7 +38,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time range in Unix seconds, the panels' width in steps, and the scrape interval of the data source."""
+    """A time range in Unix seconds, the panel width in steps, and the scrape interval of the data source."""
 
     start: float
     end: float
@@ -46,12 +46,12 @@ class Span:
     scrape_interval: float = SCRAPE_INTERVAL
 
     def step(self, least: str = "") -> int:
-        """Seconds of ``$__interval``; ``least`` is the panel's own bound, like ``1m``."""
+        """``$__interval`` in seconds. ``least``: the panel's own minimum, like ``1m``."""
         bound = int(least[:-1]) * _SECONDS[least[-1]] if least else self.scrape_interval
         return max(1, round((self.end - self.start) / self.points), round(bound))
 
     def intervals(self, least: str = "") -> dict[str, str]:
-        """The variables of time."""
+        """Grafana's built-in time variables."""
         step = self.step(least)
         rate = max(step + self.scrape_interval, 4 * self.scrape_interval)
         return {
@@ -63,19 +63,19 @@ class Span:
 
 @dataclass(slots=True)
 class Selection:
-    """What is chosen of each variable: as it goes into queries, and as it is shown."""
+    """The selected value of each variable: as inserted into queries, and as displayed."""
 
     values: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
 
 
 def interpolate(text: str, values: Mapping[str, str]) -> str:
-    """``text`` with its variables replaced; unknown ones stay."""
+    """``text`` with its variables replaced; unknown variables are kept."""
     return _VARIABLE.sub(lambda found: values.get(found[1] or found[2], found[0]), text)
 
 
 def options(variable: Json, values: Mapping[str, str], prometheus: Prometheus) -> list[Option]:
-    """What the variable offers, in its order, without All."""
+    """The options of the variable in their order, without All."""
     if variable["type"] == "custom":
         return [Option(option["text"], option["value"]) for option in variable["options"]]
     if variable["type"] == "datasource":
@@ -94,7 +94,7 @@ def options(variable: Json, values: Mapping[str, str], prometheus: Prometheus) -
 
 
 def _as_text(metric: Mapping[str, str]) -> str:
-    # As Grafana writes a series for its patterns: quotes in values are not escaped.
+    # The format that Grafana matches its patterns against: quotes in values are not escaped.
     labels = ",".join(f'{name}="{value}"' for name, value in metric.items() if name != "__name__")
     return f"{metric.get('__name__', '')}{{{labels}}} 1 0"
 
@@ -111,9 +111,10 @@ def _named(series: str, pattern: str) -> Option | None:
 
 
 def select(dashboard: Json, prometheus: Prometheus, chosen: Mapping[str, str]) -> Selection:
-    """What the variables are when the dashboard opens with ``chosen`` in its address, by text or value.
+    """The values of the variables when the dashboard is opened with ``chosen`` (texts or values) in its URL.
 
-    What is not chosen is All, or else the first option. LookupError when there is no such option, or none at all.
+    Variables without a choice are All, or else their first option. LookupError when an option does not exist, or when
+    there are no options.
     """
     selection = Selection()
     for variable in dashboard["templating"]["list"]:
@@ -140,19 +141,19 @@ def _escaped(value: str, variable: Json) -> str:
 
 
 def panels(dashboard: Json) -> Iterator[Json]:
-    """All panels that ask something."""
+    """All panels that have queries."""
     return (panel for panel in dashboard["panels"] if panel["type"] != "row")
 
 
 def ask(panel: Json, target: Json, selection: Selection, span: Span, prometheus: Prometheus) -> list[Json]:
-    """The series that answer a query of a panel: ``metric`` with ``value`` or ``values``."""
+    """The series that a query of a panel returns: ``metric`` with ``value`` or ``values``."""
     least = panel.get("interval", "")
     expression = interpolate(target["expr"], {**selection.values, **span.intervals(least)})
     if target["instant"]:
         found = prometheus.get("query", query=expression, time=str(span.end))
     else:
         step = span.step(least)
-        # Grafana begins at a multiple of the step.
+        # Grafana aligns the range to multiples of the step.
         bounds = {"start": str(span.start // step * step), "end": str(span.end // step * step), "step": str(step)}
         found = prometheus.get("query_range", query=expression, **bounds)
     series: list[Json] = found["result"]

@@ -1,4 +1,4 @@
-"""One batch and one document: where they are, how they got there, and what they are."""
+"""The dashboard of one batch and one document: their current state, their history and their properties."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ if TYPE_CHECKING:
 
 _ROWS = 100
 _ONE_DOCUMENT = "job, server, dataset_id, document_id"
-"""Without ``instance``: what several exporters see takes one row."""
+"""Without ``instance``: a document that several exporters see gets one row."""
 _RECENT = (
     f"topk({_ROWS}, max by ({_ONE_DOCUMENT}) (dify_document_last_progress_timestamp_seconds{{{DATASETS}}} @ end() "
     f"and on ({OF_DOCUMENT}) dify_document_info{{{BATCH}}} @ end()))"
 )
-"""The documents of the batch, or of all batches, that moved last. There may be thousands; nobody reads more."""
+"""The documents of the batch, or of all batches, that progressed last. A batch can have thousands."""
 
 
 def _batch_now() -> tuple[Json, ...]:
     return (
         stat(
             "Batch stalled",
-            "Whether nothing of an unfinished batch has moved for too long.",
+            "Whether an unfinished batch has made no progress for too long.",
             Query(f"max(dify_batch_stalled{{{BATCH}}})", kind="instant"),
             mappings=NO_YES_BAD,
             links=(runbook("DifyIndexingStalled"),),
-            no_value="batch not known",
+            no_value="unknown batch",
             size=(6, 4),
         ),
         stat(
             "Batch idle for",
-            "Time since anything of the batch moved.",
+            "Time since the batch last made progress.",
             Query(f"time() - max(dify_batch_last_progress_timestamp_seconds{{{BATCH}}})", kind="instant"),
             unit="s",
             size=(6, 4),
         ),
         stat(
-            "Expected to take",
-            "Time until the batch is done at its recent pace; none when it is done or does not move.",
+            "Time remaining",
+            "Estimated from the recent rate of progress; none when the batch is finished or makes no progress.",
             Query(f"max(dify_batch_eta_timestamp_seconds{{{BATCH}}}) - time()", kind="instant"),
             unit="s",
             size=(6, 4),
@@ -74,7 +74,7 @@ def _batch_now() -> tuple[Json, ...]:
         ),
         stat(
             "Progress",
-            "The mean of the documents: share of segments indexed, finished ones count in full.",
+            "Mean over all documents: the share of indexed segments; finished documents count as 100 %.",
             Query(
                 f"avg({batch_progress()} and on ({OF_BATCH}) dify_batch_documents{{{BATCH}}})",
                 kind="instant",
@@ -102,29 +102,29 @@ def _batch_over_time() -> tuple[Json, ...]:
     )
     return (
         state_timeline(
-            "Documents and their status",
-            "A row a document, 20 a page; the hundred that moved last. One worker takes a whole batch: documents "
-            "later in it are in parsing while earlier ones are indexed.",
+            "Document status",
+            "One row per document, 20 per page, for the 100 documents that progressed last. One worker processes a "
+            "whole batch: later documents stay in parsing while earlier ones are indexed.",
             Query(f"max by (document_id, document) ({number})", "{{document}}"),
             mappings=STATUS_NUMBERS,
             size=(24, 9),
         ),
         segments(
             "Segments of the batch",
-            "All, and those that are indexed. Both fall when a document is indexed again.",
+            "All segments, and the indexed ones. Both drop when a document is indexed again.",
             total(f"dify_batch_segments{{{BATCH}}}"),
             total(f"dify_batch_segments_completed{{{BATCH}}}"),
         ),
         by_state(
             "Documents of the batch by status",
-            "All of the batch, also those without series of their own.",
+            "All documents of the batch, including documents without series.",
             f"dify_batch_documents{{{BATCH}}}",
             "status",
             STATUS,
         ),
         table(
             "Documents",
-            "Those of the batch, the hundred that moved last; click one to see it below.",
+            "The 100 documents of the batch that progressed last; click a document to show it below.",
             row(f"(time() - dify_document_last_progress_timestamp_seconds{{{DATASETS}}})"),
             row(f"({done})"),
             row(f"dify_document_segments{{{DATASETS}}}"),
@@ -143,17 +143,17 @@ def _batch_over_time() -> tuple[Json, ...]:
             ),
             sort=("Document", False),
             size=(24, 8),
-            no_value="no documents with series of their own",
+            no_value="no documents with series",
         ),
     )
 
 
 def build() -> Json:
-    """The dashboard."""
+    """Build the dashboard."""
     return dashboard(
         BATCHES,
         "Dify / Batch and document",
-        "How one batch and one document were indexed, and where they are now.",
+        "Indexing history and current state of one batch and one document.",
         variables=(DATA_SOURCES, JOB, SERVER, DATASET, NEWEST_BATCH, ONE_DOCUMENT),
         rows=(
             ("Batch $batch", (*_batch_now(), *_batch_over_time())),

@@ -1,9 +1,9 @@
-"""What has a colour of its own: the same on every dashboard. Red is wrong, orange and yellow wait for somebody."""
+"""Colours with a fixed meaning on all dashboards. Red: something is wrong; orange and yellow: somebody has to act."""
 
 from __future__ import annotations
 
 from deploy.grafana.panels import values_as
-from deploy.grafana.queries import STATUSES
+from exporter.tracking import STATUSES
 
 STATUS = {
     "waiting": "#8E8E8E",

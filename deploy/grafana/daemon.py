@@ -1,4 +1,4 @@
-"""The exporter itself: whether it reads what it should, how fast, and what it costs."""
+"""The dashboard of the exporter itself: failed polls, throughput, and resource usage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _health() -> tuple[Json, ...]:
     return (
         stat(
             "Exporters",
-            "Whether Prometheus can scrape them.",
+            "Whether Prometheus can scrape each exporter.",
             Query(
                 f"min by (instance) ({of_exporters(f'up{{{_JOB}}}')} or up{{{_JOB}}} == 0)", "{{instance}}", "instant"
             ),
@@ -32,22 +32,22 @@ def _health() -> tuple[Json, ...]:
         ),
         stat(
             "Dify servers",
-            "Whether the last request was answered with accepted credentials.",
+            "Whether Dify answered the last request and accepted the key.",
             Query(f"min by (server) (dify_up{{{SERVERS}}})", "{{server}}", "instant"),
             mappings=_UP,
             links=(runbook("DifyServerUnreachable"), runbook("DifyKeyRefused")),
         ),
         stat(
             "Unreadable targets",
-            "Targets whose last poll failed; they are listed below.",
+            "Targets whose last poll failed; see the list below.",
             Query(total(f"1 - dify_exporter_target_success{{{SERVERS}}}"), kind="instant"),
             steps=SOME_ARE_ODD,
             links=(runbook("DifyTargetUnreadable"),),
         ),
         stat(
             "Configuration",
-            "Whether the last load of the configuration, and of the web config file where there is one, succeeded. "
-            "Refused: the one before it is still in use.",
+            "Whether the last load of the configuration and of the web config file (if any) succeeded. If not, "
+            "the previous one is still in use.",
             Query(f"min(dify_exporter_config_last_reload_successful{{{_JOB}}})", "config", "instant"),
             Query(f"min(dify_exporter_web_config_last_reload_successful{{{_JOB}}})", "web config", "instant"),
             mappings=_LOADED,
@@ -55,10 +55,12 @@ def _health() -> tuple[Json, ...]:
         ),
         stat(
             "State",
-            "How the last attempt to save it went, and when one last succeeded. Off: no state.path in the "
-            "configuration, and a restart forgets.",
+            "Result of the last attempt to save the state, and time since the last success. Off: the "
+            "configuration has no state.path, and the state is lost on restart.",
             Query(f"min(dify_exporter_state_last_save_successful{{{_JOB}}})", "last save", "instant"),
-            Query(f"time() - min(dify_exporter_state_last_save_timestamp_seconds{{{_JOB}}})", "saved ago", "instant"),
+            Query(
+                f"time() - min(dify_exporter_state_last_save_timestamp_seconds{{{_JOB}}})", "time since save", "instant"
+            ),
             unit="s",
             overrides=[override("last save", mappings=list(_SAVED))],
             no_value="off",
@@ -66,7 +68,7 @@ def _health() -> tuple[Json, ...]:
         ),
         stat(
             "Documents without series",
-            "Because of limits.documents; the sums of their batches have them.",
+            "Documents over limits.documents; only the totals of their batches include them.",
             Query(
                 f"{total(f'dify_exporter_documents_collapsed{{{SERVERS}}}')} or 0 * sum(dify_up{{{SERVERS}}})",
                 kind="instant",
@@ -75,8 +77,8 @@ def _health() -> tuple[Json, ...]:
             links=(runbook("DifySeriesLimitReached"),),
         ),
         table(
-            "Targets that cannot be read",
-            "While a target cannot be read, what is known of it stays as it was. Never read: no time of a last answer.",
+            "Details of unreadable targets",
+            "While polls of a target fail, its series keep their last values. No last success: never read.",
             _unreadable(f"dify_exporter_target_interval_seconds{{{SERVERS}}}"),
             _unreadable(f"(time() - dify_exporter_target_last_success_timestamp_seconds{{{SERVERS}}})"),
             columns=(
@@ -84,11 +86,11 @@ def _health() -> tuple[Json, ...]:
                 Column("kind", "Kind", width=110),
                 Column("dataset_id", "Knowledge base", width=310),
                 Column("target", "Target"),
-                Column("#B", "Last read ago", unit="s", width=130),
-                Column("#A", "Asked again every", unit="s", width=150),
+                Column("#B", "Last success", unit="s", width=130),
+                Column("#A", "Poll interval", unit="s", width=150),
             ),
             size=(24, 6),
-            no_value="none, or no data: see above",
+            no_value="none, or no data (see above)",
             links=(runbook("DifyTargetUnreadable"),),
         ),
     )
@@ -106,7 +108,7 @@ def _polling() -> tuple[Json, ...]:
     return (
         graph(
             "Targets by state",
-            "active: unfinished; settled: finished, asked rarely; failing: last poll failed; gone: 404.",
+            "active: unfinished; settled: finished, polled rarely; failing: last poll failed; gone: answered 404.",
             Query(total(f"dify_exporter_targets{{{SERVERS}}}", "state"), "{{state}}"),
             stacked=True,
             colors=TARGETS,
@@ -114,8 +116,8 @@ def _polling() -> tuple[Json, ...]:
             size=(8, 8),
         ),
         graph(
-            "Lateness of polls",
-            "How late the most overdue poll is. Late for long: more targets than requests_per_second allows.",
+            "Poll lateness",
+            "Delay of the most overdue poll. A lasting delay means more targets than requests_per_second allows.",
             Query(f"max by (server) (dify_exporter_schedule_lag_seconds{{{SERVERS}}})", "{{server}}"),
             unit="s",
             steps=((None, "transparent"), (60, "orange")),
@@ -124,7 +126,7 @@ def _polling() -> tuple[Json, ...]:
         ),
         graph(
             "Waiting for the request budget",
-            "Seconds a second that requests waited because of requests_per_second, of the exporter that waits most.",
+            "Seconds per second that requests waited for requests_per_second, for the exporter that waits most.",
             Query(
                 f"max by (server) (rate(dify_exporter_throttled_seconds_total{{{SERVERS}}}[$__rate_interval]))",
                 "{{server}}",
@@ -134,7 +136,7 @@ def _polling() -> tuple[Json, ...]:
         ),
         graph(
             "Polls",
-            "Ended polls by kind of target, of all exporters together.",
+            "Finished polls by kind of target, summed over all exporters.",
             Query(
                 f"sum by (kind) (rate(dify_exporter_polls_total{{{SERVERS}}}[$__rate_interval]))",
                 "{{kind}}",
@@ -143,7 +145,7 @@ def _polling() -> tuple[Json, ...]:
         ),
         graph(
             "Failed polls by reason",
-            "Of all exporters together. All reasons are there, at 0 while all is well.",
+            "Summed over all exporters. Every reason is shown, at 0 when there are no failures.",
             Query(
                 f"sum by (reason) (rate(dify_exporter_poll_failures_total{{{SERVERS}}}[$__rate_interval]))",
                 "{{reason}}",
@@ -160,7 +162,7 @@ def _requests() -> tuple[Json, ...]:
     return (
         graph(
             "Requests by status",
-            "Of all exporters together, by HTTP status, or by the reason when there was no answer.",
+            "Summed over all exporters, by HTTP status, or by failure reason when there was no answer.",
             Query(
                 f"sum by (code) (rate(dify_exporter_requests_total{{{SERVERS}}}[$__rate_interval]))",
                 "{{code}}",
@@ -170,15 +172,15 @@ def _requests() -> tuple[Json, ...]:
             size=(8, 8),
         ),
         graph(
-            "Latency of requests, 95 %",
-            "From sending a request to the end of its answer, by endpoint.",
+            "Request latency, 95th percentile",
+            "From sending the request to the end of the answer, by endpoint.",
             Query(f"histogram_quantile(0.95, sum by (le, endpoint) (rate({bucket})))", "{{endpoint}}"),
             unit="s",
             size=(8, 8),
         ),
         heat_map(
-            "Latency of requests",
-            "All endpoints and exporters.",
+            "Request latency",
+            "All endpoints, all exporters.",
             Query(f"sum by (le) (increase({bucket}))", "{{le}}", "heatmap"),
             unit="s",
             size=(8, 8),
@@ -200,7 +202,7 @@ def _odd() -> tuple[Json, ...]:
         ),
         stat(
             "Unknown values in the time range",
-            "Statuses in answers that this version does not know: time for an update.",
+            "Statuses in answers that this version of the exporter does not know. Update the exporter.",
             Query(
                 total(f"increase(dify_exporter_unknown_values_total{{{SERVERS}}}[$__range])", "field"),
                 "{{field}}",
@@ -212,7 +214,7 @@ def _odd() -> tuple[Json, ...]:
         ),
         table(
             "Servers",
-            "The version is what Dify's answers say.",
+            "The version is read from Dify's answers.",
             Query(f"max by (server, url, version) (dify_server_info{{{SERVERS}}})", kind="table"),
             columns=(
                 Column("server", "Server", width=120),
@@ -232,7 +234,7 @@ def _process() -> tuple[Json, ...]:
     return (
         graph(
             "Memory",
-            "Resident: what the process really takes.",
+            "Resident memory is the physical memory that the process uses.",
             Query(of("process_resident_memory_bytes"), "resident {{instance}}"),
             Query(of("process_virtual_memory_bytes"), "virtual {{instance}}"),
             unit="bytes",
@@ -240,20 +242,20 @@ def _process() -> tuple[Json, ...]:
         ),
         graph(
             "CPU",
-            "Share of one core.",
+            "Fraction of one core.",
             Query(of_exporters(f"rate(process_cpu_seconds_total{{{_JOB}}}[$__rate_interval])"), "{{instance}}"),
             unit="percentunit",
             size=(6, 7),
         ),
         graph(
             "Open files",
-            "Connections are files too.",
+            "Includes network connections.",
             Query(of("process_open_fds"), "open {{instance}}"),
             size=(6, 7),
         ),
         graph(
             "Scrapes",
-            "How long Prometheus takes for the page, and how many series it has.",
+            "Duration of a scrape as measured by Prometheus, and number of series scraped.",
             Query(of("scrape_duration_seconds"), "seconds {{instance}}"),
             Query(of("scrape_samples_scraped"), "series {{instance}}"),
             unit="s",
@@ -262,7 +264,7 @@ def _process() -> tuple[Json, ...]:
         ),
         table(
             "Exporters",
-            "What runs where, and since when.",
+            "Versions of the running exporters, and their start times.",
             Query(
                 f"max by (job, instance, version, revision, python_version) (dify_exporter_build_info{{{_JOB}}})",
                 kind="table",
@@ -293,7 +295,7 @@ def _process() -> tuple[Json, ...]:
                 Column("python_version", "Python", width=100),
                 Column("#B", "Started", unit="dateTimeFromNow", width=160),
                 Column("#C", "Configuration loaded", unit="dateTimeFromNow", width=180),
-                Column("#D", "Open files, of the limit", unit="percentunit", width=180),
+                Column("#D", "Open files, share of the limit", unit="percentunit", width=180),
                 Column("#A", "Value", hidden=True),
             ),
             size=(24, 5),
@@ -308,17 +310,17 @@ _ON_THE_RIGHT: Json = {
 
 
 def build() -> Json:
-    """The dashboard."""
+    """Build the dashboard."""
     return dashboard(
         EXPORTER,
         "Dify / Exporter",
-        "Whether dify-exporter reads what it should, how fast, and what it costs.",
+        "Poll failures, request latency and resource usage of dify-exporter.",
         variables=(DATA_SOURCES, JOB, SERVER),
         rows=(
             ("Health", _health()),
             ("Polling", _polling()),
             ("Requests to Dify", _requests()),
-            ("Odd things", _odd()),
+            ("Anomalies", _odd()),
             ("Process", _process()),
         ),
     )

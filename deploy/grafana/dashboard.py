@@ -1,4 +1,4 @@
-"""A dashboard from its rows of panels, with the variables and links that all dashboards share."""
+"""Assembles a dashboard from rows of panels, with the variables and links that all dashboards share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ COLUMNS = 24
 INDEXING = "dify-indexing"
 BATCHES = "dify-batch"
 EXPORTER = "dify-exporter"
-"""Uids of the dashboards, which are their addresses too."""
+"""Uids of the dashboards, which are also part of their URLs."""
 
 _SELECTION = "${__url_time_range}&${datasource:queryparam}&${job:queryparam}&${server:queryparam}"
 
 
 def link(uid: str, **variables: str) -> str:
-    """The address of a dashboard with the time range and servers of this one, and ``variables``."""
+    """URL of a dashboard, with the current time range and servers, and with ``variables``."""
     return f"/d/{uid}?{_SELECTION}" + "".join(f"&var-{name}={value}" for name, value in variables.items())
 
 
@@ -43,7 +43,7 @@ def _query_variable(name: str, label: str, query: str, **rest: object) -> Json:
 
 
 def _named(id_label: str) -> str:
-    """The pattern that shows ``name`` and selects by id; a name may have quotes in it."""
+    """A pattern that shows ``name`` and selects by id; names may contain quotes."""
     return rf'/,name="(?<text>.+?)",[a-zA-Z_]+="|[{{,]{id_label}="(?<value>[^"]+)/g'
 
 
@@ -80,7 +80,7 @@ ONE_DOCUMENT = _query_variable(
 
 
 def choice(name: str, label: str, *words: str) -> Json:
-    """A variable with fixed words, the first of them chosen."""
+    """A variable with a fixed list of values; the first is selected."""
     options = [{"text": word, "value": word, "selected": word == words[0]} for word in words]
     return {
         "type": "custom",
@@ -97,7 +97,7 @@ def choice(name: str, label: str, *words: str) -> Json:
 def dashboard(
     uid: str, title: str, about: str, *, variables: tuple[Json, ...], rows: Iterable[tuple[str, tuple[Json, ...]]]
 ) -> Json:
-    """Rows of panels, each under its heading; panels flow from left to right."""
+    """Build a dashboard from rows of panels, each under its heading; panels are placed from left to right."""
     return {
         "uid": uid,
         "title": title,

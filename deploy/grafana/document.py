@@ -1,4 +1,4 @@
-"""One document: what it does, how it got there, and what it is."""
+"""Panels about one document: its current state, its history and its properties."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ def _document_now() -> tuple[Json, ...]:
     return (
         stat(
             "Indexing status",
-            "What the document does now.",
+            "Current indexing status of the document.",
             Query(f"max({status_number(DOCUMENT)})", kind="instant"),
             mappings=STATUS_NUMBERS,
         ),
         _name_only(
             stat(
                 "Display status",
-                "As Dify's pages show it. No data: the document's detail has not been read.",
+                "As Dify's web pages show it. No data: the document detail has not been read.",
                 Query(f"max by (status) (dify_document_display_status{{{DOCUMENT}}} == 1)", "{{status}}", "instant"),
             )
         ),
         stat(
             "Stalled",
-            "Whether it is unfinished and has made no progress for too long.",
+            "Whether the document is unfinished and has made no progress for too long.",
             Query(f"max(dify_document_stalled{{{DOCUMENT}}})", kind="instant"),
             mappings=NO_YES_BAD,
             links=(runbook("DifyIndexingStalled"),),
         ),
         stat(
             "Idle for",
-            "Time since anything of it moved.",
+            "Time since the document last made progress.",
             Query(f"time() - max(dify_document_last_progress_timestamp_seconds{{{DOCUMENT}}})", kind="instant"),
             unit="s",
         ),
         stat(
             "Error",
-            "Whether indexing failed, or an error text of an earlier attempt is still there.",
+            "Whether indexing failed, or an error text of an earlier attempt is still stored.",
             Query(f"max(dify_document_error{{{DOCUMENT}}})", kind="instant"),
             mappings=NO_YES_BAD,
             steps=NONE_IS_GOOD,
             links=(runbook("DifyDocumentsFailed"),),
         ),
         stat(
-            "Takes part in retrieval",
-            "Enabled and not archived.",
+            "Included in retrieval",
+            "Whether the document is enabled and not archived.",
             Query(
                 f"max(dify_document_enabled{{{DOCUMENT}}}) * (1 - max(dify_document_archived{{{DOCUMENT}}}))",
                 kind="instant",
@@ -74,7 +74,7 @@ def _name_only(panel: Json) -> Json:
 
 _PHASES = (
     ("Created", "created"),
-    ("Taken up by a worker", "processing_started"),
+    ("Picked up by a worker", "processing_started"),
     ("Text extracted", "parsing_completed"),
     ("Text cleaned", "cleaning_completed"),
     ("Split into segments", "splitting_completed"),
@@ -100,32 +100,32 @@ def _document_times() -> tuple[Json, ...]:
     return (
         state_timeline(
             "Status over time",
-            "As the exporter saw it.",
+            "As observed by the exporter.",
             Query(f"max by (document) ({with_document(status_number(DOCUMENT), DOCUMENT)})", "{{document}}"),
             mappings=STATUS_NUMBERS,
             size=(24, 4),
         ),
         segments(
             "Segments of the document",
-            "All, and those that are indexed: at most ten jumps.",
+            "All segments, and the indexed ones. The latter increase in at most ten steps.",
             f"max(dify_document_segments{{{DOCUMENT}}})",
             f"max(dify_document_segments_completed{{{DOCUMENT}}})",
             size=(10, 10),
         ),
         bar_gauge(
-            "Time in each phase",
-            "By the API's own times; a phase that is not over has no bar. After a retry, some times may be of an "
-            "earlier attempt, and those that do not fit are left out.",
+            "Time per phase",
+            "Based on times reported by the API; unfinished phases have no bar. After a retry, some times may "
+            "belong to an earlier attempt; contradictory times are omitted.",
             *(Query(f"{_time(end)} - {_time(start)} >= 0", name, "instant") for name, start, end, _ in stretches),
             unit="s",
             colors={name: color for name, _, _, color in stretches},
             size=(6, 10),
-            no_value="no phase is over",
+            no_value="no finished phase",
         ),
         {
             **table(
-                "Times as Dify gives them",
-                "May be of an earlier attempt. Off by whole hours: the time zone of Dify's API process.",
+                "Times reported by Dify",
+                "May belong to an earlier attempt. Off by whole hours: caused by the time zone of Dify's API process.",
                 *(Query(f"{_time(word)} * 1000", name, "instant") for name, word in _PHASES),
                 columns=(Column("Field", "Event", width=180), Column("Last *", "Time", unit="dateTimeAsLocal")),
                 size=(8, 10),
@@ -150,27 +150,27 @@ def _document_details() -> tuple[Json, ...]:
         ("Mean segment", "average_segment_length", "suffix: chars"),
         ("Characters", "characters", "short"),
         ("Tokens", "tokens", "short"),
-        ("Embedding took", "indexing_duration_seconds", "s"),
+        ("Embedding time", "indexing_duration_seconds", "s"),
         ("Retrieval hits", "hits", "short"),
     )
     limits = (
-        ("Segment, at most", "chunk_max_tokens"),
+        ("Maximum segment", "chunk_max_tokens"),
         ("Overlap", "chunk_overlap_tokens"),
-        ("Child chunk, at most", "subchunk_max_tokens"),
+        ("Maximum child chunk", "subchunk_max_tokens"),
     )
     info = "document, dataset, batch, data_source_type, doc_form, doc_language, created_from, document_id, server"
     kinds = with_document(f"group by ({OF_DOCUMENT}) (dify_document_info{{{DOCUMENT}}})", DOCUMENT, *_KINDS)
     return (
         stat(
             "Sizes",
-            "From the document's detail. What Dify leaves out is not shown.",
+            "From the document detail. Values that Dify does not report are not shown.",
             *(Query(f"max(dify_document_{metric}{{{DOCUMENT}}})", name, "instant") for name, metric, _ in named),
             overrides=[override(name, unit=unit) for name, _, unit in named if unit != "short"],
             size=(24, 4),
         ),
         table(
-            "What it is",
-            "From the document's detail; empty where not known.",
+            "Document properties",
+            "From the document detail; unknown values are empty.",
             Query(f"max by ({info}) ({with_dataset(kinds)})", kind="table"),
             columns=(
                 Column("document", "Document"),
@@ -199,15 +199,15 @@ def _document_details() -> tuple[Json, ...]:
                 Column("#A", "Value", hidden=True),
             ),
             size=(12, 4),
-            no_value="detail not read, or no rule given",
+            no_value="detail not read, or no rule reported",
         ),
         stat(
             "Sizes of the process rule",
-            "In tokens. What the rule does not say is not shown.",
+            "In tokens. Values that the rule does not set are not shown.",
             *(Query(f"max(dify_document_{metric}{{{DOCUMENT}}})", name, "instant") for name, metric in limits),
             unit="suffix: tokens",
             size=(12, 4),
-            no_value="not in the rule",
+            no_value="not set by the rule",
         ),
     )
 
@@ -216,5 +216,5 @@ _KINDS = ("batch", "data_source_type", "doc_form", "doc_language", "created_from
 
 
 def panels() -> tuple[Json, ...]:
-    """The panels about the document that is chosen."""
+    """All panels about the selected document."""
     return (*_document_now(), *_document_times(), *_document_details())

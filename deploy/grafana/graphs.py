@@ -1,4 +1,4 @@
-"""Graphs that stand on several dashboards, or several times on one, each time of something else."""
+"""Graphs that are used on several dashboards, or several times on one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def by_state(title: str, about: str, series: str, label: str, colors: dict[str, str]) -> Json:
-    """How many there are in each state, one upon the other; ``label`` of ``series`` has the state."""
+    """Stacked counts per state; the label ``label`` of ``series`` holds the state."""
     return graph(
         title,
         about,
@@ -25,7 +25,7 @@ def by_state(title: str, about: str, series: str, label: str, colors: dict[str, 
 
 
 def segments(title: str, about: str, everything: str, indexed: str, size: tuple[int, int] = (12, 8)) -> Json:
-    """All segments and those that are indexed; both are expressions with one result."""
+    """All segments and indexed segments; both arguments are expressions with one result."""
     return graph(
         title,
         about,

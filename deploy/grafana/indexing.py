@@ -1,4 +1,4 @@
-"""The overview: what is stuck, what has failed, how far everything is, and how fast."""
+"""The overview dashboard: stalled and failed indexing, progress, and throughput."""
 
 from __future__ import annotations
 
@@ -49,39 +49,39 @@ _IDLE = f"time() - dify_document_last_progress_timestamp_seconds{{{DATASETS}}}"
 
 
 def _now() -> tuple[Json, ...]:
-    to_exporter = {"title": "The exporter", "url": link(EXPORTER)}
+    to_exporter = {"title": "Exporter", "url": link(EXPORTER)}
     return (
         stat(
             "Stalled batches",
-            "Unfinished batches of which nothing has moved for longer than stall.after (or stall.queued_after while "
-            "all of it waits). No data: no batch is watched.",
+            "Unfinished batches without progress for longer than stall.after (or stall.queued_after while the whole "
+            "batch is queued). No data: no batch is watched.",
             Query(total(f"dify_batch_stalled{{{DATASETS}}}"), kind="instant"),
             steps=NONE_IS_GOOD,
             links=(runbook("DifyIndexingStalled"),),
         ),
         stat(
             "Stalled documents",
-            "Unfinished documents without progress for too long, with their batch where that is known.",
+            "Unfinished documents without progress for too long, judged with their batch where it is known.",
             Query(total(f"dify_document_stalled{{{DATASETS}}}"), kind="instant"),
             steps=NONE_IS_GOOD,
             links=(runbook("DifyIndexingStalled"),),
         ),
         stat(
             "Failed documents",
-            "Documents whose indexing status is error now.",
+            "Documents whose current indexing status is error.",
             Query(total(f'dify_document_indexing_status{{{DATASETS},status="error"}}'), kind="instant"),
             steps=NONE_IS_GOOD,
             links=(runbook("DifyDocumentsFailed"),),
         ),
         stat(
             "Queued documents",
-            "Documents that no worker has taken up yet.",
+            "Documents that no worker has picked up yet.",
             Query(total(f'dify_document_indexing_status{{{DATASETS},status="waiting"}}'), kind="instant"),
             links=(runbook("DifyIndexingQueued"),),
         ),
         stat(
-            "Longest without progress",
-            "Of the documents that are neither finished nor paused: the longest time since one moved. 0: none.",
+            "Longest time without progress",
+            "Of all documents that are neither finished nor paused. 0: there are no such documents.",
             Query(
                 f"max(time() - dify_document_last_progress_timestamp_seconds{{{DATASETS}}} "
                 f"and on ({OF_DOCUMENT}) {unfinished_documents()}) or 0 * sum(dify_up{{{SERVERS}}})",
@@ -92,7 +92,7 @@ def _now() -> tuple[Json, ...]:
         ),
         stat(
             "Unreadable targets",
-            "Batches, documents and knowledge bases whose last poll failed: what this dashboard says of them is old.",
+            "Batches, documents and knowledge bases whose last poll failed: their data on this dashboard is outdated.",
             Query(total(f"1 - dify_exporter_target_success{{{SERVERS}}}"), kind="instant"),
             steps=SOME_ARE_ODD,
             links=(to_exporter,),
@@ -109,8 +109,8 @@ def _attention() -> Json:
     by = f"{_SHOWN}, document_id, document, batch, status"
     return table(
         "Stalled, failed and paused documents",
-        "The longest idle first. What went wrong is told by Dify's own page of the document; the metrics have only "
-        "the kind of reason, summed below.",
+        "Longest idle first. Dify's own page of the document has the error text; the metrics have only the "
+        "error reason, summed below.",
         Query(f"topk(50, max by ({by}) ({with_dataset(age)}))", kind="table"),
         columns=(
             Column("dataset", "Knowledge base", width=220),
@@ -124,7 +124,7 @@ def _attention() -> Json:
         ),
         sort=("Idle for", True),
         size=(24, 8),
-        no_value="none, or no data: see Stalled documents",
+        no_value="none, or no data (see Stalled documents)",
         links=tuple(runbook(alert) for alert in _ALERTS),
     )
 
@@ -138,8 +138,8 @@ def _batch_table() -> Json:
 
     return table(
         "Unfinished batches",
-        "Progress is the mean of the documents. The end is an estimate from the recent pace of the batch; there is "
-        "none while it does not move.",
+        "Progress is the mean over the documents. The end is estimated from the recent rate of progress; batches "
+        "without progress have no estimate.",
         of_unfinished(f"sum by ({OF_BATCH}) (dify_batch_documents{{{DATASETS}}})"),
         of_unfinished(f'sum by ({OF_BATCH}) (dify_batch_documents{{{DATASETS},status=~"completed|error"}})'),
         of_unfinished(f"({batch_progress()})"),
@@ -160,7 +160,7 @@ def _batch_table() -> Json:
         ),
         sort=("Idle for", True),
         size=(24, 7),
-        no_value="none unfinished, or no batch watched",
+        no_value="no unfinished batches, or no batch watched",
     )
 
 
@@ -188,19 +188,19 @@ def _progress() -> tuple[Json, ...]:
     return (
         bar_gauge(
             "Progress of unfinished batches",
-            "The mean of their documents: share of segments indexed, finished ones count in full. Red: stalled.",
+            "Mean over all documents: the share of indexed segments; finished documents count as 100 %. Red: stalled.",
             bars(moving, "0"),
             bars(moving, "1"),
             unit="percentunit",
             maximum=1,
             overrides=[red],
-            data_link={"title": "Open this batch", "url": to_batch},
+            data_link={"title": "Open batch", "url": to_batch},
             size=(12, 10),
-            no_value="none unfinished, or no data",
+            no_value="no unfinished batches, or no data",
         ),
         bar_gauge(
-            "Progress of documents being indexed",
-            "Share of their segments that are indexed, the furthest behind first.",
+            "Progress of documents in indexing",
+            "Share of indexed segments, lowest first.",
             Query(
                 f"bottomk({_ROWS}, max by ({_SHOWN}, document_id, document) "
                 f"({with_dataset(with_document(documents))}))",
@@ -209,9 +209,9 @@ def _progress() -> tuple[Json, ...]:
             ),
             unit="percentunit",
             maximum=1,
-            data_link={"title": "Open this document", "url": to_document},
+            data_link={"title": "Open document", "url": to_document},
             size=(12, 10),
-            no_value="none being indexed, or no data",
+            no_value="no documents in indexing, or no data",
         ),
         _batch_table(),
     )
@@ -223,29 +223,29 @@ def _over_time() -> tuple[Json, ...]:
     return (
         by_state(
             "Watched documents by indexing status",
-            "Documents that have series of their own: those in batches that are watched, and those that discovery "
-            "follows until some time after their end.",
+            "Documents with series: documents of watched batches, and documents found by discovery, until some time "
+            "after they finished.",
             f"dify_document_indexing_status{{{DATASETS}}}",
             "status",
             STATUS,
         ),
         by_state(
             "All documents of the knowledge bases by display status",
-            "What discovery counts. No data: discovery is off (discover: true in the configuration).",
+            "As counted by discovery. No data: discovery is off (set discover: true in the configuration).",
             f"dify_dataset_documents{{{DATASETS}}}",
             "display_status",
             DISPLAY_STATUS,
         ),
         graph(
             "Segments indexed",
-            "A document's count moves in at most ten jumps, so short documents make spikes.",
+            "The count of a document increases in at most ten steps, so short documents cause spikes.",
             Query(f"max by ({_SHOWN}) ({with_dataset(rates)})", "{{dataset}}"),
             unit="suffix:/min",
             interval="1m",
         ),
         graph(
             "Documents finished",
-            "Seen to reach completed or error, once an attempt.",
+            "Documents observed to finish (completed or error), counted once per attempt.",
             Query(
                 total(f"rate(dify_documents_finished_total{{{DATASETS}}}[$__rate_interval]) * 60", "status"),
                 "{{status}}",
@@ -263,7 +263,7 @@ def _failures() -> tuple[Json, ...]:
     return (
         graph(
             "Failures by reason",
-            "Documents a minute that were seen to end in error. The reason is derived from the error text.",
+            "Documents per minute that were observed to fail. The reason is derived from the error text.",
             Query(total(f"rate({failed}[$__rate_interval]) * 60", "reason"), "{{reason}}"),
             unit="suffix:/min",
             bars=True,
@@ -274,7 +274,7 @@ def _failures() -> tuple[Json, ...]:
         ),
         bar_gauge(
             "Failures in the time range",
-            "How many documents were seen to end in error, by reason.",
+            "Number of documents that were observed to fail, by reason.",
             Query(total(f"increase({failed}[$__range])", "reason"), "{{reason}}", "instant"),
             steps=((None, "green"), (0.5, "red")),
             overrides=[{"matcher": {"id": "byType", "options": "number"}, "properties": [_WHOLE]}],
@@ -282,8 +282,8 @@ def _failures() -> tuple[Json, ...]:
             names="left",
         ),
         bar_gauge(
-            "Indexed again in the time range",
-            "Documents that left completed or error and started again: retries, updates, changed models.",
+            "Documents reindexed in the time range",
+            "Documents that restarted indexing after completed or error: retries, updates, changed models.",
             Query(
                 f"max by ({_SHOWN}) ({with_dataset(restarted)})",
                 "{{dataset}}",
@@ -304,16 +304,16 @@ def _durations() -> tuple[Json, ...]:
     count = f"dify_document_phase_duration_seconds_count{{{DATASETS}}}[$__rate_interval]"
     return (
         heat_map(
-            "Duration of the phase: $phase",
-            "Completed documents by how long the phase chosen above took them, by the API's own times.",
+            "Duration of phase $phase",
+            "Completed documents by duration of the phase selected above, based on times reported by the API.",
             Query(total(f'increase({buckets},phase="$phase"}}[$__rate_interval])', "le"), "{{le}}", "heatmap"),
             unit="s",
             interval="1m",
         ),
         graph(
-            "Mean duration of each phase",
-            "Of the documents completed at that time. queued: until a worker takes the document up; indexing: "
-            "embedding and storing. No line: nothing was completed.",
+            "Mean duration per phase",
+            "Of the documents completed at that time. queued: until a worker picks up the document; indexing: "
+            "embedding and storing. No line: no document was completed.",
             Query(f"sum by (phase) (rate({seconds})) / (sum by (phase) (rate({count})) > 0)", "{{phase}}"),
             unit="s",
             interval="1m",
@@ -323,11 +323,11 @@ def _durations() -> tuple[Json, ...]:
 
 
 def build() -> Json:
-    """The dashboard."""
+    """Build the dashboard."""
     return dashboard(
         INDEXING,
         "Dify / Indexing",
-        "What is stalled, failed and queued in the knowledge bases of Dify, how far indexing is, and how fast.",
+        "Stalled, failed and queued documents of Dify's knowledge bases; progress and throughput of indexing.",
         variables=(
             DATA_SOURCES,
             JOB,

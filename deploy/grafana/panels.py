@@ -1,4 +1,4 @@
-"""The vocabulary of the dashboards: panels of Grafana as plain data, with the defaults that all of them share."""
+"""Building blocks of the dashboards: Grafana panels as plain data, with shared defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOME_ARE_ODD: Steps = ((None, "green"), (1, "orange"))
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An expression and how its series are called. ``kind``: range, instant, table (instant, as rows) or heatmap."""
+    """An expression and its legend. ``kind``: range, instant, table (instant, as rows) or heatmap."""
 
     expr: str
     legend: str = "__auto"
@@ -27,17 +27,17 @@ class Query:
 
 
 def runbook(alert: str) -> Json:
-    """A link from a panel to what to do."""
+    """A link from a panel to the runbook of an alert."""
     return {"title": f"Runbook: {alert}", "url": f"{RUNBOOKS}#{alert.lower()}", "targetBlank": True}
 
 
 def thresholds(steps: Steps) -> Json:
-    """Colours from values on: ``None`` is the lowest."""
+    """Colours by threshold; ``None`` is the base."""
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
 def values_as(texts: dict[float | str, tuple[str, str]]) -> tuple[Json, ...]:
-    """Values shown as words in a colour."""
+    """Values displayed as coloured words."""
     options = {
         str(value): {"text": text, "color": color, "index": index}
         for index, (value, (text, color)) in enumerate(texts.items())
@@ -46,13 +46,13 @@ def values_as(texts: dict[float | str, tuple[str, str]]) -> tuple[Json, ...]:
 
 
 def override(name: str, **properties: Any) -> Json:
-    """Properties of the field that is shown as ``name``; ``__`` in a key stands for a dot."""
+    """Properties of the field displayed as ``name``; ``__`` in a keyword stands for a dot."""
     listed = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
     return {"matcher": {"id": "byName", "options": name}, "properties": listed}
 
 
 def fixed_colors(colors: dict[str, str]) -> list[Json]:
-    """A colour for each series by name."""
+    """A fixed colour for each series name."""
     return [override(name, color={"mode": "fixed", "fixedColor": color}) for name, color in colors.items()]
 
 
@@ -86,9 +86,9 @@ def panel(
     no_value: str = "no data",
     interval: str = "",
 ) -> Json:
-    """A panel of any kind; its place is given by the dashboard.
+    """A panel of any type, without its final position on the dashboard.
 
-    ``size`` is the width of 24 columns and the height; ``interval`` the least step of its queries.
+    ``size``: width (of 24 columns) and height. ``interval``: the minimum step of its queries.
     """
     width, height = size
     return {
@@ -121,7 +121,7 @@ def stat(
     no_value: str = "no data",
     decimals: int | None = None,
 ) -> Json:
-    """Numbers of now, each with a name when there are several."""
+    """Current values; with their names when there are several."""
     defaults: Json = {"unit": unit, "thresholds": thresholds(steps), "mappings": list(mappings)}
     if decimals is not None:
         defaults["decimals"] = decimals
@@ -165,10 +165,10 @@ def graph(
     decimals: int | None = None,
     soft_max: float | None = None,
 ) -> Json:
-    """Series over time, from 0 unless ``signed``.
+    """Series over time, with an axis that starts at 0 unless ``signed``.
 
-    ``steps`` draws their limits as dashed lines; ``calcs`` makes the legend a table; ``interval`` is the least step;
-    ``soft_max`` is how far the axis goes at least.
+    ``steps`` draws thresholds as dashed lines; ``calcs`` turns the legend into a table; ``interval`` is the minimum
+    step; ``soft_max`` is the minimum upper bound of the axis.
     """
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
@@ -224,7 +224,7 @@ def bar_gauge(
     no_value: str = "no data",
     names: str = "top",
 ) -> Json:
-    """A horizontal bar a series, its name on ``top`` of it or ``left``."""
+    """One horizontal bar per series, with its name at the ``top`` or ``left``."""
     defaults: Json = {"unit": unit, "min": 0, "thresholds": thresholds(steps), "color": {"mode": "thresholds"}}
     if maximum is not None:
         defaults["max"] = maximum
@@ -263,7 +263,7 @@ def state_timeline(
     links: tuple[Json, ...] = (),
     interval: str = "",
 ) -> Json:
-    """A row a series, a coloured stretch a state."""
+    """One row per series, one coloured segment per state."""
     return panel(
         "state-timeline",
         title,
@@ -299,7 +299,7 @@ def heat_map(
     size: tuple[int, int] = (12, 8),
     interval: str = "",
 ) -> Json:
-    """The buckets of a histogram over time; the darker, the more."""
+    """Buckets of a histogram over time; darker means more."""
     return panel(
         "heatmap",
         title,

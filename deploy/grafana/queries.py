@@ -1,6 +1,8 @@
-"""PromQL that more than one panel needs, with the variables of the dashboards in it."""
+"""PromQL that several panels share, with the variables of the dashboards."""
 
 from __future__ import annotations
+
+from exporter.tracking import STATUSES
 
 SERVERS = 'job=~"$job",server=~"$server"'
 DATASETS = f'{SERVERS},dataset_id=~"$dataset"'
@@ -12,15 +14,12 @@ OF_BATCH = f"{OF_DATASET}, batch"
 OF_DOCUMENT = f"{OF_DATASET}, document_id"
 """Labels to join on. With ``instance``, a second exporter on the same server never makes a join ambiguous."""
 
-STATUSES = ("waiting", "parsing", "cleaning", "splitting", "indexing", "paused", "completed", "error", "unknown")
-"""Indexing statuses in the order in which a document meets them; a state time line counts them from 1."""
-
 
 def total(expression: str, by: str = "") -> str:
-    """The sum of ``expression``, or one for each value of the label ``by``.
+    """The sum of ``expression``, or one sum per value of the label ``by``.
 
-    What several exporters on the same server see counts once, as in the rules. Of a counter give the rate or the
-    increase: two exporters have not counted for equally long.
+    Values that several exporters report for the same server count once, as in the rules. For counters, pass the rate or
+    the increase: the exporters started counting at different times.
     """
     return f"sum {f'by ({by}) ' if by else ''}(max without (instance, pod) ({expression}))"
 
@@ -28,7 +27,7 @@ def total(expression: str, by: str = "") -> str:
 def with_dataset(expression: str) -> str:
     """``expression`` with the name of the knowledge base in the label ``dataset``.
 
-    Where the name is not known the id stands for it, so that nothing disappears that cannot be named.
+    Where the name is unknown, the id replaces it, so that no series disappears for lack of a name.
     """
     return (
         f"({expression}) * on ({OF_DATASET}) group_left (dataset) ("
@@ -39,9 +38,9 @@ def with_dataset(expression: str) -> str:
 
 
 def with_document(expression: str, selector: str = DATASETS, *more: str) -> str:
-    """``expression`` with the document's name (its id, where labels.document_name is off) in the label ``document``.
+    """``expression`` with the document name (or its id if labels.document_name is off) in the label ``document``.
 
-    ``more``: further labels of ``dify_document_info`` to take over.
+    ``more``: further labels to copy from ``dify_document_info``.
     """
     taken = ", ".join(("document", *more))
     return (
@@ -52,12 +51,12 @@ def with_document(expression: str, selector: str = DATASETS, *more: str) -> str:
 
 
 def with_status(expression: str, selector: str = DATASETS) -> str:
-    """``expression`` with the indexing status of the document in the label ``status``."""
+    """``expression`` with the document's indexing status in the label ``status``."""
     return f"({expression}) * on ({OF_DOCUMENT}) group_left (status) (dify_document_indexing_status{{{selector}}} == 1)"
 
 
 def status_number(selector: str) -> str:
-    """The place of each document's indexing status in ``STATUSES``, counted from 1."""
+    """Each document's indexing status as its position in ``STATUSES``, counted from 1."""
     return " or ".join(
         f'(dify_document_indexing_status{{{selector},status="{status}"}} == 1) * {number}'
         for number, status in enumerate(STATUSES, 1)
@@ -65,21 +64,21 @@ def status_number(selector: str) -> str:
 
 
 def unfinished_documents(selector: str = DATASETS) -> str:
-    """A series for each document that is neither completed nor failed nor paused."""
+    """One series per document that is neither finished nor paused."""
     return f'dify_document_indexing_status{{{selector},status!~"completed|error|paused"}} == 1'
 
 
 def unfinished_batches(selector: str = DATASETS) -> str:
-    """The number of documents that are neither completed nor failed, of each batch that has any."""
+    """The number of unfinished documents of each batch that has any."""
     return f'sum by ({OF_BATCH}) (dify_batch_documents{{{selector},status!~"completed|error"}}) > 0'
 
 
 def batch_progress(selector: str = DATASETS) -> str:
-    """How far each batch is, 0 to 1: the mean of its documents, of which a finished one counts 1.
+    """Progress of each batch, 0 to 1: the mean over its documents, where a finished document counts 1.
 
-    Not its share of segments, which is 1 as long as the only documents that are split are completed ones. How many are
-    finished is known of the batch; single documents may have no series because of ``limits.documents``, and
-    finished ones are the first to lose them. An unfinished one without series counts as not begun.
+    The share of segments would be wrong: it is 1 while only completed documents have been split. The number of finished
+    documents comes from the batch, because ``limits.documents`` may withhold the series of single documents, finished
+    ones first. An unfinished document without series counts as 0.
     """
     documents = f"sum by ({OF_BATCH}) (dify_batch_documents{{{selector}}})"
     finished = f'sum by ({OF_BATCH}) (dify_batch_documents{{{selector},status=~"completed|error"}})'
@@ -96,5 +95,5 @@ def batch_progress(selector: str = DATASETS) -> str:
 
 
 def of_exporters(expression: str) -> str:
-    """``expression`` for the processes that are dify-exporters, whatever else runs under their job."""
+    """``expression`` restricted to processes that are dify-exporters, whatever else runs under their job."""
     return f"{expression} and on (job, instance) dify_exporter_build_info"

@@ -1,4 +1,4 @@
-"""Tables: rows of several queries, with a look for each column."""
+"""Tables that merge the rows of several queries, with a style per column."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.grafana.panels import NEUTRAL, Json, Query, Steps, override, panel, 
 class Column:
     """A column of a table: a label, or ``#A`` for the value of query A.
 
-    ``link`` is the address behind each cell; ``look`` how the cell is drawn: text, coloured (text) or bar.
+    ``link``: URL behind each cell. ``look``: style of the cell: text, coloured (text) or bar.
     """
 
     source: str
@@ -36,10 +36,10 @@ def table(
     links: tuple[Json, ...] = (),
     no_value: str = "no data",
 ) -> Json:
-    """Rows of several queries with the same labels. ``sort``: the title of a column, and whether largest first."""
+    """Rows merged from queries with the same labels. ``sort``: column title, and whether in descending order."""
     fields = [_field(column) for column in columns]
     places = {field: index for index, field in enumerate(fields)}
-    # Grafana calls the value plainly "Value" when only one query has an answer, which then is the first.
+    # When only one query returns data, Grafana names the value plainly "Value"; that query is then the first.
     titles = dict(zip(fields, (column.title for column in columns), strict=True))
     if "Value #A" in titles:
         titles["Value"] = titles["Value #A"]
@@ -83,7 +83,7 @@ def _properties(column: Column) -> Json:
     if column.width:
         found["custom__width"] = column.width
     if column.link:
-        found["links"] = [{"title": f"Open this {column.title.lower()}", "url": column.link}]
+        found["links"] = [{"title": f"Open {column.title.lower()}", "url": column.link}]
     if column.look in cells:
         found |= {"custom__cellOptions": cells[column.look], "thresholds": thresholds(column.steps)}
     if column.maximum is not None:

@@ -1,6 +1,6 @@
-"""What the chart repeats from elsewhere: rules, dashboards, the table of its values. ``make chart`` writes it anew.
+"""Updates what the chart copies: rules, dashboards and the table of its values. Run by ``make chart``.
 
-A chart cannot reach outside its folder, so it has copies of the rules and dashboards in ``files/``.
+A chart cannot refer to files outside its directory, so ``files/`` has copies of the rules and dashboards.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ COPIES = (
     (DEPLOY / "prometheus", "*.rules.yml", CHART / "files" / "rules"),
     (DEPLOY / "grafana" / "dashboards", "*.json", CHART / "files" / "dashboards"),
 )
-"""Folder of the sources, which of its files, folder of the copies."""
+"""Source directory, pattern of its files, directory of the copies."""
 
 _BEGIN, _END = "<!-- values:begin -->\n", "<!-- values:end -->\n"
 
 
 class Value(NamedTuple):
-    """One of the chart's values: its path, its default in JSON ("" for a group), and the comment above it."""
+    """One of the chart's values: path, default as JSON ("" for a group), and the comment above it."""
 
     path: str
     default: str
@@ -34,7 +34,7 @@ class Value(NamedTuple):
 
 
 def values(text: str) -> list[Value]:
-    """The values in the text of a values.yaml, in its order. A mapping whose keys have no comments is one value."""
+    """The values in the text of a values.yaml, in order. A mapping whose keys have no comments is one value."""
     root = cast("yaml.MappingNode", yaml.compose(text, Loader=yaml.SafeLoader))
     return list(_values(root, "", text.splitlines()))
 
@@ -54,7 +54,7 @@ def _values(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[V
 
 
 def _comment_above(lines: list[str], line: int) -> str:
-    """The comment that ends just above a line, in one line."""
+    """The comment that ends directly above a line, joined into one line."""
     comment: list[str] = []
     while line and lines[line - 1].lstrip().startswith("#"):
         line -= 1
@@ -63,7 +63,7 @@ def _comment_above(lines: list[str], line: int) -> str:
 
 
 def table(text: str) -> str:
-    """The values in the text of a values.yaml as a table in Markdown."""
+    """The values in the text of a values.yaml as a Markdown table."""
     rows = [
         f"| `{value.path}` | {f'`{value.default}`' if value.default else ''} | {value.meaning} |"
         for value in values(text)
@@ -72,7 +72,7 @@ def table(text: str) -> str:
 
 
 def readme(text: str) -> str:
-    """The chart's README with the table of values as it should be; ``text`` is the README as it is."""
+    """The chart's README with an updated table of values; ``text`` is the current README."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return before + _BEGIN + table((CHART / "values.yaml").read_text(encoding="utf-8")) + _END + after
@@ -84,7 +84,7 @@ def copies() -> dict[Path, Path]:
 
 
 def main() -> None:
-    """Write all of it anew and remove copies without a source."""
+    """Update all copies and the README, and remove copies without a source."""
     wanted = copies()
     for _, _, folder in COPIES:
         folder.mkdir(parents=True, exist_ok=True)

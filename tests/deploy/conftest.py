@@ -1,4 +1,4 @@
-"""What the tests of the chart share."""
+"""Fixtures of the chart tests."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tests.deploy.chart import FULL, Manifest, render, setting
 
 @pytest.fixture(scope="session")
 def default() -> list[Manifest]:
-    """The objects of the default values."""
+    """The objects rendered from the default values."""
     return render(*setting())
 
 
 @pytest.fixture(scope="session")
 def full() -> list[Manifest]:
-    """The objects when every value is used."""
+    """The objects rendered with every value set."""
     return render("--values", str(FULL))
 
 
 @pytest.fixture(params=["default", "full"])
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
-    """The objects of either."""
+    """The objects of either rendering."""
     found: list[Manifest] = request.getfixturevalue(request.param)
     return found

@@ -1,4 +1,4 @@
-"""Every alert as it is to fire: its labels and texts, word for word."""
+"""Every alert as expected when it fires: labels and texts, word for word."""
 
 from __future__ import annotations
 
@@ -13,113 +13,114 @@ def _about(dataset: str, dataset_id: str, **more: str) -> dict[str, str]:
 
 
 def indexing_stalled(idle: str, dataset: str = "Handbook", batch: str = FIRST) -> Firing:
-    """A worker has taken up a batch of the first knowledge base, and nothing moves."""
+    """A batch of the first knowledge base is stalled after a worker picked it up."""
     return Firing(
         "DifyIndexingStalled",
         "critical",
         f'Indexing of batch {batch} in knowledge base "{dataset}" is stalled',
-        f'A worker of main has taken up batch {batch} of knowledge base "{dataset}", and nothing of it has moved for '
-        f"{idle}. Look into the log of Dify's worker for these documents; restart the worker when it hangs, then retry "
-        "them.",
+        f'A worker of main picked up batch {batch} of knowledge base "{dataset}", but the batch has made no progress '
+        f"for {idle}. Check the log of Dify's worker for these documents; if the worker hangs, restart it, then retry "
+        "the documents.",
         _about(dataset, HANDBOOK, batch=batch),
     )
 
 
 def indexing_queued(idle: str, dataset: str = "Handbook", batch: str = FIRST) -> Firing:
-    """No worker takes up a batch of the first knowledge base."""
+    """No worker picks up a batch of the first knowledge base."""
     return Firing(
         "DifyIndexingQueued",
         "critical",
-        f'Batch {batch} in knowledge base "{dataset}" waits and no worker takes it up',
-        f'Batch {batch} of knowledge base "{dataset}" on main has been waiting for {idle}. Check that Dify\'s worker '
-        'runs, listens to the queue "dataset" and reaches its broker.',
+        f'Batch {batch} in knowledge base "{dataset}" is queued and no worker picks it up',
+        f'Batch {batch} of knowledge base "{dataset}" on main has been queued for {idle}. Check that Dify\'s worker is '
+        'running, consumes the queue "dataset" and can reach its broker.',
         _about(dataset, HANDBOOK, batch=batch),
     )
 
 
 def documents_stalled(count: int, names: str, dataset: str = "Handbook", dataset_id: str = HANDBOOK) -> Firing:
-    """Documents whose batch is not known do not move."""
+    """Documents of an unknown batch make no progress."""
     return Firing(
         "DifyDocumentsStalled",
         "critical",
         f'Indexing of {count} document(s) in knowledge base "{dataset}" is stalled',
-        f'Unfinished documents of knowledge base "{dataset}" on main have not moved for too long: {names}. Check that '
-        "Dify's worker runs and look into its log; restart it when it hangs, then retry the documents.",
+        f'Unfinished documents of knowledge base "{dataset}" on main have made no progress for too long: {names}. '
+        "Check that Dify's worker is running and read its log; if it hangs, restart it, then retry the documents.",
         _about(dataset, dataset_id),
     )
 
 
 def documents_fell_back(count: int, names: str) -> Firing:
-    """Completed documents are in indexing again and do not move."""
+    """Completed documents returned to indexing and make no progress."""
     return Firing(
         "DifyDocumentsFellBack",
         "critical",
         f'{count} completed document(s) in knowledge base "Handbook" have fallen back to indexing',
-        'Documents of knowledge base "Handbook" on main were completed, are in indexing again with all segments done, '
-        f"do not move, and retrieval does not find them: {names}. Was the embedding model changed? Look into the "
-        "worker's log, then index them again.",
+        'Completed documents of knowledge base "Handbook" on main returned to status indexing with all segments done. '
+        f"They make no progress, and retrieval does not find them: {names}. Was the embedding model changed? Check the "
+        "worker's log, then index the documents again.",
         _about("Handbook", HANDBOOK),
     )
 
 
 def documents_failed(count: int, reason: str, names: str) -> Firing:
-    """Documents ended in error. ``names``: those that are in error now, for whatever reason."""
+    """Documents failed. ``names``: all documents in error now, for any reason."""
     return Firing(
         "DifyDocumentsFailed",
         "warning",
         f'{count} document(s) in knowledge base "Handbook" failed ({reason})',
-        f'Within the last hour {count} document(s) of knowledge base "Handbook" on main ended in error for the reason '
-        f"{reason}. In error now: {names}. Read their error texts in Dify, mend the cause, retry them.",
+        f'Within the last hour, {count} document(s) of knowledge base "Handbook" on main failed with reason {reason}. '
+        f"Documents in error now: {names}. Read the error texts in Dify, fix the cause and retry the documents.",
         _about("Handbook", HANDBOOK, reason=reason),
     )
 
 
 def failure_ratio_high(share: str, reasons: str) -> Firing:
-    """A large share of documents ended in error."""
+    """A large share of the documents failed."""
     return Firing(
         "DifyFailureRatioHigh",
         "critical",
-        f'{share} of the documents in knowledge base "Handbook" fail',
-        f'Of the documents of knowledge base "Handbook" on main that ended within the last hour {share} ended in error'
-        f": {reasons}. Stop uploading, mend the cause (model provider, quota, plugin daemon, storage), then retry.",
+        f'Indexing fails for {share} of the documents in knowledge base "Handbook"',
+        f'Of the documents of knowledge base "Handbook" on main that finished within the last hour, {share} failed: '
+        f"{reasons}. Stop uploading, fix the cause (model provider, quota, plugin daemon, storage), then retry the "
+        "documents.",
         _about("Handbook", HANDBOOK),
     )
 
 
 def documents_empty(count: int, names: str) -> Firing:
-    """Documents are completed without segments."""
+    """Completed documents have no segments."""
     return Firing(
         "DifyDocumentsEmpty",
         "warning",
-        f'{count} document(s) in knowledge base "Handbook" are completed and have no segments',
-        'Retrieval finds nothing of documents of knowledge base "Handbook" on main that are completed without a '
-        f"segment: {names}. Look whether the files hold text (scans do not); upload them anew, or disable them when "
-        "they are blank on purpose.",
+        f'{count} completed document(s) in knowledge base "Handbook" have no segments',
+        'Completed documents of knowledge base "Handbook" on main have no segments, so retrieval finds nothing in them'
+        f": {names}. Check whether the files contain text (scans do not); upload them again, or disable documents that "
+        "are blank on purpose.",
         _about("Handbook", HANDBOOK),
     )
 
 
 def documents_incomplete(count: int, names: str) -> Firing:
-    """Documents are completed with segments missing."""
+    """Completed documents have unindexed segments."""
     return Firing(
         "DifyDocumentsIncomplete",
         "warning",
-        f'{count} document(s) in knowledge base "Handbook" are completed with segments missing',
-        'Retrieval finds only a part of documents of knowledge base "Handbook" on main that are completed with fewer '
-        f"segments done than there are: {names}. Look into the worker's log for errors of the embedding model or the "
-        "vector store, then index them again.",
+        f'{count} completed document(s) in knowledge base "Handbook" have unindexed segments',
+        'Not all segments of completed documents of knowledge base "Handbook" on main are indexed, so retrieval finds '
+        f"only part of these documents: {names}. Check the worker's log for errors from the embedding model or the "
+        "vector store, then index the documents again.",
         _about("Handbook", HANDBOOK),
     )
 
 
 def documents_paused(count: int, names: str) -> Firing:
-    """Documents were paused and forgotten."""
+    """Documents were paused and not resumed."""
     return Firing(
         "DifyDocumentsPaused",
         "info",
-        f'{count} document(s) in knowledge base "Handbook" have been paused for a day',
-        'Somebody paused documents of knowledge base "Handbook" on main more than a day ago, and they are still not '
-        f"indexed: {names}. Resume them, or delete them.",
+        f'{count} document(s) in knowledge base "Handbook" have been paused for more than a day',
+        'Documents of knowledge base "Handbook" on main were paused more than a day ago and are still not indexed: '
+        f"{names}. Resume or delete them.",
         _about("Handbook", HANDBOOK),
     )
 
@@ -129,22 +130,22 @@ def indexing_slow(now: str, before: str) -> Firing:
     return Firing(
         "DifyIndexingSlow",
         "warning",
-        'Indexing in knowledge base "Handbook" is much slower than it was',
-        f'A document of knowledge base "Handbook" on main took {now} for indexing on average within the last hour; in '
-        f"the week before it took {before}. Are the documents larger? If not, look at the latency of the embedding "
-        "model and the load of worker and vector store.",
+        'Indexing in knowledge base "Handbook" is much slower than before',
+        f'Documents of knowledge base "Handbook" on main spent {now} in phase indexing on average in the last hour; '
+        f"the average of the week before is {before}. Are the documents larger? If not, check the latency of the "
+        "embedding model and the load on the worker and the vector store.",
         _about("Handbook", HANDBOOK, phase="indexing"),
     )
 
 
 def series_limit_reached(count: int) -> Firing:
-    """More documents than may have series."""
+    """There are more documents than may have series."""
     return Firing(
         "DifySeriesLimitReached",
         "warning",
         f'{count} document(s) in knowledge base "Handbook" have no series',
-        f'The exporter shows limits.documents documents and no more. {count} of knowledge base "Handbook" on main have '
-        "no series: sums of batches have them, alerts on single documents do not see them. Raise limits.documents and "
+        f'The exporter exposes at most limits.documents documents. {count} document(s) of knowledge base "Handbook" on '
+        "main have no series: batch totals include them, alerts on single documents do not. Raise limits.documents and "
         "restart the exporter, or watch fewer batches.",
         _about("Handbook", HANDBOOK),
     )
@@ -153,14 +154,14 @@ def series_limit_reached(count: int) -> Firing:
 def target_unreadable(
     targets: str, reasons: str, *, kind: str = "batch", dataset: str = "Handbook", dataset_id: str = HANDBOOK
 ) -> Firing:
-    """One target cannot be read while its server answers."""
+    """Polls of one target fail while its server answers."""
     return Firing(
         "DifyTargetUnreadable",
         "warning",
-        f'1 target(s) of kind {kind} in knowledge base "{dataset}" cannot be read',
-        f'main answers, but not for {targets} (kind {kind}, knowledge base "{dataset}"). Failed polls of this kind on '
-        f"main within the last day: {reasons}. not_found: it was deleted, take it out of the configuration; forbidden: "
-        "switch the API access of the knowledge base on; else see the exporter's log.",
+        f'Polls fail for 1 target(s) of kind {kind} in knowledge base "{dataset}"',
+        f'main answers, but polls fail for {targets} (kind {kind}, knowledge base "{dataset}"). Failed polls of this '
+        f"kind on main within the last day: {reasons}. not_found: the object was deleted, remove it from the "
+        "configuration; forbidden: enable API access for the knowledge base; any other reason: see the exporter's log.",
         _about(dataset, dataset_id, kind=kind),
     )
 
@@ -170,43 +171,44 @@ def server_unreachable(reasons: str) -> Firing:
     return Firing(
         "DifyServerUnreachable",
         "critical",
-        "Dify server main does not answer",
-        f"No request to main ({URL}) was answered for minutes, so that nothing is known of its indexing. Requests that "
-        f"failed within the last 15 minutes: {reasons}. Check Dify's API, its database and the way to it.",
+        "Dify server main is unavailable",
+        f"Requests to main ({URL}) have been failing for minutes, so the state of its indexing is unknown. Failed "
+        f"polls within the last 15 minutes: {reasons}. Check Dify's API, its database and the network path to it.",
     )
 
 
 def key_refused() -> Firing:
-    """A server refuses the key."""
+    """A server rejects the key."""
     return Firing(
         "DifyKeyRefused",
         "critical",
-        "Dify server main refuses the API key",
-        f"main ({URL}) answers 401, so that nothing is known of its indexing. Make a new key in Dify (Knowledge, "
+        "Dify server main rejects the API key",
+        f"main ({URL}) answers 401, so the state of its indexing is unknown. Create a new key in Dify (Knowledge, "
         "Service API) and put it into the file or variable that the configuration names.",
     )
 
 
 def polls_late(late: str) -> Firing:
-    """There is more to poll than the budget allows."""
+    """More polls are due than the request budget allows."""
     return Firing(
         "DifyPollsLate",
         "warning",
         "Polls of Dify server main are late",
-        f"The most overdue poll of main is {late} late: stalls show that much later. Raise requests_per_second or "
-        "concurrency of the server, or poll less: longer intervals, fewer targets.",
+        f"The most overdue poll of main is {late} late, so stalls are detected that much later. Raise the server's "
+        "requests_per_second or concurrency, or poll less: longer intervals, fewer targets.",
         {"instance": "exporter:9439"},
     )
 
 
 def clock_offset(offset: str) -> Firing:
-    """A server's times are behind."""
+    """A server's timestamps are behind."""
     return Firing(
         "DifyClockOffset",
         "info",
-        f"Times of Dify server main are {offset} behind",
-        f"The times that main gives are {offset} behind the exporter's clock. Ages of documents are wrong by that, "
-        "stalls and durations are not. Whole hours: set TZ=UTC for Dify's API. Else: synchronise the clocks.",
+        f"Timestamps of Dify server main are {offset} behind",
+        f"The timestamps that main reports are {offset} behind the exporter's clock. Document ages are off by this "
+        "amount; stalls and durations are not affected. If the offset is a whole number of hours, set TZ=UTC for "
+        "Dify's API; otherwise synchronise the clocks.",
         {"instance": "exporter:9439"},
     )
 
@@ -217,69 +219,69 @@ def exporter_down() -> Firing:
         "DifyExporterDown",
         "critical",
         "dify-exporter exporter:9439 cannot be scraped",
-        "Prometheus has not been able to scrape exporter:9439 (job dify-exporter) for 5 minutes. Nothing is known of "
-        "Dify's indexing, and alerts about it end. See the Targets page of Prometheus for the error, and the "
+        "Prometheus has been unable to scrape exporter:9439 (job dify-exporter) for 5 minutes. The state of Dify's "
+        "indexing is unknown, and alerts about it resolve. See the Targets page of Prometheus for the error, and the "
         "exporter's log.",
         INSTANCE,
     )
 
 
 def exporter_absent() -> Firing:
-    """Prometheus knows no exporter."""
+    """Prometheus has no target of an exporter."""
     return Firing(
         "DifyExporterAbsent",
         "critical",
-        "Prometheus has no dify-exporter to scrape",
-        'Prometheus has no target whose job has "dify-exporter" in its name, so that no alert about Dify\'s indexing '
-        "can fire. Was the exporter removed, the job renamed, or a label of its service changed?",
+        "Prometheus has no dify-exporter target",
+        'Prometheus has no target whose job name contains "dify-exporter", so no alert about Dify\'s indexing can fire.'
+        " Was the exporter removed, its job renamed, or a label of its Service changed?",
         {"job": "", "server": ""},
     )
 
 
 def exporter_scrapes_failing(took: str) -> Firing:
-    """The exporter comes and goes."""
+    """Scrapes of the exporter fail intermittently."""
     return Firing(
         "DifyExporterScrapesFailing",
         "warning",
-        "Scrapes of dify-exporter exporter:9439 fail now and then",
-        "exporter:9439 (job dify-exporter) went away and came back three times within half an hour. It is restarted "
-        f"again and again (memory limit, liveness probe), or scrapes time out: the last one took {took}.",
+        "Scrapes of dify-exporter exporter:9439 fail intermittently",
+        "exporter:9439 (job dify-exporter) went down and came back three times within half an hour. Either it restarts "
+        f"repeatedly (memory limit, liveness probe), or scrapes time out: the last scrape took {took}.",
         INSTANCE,
     )
 
 
 def config_reload_failed() -> Firing:
-    """A configuration was refused."""
+    """A configuration was rejected."""
     return Firing(
         "DifyConfigReloadFailed",
         "warning",
         "dify-exporter exporter:9439 could not load its configuration",
-        "exporter:9439 refused its changed configuration and goes on with the one before. The line of its log says "
-        "what is wrong and where; dify-exporter check --config.file … says it too. Mend it and reload.",
+        "exporter:9439 rejected its changed configuration and keeps using the previous one. Its log, or dify-exporter "
+        "check --config.file …, says what is wrong and where. Fix the configuration and reload it.",
         INSTANCE,
     )
 
 
 def web_config_reload_failed() -> Firing:
-    """A web config file was refused."""
+    """A web config file was rejected."""
     return Firing(
         "DifyWebConfigReloadFailed",
         "warning",
         "dify-exporter exporter:9439 could not load its web config file",
-        "exporter:9439 refused its changed web config file, or a certificate or key that the file names, and goes on "
-        "with those before: a renewed certificate or a withdrawn user is not in force. Its log says what is wrong and "
-        "where; dify-exporter check --offline --web.config.file … says it too. Once mended it is taken over by itself.",
+        "exporter:9439 rejected its changed web config file, or a certificate or key that the file names, and keeps "
+        "using the previous ones: a renewed certificate or a removed user is not in effect. Its log, or dify-exporter "
+        "check --offline --web.config.file …, says what is wrong and where. Fixed files are loaded automatically.",
         INSTANCE,
     )
 
 
 def state_not_saved(since: str) -> Firing:
-    """The state is not saved. ``since``: what is said of the last time that it was."""
+    """The state is not saved. ``since``: what the alert says about the last successful save."""
     return Firing(
         "DifyStateNotSaved",
         "warning",
         "dify-exporter exporter:9439 cannot save its state",
-        f"exporter:9439 {since}. It goes on, but after a restart the clocks of stalls begin anew. Is the disk full or "
-        "read-only, or the folder not there? Its log names the file and the remedy.",
+        f"exporter:9439 {since}. It keeps running, but a restart would reset stall detection. Is the disk full or "
+        "read-only, or is the directory missing? Its log names the file and the remedy.",
         INSTANCE,
     )

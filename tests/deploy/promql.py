@@ -1,4 +1,4 @@
-"""What a PromQL expression names."""
+"""Metrics and labels that a PromQL expression refers to."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _REPLACED = re.compile(r'"(\w+)", "\$1", "(\w+)", "')
 
 
 class Selector(NamedTuple):
-    """A metric and the labels that its braces match on."""
+    """A metric and the labels in its label matchers."""
 
     metric: str
     labels: frozenset[str]
 
 
 def selectors(expression: str) -> Iterator[Selector]:
-    """Every metric that is read, with what it is matched on."""
+    """Every metric selector of the expression."""
     for found in _SELECTOR.finditer(_GROUPING.sub("", expression)):
         yield Selector(found["metric"], frozenset(_MATCHER.findall(found["matchers"] or "")))
 
 
 def grouping_labels(expression: str) -> set[str]:
-    """Labels that are aggregated by, joined on, taken over or made from."""
+    """Labels that the expression aggregates by, joins on, copies or replaces."""
     named = {label.strip() for group in _GROUPING.findall(expression) for label in group.split(",")}
     return {*named, *(source for _, source in _REPLACED.findall(expression))} - {""}
 
 
 def made_labels(expression: str) -> set[str]:
-    """Labels that the expression makes from others."""
+    """Labels that the expression creates from others."""
     return {made for made, _ in _REPLACED.findall(expression)}

@@ -1,7 +1,7 @@
-"""``python -m tests.deploy.record`` plays every scene and writes promtool's unit tests of the rules.
+"""``python -m tests.deploy.record`` plays all scenes and writes promtool unit tests of the rules.
 
-The input series are those that Prometheus would have scraped from the exporter, which polls the simulator on a clock
-that jumps. What is to fire when stands in the scenes. With ``--check`` it only says which files would change.
+The input series are what Prometheus would have scraped from the exporter, which polls the simulator on a virtual clock.
+The scenes define which alerts are expected when. With ``--check``, it only reports the files that would change.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _METRIC = re.compile(r"(?<![\w:])(?:dify_[a-z_]+|up|scrape_duration_seconds)(?=[
 
 
 def rules() -> list[dict[str, Any]]:
-    """All rules, in their order."""
+    """All rules in their order."""
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
@@ -43,14 +43,14 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def used_names() -> set[str]:
-    """The metrics that the rules read, in expressions and in texts."""
+    """Metrics that the rules use, in expressions and in alert texts."""
     texts = [rule["expr"] for rule in rules()]
     texts += [text for rule in alerts() for text in rule["annotations"].values()]
     return {name for text in texts for name in _METRIC.findall(text)}
 
 
 def test_file(scene: Scene) -> str:
-    """The unit test that a scene gives."""
+    """The unit test of a scene."""
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(scene.scenario, Path(folder), used_names(), interval=scene.interval, settings=scene.settings)
         stage.play(scene.acts, scene.minutes)
@@ -95,15 +95,15 @@ def _alert(firing: Firing) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what occurs twice twice."""
+    """A YAML dumper that writes repeated values in full."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 the signature is PyYAML's
-        """Always."""
+        """Always ignore aliases."""
         return True
 
 
 def main(arguments: list[str]) -> int:
-    """Write the files, or with ``--check`` say which are not as they would be written; 1 when there are any."""
+    """Write the files, or with ``--check`` report the outdated ones; the exit code is 1 if there are any."""
     set_up_logging("critical", "logfmt")
     check = "--check" in arguments
     chosen = [name for name in arguments if not name.startswith("-")]

@@ -1,4 +1,4 @@
-"""What a scene is: what happens in Dify and to the exporter, and which alerts are to fire when."""
+"""What a scene consists of: events in Dify and in the exporter, and the alerts expected at given times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST, SECOND = "20261121093000100001", "20261121093000100002"
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """An alert as it is to fire. ``labels``: without its name, and without what all alerts of a scene have."""
+    """An alert as expected. ``labels``: without the alert name and the labels that all alerts of a scene share."""
 
     alert: str
     severity: str
@@ -32,8 +32,8 @@ class Firing:
 class Scene:
     """A unit test of the rules.
 
-    ``acts``: what is done when, in minutes. ``fires``: at each of these minutes exactly these alerts fire; () means
-    that all is quiet. ``interval``: seconds between scrapes. ``settings``: of the server; ``documents``, the limit;
+    ``acts``: actions by minute. ``fires``: exactly these alerts fire at each of these minutes; () means that no alert
+    fires. ``interval``: seconds between scrapes. ``settings``: of the server, plus ``documents`` (the limit) and
     ``polling``. ``twice``: a second exporter sees the same.
     """
 
@@ -48,7 +48,7 @@ class Scene:
 
 
 def knowledge_base(*batches: Any, **given: Any) -> Scenario:
-    """A server with one knowledge base, *Handbook*, high-quality unless told otherwise."""
+    """A server with one knowledge base, *Handbook*, with high-quality indexing by default."""
     settings = {"id": HANDBOOK, "name": "Handbook", "technique": "high_quality", "batches": batches} | given
     return Scenario(datasets=(DatasetPlan(**settings),))
 
@@ -59,7 +59,7 @@ def begin(stage: Stage) -> None:
 
 
 def end(stage: Stage) -> None:
-    """Stop it."""
+    """Stop the exporter."""
     stage.stop()
 
 
@@ -74,27 +74,27 @@ def turn(**switches: bool) -> Act:
 
 
 def unmount(stage: Stage) -> None:
-    """Take the volume of the state away."""
+    """Unmount the volume with the state file."""
     stage.volume.rename(stage.volume.with_name("unmounted"))
 
 
 def mount(stage: Stage) -> None:
-    """Bring it back."""
+    """Mount the volume again."""
     stage.volume.with_name("unmounted").rename(stage.volume)
 
 
 def web_config(text: str) -> Act:
-    """Write the web config file; an exporter that starts without one follows none."""
+    """Write the web config file; only an exporter started after that uses it."""
     return lambda stage: stage.web_config.write_text(text, encoding="utf-8")
 
 
 def do(action: Action, dataset: str = HANDBOOK) -> Act:
-    """Do something to documents."""
+    """Apply an action to documents."""
     return lambda stage: stage.world.act(dataset, action)
 
 
 def upload(plan: BatchPlan, dataset: str = HANDBOOK) -> Act:
-    """Upload a batch and watch it, as a program that writes a batch file does."""
+    """Upload a batch and watch it, like a program that writes a batch file."""
 
     def act(stage: Stage) -> None:
         batch = stage.world.add_batch(dataset, plan)
@@ -104,10 +104,10 @@ def upload(plan: BatchPlan, dataset: str = HANDBOOK) -> Act:
 
 
 def fault(**given: Any) -> Act:
-    """Let answers go wrong from now on."""
+    """Add a fault to the API."""
     return lambda stage: stage.api.faults.add(Fault(**given))
 
 
 def mend(stage: Stage) -> None:
-    """No more faults."""
+    """Clear all faults."""
     stage.api.faults.clear()

@@ -1,4 +1,4 @@
-"""All scenes, by the name of their file."""
+"""All scenes by file name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents that end badly, or not as they should."""
+"""Scenes with documents that fail or complete with defects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MANY = '"bad 0.xlsx", "bad 1.xlsx", "bad 2.xlsx", "bad 3.xlsx", "bad 4.xlsx", â€
 
 
 def _uploads(count: int, *, every: int, index: float) -> dict[float, Act]:
-    """Batches of one document that takes ``index`` seconds to be indexed, uploaded ``every`` so many minutes."""
+    """Batches of one document that takes ``index`` seconds to index, uploaded every ``every`` minutes."""
     document = DocumentPlan(index=index)
     return {
         2 + every * number: upload(BatchPlan(id=f"2026112109300020{number:04}", documents=(document,)))
@@ -37,7 +37,7 @@ def _uploads(count: int, *, every: int, index: float) -> dict[float, Act]:
 
 SCENES = {
     "failed": Scene(
-        "two of three documents fail: too few for a ratio; one is retried and completes",
+        "two of three documents fail, too few for the ratio alert; one is retried and completes",
         knowledge_base(BatchPlan(id=FIRST, queue=120.0, documents=(GOOD[0], BAD[0], BAD[6]))),
         80,
         {
@@ -64,7 +64,7 @@ SCENES = {
         {1: begin},
     ),
     "failed-and-stalled-twice": Scene(
-        "two exporters on one server make one alert, and nothing is counted twice",
+        "two exporters on one server cause one alert, and nothing is counted twice",
         Scenario(
             workers=None,
             datasets=knowledge_base(
@@ -80,7 +80,7 @@ SCENES = {
         twice=True,
     ),
     "empty": Scene(
-        "a document without text is completed without segments, of two others one is disabled and one archived",
+        "a document without text completes without segments; two more are excluded as disabled and archived",
         knowledge_base(
             BatchPlan(
                 id=FIRST,
@@ -101,7 +101,7 @@ SCENES = {
         {1: begin, 20: do(Action(do="delete", batch=FIRST, document="blank.txt"))},
     ),
     "incomplete": Scene(
-        "segments of a completed document are missing, which is normal where chunks have children, and with economy",
+        "a completed document has unindexed segments, which is normal with child chunks and with economy indexing",
         Scenario(
             workers=None,
             datasets=(
@@ -140,7 +140,7 @@ SCENES = {
         {1: begin, 20: do(Action(do="update", batch=FIRST, document="holes.txt"))},
     ),
     "paused": Scene(
-        "a document is paused and forgotten for a day; gaps and an outage do not matter",
+        "a document stays paused for a day; failed scrapes and an outage make no difference",
         knowledge_base(
             BatchPlan(
                 id=FIRST,
@@ -160,7 +160,7 @@ SCENES = {
         interval=240,
     ),
     "slow": Scene(
-        "documents that took some seconds for hours take minutes; progress goes on",
+        "documents that took seconds now take minutes, but make progress",
         knowledge_base(),
         310,
         {60: (), 120: (), 180: (), 225: (indexing_slow("4m 0s", "20s"),), 300: ()},
@@ -174,7 +174,7 @@ SCENES = {
         interval=60,
     ),
     "slow-but-few-twice": Scene(
-        "three documents that take minutes after ten that took seconds are too few, also when two exporters see them",
+        "three slow documents after ten fast ones are too few for an alert, even when two exporters count them",
         knowledge_base(),
         310,
         dict.fromkeys(range(60, 310, 15), ()),
@@ -189,7 +189,7 @@ SCENES = {
         twice=True,
     ),
     "slow-as-ever": Scene(
-        "documents that always took minutes",
+        "documents that have always taken minutes",
         knowledge_base(),
         310,
         dict.fromkeys(range(30, 310, 30), ()),

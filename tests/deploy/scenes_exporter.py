@@ -1,4 +1,4 @@
-"""Servers that do not answer, targets that cannot be read, and an exporter in trouble."""
+"""Scenes with unavailable servers, failing polls, and an exporter in trouble."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DISABLED = '{"code":"forbidden","message":"Dataset api access is not enabled.","
 
 SCENES = {
     "server-unreachable": Scene(
-        "the API is away for half an hour while a batch works and another waits: nothing is called stalled",
+        "the API is down for half an hour while one batch is processed and another is queued: no stall is reported",
         Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND, queue=1_500.0)).datasets),
         80,
         {
@@ -59,7 +59,7 @@ SCENES = {
         {1: begin, 10: turn(reachable=False), 40: turn(reachable=True)},
     ),
     "server-unreachable-while-stalled": Scene(
-        "what stood still before an outage is stalled until it is seen to move; what is lost in it shows after it",
+        "a batch that stalled before an outage stays stalled until it progresses; one lost in the outage stalls later",
         knowledge_base(DEAD),
         80,
         {
@@ -70,14 +70,14 @@ SCENES = {
         {1: begin, 25: turn(reachable=False), 45: turn(reachable=True)},
     ),
     "key-refused": Scene(
-        "the key is refused, then a good one is put in its place",
+        "the key is rejected, then replaced with a valid one",
         knowledge_base(STEADY),
         60,
         {9: (), 17: (key_refused(),), 39: (key_refused(),), 50: (), 59: ()},
         {1: begin, 10: fault(kind="json", status=401, body=REFUSED), 40: mend},
     ),
     "key-refused-and-rare-polls": Scene(
-        "the alert is the same all the time, however rarely what does not move is polled",
+        "the alert does not flap, however rarely idle batches are polled",
         knowledge_base(STEADY),
         150,
         {9: (), **dict.fromkeys(range(20, 140, 5), (key_refused(),)), 149: ()},
@@ -85,7 +85,7 @@ SCENES = {
         settings={"polling": Polling(max_interval=300.0, settled_interval=600.0)},
     ),
     "targets-unreadable": Scene(
-        "a batch is gone, and the API access of another knowledge base is switched off and on",
+        "a batch is deleted, and API access of another knowledge base is disabled and enabled again",
         Scenario(
             workers=None,
             datasets=(
@@ -120,7 +120,7 @@ SCENES = {
         },
     ),
     "batch-unreadable": Scene(
-        "a batch cannot be read while all else is finished and rarely asked for; much later nothing can",
+        "polls of one batch fail while all other targets are finished and rarely polled; much later all polls fail",
         Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND)).datasets),
         360,
         {
@@ -139,7 +139,7 @@ SCENES = {
         interval=60,
     ),
     "database-down": Scene(
-        "all answers are errors while a batch works and another is finished: that is the server, and no single target",
+        "all answers are errors while one batch is processed, another is finished: the server alerts, no target does",
         Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND)).datasets),
         110,
         {
@@ -153,7 +153,7 @@ SCENES = {
         {1: begin, 40: fault(kind="json", status=500, body=BROKEN), 80: mend},
     ),
     "polls-late": Scene(
-        "more targets than the budget of requests allows",
+        "more targets than the request budget allows",
         knowledge_base(
             *(
                 BatchPlan(id=f"2026112109300010{number:04}", documents=(DocumentPlan(index=9_000.0),))
@@ -166,7 +166,7 @@ SCENES = {
         settings={"requests_per_second": 0.1},
     ),
     "series-limit": Scene(
-        "a batch of five documents where two may have series",
+        "a batch of five documents with a limit of two documents",
         knowledge_base(BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}") for number in range(5)))),
         40,
         {10: (), 20: (series_limit_reached(3),), 39: ()},
@@ -174,14 +174,14 @@ SCENES = {
         settings={"documents": 2},
     ),
     "clock-offset": Scene(
-        "Dify's API runs in the zone of Shanghai; what stands still is called stalled all the same",
+        "Dify's API runs in the time zone of Shanghai; stalls are detected nevertheless",
         Scenario(zone_offset=8, datasets=knowledge_base(DEAD).datasets),
         40,
         {10: (), 27: (indexing_stalled("23m 22s"), clock_offset("8h 0m 4s"))},
         {1: begin},
     ),
     "exporter-down": Scene(
-        "the exporter is down for a while: the stall ends five minutes later, and is known again when it is back",
+        "the exporter is down for a while: the stall alert resolves after five minutes and fires again later",
         knowledge_base(DEAD),
         60,
         {
@@ -194,7 +194,7 @@ SCENES = {
         {1: begin, 25: end, 45: begin},
     ),
     "exporter-absent": Scene(
-        "Prometheus does not know the exporter at first",
+        "Prometheus has no target for the exporter at first",
         knowledge_base(),
         40,
         {
@@ -205,7 +205,7 @@ SCENES = {
         {0: turn(known=False), 1: begin, 20: turn(known=True)},
     ),
     "scrapes-failing": Scene(
-        "scrapes fail every few minutes; later no more",
+        "scrapes fail every few minutes, then recover",
         knowledge_base(STEADY),
         90,
         {9: (), 35: (exporter_scrapes_failing("10s"),), 80: ()},
@@ -216,7 +216,7 @@ SCENES = {
         },
     ),
     "reload-failed": Scene(
-        "a configuration is refused, then mended",
+        "a configuration is rejected, then fixed",
         knowledge_base(STEADY),
         40,
         {9: (), 12: (), 17: (config_reload_failed(),), 30: ()},
@@ -227,28 +227,28 @@ SCENES = {
         },
     ),
     "web-config-broken": Scene(
-        "a web config file is refused, then mended",
+        "a web config file is rejected, then fixed",
         knowledge_base(STEADY),
         40,
         {9: (), 12: (), 17: (web_config_reload_failed(),), 30: ()},
         {0: web_config("{}"), 1: begin, 10: web_config("basic_auth_users: {prometheus: secret}"), 25: web_config("{}")},
     ),
     "state-not-saved": Scene(
-        "the volume of the state is away for a while",
+        "the volume of the state file is unmounted for a while",
         knowledge_base(STEADY),
         60,
         {9: (), 19: (), 27: (state_not_saved("last saved its state 17m 0s ago"),), 40: ()},
         {1: begin, 10: unmount, 35: mount},
     ),
     "state-never-saved": Scene(
-        "the volume of the state is not there at the start",
+        "the volume of the state file is missing at startup",
         knowledge_base(STEADY),
         40,
         {5: (), 10: (), 15: (state_not_saved("has not saved its state since it started"),), 30: ()},
         {0: unmount, 1: begin, 20: mount},
     ),
     "state-save-hangs": Scene(
-        "a save of the state does not come to an end",
+        "a save of the state hangs",
         knowledge_base(STEADY),
         50,
         {9: (), 24: (), 27: (state_not_saved("last saved its state 17m 0s ago"),), 40: ()},

@@ -1,4 +1,4 @@
-"""Indexing that stands still, and what only looks so."""
+"""Scenes with stalled indexing, and with indexing that only looks stalled."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SCENES = {
         },
     ),
     "stalled-through-gaps": Scene(
-        "the alert stays one and the same through failed scrapes and a restart, and ends with the batch",
+        "one alert fires without interruption through failed scrapes and a restart, and resolves with the batch",
         knowledge_base(DEAD),
         60,
         {
@@ -57,7 +57,7 @@ SCENES = {
         },
     ),
     "stalled-without-names": Scene(
-        "with the plugin daemon down no name can be had; the ids stand in their place",
+        "with the plugin daemon down, names are unknown and ids replace them",
         knowledge_base(DEAD),
         26,
         {
@@ -76,7 +76,7 @@ SCENES = {
         {1: begin, 40: do(Action(do="delete", batch=FIRST))},
     ),
     "documents-stalled": Scene(
-        "discovery finds documents that nobody indexes and that have odd names",
+        "discovery finds unindexed documents with unusual names",
         Scenario(
             datasets=(
                 DatasetPlan(
@@ -114,7 +114,7 @@ SCENES = {
         settings={"datasets": (), "discover": True},
     ),
     "fallen-back": Scene(
-        "completed documents are set to indexing by a change of the embedding model, scrapes fail, they come back",
+        "a change of the embedding model returns completed documents to indexing; scrapes fail; documents recover",
         knowledge_base(BatchPlan(id=FIRST, documents=(DocumentPlan(name="a.txt"), DocumentPlan(name="b.txt")))),
         80,
         {
@@ -134,7 +134,7 @@ SCENES = {
         },
     ),
     "quiet": Scene(
-        "long queues, steady and slow lives, updates, pauses, deletions, a restart, gaps and an outage of the API",
+        "long queues, slow but steady indexing, updates, pauses, deletions, a restart, failed scrapes, an API outage",
         Scenario(
             workers=None,
             datasets=(

@@ -1,4 +1,4 @@
-"""Series as scrapes leave them in Prometheus, in the notation of promtool's unit tests."""
+"""Series as Prometheus stores them after scrapes, in the notation of promtool's unit tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GAP = "_"
 
 
 class Series:
-    """The samples of scrapes at a steady interval. Only ``names`` are kept; ``labels`` are those of the target."""
+    """Samples of scrapes at a fixed interval. Only ``names`` are kept; ``labels`` are the target labels."""
 
     def __init__(self, names: Collection[str], labels: str) -> None:
         self._names = frozenset(names)
@@ -21,7 +21,7 @@ class Series:
         self._values: dict[str, list[str]] = {}
 
     def scrape(self, page: str | None, seconds: float) -> None:
-        """A scrape of ``page`` that took ``seconds``; None: it failed."""
+        """Add a scrape of ``page`` that took ``seconds``; None: the scrape failed."""
         found = {"up": "0" if page is None else "1", "scrape_duration_seconds": f"{seconds:g}"}
         for line in (page or "").splitlines():
             name, _, value = line.rpartition(" ")
@@ -30,11 +30,11 @@ class Series:
         self._add({self._with_labels(name): value for name, value in found.items()})
 
     def skip(self) -> None:
-        """No scrape: Prometheus does not know the target."""
+        """Add an interval without a scrape: Prometheus has no such target."""
         self._add({})
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Each series and its values."""
+        """Each series with its values."""
         for name in sorted(self._values):
             yield name, notation(self._values[name] + [GAP] * (self._scrapes - len(self._values[name])))
 
@@ -53,7 +53,7 @@ class Series:
 
 
 def notation(values: Iterable[str]) -> str:
-    """Samples, equal ones in a row and those that count up as one word."""
+    """Samples in promtool's notation; equal values in a row, and values that increase steadily, become one word."""
     words: list[str] = []
     run: list[str] = []
     for value in values:
@@ -74,7 +74,7 @@ def _goes_on(run: list[str], value: str) -> bool:
 
 
 def _step(run: list[str]) -> float | None:
-    """By how much a run counts up; None while it may be by anything. Fractions do not add up exactly."""
+    """The step by which a run increases; None if any step is possible. Fractions do not add up exactly."""
     if len(run) > 1:
         return float(run[1]) - float(run[0])
     return None if float(run[0]).is_integer() else 0.0

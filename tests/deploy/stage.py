@@ -1,6 +1,6 @@
-"""The whole exporter and an embedded Dify on one clock that jumps, scraped as Prometheus would scrape it.
+"""The whole exporter and an embedded Dify on one virtual clock, scraped as Prometheus would scrape it.
 
-Everything is the real thing but the wire. The clock starts at Unix second 0, as that of promtool's unit tests does.
+Only the network is replaced. The clock starts at Unix second 0, like the clock of promtool's unit tests.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ INSTANCE = "exporter:9439"
 SAVE_EVERY = 30
 EXPIRE_EVERY = 60
 SERVED, REFUSED, TIMED_OUT = 0.05, 0.001, 10.0
-"""Seconds that scrapes take."""
+"""Duration of scrapes in seconds."""
 
 
 class Turned(ManualClock):
-    """A clock that tells, second by second, that it is turned, also while somebody waits on it."""
+    """A clock that calls back for every second that passes, including the seconds spent waiting on it."""
 
     def __init__(self) -> None:
         super().__init__(0.0)
         self.each_second: Callable[[int], None] = lambda _: None
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+        """Advance the clock by ``seconds``."""
         end = self.monotonic() + seconds
         while (second := int(self.monotonic()) + 1) <= end:
             super().advance(second - self.monotonic())
@@ -52,7 +52,7 @@ class Turned(ManualClock):
 
 
 class Until(threading.Event):
-    """Set from a second of a clock on."""
+    """An event that is set from a second of a clock onwards."""
 
     def __init__(self, clock: ManualClock, second: float) -> None:
         super().__init__()
@@ -60,15 +60,15 @@ class Until(threading.Event):
         self._second = second
 
     def is_set(self) -> bool:
-        """Whether the second has come."""
+        """Whether that second has come."""
         return self._clock.monotonic() >= self._second
 
 
 class Exporter:
-    """The exporter but for its threads and its web server. A new one is a new process."""
+    """The exporter without its threads and its web server. A new object is a new process."""
 
     def __init__(self, stage: Stage, server: Server, polling: Polling, documents: int) -> None:
-        """``documents``: the limit."""
+        """``documents``: the document limit."""
         clock = stage.clock
         self.own = OwnMetrics()
         self.own.prepare(server.name)
@@ -99,35 +99,35 @@ class Exporter:
         self.poller.watch(configured_targets(server))
 
     def page(self) -> str:
-        """What a scrape gets."""
+        """The page that a scrape returns."""
         return b"".join(self.exposition.page(Format.TEXT).plain_chunks()).decode()
 
 
 class Stage:
-    """What the acts of a scene play on."""
+    """What the acts of a scene operate on."""
 
     def __init__(
         self, scenario: Scenario, folder: Path, names: Collection[str], *, interval: int, settings: Mapping[str, Any]
     ) -> None:
-        """``names``: of metrics to record, every ``interval`` seconds. ``settings``: as of a scene."""
-        random.seed(7)  # spreads retries; the same at each recording
+        """``names``: metrics to record every ``interval`` seconds. ``settings``: as in a scene."""
+        random.seed(7)  # makes the jitter of retries the same in each recording
         self.clock = Turned()
         self.world = World(scenario, self.clock)
         self.api = Api(self.world)
         self.series = Series(names, f'instance="{INSTANCE}",job="{JOB}"')
         self.reachable = True
-        """Whether Dify's API is."""
+        """Whether Dify's API is reachable."""
         self.scrapable = True
         """Whether scrapes succeed while the exporter runs."""
         self.known = True
-        """Whether Prometheus knows the exporter."""
+        """Whether Prometheus has a target for the exporter."""
         self.saving = True
-        """Whether saves come to an end."""
+        """Whether saves of the state finish."""
         self.volume = folder / "volume"
-        """Where the state is."""
+        """Directory of the state file."""
         self.volume.mkdir()
         self.web_config = folder / "web.yml"
-        """Not there at first."""
+        """Does not exist at first."""
         settings = dict(settings)
         self._documents: int = settings.pop("documents", Limits().documents)
         self._polling: Polling = settings.pop("polling", Polling())
@@ -143,7 +143,7 @@ class Stage:
 
     @property
     def exporter(self) -> Exporter:
-        """The exporter that runs."""
+        """The running exporter."""
         assert self._exporter is not None
         return self._exporter
 
@@ -152,12 +152,12 @@ class Stage:
         self._exporter = Exporter(self, self._server, self._polling, self._documents)
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop the exporter."""
         self.exporter.state.close()
         self._exporter = None
 
     def play(self, acts: Mapping[float, Callable[[Stage], object]], minutes: float) -> None:
-        """Let so many minutes pass; at the minutes of ``acts`` each is called."""
+        """Run for ``minutes``, and call each of ``acts`` at its minute."""
         self._scrape()
         due = {round(minute * 60): act for minute, act in acts.items()}
         for second in range(int(minutes * 60)):
@@ -192,7 +192,7 @@ class Stage:
 
 
 class _Client(Client):
-    """The client with the embedded server in the place of the wire."""
+    """The client, with the embedded server instead of a network."""
 
     def __init__(self, stage: Stage, server: Server, **parts: Any) -> None:
         super().__init__(server, **parts)

@@ -13,7 +13,8 @@ from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonit
 import exporter
 from deploy.kubernetes.chart import CHART, COPIES, copies, readme, values
 from tests.deploy.chart import FULL, Manifest, helm, only, setting
-from tests.deploy.tools import call, own_tool
+from tests.deploy.tools import call
+from tests.integration.harness import tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,7 +127,7 @@ def notes(folder: Path, *arguments: str) -> str:
     (chart / "templates" / "_notes.tpl").write_text(f'{{{{ define "notes" }}}}{text}{{{{ end }}}}')
     (chart / "templates" / "notes.yaml").write_text('notes: {{ include "notes" . | toJson }}')
     show = ("--show-only", "templates/notes.yaml")
-    done = call(own_tool("helm"), "template", "x", str(chart), "--kube-version", "1.31", *show, *arguments)
+    done = call(tool("helm"), "template", "x", str(chart), "--kube-version", "1.31", *show, *arguments)
     assert 0 == done.code, done.err
     told: str = yaml.safe_load(done.out)["notes"]
     return told

@@ -1,4 +1,4 @@
-"""What is around the pod: what scrapes it, the rules, the dashboards, the network policy."""
+"""The objects around the pod: scraping, rules, dashboards, network policy."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OF_TARGET = {"job", "instance", "namespace", "service", "pod", "node", "container", "endpoint"}
-"""The labels that the Prometheus operator gives the target of a ServiceMonitor."""
+"""Labels that the Prometheus operator adds to the target of a ServiceMonitor."""
 
 
 def test_selectors_find_the_pod(full: list[Manifest]) -> None:
-    """Service, Deployment, NetworkPolicy and ServiceMonitor select the labels that the exporter's objects have."""
+    """Service, Deployment, NetworkPolicy and ServiceMonitor select labels that the exporter's objects have."""
     deployment = only(full, "Deployment")["spec"]
     pod = deployment["template"]["metadata"]["labels"].items()
     monitor = only(full, "ServiceMonitor")["spec"]
@@ -39,7 +39,7 @@ def test_selectors_find_the_pod(full: list[Manifest]) -> None:
 
 @pytest.mark.parametrize("assignment", ["nameOverride=indexing", "fullnameOverride=indexing"])
 def test_job_is_the_one_of_the_rules(assignment: str) -> None:
-    """However the objects are called, the target has the job that the alerts on the exporter itself look for."""
+    """Whatever the names of the objects, the target has the job that the alerts on the exporter select."""
     job = job_of(render(*setting("serviceMonitor.enabled=true", assignment)))
     wanted = {
         found
@@ -53,19 +53,19 @@ def test_job_is_the_one_of_the_rules(assignment: str) -> None:
 
 
 def test_relabelings_of_the_user_come_last(full: list[Manifest]) -> None:
-    """What the values say about the target's labels is added to the chart's own, and can overrule it."""
+    """Relabelings from the values come after the chart's own, so they can override them."""
     assert "dify-exporter" == job_of(full)
     assert {"targetLabel": "cluster", "replacement": "north"} == endpoint_of(full)["relabelings"][-1]
 
 
 def endpoint_of(manifests: list[Manifest]) -> Any:
-    """The one endpoint that Prometheus scrapes."""
+    """The only endpoint that Prometheus scrapes."""
     (endpoint,) = only(manifests, "ServiceMonitor")["spec"]["endpoints"]
     return endpoint
 
 
 def job_of(manifests: list[Manifest]) -> str:
-    """The job of the target: of the Service its name or a label, if nothing relabels it."""
+    """The job of the target: name or label of the Service, unless relabeled."""
     monitor, service = only(manifests, "ServiceMonitor")["spec"], only(manifests, "Service")["metadata"]
     job: str = service["labels"][monitor["jobLabel"]] if "jobLabel" in monitor else service["name"]
     for relabeling in endpoint_of(manifests).get("relabelings", []):
@@ -76,7 +76,7 @@ def job_of(manifests: list[Manifest]) -> str:
 
 
 def test_labels_of_the_exporter_stay_its_own(full: list[Manifest]) -> None:
-    """The operator gives the target labels, one of which the exporter has too: the exporter's is the one that stays."""
+    """Where a label of the operator collides with one of the exporter's, the exporter's label is kept."""
     own = {label for family in CATALOG for label in (*IDENTITY[family.of], *family.labels)}
     own |= {label for family in OWN for label in family.labels}
 
@@ -85,7 +85,7 @@ def test_labels_of_the_exporter_stay_its_own(full: list[Manifest]) -> None:
 
 
 def test_scrape_path(full: list[Manifest]) -> None:
-    """Prometheus scrapes the path that the configuration says, in the way that the web config file asks for."""
+    """Prometheus scrapes the configured path, with the scheme and credentials that the web config file requires."""
     endpoint = endpoint_of(full)
 
     assert ("/dify/metrics", "https") == (endpoint["path"], endpoint["scheme"])
@@ -96,20 +96,20 @@ def test_scrape_path(full: list[Manifest]) -> None:
 
 
 def rule_groups() -> list[Any]:
-    """The groups of rules that the chart has copies of."""
+    """The rule groups in the chart's copies."""
     files = sorted((CHART / "files" / "rules").glob("*.yml"))
     return [group for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
 
 
 def test_rules_are_those_of_the_files() -> None:
-    """The PrometheusRule has exactly the rules in `files/`, templates included."""
+    """The PrometheusRule has exactly the rules in `files/`, including their templates."""
     rendered = only(render(*setting("prometheusRule.enabled=true")), "PrometheusRule")
 
     assert rule_groups() == rendered["spec"]["groups"]
 
 
 def test_rules_are_changed_as_told(tmp_path: Path) -> None:
-    """Alerts get the labels of `alertLabels`, those of `disabledAlerts` are left out, and Prometheus takes the rest."""
+    """Alerts get the labels of `alertLabels`, those in `disabledAlerts` are omitted, and promtool accepts the rest."""
     groups = rule_groups()
     alerts = [rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule]
     others = f"{{{','.join(alerts[1:3])}}}"
@@ -131,7 +131,7 @@ def test_rules_are_changed_as_told(tmp_path: Path) -> None:
 
 
 def test_dashboards(full: list[Manifest]) -> None:
-    """Each dashboard is in a ConfigMap of its own, byte for byte, with the label that the sidecar looks for."""
+    """Each dashboard is in its own ConfigMap, byte for byte, with the label that the sidecar looks for."""
     files = sorted((CHART / "files" / "dashboards").glob("*.json"))
     found = [each for each in full if "grafana_dashboard" in each["metadata"]["labels"]]
     names = [each["metadata"]["name"] for each in found]
@@ -144,7 +144,7 @@ def test_dashboards(full: list[Manifest]) -> None:
 
 
 def test_network_policy_covers_the_servers() -> None:
-    """By default the policy lets the exporter reach the usual ports of Dify and the DNS, and lets anyone scrape."""
+    """The default policy allows egress to the usual ports of Dify and to DNS, and allows scrapes from anywhere."""
     policy = only(render(*setting("networkPolicy.enabled=true")), "NetworkPolicy")["spec"]
     ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
 

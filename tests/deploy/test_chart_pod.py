@@ -1,4 +1,4 @@
-"""The exporter's pod: its configuration, key, volume, probes and rights."""
+"""The exporter's pod: configuration, key, volume, probes and permissions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.harness import ROOT
 
 
 def test_default_configuration(default: list[Manifest], tmp_path: Path) -> None:
-    """By default the exporter discovers all of the Dify in its namespace; the key is in a file of the Secret."""
+    """By default the exporter watches all of the Dify in its namespace; the key is in a file from the Secret."""
     config = configuration(default, tmp_path)
     (server,) = config.servers
     secret = only(default, "Secret")
@@ -34,14 +34,14 @@ def test_default_configuration(default: list[Manifest], tmp_path: Path) -> None:
 
 
 def test_key_is_in_the_secret_alone() -> None:
-    """The key of `apiKey` is in no object but the Secret."""
+    """The key in `apiKey` appears only in the Secret."""
     text = [yaml.safe_dump(each) for each in render(*setting()) if each["kind"] != "Secret"]
 
     assert [] == [each for each in text if "dataset-of-a-test" in each]
 
 
 def test_full_configuration(full: list[Manifest], tmp_path: Path) -> None:
-    """Every section of `config`, `server` and `moreServers` arrives in the exporter's configuration as it was meant."""
+    """Every section of `config`, `server` and `moreServers` ends up unchanged in the exporter's configuration."""
     config = configuration(full, tmp_path, THIRD_KEY="dataset-third")
 
     assert ["production", "cloud", "third"] == [server.name for server in config.servers]
@@ -56,7 +56,7 @@ def test_full_configuration(full: list[Manifest], tmp_path: Path) -> None:
 
 
 def test_state_is_on_the_volume(default: list[Manifest], tmp_path: Path) -> None:
-    """The state file is on the claim; without one there is no state, as nothing else can be written."""
+    """The state file is on the claim; without a claim there is no state, because nothing else is writable."""
     folders = [each["mountPath"] for each in container(default)["volumeMounts"] if not each.get("readOnly")]
     without = render(*setting("persistence.enabled=false"))
 
@@ -69,7 +69,7 @@ def test_state_is_on_the_volume(default: list[Manifest], tmp_path: Path) -> None
 
 
 def test_existing_claim() -> None:
-    """A claim of the user's is mounted in place of the chart's."""
+    """An existing claim is mounted instead of the chart's."""
     manifests = render(*setting("persistence.existingClaim=mine"))
     volumes = only(manifests, "Deployment")["spec"]["template"]["spec"]["volumes"]
 
@@ -87,7 +87,7 @@ def test_one_replica(manifests: list[Manifest]) -> None:
 
 
 def test_pod_is_hardened(default: list[Manifest]) -> None:
-    """The pod fits the restricted standard of Kubernetes, writes nowhere but to its volume and has no token."""
+    """The pod meets the restricted Pod Security Standard, writes only to its volume and has no token."""
     pod = only(default, "Deployment")["spec"]["template"]["spec"]
     (image_user,) = re.findall(r"^USER (\d+):\1$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -104,7 +104,7 @@ def test_pod_is_hardened(default: list[Manifest]) -> None:
 
 
 def test_container_runs_the_program(manifests: list[Manifest], tmp_path: Path) -> None:
-    """The arguments are ones that `run` has; probes and Service ask the port that is listened on."""
+    """The arguments are valid for `run`; probes and Service use the port that the exporter listens on."""
     command, *options = container(manifests)["args"]
     config = configuration(manifests, tmp_path, THIRD_KEY="dataset-third")
     (port,) = container(manifests)["ports"]
@@ -120,7 +120,7 @@ def test_container_runs_the_program(manifests: list[Manifest], tmp_path: Path) -
 
 
 def probes(manifests: list[Manifest]) -> list[tuple[str, str]]:
-    """Port and path that each probe asks, be it over the network or with the command in the container."""
+    """Port and path of each probe, over the network or with the command in the container."""
     (port,) = container(manifests)["ports"]
     found = []
     for kind in ("startup", "liveness", "readiness"):
@@ -138,14 +138,14 @@ def probes(manifests: list[Manifest]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
 def test_probe_can_be_left_out(default: list[Manifest], probe: str) -> None:
-    """With null, which is how Helm takes a default away, the probe is missing and nothing else."""
+    """With null, Helm's way of removing a default, only that probe is missing."""
     left = container(render(*setting(f"{probe}=null")))
 
     assert {key: value for key, value in container(default).items() if key != probe} == left
 
 
 def test_web_config(default: list[Manifest], full: list[Manifest]) -> None:
-    """The web config file is one of the mounted Secret, and nobody asks over the network then: there may be TLS."""
+    """With a web config file from the Secret, no probe uses the network, because the file may enable TLS."""
     (option,) = (each for each in container(full)["args"] if each.startswith("--web.config.file="))
     file = Path(option.partition("=")[2])
     (mount,) = (each for each in container(full)["volumeMounts"] if each["mountPath"] == str(file.parent))
@@ -166,7 +166,7 @@ def test_web_config(default: list[Manifest], full: list[Manifest]) -> None:
     [("config.polling.interval=1m", False), ("server.discover=false", False), ("podLabels.tier=x", True)],
 )
 def test_changed_configuration_makes_a_new_pod(default: list[Manifest], assignment: str, *, same: bool) -> None:
-    """The pod has a checksum of its configuration, and of that alone."""
+    """The pod has a checksum of its configuration only."""
 
     def checksum(manifests: list[Manifest]) -> object:
         annotations = only(manifests, "Deployment")["spec"]["template"]["metadata"]["annotations"]
@@ -176,7 +176,7 @@ def test_changed_configuration_makes_a_new_pod(default: list[Manifest], assignme
 
 
 def test_image_by_digest() -> None:
-    """A digest stands in place of the tag; without either it is the chart's version."""
+    """A digest replaces the tag; without either, the tag is the chart's version."""
     digest = f"sha256:{'0' * 64}"
 
     assert f"dify-exporter@{digest}" == container(render(*setting(f"image.digest={digest}")))["image"]

@@ -1,9 +1,10 @@
-"""The compose files, read by the loader of Docker Compose, and what they start, started by hand."""
+"""The compose files, read by Docker Compose's loader, and their services, started as local processes."""
 
 from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ import yaml
 import exporter
 from exporter.cli import main
 from exporter.config import load
-from tests.deploy.tools import DEPLOY, call, image_environment, own_tool
-from tests.integration.harness import EXPORTER, ROOT, Database, Program, free_port, get, tool, until
+from tests.deploy.tools import DEPLOY, call, image_environment
+from tests.integration.harness import EXPORTER, ROOT, Database, Program, answers, free_port, get, tool, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,14 +27,14 @@ Service = dict[str, Any]
 
 
 def compose(folder: Path, file: str = "compose.yaml") -> Any:
-    """A compose file as Docker Compose takes it: variables put in, paths absolute, all of it checked."""
-    done = call(own_tool("compose"), "-format", "json", file, cwd=folder)
+    """A compose file as Docker Compose loads it: variables substituted, paths absolute, all checked."""
+    done = call(tool("compose"), "-format", "json", file, cwd=folder)
     assert (0, "") == (done.code, done.err)
     return json.loads(done.out)
 
 
 def services(folder: Path) -> dict[str, Service]:
-    """The services of a folder's compose file by name."""
+    """The services of a directory's compose file by name."""
     found: dict[str, Service] = compose(folder)["services"]
     return found
 
@@ -43,20 +44,20 @@ each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: fold
 
 @each_folder
 def test_compose_file_is_valid(folder: Path) -> None:
-    """The loader of Docker Compose accepts the file."""
+    """Docker Compose's loader accepts the file."""
     assert services(folder)
 
 
 def test_loader_is_strict(tmp_path: Path) -> None:
-    """What it accepts means something: a key that compose files do not have is refused."""
+    """The loader rejects unknown keys, so its acceptance is meaningful."""
     (tmp_path / "compose.yaml").write_text("services: {a: {image: a, readonly: true}}")
 
-    assert 0 != call(own_tool("compose"), "compose.yaml", cwd=tmp_path).code
+    assert 0 != call(tool("compose"), "compose.yaml", cwd=tmp_path).code
 
 
 @each_folder
 def test_references_are_to_something(folder: Path) -> None:
-    """Networks, volumes, secrets and services that a service names are in the file."""
+    """Every network, volume, secret and service that a service refers to is defined in the file."""
     model = compose(folder)
     for service in model["services"].values():
         volumes = {each["source"] for each in service.get("volumes", []) if "volume" == each["type"]}
@@ -70,7 +71,7 @@ def test_references_are_to_something(folder: Path) -> None:
 
 @each_folder
 def test_what_is_mounted_exists(folder: Path) -> None:
-    """Every file and folder that is mounted is in the repository, and cannot be written by a container."""
+    """Every mounted file and directory is in the repository, and containers cannot write to it."""
     binds = [
         each for service in services(folder).values() for each in service.get("volumes", []) if "bind" == each["type"]
     ]
@@ -82,7 +83,7 @@ def test_what_is_mounted_exists(folder: Path) -> None:
 
 @each_folder
 def test_image_is_that_of_the_repository(folder: Path) -> None:
-    """The exporter's image has its version and is built from the Dockerfile; the others have fixed versions."""
+    """The exporter's image has its version and is built from the Dockerfile; other images have fixed versions."""
     found = services(folder).values()
     built = [each for each in found if "build" in each]
 
@@ -94,7 +95,7 @@ def test_image_is_that_of_the_repository(folder: Path) -> None:
 
 @each_folder
 def test_containers_are_harmless(folder: Path) -> None:
-    """No container has capabilities, can gain privileges or is reached from other machines."""
+    """No container has capabilities, can gain privileges or is reachable from other machines."""
     for service in services(folder).values():
         assert ["ALL"] == service["cap_drop"]
         assert ["no-new-privileges:true"] == service["security_opt"]
@@ -104,7 +105,7 @@ def test_containers_are_harmless(folder: Path) -> None:
 
 @each_folder
 def test_commands_exist(folder: Path) -> None:
-    """The commands and options for the exporter are those that it has."""
+    """The exporter's commands and options exist."""
     commands = [each["command"] for each in services(folder).values() if "build" in each and each.get("command")]
 
     for command, *options in commands:
@@ -139,7 +140,7 @@ def test_dify_configuration(tmp_path: Path) -> None:
 
 
 def test_user_of_the_image_owns_the_volume() -> None:
-    """The image has the folder of the volume, and its user owns it: else a new volume would be root's."""
+    """The image contains the volume's directory, owned by its user; otherwise a new volume would belong to root."""
     (service,) = services(DIFY).values()
     (volume,) = (each for each in service["volumes"] if "volume" == each["type"])
     user, group = service["user"].split(":")
@@ -151,14 +152,14 @@ def test_user_of_the_image_owns_the_volume() -> None:
 
 
 def test_key_is_not_committed() -> None:
-    """The file for the key is ignored by git."""
+    """The key file is ignored by git."""
     (secret,) = compose(DIFY)["secrets"].values()
 
     assert Path(secret["file"]).name in (DIFY / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
 def test_quickstart_asks_services_that_are_there() -> None:
-    """Every address in the configurations of the quick start is that of one of its services."""
+    """Every address in the quick start's configurations belongs to one of its services."""
     files = [*QUICKSTART.glob("*.yml"), *QUICKSTART.glob("*/*.yaml")]
     text = "\n".join(
         [*(file.read_text(encoding="utf-8") for file in files), json.dumps(services(QUICKSTART)["grafana"])]
@@ -170,12 +171,12 @@ def test_quickstart_asks_services_that_are_there() -> None:
 
 
 def test_quickstart_keeps_no_state() -> None:
-    """The quick start forgets: it has no volume for the state, and the image does not keep one all the same."""
+    """The quick start keeps no state: it has no volume for it, and the image stores none either."""
     assert load(QUICKSTART / "dify-exporter" / "config.yaml", image_environment()).state.path is None
 
 
 def test_grafana_is_provisioned() -> None:
-    """Grafana's provisioning has every variable that it uses, and finds the dashboards, the first page among them."""
+    """Grafana's provisioning sets every variable that it uses, and finds all dashboards and the home dashboard."""
     grafana = services(QUICKSTART)["grafana"]
     mounts = {each["target"]: Path(each["source"]) for each in grafana["volumes"]}
     provisioning = mounts["/etc/grafana/provisioning"]
@@ -191,10 +192,10 @@ def test_grafana_is_provisioned() -> None:
 
 
 class Site:
-    """The services of the quick start as processes of this machine, with the commands and files of compose."""
+    """The services of the quick start as local processes, with the commands and files from compose."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing runs yet. ``folder`` takes the place of the containers' file systems."""
+        """No process is started yet. ``folder`` replaces the containers' file systems."""
         self.folder = folder
         self._services = services(QUICKSTART)
         self._addresses = {
@@ -207,24 +208,25 @@ class Site:
             )
         }
         self.programs: list[Program] = []
+        self.running = ExitStack()
 
     def port(self, service: str) -> int:
-        """Where a service listens."""
+        """The address that a service listens on."""
         (found,) = (each for name, each in self._addresses.items() if name.startswith(f"{service}:"))
         return int(found.rpartition(":")[2])
 
     def start(self, service: str, *program: str, listen: str, default: tuple[str, ...] = ()) -> Program:
-        """Start one: ``listen`` is its option for the address; ``default`` the image's own command."""
+        """Start a service. ``listen``: its option for the address; ``default``: the image's own command."""
         paths = self._files(service)
         command = [_replace(each, paths) for each in self._services[service].get("command") or default]
         command = [each for each in command if not each.startswith(f"{listen}=")]
         address = f"{listen}=127.0.0.1:{self.port(service)}"
         started = Program(self.folder / f"{service}-process", *program, *command, address)
-        self.programs.append(started)
+        self.programs.append(self.running.enter_context(closing(started)))
         return started
 
     def _files(self, service: str) -> dict[str, str]:
-        """Copies of what is mounted, with other addresses in it; where each is."""
+        """Copy the mounted files with the addresses replaced; return the path of each copy."""
         mounts = self._services[service].get("volumes", [])
         paths = {each["target"]: str(self.folder / service / each["target"].lstrip("/")) for each in mounts}
         for each in mounts:
@@ -239,46 +241,36 @@ class Site:
 
 
 def _replace(text: str, words: Mapping[str, str]) -> str:
-    """``text`` with each word replaced, the longest first."""
+    """``text`` with each word replaced, longest first."""
     pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     return re.sub(rf"(?<![\w.-])(?:{pattern})", lambda match: words[match[0]], text) if words else text
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """All of the quick start but Grafana."""
+    """The whole quick start without Grafana."""
     prometheus, alertmanager = tool("prometheus"), tool("prometheus-alertmanager")
     image = json.loads(re.findall(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[-1])
     site = Site(tmp_path_factory.mktemp("quickstart"))
     config = f"--config.file={site.folder}/dify-exporter/etc/dify-exporter/config.yaml"
-    try:
+    with site.running:
         site.start("simulator", *EXPORTER, listen="--listen")
-        until(lambda: _answers(site.port("simulator"), "/v1/"))
+        until(lambda: answers(site.port("simulator"), "/v1/"))
         site.start("dify-exporter", *EXPORTER, listen="--web.listen-address", default=(image[0], config))
         site.start("alertmanager", alertmanager, listen="--web.listen-address")
         site.start("prometheus", prometheus, listen="--web.listen-address")
         yield site
-    finally:
-        for program in reversed(site.programs):
-            program.close()
-
-
-def _answers(port: int, path: str) -> bool:
-    try:
-        return 200 == get(port, path).status
-    except OSError:
-        return False
 
 
 def _asked(site: Site, service: str, path: str) -> Any:
-    """What an API of a service answers."""
-    until(lambda: _answers(site.port(service), path), why=lambda: "\n".join(each.log for each in site.programs))
+    """The answer of a service's API."""
+    until(lambda: answers(site.port(service), path), why=lambda: "\n".join(each.log for each in site.programs))
     return json.loads(get(site.port(service), path).body)
 
 
 @pytest.mark.integration
 def test_quickstart_scrapes_the_exporter(site: Site) -> None:
-    """Prometheus scrapes the exporter, which sees documents of the embedded Dify."""
+    """Prometheus scrapes the exporter, which reads documents of the embedded Dify."""
     prometheus = Database("prometheus", site.port("prometheus"), site.programs[-1])
 
     assert [1.0] == list(prometheus.await_query('up{job="dify-exporter"} == 1').values())
@@ -288,12 +280,12 @@ def test_quickstart_scrapes_the_exporter(site: Site) -> None:
 
 @pytest.mark.integration
 def test_quickstart_evaluates_the_rules(site: Site) -> None:
-    """Prometheus has loaded every file of rules of the repository, and no rule fails."""
+    """Prometheus has loaded every rule file of the repository, and no rule fails."""
 
     def groups() -> Any:
         return _asked(site, "prometheus", "/api/v1/rules")["data"]["groups"]
 
-    until(lambda: all(rule["health"] != "unknown" for group in groups() for rule in group["rules"]), 60)
+    until(lambda: all(rule["health"] != "unknown" for group in groups() for rule in group["rules"]))
     files = (DEPLOY / "prometheus").glob("*.rules.yml")
     wanted = [group["name"] for file in files for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
 
@@ -304,16 +296,17 @@ def test_quickstart_evaluates_the_rules(site: Site) -> None:
 
 @pytest.mark.integration
 def test_quickstart_sends_alerts(site: Site) -> None:
-    """Prometheus sends its alerts to the Alertmanager, which has read its configuration."""
+    """Prometheus sends its alerts to the Alertmanager, which has loaded its configuration."""
     found = _asked(site, "prometheus", "/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
 
     assert [f"http://127.0.0.1:{site.port('alertmanager')}/api/v2/alerts"] == [each["url"] for each in found]
     assert _asked(site, "alertmanager", "/api/v2/status")["config"]["original"]
 
 
+@pytest.mark.needs("promtool", "amtool")
 @pytest.mark.integration
 def test_quickstart_configurations_are_valid(site: Site) -> None:
-    """The tools of Prometheus and Alertmanager find nothing wrong in the files that compose mounts."""
+    """The tools of Prometheus and Alertmanager report no problems in the files that compose mounts."""
     folder = site.folder
 
     prometheus = call(tool("promtool"), "check", "config", f"{folder}/prometheus/etc/prometheus/prometheus.yml")

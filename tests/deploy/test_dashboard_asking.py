@@ -1,4 +1,4 @@
-"""What is asked for a dashboard, as Grafana would: variables in queries, names in lists, steps."""
+"""Queries for a dashboard, as Grafana would send them: variables in queries, names in lists, steps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from deploy.grafana.dashboard import DATASET, JOB, NEWEST_BATCH
 
 
 class Canned:
-    """A Prometheus with fixed answers; remembers what it was asked."""
+    """A Prometheus with fixed answers that records its requests."""
 
     def __init__(self, **answers: Any) -> None:
-        """``answers``: by the last word of the path."""
+        """``answers``: by the last segment of the path."""
         self._answers = answers
         self.asked: list[dict[str, str]] = []
 
@@ -30,7 +30,7 @@ def _series(**labels: str) -> Canned:
 
 
 def test_variables_are_put_in() -> None:
-    """Both spellings are replaced; what nobody declares stays."""
+    """Both notations are replaced; undeclared variables are kept."""
     assert 'a{x="1",y=~"2"} $z' == interpolate('a{x="$x",y=~"${y:regex}"} $z', {"x": "1", "y": "2"})
 
 
@@ -43,19 +43,19 @@ def test_variables_are_put_in() -> None:
     ],
 )
 def test_knowledge_base_is_shown_by_name(name: str, shown: str) -> None:
-    """Whatever is in the name, and whatever labels a Prometheus adds behind it."""
+    """Names may contain any characters, and Prometheus may add any labels after them."""
     prometheus = _series(dataset_id="0-1", embedding_model="m", job="j", name=name, namespace="n", server="s")
 
     assert [Option(shown, "0-1")] == options(DATASET, {}, prometheus)
 
 
 def test_nameless_is_shown_by_id() -> None:
-    """Without a name there is the id, twice."""
+    """Without a name, the id is both text and value."""
     assert [Option("0-1", "0-1")] == options(DATASET, {}, _series(dataset_id="0-1", server="s"))
 
 
 def test_newest_batch_is_first() -> None:
-    """Batch ids begin with their time; the list goes backwards."""
+    """Batch ids start with their time, so the list is in descending order."""
     prometheus = Canned(label=["20250101000000000001", "20260101000000000001"])
 
     assert ["20260101000000000001", "20250101000000000001"] == [
@@ -64,7 +64,7 @@ def test_newest_batch_is_first() -> None:
 
 
 def test_all_of_a_variable() -> None:
-    """All is every option, escaped for a regular expression in a PromQL string, unless the variable says otherwise."""
+    """All is every option, escaped for a regular expression in a PromQL string, unless the variable sets a value."""
     chosen = select({"uid": "u", "templating": {"list": [JOB]}}, Canned(label=["a.b", "c"]), {"job": ALL})
     everything = {**DATASET, "name": "job"}
 
@@ -73,7 +73,7 @@ def test_all_of_a_variable() -> None:
 
 
 def test_choice_that_is_not_offered() -> None:
-    """It is refused, with what is offered."""
+    """An unknown option is rejected with a message that lists the options."""
     with pytest.raises(LookupError, match="variable job of u offers"):
         select({"uid": "u", "templating": {"list": [JOB]}}, Canned(label=["a"]), {"job": "b"})
 
@@ -87,5 +87,5 @@ def test_choice_that_is_not_offered() -> None:
     ],
 )
 def test_intervals(hours: int, least: str, expected: dict[str, str]) -> None:
-    """A step is a pixel or the bound; a rate has at least four scrapes, and one more than a step."""
+    """A step is one pixel or the minimum; a rate covers at least four scrapes, and one scrape more than a step."""
     assert expected == Span(0, hours * 3600).intervals(least)

@@ -1,4 +1,4 @@
-"""How far a batch is, by the dashboards' own queries on a real promtool."""
+"""Progress of a batch, computed with the dashboards' own queries by promtool."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PANELS: dict[tuple[str, str, str], dict[str, str]] = {
     ("dify-indexing.json", "Unfinished batches", "C"): SHOWN,
     ("dify-batch.json", "Progress", "A"): {},
 }
-"""The queries, by dashboard, panel and letter, and the labels of what they find."""
+"""The queries by dashboard, panel and letter, and the labels of their results."""
 
 
 class Seen(NamedTuple):
-    """A document with series of its own."""
+    """A document with series."""
 
     status: str
     segments: int = 0
@@ -37,34 +37,34 @@ class Seen(NamedTuple):
 
 
 BATCHES = {
-    "nothing is withheld": (
+    "no documents withheld": (
         {"waiting": 1, "indexing": 1, "completed": 1, "error": 1},
         [Seen("waiting"), Seen("indexing", 10, 4), Seen("completed", 5, 5), Seen("error", 10, 2)],
         0.6,
     ),
-    "the completed ones are withheld": (
+    "completed documents withheld": (
         {"waiting": 1, "indexing": 1, "completed": 8},
         [Seen("waiting"), Seen("indexing", 100, 50)],
         0.85,
     ),
-    "an unfinished one is withheld too": (
+    "an unfinished document withheld as well": (
         {"waiting": 1, "indexing": 2, "completed": 7},
         [Seen("indexing", 100, 50)],
         0.75,
     ),
-    "all are withheld": ({"indexing": 2, "completed": 7, "error": 1}, [], 0.8),
-    "none has begun": ({"waiting": 4}, [Seen("waiting")] * 4, 0.0),
+    "all documents withheld": ({"indexing": 2, "completed": 7, "error": 1}, [], 0.8),
+    "no document started": ({"waiting": 4}, [Seen("waiting")] * 4, 0.0),
 }
-"""What dify_batch_documents says, the documents with series, and how far the batch is."""
+"""The values of dify_batch_documents, the documents with series, and the progress of the batch."""
 
 
 def named(metric: str, **labels: str) -> str:
-    """A series."""
+    """A series in text format."""
     return f"{metric}{{{','.join(f'{name}={json.dumps(value)}' for name, value in labels.items())}}}"
 
 
 def series(batch: dict[str, int], documents: list[Seen]) -> Iterator[tuple[str, float]]:
-    """What the exporter gives of a batch."""
+    """The exporter's series of a batch."""
     of_dataset = {name: value for name, value in OF_BATCH.items() if name != "batch"}
     for status in STATUSES:
         yield named("dify_batch_documents", **OF_BATCH, status=status), batch.get(status, 0)
@@ -80,7 +80,7 @@ def series(batch: dict[str, int], documents: list[Seen]) -> Iterator[tuple[str, 
 
 
 def expression(dashboard: str, panel: str, letter: str) -> str:
-    """The query of a panel as it is in the dashboard's file, with everything chosen."""
+    """The query of a panel as in the dashboard's file, with everything selected."""
     content: dict[str, Any] = json.loads((FOLDER / dashboard).read_text("utf-8"))
     (target,) = (
         target
@@ -94,7 +94,7 @@ def expression(dashboard: str, panel: str, letter: str) -> str:
 
 @pytest.mark.parametrize("name", BATCHES)
 def test_progress_is_the_mean_of_all_documents(name: str, tmp_path: Path) -> None:
-    """A finished document counts 1, whether or not ``limits.documents`` leaves it series of its own."""
+    """A finished document counts 1, whether or not ``limits.documents`` withholds its series."""
     batch, documents, progress = BATCHES[name]
     test = {
         "interval": "1m",

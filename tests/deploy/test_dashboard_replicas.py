@@ -1,12 +1,13 @@
-"""Two exporters on one server: the dashboards say what they say of one.
+"""With two exporters on one server, the dashboards show the same as with one.
 
-A recorded scene is given to a real Prometheus twice: as of the job *one*, with one exporter, and as of the job *two*,
-with two that see the same. Then all queries of the dashboards are asked of either.
+A recorded scene is loaded into a real Prometheus twice: as the job *one*, with one exporter, and as the job *two*, with
+two exporters that see the same. Then all queries of the dashboards are run for both jobs.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from exporter.simulator import Action, BatchPlan, DatasetPlan, DocumentPlan, Rul
 from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, begin, do, fault, web_config
 from tests.deploy.series import Series
 from tests.deploy.stage import Stage
-from tests.integration.harness import Program, free_port, get, run, tool, until
+from tests.integration.harness import Program, answers, free_port, get, run, tool, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.integration
 
 DASHBOARDS: dict[str, Any] = {path.name: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 EXPORTERS = {"one": ('instance="a:9439"',), "two": ('instance="a:9439",pod="a"', 'instance="b:9439",pod="b"')}
-"""By job: what tells its exporters apart."""
+"""By job: the labels that distinguish its exporters."""
 OF_EXPORTERS = {"job", "instance", "pod"}
 
 MINUTES = 22
@@ -76,25 +77,25 @@ CHOICES: dict[str, tuple[dict[str, str], ...]] = {
         {"batch": SECOND},
     )
 }
-"""What is chosen on a dashboard."""
+"""Selections on a dashboard."""
 
 TRAFFIC = {
     ("dify-exporter.json", "Polls"),
     ("dify-exporter.json", "Failed polls by reason"),
     ("dify-exporter.json", "Requests by status"),
-    ("dify-exporter.json", "Latency of requests"),
+    ("dify-exporter.json", "Request latency"),
 }
-"""What Dify gets from all exporters together: twice as much from two."""
+"""Requests to Dify from all exporters together: two exporters send twice as many."""
 
 EMPTY = {
-    ("dify-batch.json", "Times as Dify gives them", "J"): "no document is disabled",
-    ("dify-batch.json", "Sizes", "D"): "the detail of a document has them on later versions of Dify only",
+    ("dify-batch.json", "Times reported by Dify", "J"): "no document is disabled",
+    ("dify-batch.json", "Sizes", "D"): "only later versions of Dify report them in the document detail",
 }
-"""Queries that find nothing, by dashboard, panel and letter, and why."""
+"""Queries that return no data, by dashboard, panel and letter, and why."""
 
 
 class Pages(Series):
-    """Pages as they are scraped, with the second of each."""
+    """Scraped pages, with the second of each."""
 
     def __init__(self) -> None:
         super().__init__((), "")
@@ -102,7 +103,7 @@ class Pages(Series):
         self._next = 0
 
     def scrape(self, page: str | None, seconds: float) -> None:
-        """Keep the page."""
+        """Store the page."""
         if page is not None:
             lines = [line for line in page.splitlines() if line and not line.startswith("#")]
             own = ["up 1", f"scrape_duration_seconds {seconds:g}", f"scrape_samples_scraped {len(lines)}"]
@@ -110,13 +111,14 @@ class Pages(Series):
         self.skip()
 
     def skip(self) -> None:
-        """No page."""
+        """Store no page."""
         self._next += EVERY
 
     def open_metrics(self) -> Iterator[str]:
         """Every sample of every exporter, in OpenMetrics.
 
-        It has no staleness markers: what gets other labels is seen with either for five minutes.
+        The format has no staleness markers: a series whose labels change is visible with both label sets for five
+        minutes.
         """
         for second, lines in self._pages:
             samples = [line.rpartition(" ") for line in lines]
@@ -129,12 +131,12 @@ class Pages(Series):
 
 
 class Recorded(NamedTuple):
-    """A Prometheus that has the scene."""
+    """A Prometheus that has loaded the scene."""
 
     port: int
 
     def get(self, path: str, **parameters: str) -> Any:
-        """The ``data`` of an answer of its API; the time is the end of the scene."""
+        """The ``data`` of an answer from its API, evaluated at the end of the scene."""
         if path == "query":
             parameters = {"time": f"{MINUTES * 60}"} | parameters
         answer = json.loads(get(self.port, f"/api/v1/{path}?{urlencode(parameters)}").body)
@@ -144,7 +146,7 @@ class Recorded(NamedTuple):
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
-    """The scene is played, and then given to Prometheus."""
+    """Play the scene and load it into Prometheus."""
     folder = tmp_path_factory.mktemp("replicas")
     prometheus, promtool = tool("prometheus"), tool("promtool")
     stage = Stage(SCENARIO, folder, (), interval=EVERY, settings=SETTINGS)
@@ -164,8 +166,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     assert 0 == made.code, made.err
     (folder / "prometheus.yml").write_text("")
     port = free_port()
-    program = Program(
-        folder / "prometheus",
+    command = (
         prometheus,
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
@@ -173,18 +174,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     )
-    try:
-        until(lambda: _ready(port), why=lambda: program.log)
+    with closing(Program(folder / "prometheus", *command)) as program:
+        until(lambda: answers(port, "/-/ready"), why=lambda: program.log)
         yield Recorded(port)
-    finally:
-        program.close()
-
-
-def _ready(port: int) -> bool:
-    try:
-        return get(port, "/-/ready").status == 200
-    except OSError:
-        return False
 
 
 def targets() -> Iterator[Any]:
@@ -196,13 +188,13 @@ def targets() -> Iterator[Any]:
 
 
 def _shows_instances(panel: Any, target: Any) -> bool:
-    """Whether the instance stands by each line, or in each row."""
+    """Whether each line or row of the panel names its instance."""
     columns = [one["options"].get("indexByName", {}) for one in panel.get("transformations", ())]
     return "{{instance}}" in target["legendFormat"] or any("instance" in column for column in columns)
 
 
 def _found(name: str, panel: Any, target: Any, recorded: Recorded, job: str) -> list[tuple[str, list[float]]]:
-    """What is found with each choice, without what tells jobs and exporters apart."""
+    """The results for each selection, without the labels that distinguish jobs and exporters."""
     found = []
     for number, choice in enumerate(CHOICES.get(name, ({},))):
         selection = select(DASHBOARDS[name], recorded, {"job": job, **choice})
@@ -216,7 +208,7 @@ def _found(name: str, panel: Any, target: Any, recorded: Recorded, job: str) -> 
 
 @pytest.mark.parametrize(("name", "panel", "target"), list(targets()))
 def test_two_exporters_give_the_numbers_of_one(name: str, panel: Any, target: Any, recorded: Recorded) -> None:
-    """The same series with the same values; a line or a row for each only where its instance stands by it."""
+    """Both jobs have the same series and values; one line or row per exporter only where the instance is shown."""
     one, two = (_found(name, panel, target, recorded, job) for job in EXPORTERS)
     times = 2 if _shows_instances(panel, target) else 1
     factor = 2 if (name, panel["title"]) in TRAFFIC else 1

@@ -1,4 +1,4 @@
-"""The dashboards against Grafana's own schemas, as the Foundation SDK has them."""
+"""The dashboards against Grafana's own schemas, from the Foundation SDK."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ FIELDS: dict[str, Any] = {
 }
 
 OF_THE_EDITOR = {"definition"}
-"""What Grafana's editor writes beside the schema, and reads."""
+"""Properties that Grafana's editor writes and reads although the schema lacks them."""
 
 
 def lost(given: Any, kept: Any, where: str = "") -> Iterator[str]:
-    """What of ``given`` a reader that knows the schema did not take over."""
+    """The parts of ``given`` that a reader with the schema does not keep."""
     if isinstance(given, dict):
         for key, value in given.items():
             if not isinstance(kept, dict) or key not in kept:
@@ -63,18 +63,18 @@ def lost(given: Any, kept: Any, where: str = "") -> Iterator[str]:
 
 
 def unknown(given: Any, schema: Any) -> list[str]:
-    """What of ``given`` the schema does not know."""
+    """The parts of ``given`` that the schema does not define."""
     return list(lost(given, json.loads(json.dumps(schema.from_json(given), cls=JSONEncoder))))
 
 
 def without(given: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """The rest."""
+    """The difference between two documents."""
     return {key: value for key, value in given.items() if key not in keys}
 
 
 @pytest.mark.parametrize("name", dashboards())
 def test_dashboard_is_as_the_schema_has_it(name: str) -> None:
-    """Nothing of the dashboard, its variables and links is misspelt or misplaced."""
+    """The dashboard, its variables and links have no misspelt or misplaced property."""
     given = without(dashboards()[name], "panels")
     given["templating"] = {
         "list": [without(variable, *OF_THE_EDITOR) for variable in given["templating"]["list"]],
@@ -85,7 +85,7 @@ def test_dashboard_is_as_the_schema_has_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", dashboards())
 def test_panels_are_as_the_schema_has_them(name: str) -> None:
-    """Nor is anything of its panels: their options, fields and queries."""
+    """The panels have no misspelt or misplaced property, including options, fields and queries."""
     for panel in panels(dashboards()[name]):
         kind, custom = panel["type"], panel["fieldConfig"]["defaults"].get("custom")
         assert [] == unknown(without(panel, "targets", "options"), dashboard.Panel), panel["title"]
@@ -95,5 +95,5 @@ def test_panels_are_as_the_schema_has_them(name: str) -> None:
 
 
 def test_a_misspelt_option_is_found() -> None:
-    """The schema is strict enough to be of use."""
+    """The schema is strict enough to detect errors."""
     assert [".colourMode"] == unknown({"colourMode": "value", "graphMode": "none"}, stat.Options)

@@ -46,7 +46,7 @@ def test_unit_is_valid(tmp_path: Path) -> None:
 
 
 def test_unit_exposes_little() -> None:
-    """The tool of systemd rates the exposure of the service as OK, within the limit."""
+    """`systemd-analyze` rates the exposure of the service as OK, within the limit."""
     done = call(
         tool("systemd-analyze"),
         *("security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE * 10:.0f}"),

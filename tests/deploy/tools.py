@@ -1,4 +1,4 @@
-"""The programs that these tests drive: those of `make tools`, else those of the machine."""
+"""The programs that these tests run: from `make tools`, or installed on the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.integration.harness import ROOT, Done, tool
+from tests.integration.harness import PATIENCE, ROOT, Done
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,21 +15,15 @@ if TYPE_CHECKING:
 DEPLOY = ROOT / "deploy"
 
 
-def own_tool(name: str) -> str:
-    """The path of a program of `make tools`, or else of the machine. Without it: skipped, or failed in CI."""
-    path = ROOT / ".tools" / name
-    return str(path) if path.exists() else tool(name)
-
-
 def image_environment() -> dict[str, str]:
-    """The variables that the image has."""
+    """The environment variables set in the image."""
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     (settings,) = re.findall(r"^ENV (.*)$", dockerfile, re.MULTILINE)
     return dict(setting.split("=", 1) for setting in shlex.split(settings))
 
 
 def call(*command: str, cwd: Path = ROOT, **environment: str) -> Done:
-    """Run a program to its end, with nothing in its environment but what is given and a home that is not there."""
+    """Run a program to completion with only the given environment variables and a missing home directory."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -37,7 +31,7 @@ def call(*command: str, cwd: Path = ROOT, **environment: str) -> Done:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
