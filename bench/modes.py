@@ -160,7 +160,7 @@ def _paused(pen: Pen) -> Story:
     moves = [*(move for move in run([life], 0.0) if move.at < pause), Move(pause, "rests")]
     actions = [Action(do="pause", at=pause)]
     if pen.random.random() < 0.6:
-        # What is left of it takes no longer than the whole: too short to stand still in.
+        # The rest takes no longer than a whole run, which is too short for a stall.
         resume = pause + pen.seconds(1_800, 5_400)
         moves += [Move(resume), Move(resume + life.index, "rests")]
         actions.append(Action(do="resume", at=resume))
@@ -242,11 +242,11 @@ MODES: tuple[Mode, ...] = (
     (_pipeline, 3, True),
     (_silent_economy, 3, True),
 )
-"""How each mode is drawn, how often, and whether it has a single document, so that it can be told without batch ids."""
+"""The function of each mode, its weight, and whether it works with a single document and without batch ids."""
 
 
 def draw(random: Random, name: str, *, single: bool) -> Story:
-    """A life. ``single``: of one document."""
+    """Draw a lifecycle. ``single``: with one document."""
     modes = [mode for mode in MODES if mode[2] or not single]
     (chosen,) = random.choices(modes, [weight for _, weight, _ in modes])
     return chosen[0](Pen(random, name, single=single))
