@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 from exporter.clock import SystemClock
 from exporter.config.model import Secret, Server
 from exporter.dify import Client
+from tests.integration.harness import tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -241,11 +241,9 @@ def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Self-signed certificate for 127.0.0.1 and its key, in one file."""
     file = tmp_path_factory.mktemp("tls") / "server.pem"
-    openssl = shutil.which("openssl")
-    assert openssl, "openssl is required to create a test certificate"
     options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = [openssl, "req", "-x509", *options, *names, "-keyout", str(file)]
+    command = [tool("openssl"), "req", "-x509", *options, *names, "-keyout", str(file)]
     certificate = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     file.write_text(file.read_text() + certificate)
     return file

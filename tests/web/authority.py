@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.integration.harness import PATIENCE, tool
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -59,7 +61,7 @@ class Authority:
 
 
 def _openssl(*arguments: str | Path) -> None:
-    subprocess.run(["openssl", *arguments], capture_output=True, check=True, timeout=30)
+    subprocess.run([tool("openssl"), *arguments], capture_output=True, check=True, timeout=PATIENCE)
 
 
 def encrypted(key: Path, to: Path) -> None:
