@@ -34,6 +34,7 @@ def only(name: str) -> str:
     return value
 
 
+@pytest.mark.needs("systemd-analyze")
 def test_unit_is_valid(tmp_path: Path) -> None:
     """`systemd-analyze verify` reports nothing about the unit."""
     program = Path(sys.executable).parent / "dify-exporter"
@@ -45,6 +46,7 @@ def test_unit_is_valid(tmp_path: Path) -> None:
     assert (0, "") == (done.code, done.err)
 
 
+@pytest.mark.needs("systemd-analyze")
 def test_unit_exposes_little() -> None:
     """`systemd-analyze` rates the exposure of the service as OK, within the limit."""
     done = call(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.faults.namespaces import own_mounts
 from tests.faults.page import MAIN, Page
 from tests.faults.stand import LONGEST_STEP
@@ -19,6 +21,7 @@ NOBODY = "127.0.0.1 localhost\n"
 HERE = f"{NOBODY}127.0.0.1 dify.test\n"
 
 
+@pytest.mark.needs("unshare")
 def test_a_name_that_is_not_found_and_found_again(launch: Launch, dify: SimulatorServer, tmp_path: Path) -> None:
     """While the name does not resolve, polls fail with ``connect`` and values stay; afterwards polls succeed soon."""
     hosts, resolver = tmp_path / "hosts", tmp_path / "resolv.conf"

@@ -50,6 +50,7 @@ DISKS = (
 )
 
 
+@pytest.mark.needs("unshare", "nsenter")
 @pytest.mark.parametrize("disk", DISKS, ids=lambda disk: disk.name)
 def test_a_disk_that_takes_nothing(launch: Launch, tmp_path: Path, disk: Disk) -> None:
     """Full or read-only: one log line with the remedy, polling continues; once the disk is writable, all is saved."""

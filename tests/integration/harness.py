@@ -62,27 +62,28 @@ def _is_setting(name: str) -> bool:
     return name.startswith("DIFY_") or name.lower().endswith("_proxy")
 
 
+def find(name: str) -> str | None:
+    """The path of an installed program, or of one that `make tools` built; None without it."""
+    own = TOOLS / name
+    return str(own) if own.exists() else shutil.which(name)
+
+
 def require(*names: str) -> None:
     """Skip the test unless all these programs are installed, or fail it where CI must have them.
 
     For a test whose fixtures start processes: ``pytest.mark.needs`` calls this before the first fixture.
     """
-    missing = [name for name in names if _find(name) is None]
+    missing = [name for name in names if find(name) is None]
     if missing:
         lacking(f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not installed")
 
 
 def tool(name: str) -> str:
-    """The path of an installed program, or of one that `make tools` built; without it as ``require``."""
+    """The path of ``find``; without it as ``require``."""
     require(name)
-    path = _find(name)
+    path = find(name)
     assert path is not None
     return path
-
-
-def _find(name: str) -> str | None:
-    own = TOOLS / name
-    return str(own) if own.exists() else shutil.which(name)
 
 
 def lacking(what: str) -> NoReturn:
