@@ -19,13 +19,16 @@ import pytest
 from tests.integration import harness
 from tests.processes import running
 
-DRIVING: Final = tuple(f"tests/{name}" for name in ("integration", "deploy", "faults", "metrics", "dify", "web"))
-"""Folders with tests that use external programs."""
+STARTING: Final = ("tests/integration", "tests/deploy", "tests/faults", "tests/metrics")
+"""Folders with tests that start programs or need more than one."""
+
+USING: Final = (*STARTING, "tests/dify", "tests/web")
+"""Folders with tests that need programs."""
 
 LONG: Final = {"scraped": "prometheus", "evidence": "openssl"}
 """Fixtures that need a minute and one program. Where that program is installed, every full run sets them up."""
 
-_ARGUMENTS: Final = ("-q", "--setup-only", "-p", "no:cacheprovider")
+_ARGUMENTS: Final = ("-q", "--setup-only", "-p", "no:cacheprovider", "--deselect=tests/integration/test_installed.py")
 
 
 class Outcome(msgspec.Struct):
@@ -97,7 +100,7 @@ def _try(folder: Path, program: str) -> Outcome:
         harness.TOOLS = path
         recorder = _Recorder(program)
         with contextlib.redirect_stdout(io.StringIO()):
-            recorder.outcome.code = pytest.main([*_ARGUMENTS, *DRIVING], [recorder])
+            recorder.outcome.code = pytest.main([*_ARGUMENTS, *(STARTING if program else USING)], [recorder])
         result.write_bytes(msgspec.json.encode(recorder.outcome))
         os._exit(0)
     os.waitpid(child, 0)
@@ -110,7 +113,7 @@ def main() -> None:
     """Import all tests once, then fork for each run, which saves most of its time."""
     folder = Path(sys.argv[1])
     with contextlib.redirect_stdout(io.StringIO()):
-        assert pytest.main([*_ARGUMENTS, "--collect-only", *DRIVING]) == pytest.ExitCode.OK
+        assert pytest.main([*_ARGUMENTS, "--collect-only", *USING]) == pytest.ExitCode.OK
     outcomes = {program: _try(folder, program) for program in ("", *sys.argv[2:])}
     sys.stdout.buffer.write(msgspec.json.encode(outcomes))
 

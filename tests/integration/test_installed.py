@@ -20,6 +20,7 @@ PROGRAMS = (
     "curl",
     "gzip",
     "helm",
+    "nsenter",
     "openssl",
     "prometheus",
     "prometheus-alertmanager",
@@ -56,7 +57,7 @@ def test_with_one_program_or_none(outcomes: dict[str, Outcome], program: str) ->
     assert [] == outcome.left
     assert 0 == outcome.code
     assert set(PROGRAMS) - {program} == _named(outcome)
-    assert outcome.ready >= outcomes[""].ready > 1_000
+    assert outcome.ready > 500
 
 
 @pytest.mark.parametrize(
@@ -71,5 +72,5 @@ def test_a_missing_program_fails_in_ci(
     (tmp_path / "there").touch(0o755)
 
     require("there")
-    with pytest.raises(raised, match="^no-such-program and neither-this are not installed$"):
+    with pytest.raises(raised, match=r"^no-such-program and neither-this are not installed$"):
         require("no-such-program", "there", "neither-this")
