@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import threading
 from dataclasses import dataclass
@@ -94,9 +95,14 @@ class Gate:
         """Forward everything to the embedded Dify and back, ``first`` before everything else."""
         there, away = await asyncio.open_connection("127.0.0.1", self._target)
         away.write(first)
-        way = self._way
+        way, requests = self._way, itertools.count()
+
+        def is_open() -> bool:
+            """Whether a request is forwarded: the first one of a connection always is, as the gate has accepted it."""
+            return next(requests) == 0 or self._way is way
+
         try:
-            await asyncio.gather(_pump(reader, away, lambda: self._way is way), _pump(there, writer))
+            await asyncio.gather(_pump(reader, away, is_open), _pump(there, writer))
         finally:
             away.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -58,7 +59,8 @@ def test_500_clients_that_never_finish(launch: Launch) -> None:
             started = time.monotonic()
             assert 200 == get(port, "/metrics").status
             seconds.append(time.monotonic() - started)
-        assert max(seconds) < 1.0
+        assert statistics.median(seconds) < 1.0
+        assert max(seconds) < 5.0  # on a busy machine too; one that waited for a slow client would take 10 s
         polls = Page.of(port).polls(MAIN)
         until(lambda: Page.of(port).polls(MAIN) >= polls + 2)
         assert "Traceback" not in program.log

@@ -59,7 +59,7 @@ class _Recorder:
             self._started += 1
             begin(program, folder, *command, **variables)
 
-        harness.Program.__init__ = count  # type: ignore[method-assign]
+        harness.Program.__init__ = count  # type: ignore[method-assign,assignment]
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Deselect the tests that need a minute."""
