@@ -26,7 +26,7 @@ from uuid import UUID
 from bench.markdown import grid, met
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
-from exporter.config import Dataset, Polling, Secret, Server
+from exporter.config import DatasetConfig, Polling, Secret, ServerConfig
 from exporter.logs import set_up_logging
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, World
 from exporter.tracking import Target, configured_targets
@@ -92,19 +92,19 @@ class Watching(Traffic):
 
 def batches(count: int, rate: float) -> Day:
     """A day with ``count`` batches watched by their ids."""
-    plans, uploads = _draw(count, knowledge_bases=max(count // 100, 1))
-    server = _server(rate, datasets=tuple(Dataset(plan.id) for plan in plans))
+    plans, uploads = _draw(count, dataset_ids=max(count // 100, 1))
+    server = _server(rate, datasets=tuple(DatasetConfig(plan.id) for plan in plans))
     return _live(server, plans, uploads)
 
 
-def discovery(count: int, knowledge_bases: int, rate: float) -> Day:
+def discovery(count: int, dataset_ids: int, rate: float) -> Day:
     """A day with discovery in all knowledge bases; the same batches are found without their ids."""
-    plans, uploads = _draw(count, knowledge_bases=knowledge_bases)
+    plans, uploads = _draw(count, dataset_ids=dataset_ids)
     return _live(_server(rate, discover=True), plans, uploads)
 
 
-def _server(rate: float, *, datasets: tuple[Dataset, ...] = (), discover: bool = False) -> Server:
-    return Server(
+def _server(rate: float, *, datasets: tuple[DatasetConfig, ...] = (), discover: bool = False) -> ServerConfig:
+    return ServerConfig(
         "main",
         "http://127.0.0.1:5001/v1",
         api_key=Secret(KEY),
@@ -114,11 +114,11 @@ def _server(rate: float, *, datasets: tuple[Dataset, ...] = (), discover: bool =
     )
 
 
-def _draw(count: int, knowledge_bases: int) -> tuple[tuple[DatasetPlan, ...], tuple[Upload, ...]]:
+def _draw(count: int, dataset_ids: int) -> tuple[tuple[DatasetPlan, ...], tuple[Upload, ...]]:
     """Evenly spread uploads for two days; the exporter runs on the second day."""
     random = Random(count)  # noqa: S311 no secret
     spacing = (KEPT + LIFE) / count
-    planned: dict[str, list[BatchPlan]] = {_dataset_id(number): [] for number in range(knowledge_bases)}
+    planned: dict[str, list[BatchPlan]] = {_dataset_id(number): [] for number in range(dataset_ids)}
     uploads = []
     for number in range(int(2 * DAY / spacing)):
         begins = number * spacing
@@ -126,7 +126,7 @@ def _draw(count: int, knowledge_bases: int) -> tuple[tuple[DatasetPlan, ...], tu
         documents = random.randint(1, 3)
         share = 0.9 * life / documents
         document = DocumentPlan(parse=0.1 * share, split=0.2 * share, index=0.7 * share)
-        dataset_id = _dataset_id(random.randrange(knowledge_bases))
+        dataset_id = _dataset_id(random.randrange(dataset_ids))
         plan = BatchPlan(id=f"b{number}", at=begins, queue=0.1 * life, documents=(document,) * documents)
         planned[dataset_id].append(plan)
         uploads.append(Upload(dataset_id, plan.id, begins, begins + life, documents))
@@ -141,7 +141,7 @@ def _dataset_id(number: int) -> str:
     return str(UUID(int=(0xDA7A << 112) + number))
 
 
-def _live(server: Server, plans: tuple[DatasetPlan, ...], uploads: tuple[Upload, ...]) -> Day:
+def _live(server: ServerConfig, plans: tuple[DatasetPlan, ...], uploads: tuple[Upload, ...]) -> Day:
     clock = ManualClock()
     course = Course(clock)
     api = Api(World(Scenario(key=KEY, workers=None, datasets=plans), clock))
@@ -185,14 +185,14 @@ def _finished(uploads: Sequence[Upload]) -> int:
 
 
 class Case(NamedTuple):
-    """A day to simulate. ``knowledge_bases``: number with discovery; 0: batch ids are known."""
+    """A day to simulate. ``dataset_ids``: number with discovery; 0: batch ids are known."""
 
     batches: int
     rate: float
-    knowledge_bases: int = 0
+    dataset_ids: int = 0
 
 
-CASES = (Case(10_000, 10.0), Case(1_000, 5.0), Case(1_000, 5.0, knowledge_bases=100))
+CASES = (Case(10_000, 10.0), Case(1_000, 5.0), Case(1_000, 5.0, dataset_ids=100))
 
 
 class Cost(NamedTuple):
@@ -213,14 +213,11 @@ class Cost(NamedTuple):
 
 def cost(case: Case) -> Cost:
     """Simulate a day."""
-    if case.knowledge_bases:
-        day = discovery(case.batches, case.knowledge_bases, case.rate)
-    else:
-        day = batches(case.batches, case.rate)
+    day = discovery(case.batches, case.dataset_ids, case.rate) if case.dataset_ids else batches(case.batches, case.rate)
     finished = _finished(day.uploads)
     total = day.traffic.total
-    if case.knowledge_bases:
-        floor, paces = case.knowledge_bases * DAY / _POLLING.discovery_interval + finished, None
+    if case.dataset_ids:
+        floor, paces = case.dataset_ids * DAY / _POLLING.discovery_interval + finished, None
     else:
         floor = _unfinished_seconds(day.uploads) / PLAIN + finished
         paces = total / (day.traffic.needed + finished)
@@ -240,7 +237,7 @@ def study(cases: Sequence[Case] = CASES, *, processes: int | None = None) -> str
         *("a day with", "requests", "share of the plain loop", "× the floor", "× its own pace"),
         *("busiest second", "by endpoint", "met"),
     )
-    rows = map(_row, sorted(costs, key=lambda each: (each.case.knowledge_bases, each.case.batches)))
+    rows = map(_row, sorted(costs, key=lambda each: (each.case.dataset_ids, each.case.batches)))
     explained = (
         "Compared with a loop that polls every batch every 15 s (5,760 requests per batch and day). One batch in a "
         "hundred is unfinished at any time. *Floor*: every unfinished batch every 15 s, and one detail of every "
@@ -255,8 +252,8 @@ def study(cases: Sequence[Case] = CASES, *, processes: int | None = None) -> str
 def _row(found: Cost) -> tuple[str, ...]:
     case = found.case
     what = f"{case.batches:,} batches"
-    if case.knowledge_bases:
-        what = f"{case.knowledge_bases} knowledge bases with {what}, no ids known"
+    if case.dataset_ids:
+        what = f"{case.dataset_ids} knowledge bases with {what}, no ids known"
     total = found.requests.total()
     return (
         what,

@@ -13,7 +13,7 @@ from bench.scrape import metrics_app
 from exporter import allocator
 from exporter.app import App
 from exporter.clock import ManualClock
-from exporter.config import Config, Limits, Secret, Server
+from exporter.config import Config, Limits, Secret, ServerConfig
 from exporter.logs import set_up_logging
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World
 from exporter.simulator.lives import SETTLING
@@ -84,9 +84,9 @@ class Exporter:
     """The whole exporter on ``url``. Nothing is due until it is made due."""
 
     def __init__(self, url: str, batches: int, concurrency: int) -> None:
-        allocator.give_back()
+        allocator.limit_retained_memory()
         set_up_logging("error", "logfmt")
-        server = Server(
+        server = ServerConfig(
             MAIN,
             url,
             api_key=Secret(KEY),
@@ -99,7 +99,7 @@ class Exporter:
         self._poller, self._workers = app.served[0].poller, app.served[0].workers
         self._targets = [target for target in configured_targets(server) if target.kind == "batch"]
         self._ends: list[float] = []
-        self._own = app.own
+        self._self_metrics = app.self_metrics
         self._web = WebServer(metrics_app(app.exposition), "127.0.0.1:0")
         self._web.start()
         self._server = server
@@ -133,14 +133,14 @@ class Exporter:
     def spans(self, polls: int) -> list[float]:
         """Durations in seconds of polls made one after another, from due to finished."""
         polled = threading.Event()
-        original = self._own.polled
+        original = self._self_metrics.polled
 
         def note(server: str, kind: Any) -> None:
             original(server, kind)
             polled.set()
 
         found = []
-        with mock.patch.object(self._own, "polled", note):
+        with mock.patch.object(self._self_metrics, "polled", note):
             for target in self._targets[:polls]:
                 polled.clear()
                 started = time.monotonic()

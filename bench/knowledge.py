@@ -11,10 +11,11 @@ from uuid import UUID
 import msgspec
 
 from exporter.app import App
-from exporter.config import Config, Dataset, Limits, Polling, Server
+from exporter.config import Config, DatasetConfig, Limits, Polling, ServerConfig
 from exporter.dify import (
     PAGE,
     Answer,
+    DatasetAnswer,
     DatasetPage,
     DocumentDetail,
     DocumentPage,
@@ -22,7 +23,6 @@ from exporter.dify import (
     NotFound,
     SegmentPage,
 )
-from exporter.dify import Dataset as DatasetAnswer
 from exporter.tracking import Target, configured_targets
 
 if TYPE_CHECKING:
@@ -65,15 +65,15 @@ def batch_id(number: int) -> str:
     return f"20261121{number:012d}"
 
 
-def datasets(batches: int) -> tuple[Dataset, ...]:
+def datasets(batches: int) -> tuple[DatasetConfig, ...]:
     """The configured datasets: ``batches`` batches in their knowledge bases."""
     return tuple(
-        Dataset(key, batches=tuple(batch_id(number) for number in numbers))
+        DatasetConfig(key, batches=tuple(batch_id(number) for number in numbers))
         for key, numbers in groupby(range(batches), dataset_id)
     )
 
 
-class Memory:
+class SavedObjects:
     """An ``Upstream`` with ``batches`` batches. At step n of a batch, n segments of each document are completed.
 
     Answers are encoded as JSON and decoded, so that objects cost the same as with a real server. ``gone``: batches that
@@ -175,14 +175,14 @@ class Watched:
     """The exporter on an in-memory server: everything but HTTP, polled in the caller's thread."""
 
     def __init__(self, batches: int, *, clock: Clock | None = None, polling: Polling = STILL) -> None:
-        self.upstream = Memory(batches)
+        self.upstream = SavedObjects(batches)
         config = Config(
-            servers=(Server(MAIN, "https://dify.example/v1", datasets=datasets(batches)),),
+            servers=(ServerConfig(MAIN, "https://dify.example/v1", datasets=datasets(batches)),),
             polling=polling,
             limits=Limits(documents=batches * BATCH_SIZE),
         )
         app = App(config, clock=clock)
-        self.own = app.own
+        self.self_metrics = app.self_metrics
         self.exposition = app.exposition
         served = app.served[0]
         self.poller = served.poller

@@ -20,7 +20,7 @@ LARGEST = 4096
 
 def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
     """The exporter after polling everything and one scrape; then the gauges in the same process for comparison."""
-    allocator.give_back()
+    allocator.limit_retained_memory()
     watched = Watched(batches)
     watched.poll()
     gzipped(watched.exposition.page(Format.TEXT))

@@ -57,7 +57,7 @@ def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
             moving.prepare()
             watched.exposition.changed(moving.changes)
             stop.wait(0.2)
-            watched.exposition.seal(0.1)
+            watched.exposition.flush(0.1)
 
     threading.Thread(target=live, daemon=True).start()
     return _served(metrics_app(watched.exposition))

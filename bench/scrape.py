@@ -31,7 +31,7 @@ CHANGED = 100
 """One batch in this many changes between two scrapes: 1 %."""
 
 
-class Asker:
+class Fetcher:
     """Requests the metrics of an ASGI application as Prometheus does, without a socket."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -98,10 +98,10 @@ def _well() -> None:
 
 def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
     """The exporter."""
-    allocator.give_back()
+    allocator.limit_retained_memory()
     watched = Watched(batches)
     watched.poll()
-    asker = Asker(metrics_app(watched.exposition))
+    asker = Fetcher(metrics_app(watched.exposition))
     moving = Moving(watched)
     return {
         "scrape": asker.scrape,
@@ -172,7 +172,7 @@ def _library(metrics: LabelledGauges | CustomCollector, batches: int) -> Mapping
     metrics.set(watched.objects())
     moving = Moving(watched)
     return {
-        "scrape": Asker(metrics.app).scrape,
+        "scrape": Fetcher(metrics.app).scrape,
         "prepare": moving.prepare,
         "change": lambda: metrics.set(new for _, new in moving.changes),
     }

@@ -14,10 +14,10 @@ from bench.lives import ECONOMY, HIGH, PIPELINE, Batch
 from bench.modes import draw
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
-from exporter.config import Dataset, Secret, Server
+from exporter.config import DatasetConfig, Secret, ServerConfig
 from exporter.simulator import Api, DatasetPlan, Fault, Scenario, World, document_id
-from exporter.tracking import FINISHED, STATUSES, Document, State, Target, configured_targets
-from exporter.tracking import Batch as Seen
+from exporter.tracking import FINISHED, STATUSES, Document, StateFile, Target, configured_targets
+from exporter.tracking import Batch as ScannedDocuments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,14 +109,14 @@ class Notes:
         """Record the changes of one answer."""
         now = self._clock.monotonic()
         for old, new in changes:
-            if isinstance(new, Seen):
+            if isinstance(new, ScannedDocuments):
                 active = sum(count for count, counts in zip(new.counts, _ACTIVE, strict=True) if counts)
                 self._add(new.batch, Sample(now, new.stalled, active, new.completed_segments))
             elif isinstance(new, Document):
                 active = new.progress.status not in _AT_REST
                 self._add(new.document_id, Sample(now, new.stalled, int(active), new.progress.completed_segments))
-            elif isinstance(old, (Seen, Document)):
-                self._add(old.batch if isinstance(old, Seen) else old.document_id, Sample(now))
+            elif isinstance(old, (ScannedDocuments, Document)):
+                self._add(old.batch if isinstance(old, ScannedDocuments) else old.document_id, Sample(now))
 
     def clear(self) -> None:
         """Record that nothing is shown any more."""
@@ -142,7 +142,7 @@ class Stage:
         self._began: dict[str, float] = {}
         self._watched: list[Target] = []
         self._processes = 0
-        self._state: State | None = None
+        self._state: StateFile | None = None
         self._stories = [(random.uniform(0, START_WITHIN), self._draw(number)) for number in range(LIVES)]
         self._ends = max(start + story.ends for start, story in self._stories)
         self._outage = self._draw_outage() if number % 8 in OUTAGES_AT else None
@@ -155,12 +155,12 @@ class Stage:
         )
         self._world = World(scenario, self._clock)
         self._api = Api(self._world)
-        self._server = Server(
+        self._server = ServerConfig(
             NAME,
             "http://127.0.0.1:5001/v1",
             api_key=Secret(KEY),
             discover=self._discovered,
-            datasets=() if self._discovered else tuple(Dataset(each) for each in _DATASETS.values()),
+            datasets=() if self._discovered else tuple(DatasetConfig(each) for each in _DATASETS.values()),
         )
         self._restarts = self._draw_restarts() if number % 2 else []
 
@@ -227,7 +227,7 @@ class Stage:
                 shutil.copytree(self._folder / str(self._processes - 2), folder)
             else:
                 folder.mkdir(parents=True)
-            self._state = State(folder / "state.db", clock)
+            self._state = StateFile(folder / "state.db", clock)
             self._state.open()
             memory = self._state.recall(NAME)
         exporter = Exporter(

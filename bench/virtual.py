@@ -15,11 +15,11 @@ from collections import Counter, deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from exporter.config import Polling, Server
+from exporter.config import Polling, ServerConfig
 from exporter.dify import Client, ConnectFailed, TimedOut
 from exporter.dify.refusal import Reply
-from exporter.tracking import TICK, Poller, Roster, Store
-from exporter.tracking.model import NoRecorder
+from exporter.tracking import TICK, Poller, Store, TargetStatuses
+from exporter.tracking.model import NullRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from exporter.clock import ManualClock
     from exporter.config import Secret
     from exporter.simulator import Api
-    from exporter.tracking import Listener, Memory
+    from exporter.tracking import ChangeListener, SavedObjects
     from exporter.tracking.model import Recorder
 
 DEFAULT_POLLING = Polling()
@@ -79,7 +79,7 @@ class Traffic:
 class VirtualClient(Client):
     """The client, with an embedded server instead of a network. Timeouts take their time on the clock."""
 
-    def __init__(self, server: Server, api: Api, clock: Since, traffic: Traffic) -> None:
+    def __init__(self, server: ServerConfig, api: Api, clock: Since, traffic: Traffic) -> None:
         super().__init__(server, observer=_Nobody(), clock=clock, user_agent="bench")
         self._api = api
         self._traffic = traffic
@@ -104,33 +104,33 @@ class Exporter:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerConfig,
         api: Api,
         clock: Since,
         *,
-        listener: Listener,
+        listener: ChangeListener,
         traffic: Traffic,
         polling: Polling = DEFAULT_POLLING,
         recorder: Recorder | None = None,
-        memory: Memory | None = None,
+        memory: SavedObjects | None = None,
     ) -> None:
         self.clock = clock
         self._stop = threading.Event()
-        roster = Roster(server.name, server.url, listener=listener)
+        statuses = TargetStatuses(server.name, server.url, listener=listener)
         nobody = _Nobody()
         self.store = Store(
             server.name,
-            roster,
+            statuses,
             listener=listener,
             unknown=nobody.seen,
             clock=clock,
-            recorder=recorder or NoRecorder(),
+            recorder=recorder or NullRecorder(),
         )
         if memory is not None:
             self.store.recall(memory)
         client = VirtualClient(server, api, clock, traffic)
         self.poller = Poller(
-            server, client, self.store, roster, polling, observer=nobody, clock=clock, jitter=lambda: 0.5
+            server, client, self.store, statuses, polling, observer=nobody, clock=clock, jitter=lambda: 0.5
         )
 
     def next_tick(self) -> float:

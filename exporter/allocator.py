@@ -28,7 +28,7 @@ _M_ARENA_MAX: Final = -8
 """Parameters from glibc's <malloc.h>."""
 
 
-def give_back(environ: Mapping[str, str] = os.environ) -> bool:
+def limit_retained_memory(environ: Mapping[str, str] = os.environ) -> bool:
     """Set the thresholds; call it before threads start. False without glibc, or if the environment configures malloc.
 
     ``environ``: settings of the operator (MALLOC_*, GLIBC_TUNABLES) take precedence.

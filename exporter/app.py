@@ -10,10 +10,10 @@ import structlog
 
 from exporter import __version__
 from exporter.clock import SystemClock
-from exporter.metrics import Exposition, OwnMetrics
-from exporter.reloading import Reloading
-from exporter.served import Served, Surroundings
-from exporter.tracking import TICK, Chore, DocumentLimit, Job, Loop, State, Target
+from exporter.metrics import Exposition, SelfMetrics
+from exporter.reloading import ConfigReloader
+from exporter.served import ServerMonitor, SharedServices
+from exporter.tracking import TICK, BackgroundJob, DocumentLimit, Job, Loop, StateFile, Target
 from exporter.web import WebServer, create_app
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exporter.tracking import ServerSchedule
     from exporter.web import WebSecurity
 
-SEAL_AFTER = 0.1
+FLUSH_AFTER = 0.1
 """Seconds for which a change may wait to be rendered with others. A scrape renders pending changes immediately."""
 
 STUCK_AFTER = 30.0
@@ -64,39 +64,41 @@ class App:
     ) -> None:
         """``remember``: load the state file and keep it up to date, as the daemon does.
 
-        ``reread`` reads the configuration again, for ``reloading``; if ``reread_every`` is set, it is also called every
+        ``reread`` reads the configuration again, for ``reloader``; if ``reread_every`` is set, it is also called every
         so many seconds and a changed configuration is applied. ``security``: TLS, users and headers for the pages that
         ``run`` serves.
         """
         self._security = security
         self._clock = clock or SystemClock()
-        self.own = OwnMetrics()
-        self.reloading = Reloading(config, reread, self._change, own=self.own, clock=self._clock)
+        self.self_metrics = SelfMetrics()
+        self.reloader = ConfigReloader(config, reread, self._change, self_metrics=self.self_metrics, clock=self._clock)
         self.exposition = Exposition(
-            own=self.own, document_name=config.labels.document_name, monotonic=self._clock.monotonic
+            self_metrics=self.self_metrics, document_name=config.labels.document_name, monotonic=self._clock.monotonic
         )
         self._limit = DocumentLimit(self.exposition, config.limits.documents)
         if security is not None:
-            self.own.web_config_loaded = lambda: security.problem is None
-        self._state = state = State(config.state.path, self._clock) if remember and config.state.path else None
+            self.self_metrics.web_config_loaded = lambda: security.problem is None
+        self._state = state = StateFile(config.state.path, self._clock) if remember and config.state.path else None
         if state is not None:
             state.open()
-            self.own.state_saved = lambda: state.last_save
-            self.own.state_save_successful = lambda: state.last_save_successful
-        seal = partial(self.exposition.seal, SEAL_AFTER)
-        self._around = Surroundings(self._clock, self.own, self._limit, self._state, seal, config.labels.document_name)
-        self.served = [Served(server, config, self._around) for server in config.servers]
-        self.own.schedules = self._schedules
-        self.own.collapsed = self._limit.collapsed
-        jobs = [Job("reload", reread_every, self.reloading.look)] if reread and reread_every else []
+            self.self_metrics.state_saved = lambda: state.last_save
+            self.self_metrics.state_save_successful = lambda: state.last_save_successful
+        flush = partial(self.exposition.flush, FLUSH_AFTER)
+        self._shared = SharedServices(
+            self._clock, self.self_metrics, self._limit, self._state, flush, config.labels.document_name
+        )
+        self.served = [ServerMonitor(server, config, self._shared) for server in config.servers]
+        self.self_metrics.schedules = self._schedules
+        self.self_metrics.collapsed = self._limit.collapsed
+        jobs = [Job("reload", reread_every, self.reloader.look)] if reread and reread_every else []
         self._loop = Loop(
             [
                 *jobs,
                 Job("poll", int(TICK), self._tick),
                 Job("batch files", FILES_EVERY, self._look_at_files),
                 Job("expire", EXPIRE_EVERY, self._expire),
-                Job("save", SAVE_EVERY, Chore("save", self._save).start),
-                Job("claim", CLAIM_EVERY, Chore("claim", self._claim).start),
+                Job("save", SAVE_EVERY, BackgroundJob("save", self._save).start),
+                Job("claim", CLAIM_EVERY, BackgroundJob("claim", self._claim).start),
             ],
             self._clock,
         )
@@ -105,7 +107,7 @@ class App:
     @property
     def config(self) -> Config:
         """The current configuration."""
-        return self.reloading.config
+        return self.reloader.config
 
     def run(self, stop: threading.Event, *, on_listening: Callable[[int], None] = lambda _: None) -> None:
         """Poll and serve until ``stop`` is set. ``on_listening`` gets the port. ListenError if it cannot be bound."""
@@ -117,21 +119,21 @@ class App:
                 healthy=self.what_is_stuck,
                 ready=self.what_is_awaited,
                 facts=self._facts,
-                reload=self.reloading.reload,
-                unapplied=self.reloading.what_needs_restart,
+                reload=self.reloader.reload,
+                unapplied=self.reloader.what_needs_restart,
             ),
             self.config.web.listen_address,
             security=self._security,
         )
         try:
-            with self.reloading.lock:  # a reload requested this early waits until polling has started
+            with self.reloader.lock:  # a reload requested this early waits until polling has started
                 web.start()
                 on_listening(web.port)
                 self._start_polling()
             self._loop.run(stop)
             _log.info("stopping")
         finally:
-            self.reloading.end()
+            self.reloader.end()
             self._stop_polling()
             web.stop()
             if self._state is not None:
@@ -188,7 +190,7 @@ class App:
         for server in config.servers:
             served = before.pop(server.name, None)
             if served is None:
-                served = Served(server, config, self._around)
+                served = ServerMonitor(server, config, self._shared)
                 served.start()
             else:
                 served.change(server, config)
@@ -199,17 +201,17 @@ class App:
         return {"servers": len(after), "targets": self._targets()}
 
     def _tick(self) -> None:
-        self.reloading.reload_if_wanted()
+        self.reloader.reload_if_wanted()
         for served in self.served:
             if served.poller.has_due():
                 served.workers.wake()
-        self.exposition.seal(SEAL_AFTER)
+        self.exposition.flush(FLUSH_AFTER)
         if not self._warm and self.what_is_awaited() is None:
             self._warm = True
             _log.info("first cycle done", series=self.exposition.series())
             gc.freeze()
 
-    def _is_busy(self, served: Served) -> bool:
+    def _is_busy(self, served: ServerMonitor) -> bool:
         """Whether anything still waits for its first poll. Targets that are due again do not count: that never ends."""
         poller = served.poller
         if not (poller.has_due() or served.workers.active):
@@ -220,12 +222,12 @@ class App:
         )
 
     def _look_at_files(self) -> None:
-        with self.reloading.lock:
+        with self.reloader.lock:
             for served in self.served:
                 served.filed.look()
 
     def _expire(self) -> None:
-        with self.reloading.lock:
+        with self.reloader.lock:
             for served in self.served:
                 served.poller.store.expire(self.config.retention.finished)
                 served.filed.retire()
@@ -243,7 +245,7 @@ class App:
 
     def _facts(self) -> Mapping[str, object]:
         facts = {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
-        unapplied = self.reloading.what_needs_restart()
+        unapplied = self.reloader.what_needs_restart()
         return {**facts, "Requires a restart": ", ".join(unapplied)} if unapplied else facts
 
     def _targets(self) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from exporter.config import Config
     from exporter.dify import Client
-    from exporter.served import Served
+    from exporter.served import ServerMonitor
 
 UNKNOWN_VERSION = "version unknown"
 UNKNOWN_PROBLEM = "failed for an unknown reason; `dify-exporter once` logs the details"
@@ -75,9 +75,9 @@ def _greet(client: Client) -> tuple[str, str]:
         return "", str(error)
 
 
-def _report(served: Served, version: str, problem: str) -> Iterator[str]:
+def _report(served: ServerMonitor, version: str, problem: str) -> Iterator[str]:
     """The report on one server. ``problem``: why its ``version`` could not be read without a key."""
-    status, store = served.poller.roster.status, served.poller.store
+    status, store = served.poller.statuses.status, served.poller.store
     version = version or served.client.version
     name = status.server
     if problem:
@@ -90,7 +90,7 @@ def _report(served: Served, version: str, problem: str) -> Iterator[str]:
         yield f"{name}: clock offset unknown until a document makes progress (dify_exporter_clock_offset_seconds)"
     else:
         yield f"{name}: clock offset {offset:+.0f} s from this machine"
-    targets = served.poller.roster.targets
+    targets = served.poller.statuses.targets
     documents = store.documents
     unfinished = sum(document.progress.status not in FINISHED for document in documents)
     datasets = len({target.dataset_id for target in targets if target.dataset_id})
@@ -110,9 +110,9 @@ def _report(served: Served, version: str, problem: str) -> Iterator[str]:
             yield f"{name}: {' of '.join(filter(None, (what, where)))}: {problem}"
 
 
-def _judge_key(served: Served) -> str:
+def _judge_key(served: ServerMonitor) -> str:
     """Whether the key works, judged by all polls: the last request alone may have failed for another reason."""
-    if served.poller.roster.status.up or any(target.success for target in served.poller.roster.targets):
+    if served.poller.statuses.status.up or any(target.success for target in served.poller.statuses.targets):
         return "accepted"
     refused = Unauthorized.reason in served.poller.problems.reasons()
     return "rejected" if refused else "not verified"
@@ -128,7 +128,7 @@ def _requests_a_minute(app: App) -> float:
     """Requests per minute at the current intervals; settled targets slow down further. A scan takes three requests."""
     total = 0.0
     for served in app.served:
-        for target in served.poller.roster.targets:
+        for target in served.poller.statuses.targets:
             if target.interval:
                 surveyed = target.kind == "dataset" and target.interval < SURVEY_BELOW
                 total += (SURVEY_REQUESTS if surveyed else 1) * 60 / target.interval

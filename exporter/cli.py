@@ -138,7 +138,7 @@ def run(
         reread_every=auto_reload_interval,
         security=security,
     )
-    with stop_signals() as stop, reload_signal(app.reloading.wanted.set):
+    with stop_signals() as stop, reload_signal(app.reloader.wanted.set):
         _serve(app, stop)
 
 
@@ -247,7 +247,7 @@ def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | 
         if greeting:
             click.echo(greeting(port), err=True)
 
-    allocator.give_back()
+    allocator.limit_retained_memory()
     _log.info("starting", version=__version__, servers=len(app.config.servers))
     try:
         app.run(stop, on_listening=on_listening)

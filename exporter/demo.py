@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.clock import SystemClock
-from exporter.config import Config, Polling, Stall, State
+from exporter.config import Config, Polling, StallLimits, StateConfig
 from exporter.simulator import Api, SimulatorServer, World, simulated_server
 from exporter.terminal import fail
 from exporter.web import ListenError, parse_listen_address
@@ -21,7 +21,7 @@ POLLING = Polling(
     interval=2.0, max_interval=5.0, settled_interval=10.0, max_settled_interval=20.0, detail_interval=30.0
 )
 
-STALL = Stall(after=30.0, queued_after=40.0)
+STALL = StallLimits(after=30.0, queued_after=40.0)
 
 REQUESTS_PER_SECOND = 50.0
 
@@ -29,7 +29,7 @@ REQUESTS_PER_SECOND = 50.0
 def watching(scenario: Scenario, url: str) -> Config:
     """A configuration that watches everything in ``scenario``, served at ``url``, and stores no state."""
     server = replace(simulated_server(scenario, url), requests_per_second=REQUESTS_PER_SECOND)
-    return Config(servers=(server,), polling=POLLING, stall=STALL, state=State(None))
+    return Config(servers=(server,), polling=POLLING, stall=STALL, state=StateConfig(None))
 
 
 @contextmanager

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from exporter.clock import Clock
     from exporter.config import Config
-    from exporter.metrics import OwnMetrics
+    from exporter.metrics import SelfMetrics
 
 _NO_FILE = "no configuration file to reload"
 
 _log = structlog.get_logger(__name__)
 
 
-class Reloading:
+class ConfigReloader:
     """Holds the current configuration. Thread-safe: signals, the loop and the web server request reloads."""
 
     def __init__(
@@ -30,20 +30,20 @@ class Reloading:
         read: Callable[[], Config] | None,
         apply: Callable[[Config], Mapping[str, object]],
         *,
-        own: OwnMetrics,
+        self_metrics: SelfMetrics,
         clock: Clock,
     ) -> None:
         """``read`` reads the configuration again and raises ConfigError; None: there is no file.
 
-        ``apply`` applies a new configuration and returns the values to log. ``own``: the metrics about reloads.
+        ``apply`` applies a new configuration and returns the values to log. ``self_metrics``: the metrics about reloads.
         """
         self.config = config
         self._started_with = config
         self._read = read
         self._apply = apply
-        self._own = own
+        self._self_metrics = self_metrics
         self._clock = clock
-        own.reloaded(clock.time(), success=True)
+        self_metrics.reloaded(clock.time(), success=True)
         self._refused: str | None = None
         self._found: Config | str | None = None
         self._ended = False
@@ -108,7 +108,7 @@ class Reloading:
 
     def _refuse(self, problems: str) -> None:
         self._refused = problems
-        self._own.reloaded(self._clock.time(), success=False)
+        self._self_metrics.reloaded(self._clock.time(), success=False)
         for problem in problems.splitlines():
             _log.error("configuration not reloaded; the previous one stays in effect", problem=problem)
 
@@ -120,5 +120,5 @@ class Reloading:
         for warning in config.warnings:
             _log.warning("config", problem=str(warning))
         words = self._apply(config)
-        self._own.reloaded(self._clock.time(), success=True)
+        self._self_metrics.reloaded(self._clock.time(), success=True)
         _log.info("configuration reloaded", **words)

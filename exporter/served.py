@@ -12,12 +12,12 @@ from exporter.dify import Client
 from exporter.tracking import (
     PATTERNS,
     BatchFiles,
-    FiledBatches,
+    BatchFileTargets,
     Pattern,
     Poller,
-    Roster,
-    Stall,
+    StallLimits,
     Store,
+    TargetStatuses,
     Workers,
     configured_targets,
 )
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.clock import Clock
-    from exporter.config import Config, Server
-    from exporter.metrics import OwnMetrics
-    from exporter.tracking import Listener, State
+    from exporter.config import Config, ServerConfig
+    from exporter.metrics import SelfMetrics
+    from exporter.tracking import ChangeListener, StateFile
 
 _log = structlog.get_logger(__name__)
 
 
-class Surroundings(NamedTuple):
+class SharedServices(NamedTuple):
     """What all servers share for the lifetime of the process.
 
     ``after_poll`` is called in the polling thread. ``state``: None if no state is stored. ``document_name``: whether
@@ -41,27 +41,27 @@ class Surroundings(NamedTuple):
     """
 
     clock: Clock
-    own: OwnMetrics
-    listener: Listener
-    state: State | None
+    self_metrics: SelfMetrics
+    listener: ChangeListener
+    state: StateFile | None
     after_poll: Callable[[], None]
     document_name: bool
 
 
-class Served:
+class ServerMonitor:
     """Everything that works for one server. Objects and their clocks survive a change of its configuration."""
 
-    def __init__(self, server: Server, config: Config, around: Surroundings) -> None:
-        self._around = around
+    def __init__(self, server: ServerConfig, config: Config, around: SharedServices) -> None:
+        self._shared = around
         self.server = server
-        around.own.prepare(server.name)
+        around.self_metrics.prepare(server.name)
         self.client, self.workers_stop = self._connect(server)
-        roster = Roster(server.name, server.url, listener=around.listener)
+        statuses = TargetStatuses(server.name, server.url, listener=around.listener)
         store = Store(
             server.name,
-            roster,
+            statuses,
             listener=around.listener,
-            unknown=lambda field: around.own.unknown_value(server.name, field),
+            unknown=lambda field: around.self_metrics.unknown_value(server.name, field),
             clock=around.clock,
             stall=_stall(config),
             patterns=_patterns(config),
@@ -73,9 +73,9 @@ class Served:
             server,
             self.client,
             store,
-            roster,
+            statuses,
             config.polling,
-            observer=around.own,
+            observer=around.self_metrics,
             clock=around.clock,
             after_poll=around.after_poll,
             document_name=around.document_name,
@@ -87,7 +87,7 @@ class Served:
     def is_read(self) -> bool:
         """Whether the last poll of every target succeeded and every known document has its detail."""
         poller = self.poller
-        return all(target.success for target in poller.roster.targets) and not poller.problems.without_detail(
+        return all(target.success for target in poller.statuses.targets) and not poller.problems.without_detail(
             poller.store.documents
         )
 
@@ -108,7 +108,7 @@ class Served:
             _log.warning("poll did not end in time; not waiting for it", server=self.server.name)
         self.client.close_connections()
 
-    def change(self, server: Server, config: Config) -> None:
+    def change(self, server: ServerConfig, config: Config) -> None:
         """Apply another configuration. Unchanged targets keep their objects and clocks; removed ones vanish at once."""
         before, self.server = self.server, server
         if _connection(before) != _connection(server):
@@ -118,7 +118,7 @@ class Served:
             self.workers.start()
         self.poller.change(server, self.client, config.polling)
         self.poller.store.change(_stall(config), _patterns(config))
-        self.poller.roster.move(server.url)
+        self.poller.statuses.move(server.url)
         left = self.poller.watched - set(configured_targets(server))
         if before.batch_files == server.batch_files:
             self.filed.change(configured=list(configured_targets(server)), retention=config.retention.finished)
@@ -134,25 +134,27 @@ class Served:
         self.workers.stop()
         self.poller.close()
         self.poller.store.close()
-        self.poller.roster.close()
+        self.poller.statuses.close()
         self.client.close_connections()
-        self._around.own.forget(self.server.name)
+        self._shared.self_metrics.forget(self.server.name)
 
-    def _connect(self, server: Server) -> tuple[Client, threading.Event]:
+    def _connect(self, server: ServerConfig) -> tuple[Client, threading.Event]:
         stop = threading.Event()
         agent = f"dify-exporter/{__version__}"
-        return Client(server, observer=self._around.own, clock=self._around.clock, user_agent=agent, stop=stop), stop
+        return Client(
+            server, observer=self._shared.self_metrics, clock=self._shared.clock, user_agent=agent, stop=stop
+        ), stop
 
-    def _file(self, server: Server, config: Config) -> FiledBatches:
-        return FiledBatches(
-            BatchFiles(server.batch_files, clock=self._around.clock),
+    def _file(self, server: ServerConfig, config: Config) -> BatchFileTargets:
+        return BatchFileTargets(
+            BatchFiles(server.batch_files, clock=self._shared.clock),
             self.poller,
             configured=list(configured_targets(server)),
             retention=config.retention.finished,
         )
 
 
-def _connection(server: Server) -> tuple[object, ...]:
+def _connection(server: ServerConfig) -> tuple[object, ...]:
     """The settings that require a new client and new threads when they change."""
     return (
         server.url,
@@ -165,9 +167,9 @@ def _connection(server: Server) -> tuple[object, ...]:
     )
 
 
-def _stall(config: Config) -> Stall:
-    return Stall(config.stall.after, config.stall.queued_after)
+def _stall(config: Config) -> StallLimits:
+    return StallLimits(config.stall.after, config.stall.queued_after)
 
 
 def _patterns(config: Config) -> tuple[Pattern, ...]:
-    return (*(Pattern(own.pattern, own.reason) for own in config.error_reasons), *PATTERNS)
+    return (*(Pattern(self_metrics.pattern, self_metrics.reason) for self_metrics in config.error_reasons), *PATTERNS)

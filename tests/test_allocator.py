@@ -57,7 +57,7 @@ def test_large_answers_leave_nothing_behind() -> None:
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
 def test_the_environment_has_the_last_word(name: str) -> None:
     """Allocator limits set in the environment are not overridden."""
-    assert not allocator.give_back({name: "1"})
+    assert not allocator.limit_retained_memory({name: "1"})
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,4 +71,4 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
         return Other()
 
     monkeypatch.setattr(ctypes, "CDLL", other)
-    assert not allocator.give_back({})
+    assert not allocator.limit_retained_memory({})

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from exporter.app import STUCK_AFTER, App
 from exporter.clock import ManualClock
-from exporter.config import Config, Labels, Polling, State, Web
+from exporter.config import Config, Labels, Polling, StateConfig, Web
 from exporter.metrics import Format
 from exporter.simulator import (
     Action,
@@ -92,7 +92,7 @@ def _config(*servers: SimulatorServer, **settings: object) -> Config:
         simulated_server(server.api.world.scenario, server.url, name=name)
         for name, server in zip(("first", "second"), servers, strict=False)
     )
-    given = {"state": State(None), "web": Web("127.0.0.1:0"), **settings}
+    given = {"state": StateConfig(None), "web": Web("127.0.0.1:0"), **settings}
     return Config(servers=watched, **given)  # type: ignore[arg-type]
 
 
@@ -228,8 +228,8 @@ def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
 def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
     """The state metrics are absent before the first save and without a state file; then they show the last save."""
     folder = tmp_path / "volume"
-    app = App(Config(servers=(), state=State(folder / "state.db")), clock=ManualClock(), remember=True)
-    forgetful = App(Config(servers=(), state=State(None)), clock=ManualClock(), remember=True)
+    app = App(Config(servers=(), state=StateConfig(folder / "state.db")), clock=ManualClock(), remember=True)
+    forgetful = App(Config(servers=(), state=StateConfig(None)), clock=ManualClock(), remember=True)
     forgetful._save()
     name = "dify_exporter_state_last_save_"
     assert [] == [line for page in map(_page, (app, forgetful)) for line in page.splitlines() if name in line]
@@ -249,7 +249,7 @@ def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
     file = tmp_path / "web.yml"
     file.write_text("{}")
     security = WebSecurity(file)
-    config = Config(servers=(), state=State(None))
+    config = Config(servers=(), state=StateConfig(None))
     name = "dify_exporter_web_config_last_reload_successful"
     assert name not in _page(App(config))
 
@@ -264,7 +264,7 @@ def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
 def test_a_loop_that_stands_still_is_not_healthy() -> None:
     """/-/healthy fails when the loop has not run for too long, and says what to do."""
     clock = ManualClock()
-    app = App(Config(servers=(), state=State(None)), clock=clock)
+    app = App(Config(servers=(), state=StateConfig(None)), clock=clock)
     app._loop.turn()
     clock.advance(STUCK_AFTER)
     assert None is app.what_is_stuck()

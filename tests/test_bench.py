@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from bench.growth import measure as measure_growth
-from bench.knowledge import Memory, Watched, document_id, gzipped
+from bench.knowledge import SavedObjects, Watched, document_id, gzipped
 from bench.library import CustomCollector, LabelledGauges
 from bench.memory import measure as measure_memory
 from bench.results import BEGIN, END, Row, insert, table
 from bench.run import MEASURES
-from bench.scrape import Asker, Moving, metrics_app
+from bench.scrape import Fetcher, Moving, metrics_app
 from exporter.metrics import CATALOG, Format
 from exporter.tracking import Batch, Document
 
@@ -24,7 +24,7 @@ ROW = Row("scrape", "5 ms", "4 s", "800", "≥ 500", met=True)
 
 def test_memory_has_the_documents_that_it_names() -> None:
     """A document that a batch names has a detail of its own, and an unchanged answer is reported as unchanged."""
-    memory = Memory(3)
+    memory = SavedObjects(3)
     target = memory.targets[2]
     answer = memory.indexing_status(target.dataset_id, target.id)
     assert answer.value is not None
@@ -42,7 +42,7 @@ def test_both_sides_of_the_scrape_expose_the_same_documents(side: type[LabelledG
     watched.poll()
     metrics = side()
     metrics.set(watched.objects())
-    with closing(Asker(metrics_app(watched.exposition))) as one, closing(Asker(metrics.app)) as two:
+    with closing(Fetcher(metrics_app(watched.exposition))) as one, closing(Fetcher(metrics.app)) as two:
         ours, theirs = one.lines(), two.lines()
     compared = {family.name.encode() for family in CATALOG if family.of in {Batch, Document}}
     assert {_series(line) for line in ours if _name(line) in compared} == set(map(_series, theirs))

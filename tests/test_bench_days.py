@@ -15,7 +15,7 @@ from bench.rules import PROMQL, PROMQL_CAREFUL, STATIC, alarms_of_rules, own_ala
 from bench.stage import Performance, Sample, Span, Subject
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
-from exporter.config import Secret, Server
+from exporter.config import Secret, ServerConfig
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Fault, Scenario, World
 from exporter.tracking import FINISHED, Target
 
@@ -38,7 +38,7 @@ class Silence:
 
 def exporter_on(scenario: Scenario, clock: ManualClock, traffic: Traffic) -> Exporter:
     """An exporter on an embedded server."""
-    server = Server("main", "http://127.0.0.1:5001/v1", api_key=Secret(scenario.key), requests_per_second=2.0)
+    server = ServerConfig("main", "http://127.0.0.1:5001/v1", api_key=Secret(scenario.key), requests_per_second=2.0)
     return Exporter(server, Api(World(scenario, clock)), Since(clock), listener=Silence(), traffic=traffic)
 
 
@@ -211,7 +211,7 @@ def test_detection_is_studied() -> None:
 
 def test_cost_is_studied() -> None:
     """The study runs and never exceeds the request budget."""
-    text = cost.study((cost.Case(20, 5.0), cost.Case(10, 5.0, knowledge_bases=2)), processes=1)
+    text = cost.study((cost.Case(20, 5.0), cost.Case(10, 5.0, dataset_ids=2)), processes=1)
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert ["| 20 batches", "| 2 knowledge bases with 10 batches, no ids known"] == [row[0] for row in rows[2:]]
     assert all(int(row[5]) <= 5 for row in rows[2:])

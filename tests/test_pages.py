@@ -10,13 +10,13 @@ import yaml
 
 from exporter.cli import main
 from exporter.config import load
-from exporter.metrics import CATALOG, OWN
+from exporter.metrics import CATALOG, SELF_METRICS
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/architecture.md", "docs/configuration.md")
 
 _SUFFIXES = re.compile(r"_(bucket|sum|count)$")
-_NAMES = {family.name for family in CATALOG} | {family.name for family in OWN}
+_NAMES = {family.name for family in CATALOG} | {family.name for family in SELF_METRICS}
 
 
 def _text(page: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from exporter.clock import ManualClock
 from exporter.simulator import Api, SimulatorServer, World
 from exporter.tracking import Target
-from tests.test_reload import ONE, SCENARIO, TWO, Reloading
+from tests.test_reload import ONE, SCENARIO, TWO, ConfigReloader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,53 +22,53 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def reloading(tmp_path: Path) -> Iterator[Reloading]:
+def reloader(tmp_path: Path) -> Iterator[ConfigReloader]:
     """An exporter with no configured targets that has discovered two knowledge bases with three documents."""
     with SimulatorServer(Api(World(SCENARIO, ManualClock())), connections=None) as dify:
-        running = Reloading(dify, tmp_path, datasets=(), discover=True)
+        running = ConfigReloader(dify, tmp_path, datasets=(), discover=True)
         running.begin()
         yield running
         running.end()
 
 
-def test_what_was_found_outlives_reloads(reloading: Reloading) -> None:
+def test_what_was_found_outlives_reloads(reloader: ConfigReloader) -> None:
     """Every discovered knowledge base stays watched, with its name, documents and counters."""
     names = ("dify_dataset_info", "dify_document_info", "dify_documents_finished_total")
-    before = [sorted(reloading.lines(name)) for name in names]
-    watched = reloading.app.served[0].poller.watched
+    before = [sorted(reloader.lines(name)) for name in names]
+    watched = reloader.app.served[0].poller.watched
     assert len(before[0]) == 2
     for concurrency in (3, 4):
-        reloading.config = reloading.configure(replace(reloading.server, concurrency=concurrency))
-        assert reloading.app.reloading.reload() is None
-        assert [sorted(reloading.lines(name)) for name in names] == before
-        assert reloading.app.served[0].poller.watched == watched
+        reloader.config = reloader.configure(replace(reloader.server, concurrency=concurrency))
+        assert reloader.app.reloader.reload() is None
+        assert [sorted(reloader.lines(name)) for name in names] == before
+        assert reloader.app.served[0].poller.watched == watched
 
 
-def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(reloading: Reloading) -> None:
+def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(reloader: ConfigReloader) -> None:
     """A knowledge base that the patterns no longer select is removed completely; the other one stays complete."""
-    reloading.config = reloading.configure(replace(reloading.server, discover_exclude=("KB 2",)))
-    assert TWO in reloading.page()
-    assert reloading.app.reloading.reload() is None
-    assert (ONE in reloading.page(), TWO in reloading.page()) == (True, False)
+    reloader.config = reloader.configure(replace(reloader.server, discover_exclude=("KB 2",)))
+    assert TWO in reloader.page()
+    assert reloader.app.reloader.reload() is None
+    assert (ONE in reloader.page(), TWO in reloader.page()) == (True, False)
 
 
-def test_discovery_that_is_switched_off_takes_along_what_it_found(reloading: Reloading) -> None:
+def test_discovery_that_is_switched_off_takes_along_what_it_found(reloader: ConfigReloader) -> None:
     """When discovery is switched off, everything that only discovery found is removed."""
-    reloading.config = reloading.configure(replace(reloading.server, discover=False))
-    assert reloading.app.reloading.reload() is None
-    assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
+    reloader.config = reloader.configure(replace(reloader.server, discover=False))
+    assert reloader.app.reloader.reload() is None
+    assert (ONE in reloader.page(), TWO in reloader.page()) == (False, False)
 
 
-def test_a_server_that_leaves_takes_along_what_was_found_on_it(reloading: Reloading) -> None:
+def test_a_server_that_leaves_takes_along_what_was_found_on_it(reloader: ConfigReloader) -> None:
     """When a server is removed, everything discovered on it is removed at once."""
-    reloading.config = reloading.configure(replace(reloading.server, name="other", discover=False))
-    assert reloading.app.reloading.reload() is None
-    assert (ONE in reloading.page(), TWO in reloading.page()) == (False, False)
+    reloader.config = reloader.configure(replace(reloader.server, name="other", discover=False))
+    assert reloader.app.reloader.reload() is None
+    assert (ONE in reloader.page(), TWO in reloader.page()) == (False, False)
 
 
-def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloading: Reloading) -> None:
+def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloader: ConfigReloader) -> None:
     """An answer that arrives after the server was removed adds nothing: nothing would ever remove it."""
-    (served,) = reloading.app.served
+    (served,) = reloader.app.served
     ask, asked, go = served.client.datasets, threading.Event(), threading.Event()
 
     def slowly(page: int) -> DatasetPage:
@@ -81,8 +81,8 @@ def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloading: Reload
         served.poller.schedule.hasten(Target("datasets", "", ""), 0.0)
         served.workers.wake()
         assert asked.wait(10)
-        reloading.config = reloading.configure(replace(reloading.server, name="other", discover=False))
-        assert reloading.app.reloading.reload() is None
+        reloader.config = reloader.configure(replace(reloader.server, name="other", discover=False))
+        assert reloader.app.reloader.reload() is None
         go.set()
         assert served.workers.join(10)
-    assert 'server="main"' not in reloading.page()
+    assert 'server="main"' not in reloader.page()

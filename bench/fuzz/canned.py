@@ -15,7 +15,7 @@ from unittest import mock
 import msgspec
 
 from exporter.clock import ManualClock
-from exporter.config import Secret, Server
+from exporter.config import Secret, ServerConfig
 from exporter.dify import Client, DecodeFailed, DifyError, connection
 from exporter.dify.refusal import Reply
 from exporter.logs import set_up_logging
@@ -29,7 +29,7 @@ KEY: Final = "dataset-Pl4nt3dC4n4ry"
 DATASET: Final = "501756ed-cffa-44bb-b992-713f60113872"
 BATCH: Final = "20261121173517669864"
 DOCUMENT: Final = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
-SERVER: Final = Server("main", "http://127.0.0.1:5001/v1", api_key=Secret(KEY), requests_per_second=1e9)
+SERVER: Final = ServerConfig("main", "http://127.0.0.1:5001/v1", api_key=Secret(KEY), requests_per_second=1e9)
 
 LONGEST_ERROR: Final = 1_000
 """Maximum length of a message about a server's answer. Messages about a file with many keys may be longer."""

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.fuzz.canned import BATCH, DATASET, DOCUMENT, KEY, SERVER, CannedClient, check, field_names, recordings, seeds
 from exporter.app import App
 from exporter.clock import ManualClock
-from exporter.config import Config, Dataset, Polling
+from exporter.config import Config, DatasetConfig, Polling
 from exporter.logs import set_up_logging
 from exporter.metrics import Format
 from exporter.tracking import Target, configured_targets
@@ -56,7 +56,9 @@ class Poll:
         self._log = io.StringIO()
         self._began = 0
         self._clock = ManualClock()
-        server = replace(SERVER, discover=True, datasets=(Dataset(DATASET, batches=(BATCH,), documents=(DOCUMENT,)),))
+        server = replace(
+            SERVER, discover=True, datasets=(DatasetConfig(DATASET, batches=(BATCH,), documents=(DOCUMENT,)),)
+        )
         app = App(Config(servers=(server,), polling=Polling(*[1e9] * 6)), clock=self._clock)
         self._exposition = app.exposition
         self._poller = app.served[0].poller
@@ -64,7 +66,7 @@ class Poll:
         self._poller.change(server, self._client, Polling(*[1e9] * 6))
         self._targets = [*configured_targets(server), Target("datasets", "", "")]
         self._poller.watch(configured_targets(server))
-        self._patch = mock.patch.object(app.own, "poll_failed", self._poll_failed)
+        self._patch = mock.patch.object(app.self_metrics, "poll_failed", self._poll_failed)
         self._patch.start()
         with redirect_stderr(self._log):
             set_up_logging("debug", "logfmt")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.fuzz.canned import check, seeds
 from bench.fuzz.files import HASH
-from exporter.metrics import Exposition, OwnMetrics
+from exporter.metrics import Exposition, SelfMetrics
 from exporter.web import WebSecurity, WebServer, create_app
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Request:
         logging.getLogger().addHandler(self._handler)
         self._reports = threading.excepthook
         threading.excepthook = lambda told: self._faults.append(repr(told.exc_value))
-        own = OwnMetrics()
-        application = _application(Exposition(own=own, document_name=True))
+        self_metrics = SelfMetrics()
+        application = _application(Exposition(self_metrics=self_metrics, document_name=True))
         self._servers = [
             WebServer(application, "127.0.0.1:0"),
             WebServer(application, "127.0.0.1:0", security=WebSecurity(web)),

@@ -54,7 +54,7 @@ class Report(Struct, frozen=True):
     finding: Finding | None = None
 
 
-def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, patience: int = PATIENCE) -> Report:
+def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, timeouts: int = PATIENCE) -> Report:
     """Pass a subject its seeds and then mutated inputs, ``inputs`` in total or up to the first failing one.
 
     The failing input is written into the directory ``kept``. RuntimeError when no input was tried.
@@ -66,8 +66,8 @@ def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, patience
         flags = {
             "runs": inputs,
             "seed": seed,
-            "timeout": patience,
-            "report_slow_units": patience,
+            "timeout": timeouts,
+            "report_slow_units": timeouts,
             "rss_limit_mb": MEMORY,
             "artifact_prefix": f"{kept}/found-",
             "keep_seed": 1,

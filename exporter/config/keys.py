@@ -17,8 +17,8 @@ from exporter.config.model import (
     Log,
     Polling,
     Retention,
-    Stall,
-    State,
+    StallLimits,
+    StateConfig,
     Web,
 )
 from exporter.config.schema import ANY, NUMBERS, Given, Key, ListOf, Section, Value
@@ -75,7 +75,7 @@ def _stall_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
 
 
 _STALL = Section(
-    Stall,
+    StallLimits,
     warnings=_stall_warnings,
     keys=(
         Key("after", duration(1), "An unfinished batch without progress for this long is stalled."),
@@ -159,7 +159,7 @@ ROOT: Final = Section(
         Key(
             "state",
             Section(
-                State,
+                StateConfig,
                 keys=(
                     Key(
                         "path",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.config import tree
 from exporter.config.files import path_or_nothing, read_text
 from exporter.config.keys import ROOT
-from exporter.config.model import Config, Server, State
+from exporter.config.model import Config, ServerConfig, StateConfig
 from exporter.config.problems import ConfigError, Invalid, Problem, show
 from exporter.config.reader import BROKEN, Overflow, Reader
 from exporter.config.schema import Section, Value
@@ -69,7 +69,7 @@ def _read(root: tree.Node, reader: Reader, environ: Mapping[str, str]) -> Config
     path = config.state.path
     if environ.get(_DEFAULT_STATE) and isinstance(root, tree.Mapping) and not root.has("state", "path"):
         (path,) = _variables(environ, ((_DEFAULT_STATE, "", path_or_nothing),))
-    state = State(None if path is None else reader.folder / path)
+    state = StateConfig(None if path is None else reader.folder / path)
     result: Config = replace(config, state=state, warnings=tuple(reader.warnings))
     return result
 
@@ -106,7 +106,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
             (state if environ.get(state) else _DEFAULT_STATE, "", path_or_nothing),
         ),
     )
-    return Config(servers=(Server("dify", url, api_key=key, discover=True),), state=State(path))
+    return Config(servers=(ServerConfig("dify", url, api_key=key, discover=True),), state=StateConfig(path))
 
 
 def _variables(environ: Mapping[str, str], wanted: Sequence[tuple[str, str, Callable[[str], Any]]]) -> list[Any]:

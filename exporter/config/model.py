@@ -39,7 +39,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class DatasetConfig:
     """A knowledge base of a server and what to watch in it. ``discover``: None for the setting of the server."""
 
     id: str
@@ -49,7 +49,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerConfig:
     """A Dify server: how to reach it, and its request limits. Exactly one of ``api_key`` and ``api_key_file`` is set.
 
     ``batch_files``: paths, which may contain wildcards. They include the folder of the configuration file, so a
@@ -67,7 +67,7 @@ class Server:
     discover: bool = False
     discover_include: tuple[str, ...] = ()
     discover_exclude: tuple[str, ...] = ()
-    datasets: tuple[Dataset, ...] = ()
+    datasets: tuple[DatasetConfig, ...] = ()
     batch_files: tuple[str, ...] = ()
 
 
@@ -84,7 +84,7 @@ class Polling:
 
 
 @dataclass(frozen=True, slots=True)
-class Stall:
+class StallLimits:
     """Seconds without progress after which indexing counts as stalled."""
 
     after: float = 900.0
@@ -121,7 +121,7 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateConfig:
     """Where to keep state across restarts; None for nowhere."""
 
     path: Path | None = Path("state.db")
@@ -150,14 +150,14 @@ class Config:
     ``warnings``: settings that are valid but probably not intended; ignored when two configurations are compared.
     """
 
-    servers: tuple[Server, ...] = ()
+    servers: tuple[ServerConfig, ...] = ()
     polling: Polling = field(default_factory=Polling)
-    stall: Stall = field(default_factory=Stall)
+    stall: StallLimits = field(default_factory=StallLimits)
     retention: Retention = field(default_factory=Retention)
     limits: Limits = field(default_factory=Limits)
     error_reasons: tuple[ErrorReason, ...] = ()
     labels: Labels = field(default_factory=Labels)
-    state: State = field(default_factory=State)
+    state: StateConfig = field(default_factory=StateConfig)
     web: Web = field(default_factory=Web)
     log: Log = field(default_factory=Log)
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.config import files, values
 from exporter.config.kinds import BOOLEAN, duration
-from exporter.config.model import Dataset, Server
+from exporter.config.model import DatasetConfig, ServerConfig
 from exporter.config.schema import ANY, NUMBERS, Given, Key, ListOf, Section, Value
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from exporter.config.schema import Spot
 
 _DATASET = Section(
-    Dataset,
+    DatasetConfig,
     identity="id",
     keys=(
         Key(
@@ -70,7 +70,7 @@ def _server_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
 
 
 SERVER: Final = Section(
-    Server,
+    ServerConfig,
     identity="name",
     errors=_server_errors,
     warnings=_server_warnings,

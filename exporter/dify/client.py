@@ -19,10 +19,10 @@ from exporter.dify.connection import Deadline, StaleConnection
 from exporter.dify.credentials import Credentials
 from exporter.dify.errors import BadAnswer, DifyError, Stopped, TLSFailed, Unreachable
 from exporter.dify.refusal import Reply, refused, undecodable
-from exporter.dify.session import Session, Trust, environment
+from exporter.dify.session import Session, TlsContextCache, environment
 from exporter.dify.unreachable import FAILURES, unreachable
 from exporter.dify.wire import (
-    Dataset,
+    DatasetAnswer,
     DatasetPage,
     DocumentDetail,
     DocumentPage,
@@ -34,7 +34,7 @@ from exporter.dify.wire import (
 
 if TYPE_CHECKING:
     from exporter.clock import Clock
-    from exporter.config.model import Secret, Server
+    from exporter.config.model import Secret, ServerConfig
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ _VERSION = re.compile(r"[\w.+-]{1,64}", re.ASCII)
 _indexing_status = msgspec.json.Decoder(IndexingStatus)
 _document = msgspec.json.Decoder(DocumentDetail)
 _datasets = msgspec.json.Decoder(DatasetPage)
-_dataset = msgspec.json.Decoder(Dataset)
+_dataset = msgspec.json.Decoder(DatasetAnswer)
 _documents = msgspec.json.Decoder(DocumentPage)
 _segments = msgspec.json.Decoder(SegmentPage)
 _welcome = msgspec.json.Decoder(Welcome)
@@ -94,7 +94,7 @@ class Client:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerConfig,
         *,
         observer: RequestObserver,
         clock: Clock,
@@ -113,7 +113,7 @@ class Client:
         self._budget = Budget(server.requests_per_second, clock)
         self._credentials = Credentials(server, clock)
         self._environment = environment(self._url, server.ca_file)
-        self._trust = Trust(self._environment.authorities)
+        self._trust = TlsContextCache(self._environment.authorities)
         self._channel = _Channel()
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -133,7 +133,7 @@ class Client:
         """A page of 100 knowledge bases. Expensive, and fails with 400 or 500 while the plugin daemon is down."""
         return self._fetch("datasets", f"datasets?page={page}&limit={PAGE}", _datasets)
 
-    def dataset(self, dataset_id: str) -> Dataset:
+    def dataset(self, dataset_id: str) -> DatasetAnswer:
         """A knowledge base. As expensive as the list, and fails in the same cases. Requires Dify 1.2."""
         return self._fetch("dataset", f"datasets/{_quote(dataset_id)}", _dataset)
 

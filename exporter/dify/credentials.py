@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.clock import Clock
-    from exporter.config.model import Server
+    from exporter.config.model import ServerConfig
 
 _LOOK_EVERY = 1.0
 _LONGEST = 4096
@@ -28,7 +28,7 @@ class Credentials:
     a symlink). While the file is missing, unreadable or empty, the last valid key stays in use.
     """
 
-    def __init__(self, server: Server, clock: Clock) -> None:
+    def __init__(self, server: ServerConfig, clock: Clock) -> None:
         self._file = server.api_key_file
         self._clock = clock
         self._lock = threading.Lock()

@@ -45,7 +45,7 @@ def environment(url: str, ca_file: Path | None) -> Environment:
     return Environment(dict(settings["proxies"]), verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH)
 
 
-class Trust:
+class TlsContextCache:
     """Caches the TLS context of a server, because loading the authorities takes some 20 ms. Thread-safe."""
 
     def __init__(self, authorities: str) -> None:

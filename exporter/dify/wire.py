@@ -53,7 +53,7 @@ class Rules(Struct, frozen=True, gc=False):
     subchunk_segmentation: Segmentation | None = None
 
 
-class ProcessRule(Struct, frozen=True, gc=False):
+class ProcessRuleAnswer(Struct, frozen=True, gc=False):
     """A process rule; may be ``{}``."""
 
     mode: str | None = None
@@ -84,11 +84,11 @@ class DocumentDetail(Struct, frozen=True, gc=False):
     average_segment_length: Number | None = None
     enabled: bool | None = None
     archived: bool | None = None
-    dataset_process_rule: ProcessRule | None = None
-    document_process_rule: ProcessRule | None = None
+    dataset_process_rule: ProcessRuleAnswer | None = None
+    document_process_rule: ProcessRuleAnswer | None = None
 
 
-class Dataset(Struct, frozen=True, gc=False):
+class DatasetAnswer(Struct, frozen=True, gc=False):
     """A knowledge base in ``/datasets`` and ``/datasets/{dataset_id}``. The totals exist since Dify 1.9."""
 
     id: str
@@ -103,7 +103,7 @@ class Dataset(Struct, frozen=True, gc=False):
 class DatasetPage(Struct, frozen=True, gc=False):
     """A page of ``/datasets``. ``total`` is the number of items on all pages."""
 
-    data: list[Dataset]
+    data: list[DatasetAnswer]
     total: Number | None = None
 
 

@@ -4,18 +4,18 @@ from exporter.metrics.catalog import CATALOG, catalog
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.family import Family
 from exporter.metrics.formats import Format, accepts_gzip, negotiate
-from exporter.metrics.own import OwnMetrics
-from exporter.metrics.own_catalog import OWN, OwnFamily
+from exporter.metrics.own import SelfMetrics
+from exporter.metrics.own_catalog import SELF_METRICS, SelfFamily
 from exporter.metrics.page import Page
 
 __all__ = [
     "CATALOG",
-    "OWN",
+    "SELF_METRICS",
     "Exposition",
     "Family",
     "Format",
-    "OwnFamily",
-    "OwnMetrics",
+    "SelfFamily",
+    "SelfMetrics",
     "Page",
     "accepts_gzip",
     "catalog",

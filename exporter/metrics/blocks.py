@@ -36,7 +36,7 @@ class Block:
         self.since = 0.0
 
 
-class Job:
+class RenderJob:
     """A copy of a block and of what was dirty in it at one instant. Empty: the block was removed from the store."""
 
     __slots__ = ("block", "dirty", "empty", "heads", "objects")
@@ -49,7 +49,7 @@ class Job:
         self.objects = block.objects[:]
 
 
-class Shelf:
+class BlockStore:
     """The blocks of one type of object. Not thread-safe: the caller lets in one thread at a time."""
 
     def __init__(self, of: type[Tracked], families: Iterable[Family]) -> None:
@@ -80,22 +80,22 @@ class Shelf:
             before = block.objects[slot % SLOTS]
             if before is not new:
                 block.objects[slot % SLOTS] = new
-                self._soil(block, self._difference(before, new), now)
+                self._mark_dirty(block, self._difference(before, new), now)
 
-    def jobs(self, before: float | None = None) -> Iterator[Job]:
+    def jobs(self, before: float | None = None) -> Iterator[RenderJob]:
         """Take the blocks that have been dirty since ``before`` (None: all dirty blocks), oldest first."""
         while self._dirty:
             number, block = next(iter(self._dirty.items()))
             if before is not None and block.since > before:
                 return
             del self._dirty[number]
-            job = Job(block)
+            job = RenderJob(block)
             block.dirty = 0
             if job.empty:
                 del self._blocks[number], self._open[number]
             yield job
 
-    def render(self, job: Job) -> Iterator[tuple[int, list[str]]]:
+    def render(self, job: RenderJob) -> Iterator[tuple[int, list[str]]]:
         """The dirty families of ``job`` by index, with their lines. Needs no lock: a job is a copy."""
         known = [(head, obj) for head, obj in zip(job.heads, job.objects, strict=True) if obj is not None]
         names = [head for head, _ in known]
@@ -117,7 +117,7 @@ class Shelf:
             del self._open[block.number]
         block.heads[slot], block.objects[slot] = head, new
         self._slots[head] = block.number * SLOTS + slot
-        self._soil(block, self._all, now)
+        self._mark_dirty(block, self._all, now)
 
     def _remove(self, head: str, slot: int, now: float) -> None:
         block = self._blocks[slot // SLOTS]
@@ -125,9 +125,9 @@ class Shelf:
         block.heads[slot % SLOTS], block.objects[slot % SLOTS] = "", None
         block.free.append(slot % SLOTS)
         self._open[block.number] = block
-        self._soil(block, self._all, now)
+        self._mark_dirty(block, self._all, now)
 
-    def _soil(self, block: Block, families: int, now: float) -> None:
+    def _mark_dirty(self, block: Block, families: int, now: float) -> None:
         if families and not block.dirty:
             block.since = now
             self._dirty[block.number] = block

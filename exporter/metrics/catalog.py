@@ -14,9 +14,9 @@ from exporter.tracking.activity import PHASE_BOUNDS
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,
-    Activity,
     Batch,
-    KnowledgeBase,
+    Dataset,
+    DatasetCounters,
     ServerStatus,
     TargetStatus,
 )
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 def catalog(*, document_name: bool = True) -> tuple[Family, ...]:
     """All families in page order. Without ``document_name`` the label ``name`` of documents is empty."""
-    return (*_SERVER, *_TARGET, *_KNOWLEDGE_BASE, *_BATCH, *document_families(document_name=document_name))
+    return (*_SERVER, *_TARGET, *_DATASET_FAMILIES, *_BATCH, *document_families(document_name=document_name))
 
 
 def _server_info(server: ServerStatus) -> Samples:
     return (((server.url, server.version), 1),)
 
 
-def _dataset_info(base: KnowledgeBase) -> Samples | None:
+def _dataset_info(base: Dataset) -> Samples | None:
     return (((base.name, base.indexing_technique, base.embedding_model), 1),) if base.name else None
 
 
@@ -91,11 +91,11 @@ _TARGET = (
     ),
 )
 
-_KNOWLEDGE_BASE = (
+_DATASET_FAMILIES = (
     Family(
         name="dify_dataset_info",
         help="Name, indexing technique and embedding model of the knowledge base (as of the last poll).",
-        of=KnowledgeBase,
+        of=Dataset,
         part=whole,
         read=_dataset_info,
         labels=("name", "indexing_technique", "embedding_model"),
@@ -103,7 +103,7 @@ _KNOWLEDGE_BASE = (
     Family(
         name="dify_dataset_documents",
         help="Documents of the knowledge base by display status (as of the last poll).",
-        of=KnowledgeBase,
+        of=Dataset,
         part=attrgetter("documents"),
         read=_dataset_documents,
         labels=("display_status",),
@@ -115,7 +115,7 @@ _KNOWLEDGE_BASE = (
             "Documents observed to finish (completed or error), counted once per attempt, by error reason "
             "(as of the last poll)."
         ),
-        of=Activity,
+        of=DatasetCounters,
         part=attrgetter("finished"),
         read=whole,
         labels=("status", "reason"),
@@ -124,7 +124,7 @@ _KNOWLEDGE_BASE = (
         name="dify_documents_restarted_total",
         type="counter",
         help="Documents observed to leave completed or error and start again (as of the last poll).",
-        of=Activity,
+        of=DatasetCounters,
         part=attrgetter("restarted"),
         read=whole,
     ),
@@ -135,7 +135,7 @@ _KNOWLEDGE_BASE = (
             "Seconds that completed documents spent in each phase by the API's own times, counted once per attempt "
             "(as of the last poll)."
         ),
-        of=Activity,
+        of=DatasetCounters,
         part=attrgetter("phases"),
         read=_by_phase,
         labels=("phase",),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.metrics.catalog import CATALOG
 from exporter.metrics.family import IDENTITY, Family
-from exporter.metrics.own_catalog import OWN, OwnFamily
+from exporter.metrics.own_catalog import SELF_METRICS, SelfFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,11 +33,11 @@ _DOMAIN = "Servers, knowledge bases, batches and documents"
 _SELF = "The exporter itself"
 
 
-def sections() -> dict[str, list[Family | OwnFamily]]:
+def sections() -> dict[str, list[Family | SelfFamily]]:
     """All families, grouped by section title of the documentation."""
     about_dify = [family for family in CATALOG if not family.name.startswith(_OWN_PREFIX)]
     about_targets = [family for family in CATALOG if family.name.startswith(_OWN_PREFIX)]
-    return {_DOMAIN: [*about_dify], _SELF: [*about_targets, *OWN]}
+    return {_DOMAIN: [*about_dify], _SELF: [*about_targets, *SELF_METRICS]}
 
 
 def page() -> str:
@@ -58,7 +58,7 @@ def readme(text: str) -> str:
     return f"{before}{BEGIN}\n{tables}{END}{after}"
 
 
-def table(families: Iterable[Family | OwnFamily]) -> str:
+def table(families: Iterable[Family | SelfFamily]) -> str:
     """A Markdown table of the families."""
     rows = ["| name | type | labels | meaning |", "|---|---|---|---|"]
     for family in families:
@@ -67,7 +67,7 @@ def table(families: Iterable[Family | OwnFamily]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def all_labels(family: Family | OwnFamily) -> tuple[str, ...]:
+def all_labels(family: Family | SelfFamily) -> tuple[str, ...]:
     """The labels of every series of ``family``, in the order of the exposition."""
     return IDENTITY[family.of] + family.labels if isinstance(family, Family) else family.labels
 

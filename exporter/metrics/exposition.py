@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from exporter.metrics.blocks import Shelf
+from exporter.metrics.blocks import BlockStore
 from exporter.metrics.catalog import catalog
 from exporter.metrics.deflate import Deflater, Piece, Run, row
 from exporter.metrics.family import IDENTITY
@@ -21,7 +21,7 @@ from exporter.metrics.page import Page
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exporter.metrics.blocks import Block, Job
+    from exporter.metrics.blocks import Block, RenderJob
     from exporter.metrics.family import Family
     from exporter.tracking.model import Change
 
@@ -32,7 +32,7 @@ _TURN = 0.01
 """Most seconds that one poll spends on flushing, beyond the block in progress; the next poll continues."""
 
 
-class Own(Protocol):
+class MetricsSource(Protocol):
     """Source of the exporter's own metrics."""
 
     def render(self, fmt: Format) -> bytes:
@@ -40,26 +40,26 @@ class Own(Protocol):
         ...
 
 
-class _Sealed:
+class _RenderedPieces:
     """The rendered pieces of a block store, by block group and family; joined again only where something changed."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    def __init__(self, block_store: BlockStore) -> None:
+        self.block_store = block_store
         self.series = 0
-        self.runs: list[Run | None] = [None] * len(shelf.families)
+        self.runs: list[Run | None] = [None] * len(block_store.families)
         self._groups: dict[int, dict[int, Block]] = {}
         self._joined: dict[int, list[Run | None]] = {}
-        self._stale: dict[int, set[int]] = {position: set() for position in range(len(shelf.families))}
+        self._stale: dict[int, set[int]] = {position: set() for position in range(len(block_store.families))}
 
-    def seal(self, job: Job, deflater: Deflater) -> None:
+    def flush(self, job: RenderJob, deflater: Deflater) -> None:
         """Render and deflate the dirty families of ``job``."""
         number = job.block.number
         blocks = self._groups.setdefault(number // _GROUP, {})
         blocks[number] = job.block
         pieces = job.block.pieces
-        for position, lines in self.shelf.render(job):
+        for position, lines in self.block_store.render(job):
             before = pieces[position]
-            each = len(self.shelf.families[position].states) or 1
+            each = len(self.block_store.families[position].states) or 1
             after = deflater.piece("".join(lines).encode(), len(lines) * each) if lines else None
             if before is not None or after is not None:
                 self.series += (after.samples if after else 0) - (before.samples if before else 0)
@@ -89,27 +89,31 @@ class _Sealed:
 
 
 class Exposition:
-    """The page that Prometheus scrapes. Polls call ``changed`` and ``seal``, scrapes call ``page``."""
+    """The page that Prometheus scrapes. Polls call ``changed`` and ``flush``, scrapes call ``page``."""
 
     def __init__(
-        self, *, own: Own, document_name: bool = True, monotonic: Callable[[], float] = time.monotonic
+        self,
+        *,
+        self_metrics: MetricsSource,
+        document_name: bool = True,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``document_name``: whether document names appear. ``monotonic``: clock in seconds, for the age of changes."""
         families = catalog(document_name=document_name)
-        self._own = own
+        self._self_metrics = self_metrics
         self._monotonic = monotonic
-        self._shelves: dict[type, Shelf] = {of: Shelf(of, families) for of in IDENTITY}
-        self._sealed = [_Sealed(shelf) for shelf in self._shelves.values()]
+        self._block_stores: dict[type, BlockStore] = {of: BlockStore(of, families) for of in IDENTITY}
+        self._rendered = [_RenderedPieces(block_store) for block_store in self._block_stores.values()]
         self._objects_lock = threading.Lock()
         self._pieces_lock = threading.Lock()
         self._scrapes_waiting = 0
         self._deflater = Deflater()
         self._headers = {fmt: {family.name: self._header(family, fmt) for family in families} for fmt in Format}
         self._order = [
-            (family, sealed, sealed.shelf.families.index(family))
+            (family, rendered, rendered.block_store.families.index(family))
             for family in families
-            for sealed in self._sealed
-            if family in sealed.shelf.families
+            for rendered in self._rendered
+            if family in rendered.block_store.families
         ]
         self._domain: dict[Format, Run | None] = {}
         self._end = self._deflater.piece(b"# EOF\n")
@@ -123,11 +127,11 @@ class Exposition:
         with self._objects_lock:
             for change in changes:
                 known = change[1] if change[1] is not None else change[0]
-                shelf = self._shelves.get(type(known))
-                if shelf is not None:
-                    shelf.change(change, now)
+                block_store = self._block_stores.get(type(known))
+                if block_store is not None:
+                    block_store.change(change, now)
 
-    def seal(self, older_than: float = 0.1) -> None:
+    def flush(self, older_than: float = 0.1) -> None:
         """Flush the blocks that have been dirty for ``older_than`` seconds, as many as fit into a short turn.
 
         Call it after each poll and at each tick. It returns at once while a scrape or another poll is flushing.
@@ -137,13 +141,13 @@ class Exposition:
         try:
             now = self._monotonic()
             before, end = now - older_than, now + _TURN
-            for sealed in self._sealed:
+            for rendered in self._rendered:
                 while not self._scrapes_waiting and self._monotonic() <= end:
                     with self._objects_lock:
-                        job = next(sealed.shelf.jobs(before), None)
+                        job = next(rendered.block_store.jobs(before), None)
                     if job is None:
                         break
-                    sealed.seal(job, self._deflater)
+                    rendered.flush(job, self._deflater)
         finally:
             self._pieces_lock.release()
 
@@ -154,42 +158,42 @@ class Exposition:
         with self._pieces_lock:
             with self._objects_lock:
                 self._scrapes_waiting -= 1
-            self._seal_all()
+            self._flush_all()
             domain = self._join(fmt)
-        own = Deflater().piece(self._own.render(fmt))
+        self_metrics = Deflater().piece(self._self_metrics.render(fmt))
         end = self._end if fmt is Format.OPENMETRICS else None
-        runs = (domain, row((own, end)))
+        runs = (domain, row((self_metrics, end)))
         return Page(*[run for run in runs if run is not None])
 
     def series(self) -> int:
         """Number of series of objects: those of Dify and of targets."""
         with self._pieces_lock:
-            self._seal_all()
-            return sum(sealed.series for sealed in self._sealed)
+            self._flush_all()
+            return sum(rendered.series for rendered in self._rendered)
 
     def series_rendered(self) -> int:
         """Number of object series rendered so far; never waits."""
-        return sum(sealed.series for sealed in self._sealed)
+        return sum(rendered.series for rendered in self._rendered)
 
-    def _seal_all(self) -> None:
+    def _flush_all(self) -> None:
         # All copies are made under one lock, so that objects changed together appear together.
         with self._objects_lock:
-            taken = [(sealed, list(sealed.shelf.jobs())) for sealed in self._sealed]
-        for sealed, jobs in taken:
+            taken = [(rendered, list(rendered.block_store.jobs())) for rendered in self._rendered]
+        for rendered, jobs in taken:
             for job in jobs:
-                sealed.seal(job, self._deflater)
+                rendered.flush(job, self._deflater)
 
     def _join(self, fmt: Format) -> Run | None:
         """The part of the page that is rendered from objects; joined again only after a change."""
-        joined = [sealed.join() for sealed in self._sealed]
+        joined = [rendered.join() for rendered in self._rendered]
         if any(joined):
             self._domain.clear()
         if fmt not in self._domain:
             headers = self._headers[fmt]
             self._domain[fmt] = row(
                 part
-                for family, sealed, position in self._order
-                if (run := sealed.runs[position]) is not None
+                for family, rendered, position in self._order
+                if (run := rendered.runs[position]) is not None
                 for part in (headers[family.name], run)
             )
         return self._domain[fmt]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from exporter.tracking.model import Activity, Batch, Document, KnowledgeBase, ServerStatus, TargetStatus, Tracked
+from exporter.tracking.model import Batch, Dataset, DatasetCounters, Document, ServerStatus, TargetStatus, Tracked
 
 Number = int | float
 LabelValues = tuple[str, ...]
@@ -18,8 +18,8 @@ TrackedType = type[Tracked]
 IDENTITY: dict[TrackedType, tuple[str, ...]] = {
     ServerStatus: ("server",),
     TargetStatus: ("server", "kind", "dataset_id", "target"),
-    KnowledgeBase: ("server", "dataset_id"),
-    Activity: ("server", "dataset_id"),
+    Dataset: ("server", "dataset_id"),
+    DatasetCounters: ("server", "dataset_id"),
     Batch: ("server", "dataset_id", "batch"),
     Document: ("server", "dataset_id", "document_id"),
 }

@@ -24,7 +24,7 @@ from exporter import __version__
 from exporter.dify.errors import DifyError
 from exporter.metrics.formats import Format
 from exporter.metrics.lines import encodable
-from exporter.metrics.own_catalog import OWN
+from exporter.metrics.own_catalog import SELF_METRICS
 from exporter.tracking.model import KINDS, TARGET_STATES
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _END = b"# EOF\n"
 _REVISION = "DIFY_EXPORTER_REVISION"
 
-_ROWS = {row.name: row for row in OWN}
+_ROWS = {row.name: row for row in SELF_METRICS}
 
 
 def _reasons(error: type[DifyError]) -> Iterator[str]:
@@ -110,7 +110,7 @@ class _Counted(_Children[Counter]):
             child.inc(amount)
 
 
-class OwnMetrics(Collector):
+class SelfMetrics(Collector):
     """Counts polls and requests (as ``PollObserver`` and ``RequestObserver``) and renders the result.
 
     These attributes are set once their source exists, and are called at each scrape: ``schedules`` for lag, targets and

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnFamily:
+class SelfFamily:
     """A metric family about the exporter itself."""
 
     name: str
@@ -19,11 +19,11 @@ class OwnFamily:
     labels: tuple[str, ...] = ()
 
 
-def _row(name: str, kind: MetricType, text: str, *labels: str) -> OwnFamily:
-    return OwnFamily(name=name, type=kind, help=text, labels=labels)
+def _row(name: str, kind: MetricType, text: str, *labels: str) -> SelfFamily:
+    return SelfFamily(name=name, type=kind, help=text, labels=labels)
 
 
-OWN = (
+SELF_METRICS = (
     _row(
         "dify_exporter_build_info",
         "gauge",
@@ -111,4 +111,4 @@ OWN = (
         "version",
     ),
 )
-"""Every family that ``OwnMetrics`` renders; ``process_`` and ``python_`` as prometheus-client defines them on Linux."""
+"""Every family that ``SelfMetrics`` renders; ``process_`` and ``python_`` as prometheus-client defines them on Linux."""

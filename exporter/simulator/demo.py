@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.config.model import Dataset, Secret, Server
+from exporter.config.model import DatasetConfig, Secret, ServerConfig
 from exporter.simulator.documents import document_id
 from exporter.simulator.scenario import Action, BatchPlan, DatasetPlan, DocumentPlan, Rule, Scenario
 
@@ -125,13 +125,13 @@ def demo_scenario() -> Scenario:
     return Scenario(key="dataset-simulatordemo", workers=5, datasets=(_HANDBOOK, _TICKETS, _CRAWL))
 
 
-def watched(scenario: Scenario, *, documents: bool = False) -> tuple[Dataset, ...]:
+def watched(scenario: Scenario, *, documents: bool = False) -> tuple[DatasetConfig, ...]:
     """The datasets of a scenario and those of their batches that are planned with an id, for a configuration.
 
     With ``documents``, their documents as well, although the batches already cover them.
     """
     return tuple(
-        Dataset(
+        DatasetConfig(
             id=plan.id,
             batches=tuple(batch.id for batch in plan.batches if batch.id),
             documents=tuple(_documents(plan)) if documents else (),
@@ -140,9 +140,9 @@ def watched(scenario: Scenario, *, documents: bool = False) -> tuple[Dataset, ..
     )
 
 
-def simulated_server(scenario: Scenario, url: str, *, name: str = "demo") -> Server:
+def simulated_server(scenario: Scenario, url: str, *, name: str = "demo") -> ServerConfig:
     """The server entry of a configuration that watches a scenario served at ``url``."""
-    return Server(name=name, url=url, api_key=Secret(scenario.key), datasets=watched(scenario))
+    return ServerConfig(name=name, url=url, api_key=Secret(scenario.key), datasets=watched(scenario))
 
 
 def _documents(plan: DatasetPlan) -> Iterable[str]:

@@ -1,9 +1,9 @@
 """Tracking: what is polled and when, and what is known about every dataset, batch and document."""
 
 from exporter.tracking.batchfiles import BatchFiles
-from exporter.tracking.filed import FiledBatches
+from exporter.tracking.filed import BatchFileTargets
 from exporter.tracking.limits import DocumentLimit
-from exporter.tracking.loop import Chore, Job, Loop
+from exporter.tracking.loop import BackgroundJob, Job, Loop
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     KINDS,
@@ -11,11 +11,11 @@ from exporter.tracking.model import (
     TARGET_STATES,
     Batch,
     Change,
+    ChangeListener,
+    Dataset,
     Detail,
     Document,
     Kind,
-    KnowledgeBase,
-    Listener,
     Number,
     PollObserver,
     ProcessRule,
@@ -27,12 +27,12 @@ from exporter.tracking.model import (
     Tracked,
 )
 from exporter.tracking.poller import Poller
-from exporter.tracking.progress import Stall
+from exporter.tracking.progress import StallLimits
 from exporter.tracking.reading import FINISHED
 from exporter.tracking.reasons import PATTERNS, Pattern
-from exporter.tracking.roster import Roster
+from exporter.tracking.roster import TargetStatuses
 from exporter.tracking.schedule import TICK
-from exporter.tracking.state import Memory, State
+from exporter.tracking.state import SavedObjects, StateFile
 from exporter.tracking.store import Store
 from exporter.tracking.targets import Target, configured_targets
 from exporter.tracking.workers import Workers
@@ -48,28 +48,28 @@ __all__ = [
     "Batch",
     "BatchFiles",
     "Change",
-    "Chore",
+    "BackgroundJob",
     "Detail",
     "Document",
     "DocumentLimit",
-    "FiledBatches",
+    "BatchFileTargets",
     "Job",
     "Kind",
-    "KnowledgeBase",
-    "Listener",
+    "Dataset",
+    "ChangeListener",
     "Loop",
-    "Memory",
+    "SavedObjects",
     "Number",
     "Pattern",
     "PollObserver",
     "Poller",
     "ProcessRule",
     "Progress",
-    "Roster",
+    "TargetStatuses",
     "ServerSchedule",
     "ServerStatus",
-    "Stall",
-    "State",
+    "StallLimits",
+    "StateFile",
     "Store",
     "Target",
     "TargetState",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import Activity, Distribution
+from exporter.tracking.model import DatasetCounters, Distribution
 from exporter.tracking.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ _OUTCOMES = (("completed", ""), *(("error", reason) for reason in REASONS))
 _EMPTY = Distribution((0,) * (len(PHASE_BOUNDS) + 1))
 
 
-def no_activity(server: str, dataset_id: str) -> Activity:
+def new_counters(server: str, dataset_id: str) -> DatasetCounters:
     """The counters of a dataset at 0, with every label value present, so that the first event is an increase."""
-    return Activity(
+    return DatasetCounters(
         server,
         dataset_id,
         tuple((outcome, 0) for outcome in _OUTCOMES),
@@ -33,9 +33,9 @@ def no_activity(server: str, dataset_id: str) -> Activity:
     )
 
 
-def resume_activity(server: str, dataset_id: str, before: Activity | None) -> Activity:
+def restored_counters(server: str, dataset_id: str, before: DatasetCounters | None) -> DatasetCounters:
     """Continue the counters saved ``before`` a restart. Counters that are new in this version start at 0."""
-    nothing = no_activity(server, dataset_id)
+    nothing = new_counters(server, dataset_id)
     if before is None:
         return nothing
     phases = {phase: found for phase, found in before.phases if len(found.counts) == len(PHASE_BOUNDS) + 1}
@@ -46,7 +46,9 @@ def resume_activity(server: str, dataset_id: str, before: Activity | None) -> Ac
     )
 
 
-def count_finished(activity: Activity, status: str, reason: str, phases: Iterable[tuple[str, float]] = ()) -> Activity:
+def count_finished(
+    activity: DatasetCounters, status: str, reason: str, phases: Iterable[tuple[str, float]] = ()
+) -> DatasetCounters:
     """Count one more finished document. ``phases``: names and durations in seconds."""
     finished = dict(activity.finished)
     finished[status, reason] = finished.get((status, reason), 0) + 1
@@ -56,7 +58,7 @@ def count_finished(activity: Activity, status: str, reason: str, phases: Iterabl
     return replace(activity, finished=tuple(finished.items()), phases=tuple(spent.items()))
 
 
-def count_restarted(activity: Activity) -> Activity:
+def count_restarted(activity: DatasetCounters) -> DatasetCounters:
     """Count one more document that restarted indexing."""
     return replace(activity, restarted=activity.restarted + 1)
 

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.clock import Clock
-    from exporter.config import Polling, Server
+    from exporter.config import Polling, ServerConfig
     from exporter.tracking.outcome import Outcome
     from exporter.tracking.store import Store
     from exporter.tracking.targets import Target, TargetKind
     from exporter.tracking.upstream import Upstream
 
 
-class Asker:
+class Fetcher:
     """Fetches the targets of one server and passes the answers to the store.
 
     Thread-safe, as long as no two threads fetch the same target at the same time.
     """
 
-    def __init__(self, server: Server, client: Upstream, store: Store, polling: Polling, *, clock: Clock) -> None:
+    def __init__(self, server: ServerConfig, client: Upstream, store: Store, polling: Polling, *, clock: Clock) -> None:
         self._client = client
         self._store = store
         self._clock = clock
@@ -56,13 +56,13 @@ class Asker:
             "datasets": _steady(polling, found * LIST_ROUNDS),
         }
 
-    def changed(self, server: Server, client: Upstream, polling: Polling) -> Asker:
+    def changed(self, server: ServerConfig, client: Upstream, polling: Polling) -> Fetcher:
         """Return a fetcher for a changed configuration of the same server. It keeps what discovery has found."""
-        asker = Asker(server, client, self._store, polling, clock=self._clock)
+        asker = Fetcher(server, client, self._store, polling, clock=self._clock)
         asker._discovery.adopt(self._discovery)
         return asker
 
-    def asks_anew(self, target: Target, before: Asker) -> bool:
+    def asks_anew(self, target: Target, before: Fetcher) -> bool:
         """Whether the answers that ``before`` fetched for ``target`` no longer fit the configuration.
 
         This is the case for the dataset list, whose name patterns may differ, and for a dataset whose discovery was

@@ -22,7 +22,7 @@ JITTER = 0.2
 """The backoff varies by this fraction up and down, so that targets that failed together are not retried together."""
 
 
-class Cadence(Struct, frozen=True, gc=False):
+class PollInterval(Struct, frozen=True, gc=False):
     """The poll interval of one target. ``interval``: seconds to the next poll; ``failures``: consecutive failures."""
 
     interval: float = 0.0
@@ -30,20 +30,20 @@ class Cadence(Struct, frozen=True, gc=False):
     failures: int = 0
 
 
-def after_answer(previous: Cadence, polling: Polling, *, moved: bool, settled: bool) -> Cadence:
+def after_answer(previous: PollInterval, polling: Polling, *, moved: bool, settled: bool) -> PollInterval:
     """Interval after a successful poll: short during progress, longer without progress, longest when finished."""
     if settled:
         if previous.state == "settled" and not moved:
             interval = min(previous.interval * 2, polling.max_settled_interval)
         else:
             interval = polling.settled_interval
-        return Cadence(interval, "settled")
+        return PollInterval(interval, "settled")
     if moved or previous.state != "active" or not previous.interval:
-        return Cadence(polling.interval, "active")
-    return Cadence(min(previous.interval * 1.5, polling.max_interval), "active")
+        return PollInterval(polling.interval, "active")
+    return PollInterval(min(previous.interval * 1.5, polling.max_interval), "active")
 
 
-def longest(pace: Cadence, polling: Polling) -> float:
+def longest(pace: PollInterval, polling: Polling) -> float:
     """Longest wait under new settings for a target whose interval was computed under the old ones."""
     match pace.state:
         case "settled":
@@ -54,16 +54,16 @@ def longest(pace: Cadence, polling: Polling) -> float:
             return 0.0
 
 
-def after_gone(previous: Cadence, polling: Polling) -> Cadence:
+def after_gone(previous: PollInterval, polling: Polling) -> PollInterval:
     """Interval for a target that was not found (404): as long as for a finished one; it may reappear."""
     if previous.state == "gone":
-        return Cadence(min(previous.interval * 2, polling.max_settled_interval), "gone", previous.failures + 1)
-    return Cadence(polling.settled_interval, "gone", 1)
+        return PollInterval(min(previous.interval * 2, polling.max_settled_interval), "gone", previous.failures + 1)
+    return PollInterval(polling.settled_interval, "gone", 1)
 
 
 def after_failure(
-    previous: Cadence, polling: Polling, *, retry_after: float | None, random: Callable[[], float]
-) -> Cadence:
+    previous: PollInterval, polling: Polling, *, retry_after: float | None, random: Callable[[], float]
+) -> PollInterval:
     """Interval after a failure: exponential backoff with jitter, but at least the server's ``Retry-After``.
 
     ``random`` returns a number from 0 to 1.
@@ -72,7 +72,7 @@ def after_failure(
     interval = backoff(failures, polling, random=random)
     if retry_after is not None:
         interval = max(interval, retry_after)
-    return Cadence(interval, "failing", failures)
+    return PollInterval(interval, "failing", failures)
 
 
 def backoff(failures: int, polling: Polling, *, random: Callable[[], float]) -> float:

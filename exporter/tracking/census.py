@@ -35,7 +35,7 @@ _RESTING = ("error", "available", "disabled", "archived")
 _log = structlog.get_logger(__name__)
 
 
-class Seen(NamedTuple):
+class ScannedDocuments(NamedTuple):
     """The documents that a scan listed: progress and error text by document id.
 
     ``paused``: paused documents are included. ``asked``: monotonic second before the first request.
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
     asked: float
 
 
-class Census:
+class DocumentScan:
     """Scans the datasets of one server. One thread at a time per dataset."""
 
     def __init__(self, server: str, client: Upstream, store: Store) -> None:
@@ -60,17 +60,17 @@ class Census:
         """Discard the state of a dataset: if it returns, its first scan counts everything."""
         self._rounds.pop(dataset_id, None)
 
-    def take(self, dataset_id: str) -> Seen:
+    def take(self, dataset_id: str) -> ScannedDocuments:
         """List the queuing and indexing documents; in every tenth scan also the paused ones, and count all others."""
         asked = self._store.clock.monotonic()
         if not self._filters():
-            return Seen(self._read(self._newest(dataset_id)), paused=True, asked=asked)
+            return ScannedDocuments(self._read(self._newest(dataset_id)), paused=True, asked=asked)
         documents: dict[str, ListedDocument] = {}
         counts: dict[str, int] = {}
         for state in _MOVING:
             if not self._page_through(dataset_id, state, documents, counts):
-                return Seen(self._read(self._newest(dataset_id)), paused=True, asked=asked)
-        known = self._store.knowledge_base(dataset_id)
+                return ScannedDocuments(self._read(self._newest(dataset_id)), paused=True, asked=asked)
+        known = self._store.dataset(dataset_id)
         before = dict(zip(DISPLAY_STATUSES, known.documents, strict=False))
         rounds = self._rounds.get(dataset_id, 0)
         came_to_rest = not documents and any(before.get(state) for state in _MOVING)
@@ -81,8 +81,8 @@ class Census:
             for state in _RESTING:
                 counts[state] = int(self._client.documents(dataset_id, state, limit=1).total)
         states = tuple(counts.get(state, before.get(state)) for state in DISPLAY_STATUSES)
-        self._store.set_knowledge_base(replace(self._store.knowledge_base(dataset_id), documents=states))
-        return Seen(self._read(documents), paused=whole, asked=asked)
+        self._store.set_dataset(replace(self._store.dataset(dataset_id), documents=states))
+        return ScannedDocuments(self._read(documents), paused=whole, asked=asked)
 
     def _page_through(
         self, dataset_id: str, state: str, documents: dict[str, ListedDocument], counts: dict[str, int]

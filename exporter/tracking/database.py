@@ -62,7 +62,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], object], ...] = (_create,)
 """The step at index n migrates schema n, the file's ``user_version``, to n + 1. Schema 0 is an empty file."""
 
 
-class Connection(sqlite3.Connection):
+class SqliteConnection(sqlite3.Connection):
     """Reports a file as corrupt if Python cannot decode SQLite's error message.
 
     SQLite's messages quote the schema; Python raises UnicodeDecodeError if that is not valid UTF-8.
@@ -101,7 +101,7 @@ def open_database(
     with contextlib.suppress(OSError):
         path.touch(0o600, exist_ok=False)
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, factory=Connection
+        path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, factory=SqliteConnection
     )
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -124,7 +124,7 @@ def read_copy(path: Path) -> sqlite3.Connection | None:
 
     The copy may lack the last writes of a process that was killed.
     """
-    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=Connection)
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=SqliteConnection)
     try:
         uri = f"{path.as_uri()}?mode=ro&immutable=1"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as original:

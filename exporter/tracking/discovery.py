@@ -12,14 +12,14 @@ import structlog
 from msgspec.structs import replace
 
 from exporter.dify import BadRequest, DecodeFailed, NotFound, SchemaMismatch, ServerFailed
-from exporter.tracking.census import Census, page_count
+from exporter.tracking.census import DocumentScan, page_count
 from exporter.tracking.outcome import Outcome
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
     from exporter.clock import Clock
-    from exporter.config import Server
-    from exporter.dify import Dataset
+    from exporter.config import ServerConfig
+    from exporter.dify import DatasetAnswer
     from exporter.tracking.store import Store
     from exporter.tracking.upstream import Upstream
 
@@ -47,7 +47,7 @@ _log = structlog.get_logger(__name__)
 class Discovery:
     """Discovers the datasets of one server and their unfinished documents."""
 
-    def __init__(self, server: Server, client: Upstream, store: Store, clock: Clock) -> None:
+    def __init__(self, server: ServerConfig, client: Upstream, store: Store, clock: Clock) -> None:
         self._server = server
         self._client = client
         self._store = store
@@ -55,7 +55,7 @@ class Discovery:
         self._configured = {dataset.id: dataset for dataset in server.datasets}
         self._listed: dict[str, str] = {}
         self._named: dict[str, float] = {}
-        self._census = Census(server.name, client, store)
+        self._scan = DocumentScan(server.name, client, store)
         self._marks: dict[str, tuple[object, ...]] = {}
         self._marked: float | None = None
 
@@ -85,7 +85,7 @@ class Discovery:
 
     def list_datasets(self, _target: Target) -> Outcome:
         """Fetch the dataset list. New and changed datasets are to be polled; missing ones are to be dropped."""
-        found: dict[str, Dataset] = {}
+        found: dict[str, DatasetAnswer] = {}
         page, pages = 1, 1
         while page <= pages:
             answer = self._client.datasets(page)
@@ -107,7 +107,7 @@ class Discovery:
         for dataset_id in vanished:
             if dataset_id not in self._configured:
                 self._uncount(dataset_id)
-                self._census.forget(dataset_id)
+                self._scan.forget(dataset_id)
                 self._named.pop(dataset_id, None)
         if appeared or vanished:
             counted = {"found": len(chosen), "new": len(appeared), "gone": len(vanished)}
@@ -133,7 +133,7 @@ class Discovery:
             self._ask_name(dataset_id, needed=not discovers)
         if not discovers:
             return Outcome(settled=True)
-        seen = self._census.take(dataset_id)
+        seen = self._scan.take(dataset_id)
         return self._store.apply_listed(dataset_id, seen.listed, paused=seen.paused, asked=seen.asked)
 
     def _chooses(self, name: str) -> bool:
@@ -166,14 +166,14 @@ class Discovery:
 
     def _uncount(self, dataset_id: str) -> None:
         """Clear the document counts of a dataset that is no longer scanned: they would never change again."""
-        known = self._store.knowledge_base(dataset_id)
+        known = self._store.dataset(dataset_id)
         if known.documents:
-            self._store.set_knowledge_base(replace(known, documents=()))
+            self._store.set_dataset(replace(known, documents=()))
 
-    def _name(self, dataset_id: str, dataset: Dataset) -> None:
+    def _name(self, dataset_id: str, dataset: DatasetAnswer) -> None:
         """Store the attributes under the requested id: an object under any other id would never be removed."""
-        known = self._store.knowledge_base(dataset_id)
-        self._store.set_knowledge_base(
+        known = self._store.dataset(dataset_id)
+        self._store.set_dataset(
             replace(
                 known,
                 name=dataset.name or "",
@@ -183,7 +183,7 @@ class Discovery:
         )
 
 
-def _mark(dataset: Dataset) -> tuple[object, ...] | None:
+def _mark(dataset: DatasetAnswer) -> tuple[object, ...] | None:
     """Values that change when documents are added, deleted or finished. None: the server does not report them."""
     if dataset.total_documents is None or dataset.total_available_documents is None:
         return None

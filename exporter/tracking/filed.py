@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-class FiledBatches:
+class BatchFileTargets:
     """Keeps the targets of one server in sync with its batch files. Not thread-safe."""
 
     def __init__(self, files: BatchFiles, poller: Poller, *, configured: Collection[Target], retention: float) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from exporter.tracking.model import Batch, Progress
-    from exporter.tracking.progress import Event, Now, Stall
+    from exporter.tracking.progress import Event, Instant, StallLimits
 
 
 class Folded(NamedTuple):
@@ -39,8 +39,8 @@ def fold_batch(
     known: Callable[[str], Document | None],
     items: Mapping[str, Progress],
     *,
-    now: Now,
-    stall: Stall,
+    now: Instant,
+    stall: StallLimits,
 ) -> Folded:
     """Fold ``items``, progress by document id, into the batch ``key`` (server, dataset, batch)."""
     server, dataset_id, name = key
@@ -82,12 +82,12 @@ def fold_batch(
 
 
 def refold_batch(
-    before: Batch, documents: Sequence[Document], *, now: Now, stall: Stall
+    before: Batch, documents: Sequence[Document], *, now: Instant, stall: StallLimits
 ) -> tuple[Batch, tuple[Document, ...], tuple[Event, ...]]:
     """Fold an answer identical to the last one: nothing changed, but the batch may have become stalled."""
     batch, verdicts = gather(before, before, documents, moved=False, now=now, stall=stall)
     return batch, _judged(documents, batch, now=now, stall=stall), verdicts
 
 
-def _judged(documents: Sequence[Document], batch: Batch, *, now: Now, stall: Stall) -> tuple[Document, ...]:
+def _judged(documents: Sequence[Document], batch: Batch, *, now: Instant, stall: StallLimits) -> tuple[Document, ...]:
     return tuple(judge(document, batch, now=now, stall=stall)[0] for document in documents)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-class Journal:
+class EventLog:
     """Logs the events of one server. Names of documents appear only with ``document_name``."""
 
     def __init__(self, server: str, store: Store, *, document_name: bool) -> None:
@@ -67,7 +67,7 @@ class Journal:
 
     def _words(self, subject: Batch | Document) -> dict[str, object]:
         words: dict[str, object] = {"server": self._server, "dataset_id": subject.dataset_id, "batch": subject.batch}
-        dataset = self._store.knowledge_base(subject.dataset_id).name
+        dataset = self._store.dataset(subject.dataset_id).name
         if dataset:
             words["dataset"] = dataset
         if isinstance(subject, Batch):

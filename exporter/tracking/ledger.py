@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.tracking.activity import count_finished, count_restarted, resume_activity
+from exporter.tracking.activity import count_finished, count_restarted, restored_counters
 from exporter.tracking.progress import Finished, Restarted
 from exporter.tracking.reasons import classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from exporter.tracking.model import Activity, Change, Document
+    from exporter.tracking.model import Change, DatasetCounters, Document
     from exporter.tracking.progress import Event
     from exporter.tracking.reasons import Pattern
 
@@ -24,29 +24,29 @@ class Failure(NamedTuple):
     text: str
 
 
-class Ledger:
+class Counters:
     """The counters by dataset. They continue from the values saved before a restart."""
 
     def __init__(self, server: str, patterns: Sequence[Pattern]) -> None:
         self._server = server
         self.patterns = patterns
-        self._open: dict[str, Activity] = {}
-        self._recalled: dict[str, Activity] = {}
+        self._open: dict[str, DatasetCounters] = {}
+        self._recalled: dict[str, DatasetCounters] = {}
 
     @property
-    def activities(self) -> list[Activity]:
+    def counters(self) -> list[DatasetCounters]:
         """The counters of every watched dataset."""
         return list(self._open.values())
 
-    def recall(self, activities: Iterable[Activity]) -> None:
+    def recall(self, counters: Iterable[DatasetCounters]) -> None:
         """Continue from saved counters, each as soon as its dataset is watched."""
-        self._recalled = {activity.dataset_id: activity for activity in activities}
+        self._recalled = {activity.dataset_id: activity for activity in counters}
 
-    def open(self, dataset_id: str, changes: list[Change]) -> Activity:
+    def open(self, dataset_id: str, changes: list[Change]) -> DatasetCounters:
         """Return the counters of a dataset, created when its first target is watched."""
         activity = self._open.get(dataset_id)
         if activity is None:
-            activity = resume_activity(self._server, dataset_id, self._recalled.pop(dataset_id, None))
+            activity = restored_counters(self._server, dataset_id, self._recalled.pop(dataset_id, None))
             self._open[dataset_id] = activity
             changes.append((None, activity))
         return activity

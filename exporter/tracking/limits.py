@@ -17,7 +17,7 @@ from exporter.tracking.reading import FINISHED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from exporter.tracking.model import Change, Listener
+    from exporter.tracking.model import Change, ChangeListener
 
 _Key = tuple[str, str, str]
 _Rank = tuple[int, float, str, str, str]
@@ -32,7 +32,7 @@ class DocumentLimit:
     Thread-safe. The listener is called under a lock, once per change: it sees changes in order and never a part of one.
     """
 
-    def __init__(self, listener: Listener, limit: int) -> None:
+    def __init__(self, listener: ChangeListener, limit: int) -> None:
         self._listener = listener
         self._limit = limit
         self._lock = threading.Lock()

@@ -24,7 +24,7 @@ class Job(NamedTuple):
     run: Callable[[], None]
 
 
-class Chore:
+class BackgroundJob:
     """Longer work in a thread of its own. A run is skipped while the previous one is in progress."""
 
     def __init__(self, name: str, run: Callable[[], None]) -> None:

@@ -165,7 +165,7 @@ class Distribution(Struct, frozen=True, gc=False, omit_defaults=True):
     total: float = 0.0
 
 
-class Activity(Struct, frozen=True, gc=False, omit_defaults=True):
+class DatasetCounters(Struct, frozen=True, gc=False, omit_defaults=True):
     """Event counters of a dataset. ``finished`` by status and error reason, ``phases`` by phase."""
 
     server: str
@@ -175,7 +175,7 @@ class Activity(Struct, frozen=True, gc=False, omit_defaults=True):
     phases: tuple[tuple[str, Distribution], ...] = ()
 
 
-class KnowledgeBase(Struct, frozen=True, gc=False):
+class Dataset(Struct, frozen=True, gc=False):
     """A dataset. ``name`` is "" until it is known.
 
     ``documents``: document counts in the order of ``DISPLAY_STATUSES``; None for an unknown count, empty if all are
@@ -199,14 +199,14 @@ class ServerStatus(Struct, frozen=True, gc=False):
     up: bool | None = None
 
 
-Tracked = Document | Batch | KnowledgeBase | Activity | TargetStatus | ServerStatus
+Tracked = Document | Batch | Dataset | DatasetCounters | TargetStatus | ServerStatus
 """All objects that have series."""
 
 Change = tuple[Tracked | None, Tracked | None]
 """The object before and after. None on the left: it is new. None on the right: it was removed."""
 
 
-class Listener(Protocol):
+class ChangeListener(Protocol):
     """Receives changes: the exposition."""
 
     def changed(self, changes: Sequence[Change]) -> None:
@@ -222,14 +222,14 @@ class Recorder(Protocol):
         ...
 
 
-class NoListener:
+class NullListener:
     """Ignores all changes."""
 
     def changed(self, changes: Sequence[Change]) -> None:
         """Do nothing."""
 
 
-class NoRecorder:
+class NullRecorder:
     """Persists nothing."""
 
     def note(self, changes: Sequence[Change], *, at_once: bool) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
-from exporter.tracking.ledger import Ledger
-from exporter.tracking.model import Activity, Document, KnowledgeBase, NoListener, NoRecorder
+from exporter.tracking.ledger import Counters
+from exporter.tracking.model import Dataset, DatasetCounters, Document, NullListener, NullRecorder
 from exporter.tracking.offset import ClockOffset
-from exporter.tracking.progress import Now, Stall
+from exporter.tracking.progress import Instant, StallLimits
 from exporter.tracking.reading import FINISHED, is_settled
 from exporter.tracking.reasons import PATTERNS
 from exporter.tracking.targets import Target
@@ -23,63 +23,63 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from exporter.clock import Clock
-    from exporter.tracking.model import Batch, Change, Listener, ProcessRule, Recorder, Tracked
+    from exporter.tracking.model import Batch, Change, ChangeListener, ProcessRule, Recorder, Tracked
     from exporter.tracking.reasons import Pattern
-    from exporter.tracking.roster import Roster
-    from exporter.tracking.state import Memory
+    from exporter.tracking.roster import TargetStatuses
+    from exporter.tracking.state import SavedObjects
 
 _T = TypeVar("_T")
 
 DocumentKey = tuple[str, str]
 
-DEFAULT_STALL = Stall()
+DEFAULT_STALL = StallLimits()
 
 
-class Objects:
+class ObjectStore:
     """The known objects of one server. Thread-safe. The listener is called under the lock: it sees changes in order."""
 
     def __init__(
         self,
         server: str,
-        roster: Roster,
+        statuses: TargetStatuses,
         *,
-        listener: Listener,
+        listener: ChangeListener,
         unknown: Callable[[str], None],
         clock: Clock,
-        stall: Stall = DEFAULT_STALL,
+        stall: StallLimits = DEFAULT_STALL,
         patterns: Sequence[Pattern] = PATTERNS,
         recorder: Recorder | None = None,
     ) -> None:
         """``unknown`` is called with the field name for every value that is not among the known ones."""
         self._server = server
-        self._roster = roster
+        self._statuses = statuses
         self.clock = clock
         self._stall = stall
         self.offset = ClockOffset()
-        self._ledger = Ledger(server, patterns)
+        self._counters = Counters(server, patterns)
         self._listener = listener
-        self._recorder = recorder or NoRecorder()
+        self._recorder = recorder or NullRecorder()
         self.unknown = unknown
         self._lock = threading.Lock()
         self._documents: dict[DocumentKey, Document] = {}
         self._batches: dict[tuple[str, str], Batch] = {}
         self._found: set[DocumentKey] = set()
-        self._bases: dict[str, KnowledgeBase] = {}
+        self._datasets_by_id: dict[str, Dataset] = {}
         self._past_documents: dict[DocumentKey, Document] = {}
         self._past_batches: dict[tuple[str, str], Batch] = {}
         self._rules: dict[ProcessRule, ProcessRule] = {}
 
-    def change(self, stall: Stall, patterns: Sequence[Pattern]) -> None:
+    def change(self, stall: StallLimits, patterns: Sequence[Pattern]) -> None:
         """Apply other stall limits and error patterns from the next answer on."""
         with self._lock:
             self._stall = stall
-            self._ledger.patterns = patterns
+            self._counters.patterns = patterns
 
-    def recall(self, memory: Memory) -> None:
+    def recall(self, memory: SavedObjects) -> None:
         """Load the objects saved before a restart. Each is published once its target answers again."""
         self._past_documents = {(found.dataset_id, found.document_id): found for found in memory.documents}
         self._past_batches = {(found.dataset_id, found.batch): found for found in memory.batches}
-        self._ledger.recall(memory.activities)
+        self._counters.recall(memory.counters)
 
     def was_settled(self, target: Target) -> bool:
         """Whether ``target`` was finished before the restart: it can be polled after all others."""
@@ -111,10 +111,10 @@ class Objects:
         with self._lock:
             return list(self._documents.values())
 
-    def kept(self) -> list[Document | Batch | Activity]:
+    def kept(self) -> list[Document | Batch | DatasetCounters]:
         """All objects to persist across restarts."""
         with self._lock:
-            return [*self._documents.values(), *self._batches.values(), *self._ledger.activities]
+            return [*self._documents.values(), *self._batches.values(), *self._counters.counters]
 
     def finished_for(self, dataset_id: str, batch: str) -> float | None:
         """Seconds since the batch finished; None if it is unfinished or unknown."""
@@ -124,39 +124,39 @@ class Objects:
         return self.clock.monotonic() - found.moved
 
     @property
-    def knowledge_bases(self) -> list[str]:
+    def dataset_ids(self) -> list[str]:
         """The ids of all datasets with known attributes."""
         with self._lock:
-            return list(self._bases)
+            return list(self._datasets_by_id)
 
-    def knowledge_base(self, dataset_id: str) -> KnowledgeBase:
+    def dataset(self, dataset_id: str) -> Dataset:
         """The attributes of a dataset."""
-        return self._bases.get(dataset_id) or KnowledgeBase(self._server, dataset_id)
+        return self._datasets_by_id.get(dataset_id) or Dataset(self._server, dataset_id)
 
-    def set_knowledge_base(self, new: KnowledgeBase) -> None:
+    def set_dataset(self, new: Dataset) -> None:
         """Store the attributes of a dataset."""
         with self._lock:
-            old = self._bases.get(new.dataset_id)
+            old = self._datasets_by_id.get(new.dataset_id)
             if new != old:
-                self._bases[new.dataset_id] = new
+                self._datasets_by_id[new.dataset_id] = new
                 self._tell([(old, new)])
 
     def open_dataset(self, dataset_id: str) -> None:
         """Start the event counters of a dataset."""
         with self._lock:
             changes: list[Change] = []
-            self._ledger.open(dataset_id, changes)
+            self._counters.open(dataset_id, changes)
             self._tell(changes)
 
     def close(self) -> None:
         """Remove everything and publish nothing more: answers to running requests arrive too late."""
         with self._lock:
             keys = (*self._documents, *self._batches, *self._past_documents, *self._past_batches)
-            known = {*self._bases, *(dataset_id for dataset_id, _ in keys)}
-        for dataset_id in known | {activity.dataset_id for activity in self._ledger.activities}:
+            known = {*self._datasets_by_id, *(dataset_id for dataset_id, _ in keys)}
+        for dataset_id in known | {activity.dataset_id for activity in self._counters.counters}:
             self.forget_dataset(dataset_id)
         with self._lock:
-            self._listener, self._recorder = NoListener(), NoRecorder()
+            self._listener, self._recorder = NullListener(), NullRecorder()
 
     def forget_dataset(self, dataset_id: str) -> None:
         """Remove a dataset with everything in it, restored objects included."""
@@ -170,10 +170,10 @@ class Objects:
                 self._found.discard(key)
             names = [name for name in self._batches if name[0] == dataset_id]
             changes += [(self._batches.pop(name), None) for name in names]
-            base = self._bases.pop(dataset_id, None)
+            base = self._datasets_by_id.pop(dataset_id, None)
             if base is not None:
                 changes.append((base, None))
-            self._ledger.close(dataset_id, changes)
+            self._counters.close(dataset_id, changes)
             self._tell(changes)
 
     def forget_batch(self, dataset_id: str, batch: str) -> list[Target]:
@@ -274,18 +274,18 @@ class Objects:
     def _is_covered(self, document: Document) -> bool:
         """Whether a batch reports its progress. The batch of a restored document has to be polled for that."""
         shown = (document.dataset_id, document.document_id) in self._documents
-        watched = Target("batch", document.dataset_id, document.batch) in self._roster
+        watched = Target("batch", document.dataset_id, document.batch) in self._statuses
         return bool(document.batch) and (shown or watched)
 
     def _pinned(self, dataset_id: str, document_id: str) -> bool:
-        return Target("document", dataset_id, document_id) in self._roster
+        return Target("document", dataset_id, document_id) in self._statuses
 
     def _named(self, dataset_id: str, ids: Iterable[str]) -> list[Target]:
         """The documents among ``ids`` that the configuration names."""
         return [Target("document", dataset_id, found) for found in ids if self._pinned(dataset_id, found)]
 
-    def _now(self) -> Now:
-        return Now(self.clock.time(), self.clock.monotonic())
+    def _now(self) -> Instant:
+        return Instant(self.clock.time(), self.clock.monotonic())
 
 
 def _take_all(objects: dict[tuple[str, str], _T], dataset_id: str) -> list[_T]:
@@ -297,4 +297,4 @@ def _counts(old: Tracked | None, new: Tracked | None) -> bool:
     """Whether a counter would be wrong if the process were killed and this change lost."""
     if isinstance(new, Document):
         return old is None and new.progress.status not in FINISHED
-    return isinstance(new, Activity)
+    return isinstance(new, DatasetCounters)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.tracking.model import Batch, Document
-    from exporter.tracking.progress import Now
+    from exporter.tracking.progress import Instant
 
 KEPT = 10
 """Number of jumps that the rate is based on."""
@@ -28,8 +28,8 @@ NEEDED = 3
 _DONE = frozenset({"completed", "error"})
 
 
-def foresee(
-    before: Batch | None, documents: Sequence[Document], now: Now
+def estimate_eta(
+    before: Batch | None, documents: Sequence[Document], now: Instant
 ) -> tuple[tuple[Milestone, ...], float | None]:
     """The milestones, with the one that this answer may have added, and the ETA of the batch (Unix seconds)."""
     rest = [document.progress for document in documents if document.progress.status not in _DONE]
@@ -49,7 +49,7 @@ def foresee(
 
 
 def _extend(
-    trail: tuple[Milestone, ...], documents: Sequence[Document], finished: int, now: Now
+    trail: tuple[Milestone, ...], documents: Sequence[Document], finished: int, now: Instant
 ) -> tuple[Milestone, ...]:
     done = sum(document.progress.completed_segments or 0 for document in documents)
     mark = Milestone(now.monotonic, done, finished)

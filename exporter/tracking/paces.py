@@ -5,40 +5,40 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from exporter.tracking.cadence import Cadence
+from exporter.tracking.cadence import PollInterval
 
 if TYPE_CHECKING:
     from exporter.tracking.model import Kind, TargetState
     from exporter.tracking.targets import Target
 
 
-class Paces:
+class PollIntervals:
     """Poll intervals by target. Thread-safe. Follow-up targets are included but not counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._targets: dict[Target, Cadence] = {}
-        self._steps: dict[Target, Cadence] = {}
+        self._targets: dict[Target, PollInterval] = {}
+        self._steps: dict[Target, PollInterval] = {}
         self._new: set[Target] = set()
         self._counts: dict[tuple[Kind, TargetState], int] = {}
 
     def __contains__(self, target: Target) -> bool:
         return target in (self._steps if target.is_step else self._targets)
 
-    def of(self, target: Target) -> Cadence:
+    def of(self, target: Target) -> PollInterval:
         """The poll interval of ``target``; a new one if it has none."""
-        return (self._steps if target.is_step else self._targets).get(target) or Cadence()
+        return (self._steps if target.is_step else self._targets).get(target) or PollInterval()
 
     def add(self, target: Target) -> bool:
         """Add ``target`` with a new interval. False if it is already known; it then keeps its interval."""
         with self._lock:
             if target in self:
                 return False
-            self._put(target, Cadence())
+            self._put(target, PollInterval())
             self._new.add(target)
             return True
 
-    def note(self, target: Target, pace: Cadence) -> None:
+    def note(self, target: Target, pace: PollInterval) -> None:
         """Set the interval of ``target`` after a poll."""
         with self._lock:
             self._new.discard(target)
@@ -68,12 +68,12 @@ class Paces:
         with self._lock:
             return set(self._targets)
 
-    def all(self) -> dict[Target, Cadence]:
+    def all(self) -> dict[Target, PollInterval]:
         """All intervals, follow-ups included."""
         with self._lock:
             return {**self._targets, **self._steps}
 
-    def _put(self, target: Target, pace: Cadence) -> None:
+    def _put(self, target: Target, pace: PollInterval) -> None:
         if target.is_step:
             self._steps[target] = pace
             return
@@ -83,6 +83,6 @@ class Paces:
         self._targets[target] = pace
         self._count(target, pace, 1)
 
-    def _count(self, target: Target, pace: Cadence, more: int) -> None:
+    def _count(self, target: Target, pace: PollInterval, more: int) -> None:
         key = (target.metric_kind, pace.state)
         self._counts[key] = self._counts.get(key, 0) + more

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.dify import DifyError, NotFound, Stopped
-from exporter.tracking.asking import Asker
+from exporter.tracking.asking import Fetcher
 from exporter.tracking.breaker import Breaker
-from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone, longest
-from exporter.tracking.journal import Journal
+from exporter.tracking.cadence import PollInterval, after_answer, after_failure, after_gone, longest
+from exporter.tracking.journal import EventLog
 from exporter.tracking.model import ServerSchedule
-from exporter.tracking.paces import Paces
+from exporter.tracking.paces import PollIntervals
 from exporter.tracking.problems import Problems
 from exporter.tracking.reading import FINISHED
 from exporter.tracking.schedule import Schedule, next_due
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from exporter.clock import Clock
-    from exporter.config import Polling, Server
+    from exporter.config import Polling, ServerConfig
     from exporter.tracking.model import PollObserver
     from exporter.tracking.outcome import Outcome
-    from exporter.tracking.roster import Roster
+    from exporter.tracking.roster import TargetStatuses
     from exporter.tracking.store import Store
     from exporter.tracking.upstream import Upstream
 
@@ -46,10 +46,10 @@ class Poller:
 
     def __init__(
         self,
-        server: Server,
+        server: ServerConfig,
         client: Upstream,
         store: Store,
-        roster: Roster,
+        statuses: TargetStatuses,
         polling: Polling,
         *,
         observer: PollObserver,
@@ -64,7 +64,7 @@ class Poller:
         """
         self.name = server.name
         self.store = store
-        self.roster = roster
+        self.statuses = statuses
         self._client = client
         self.schedule = Schedule()
         self._polling = polling
@@ -74,48 +74,48 @@ class Poller:
         self._jitter = jitter
         self._breaker = Breaker(polling, random=jitter)
         self._lock = threading.Lock()
-        self._paces = Paces()
-        self._asker = Asker(server, client, store, polling, clock=clock)
+        self._intervals = PollIntervals()
+        self._fetcher = Fetcher(server, client, store, polling, clock=clock)
         self.problems = Problems()
         self._service = Service(server.name)
-        self._journal = Journal(server.name, store, document_name=document_name)
+        self._event_log = EventLog(server.name, store, document_name=document_name)
 
     def watch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` from now on. Those that were finished before a restart come last."""
         targets = list(targets)
-        self.roster.add(targets)
+        self.statuses.add(targets)
         for dataset_id in {target.dataset_id for target in targets if target.dataset_id}:
             self.store.open_dataset(dataset_id)
         now = self._clock.monotonic()
         with self._lock:
             for target in targets:
-                if self._paces.add(target):
+                if self._intervals.add(target):
                     self.schedule.put(target, now + SETTLED_LAST * self.store.was_settled(target))
 
     @property
     def watched(self) -> set[Target]:
         """The targets that are polled, without follow-ups."""
-        return self._paces.targets()
+        return self._intervals.targets()
 
     def leave(self, targets: Iterable[Target]) -> None:
         """Stop polling ``targets`` and remove their objects. Datasets stay as long as anything refers to them."""
-        self._end(with_bases(targets, self.watched, self._asker.holds))
+        self._end(with_bases(targets, self.watched, self._fetcher.holds))
 
     def close(self) -> None:
         """Stop polling and remove all objects."""
         self._end(self.watched)
 
-    def change(self, server: Server, client: Upstream, polling: Polling) -> None:
+    def change(self, server: ServerConfig, client: Upstream, polling: Polling) -> None:
         """Apply a changed configuration. Running polls finish as they started; no target waits longer than it says."""
         with self._lock:
-            before = self._asker
+            before = self._fetcher
             self._client = client
             self._polling = polling
             self._breaker = Breaker(polling, random=self._jitter)
-            self._asker = before.changed(server, client, polling)
+            self._fetcher = before.changed(server, client, polling)
         now = self._clock.monotonic()
-        for target, pace in self._paces.all().items():
-            wait = 0.0 if self._asker.asks_anew(target, before) else longest(pace, self._asker.rhythm(target))
+        for target, pace in self._intervals.all().items():
+            wait = 0.0 if self._fetcher.asks_anew(target, before) else longest(pace, self._fetcher.rhythm(target))
             self.schedule.hasten(target, now + wait)
 
     def unwatch(self, targets: Iterable[Target]) -> None:
@@ -124,16 +124,16 @@ class Poller:
         with self._lock:
             for target in targets:
                 self.schedule.drop(target)
-                self._paces.drop(target)
+                self._intervals.drop(target)
                 self.problems.forget(target)
         for target in targets:
-            self._asker.forget(target)
-        self.roster.drop(targets)
+            self._fetcher.forget(target)
+        self.statuses.drop(targets)
 
     @property
     def unpolled(self) -> int:
         """Number of targets that have not been polled yet."""
-        return self._paces.unpolled
+        return self._intervals.unpolled
 
     def close_connections(self) -> None:
         """Close the connections at the end of a burst: the server has only a few."""
@@ -166,7 +166,7 @@ class Poller:
     def snapshot(self) -> ServerSchedule:
         """The current schedule, for the exporter's own metrics."""
         lag = self.schedule.lag(self._clock.monotonic())
-        return ServerSchedule(self.name, lag, self._paces.counts(), self.store.offset.seconds)
+        return ServerSchedule(self.name, lag, self._intervals.counts(), self.store.offset.seconds)
 
     def _poll(self, target: Target, due: float) -> None:
         """Poll one target, handle its errors and put it back into the schedule."""
@@ -174,14 +174,14 @@ class Poller:
             self._put_back(target, None)
             return
         started = self._clock.monotonic()
-        pace = self._paces.of(target)
+        pace = self._intervals.of(target)
         closed_until = self._breaker.closed_until(target, started)
         if closed_until is not None:
-            self.roster.mark_unread(target)
+            self.statuses.mark_unread(target)
             self._put_back(target, closed_until, pace)
             return
         try:
-            outcome = self._asker.ask(target)
+            outcome = self._fetcher.ask(target)
         except DifyError as error:
             pace = self._failed(target, pace, error)
         except Stopped:
@@ -190,8 +190,8 @@ class Poller:
             _log.exception("poll failed because of a bug in the exporter: please report it", **target.words(self.name))
             self._observer.poll_failed(self.name, target.metric_kind, "internal")
             pace = after_failure(pace, self._polling, retry_after=None, random=self._jitter)
-            self._asker.forget(target)
-            self.roster.note(target, success=False, now=self._clock.time(), interval=pace.interval)
+            self._fetcher.forget(target)
+            self.statuses.note(target, success=False, now=self._clock.time(), interval=pace.interval)
         else:
             answered = self._answered(target, pace, outcome)
             self._observer.polled(self.name, target.metric_kind)
@@ -203,16 +203,16 @@ class Poller:
         self._observer.polled(self.name, target.metric_kind)
         self._put_back(target, self._clock.monotonic() + pace.interval, pace)
 
-    def _put_back(self, target: Target, due: float | None, pace: Cadence | None = None) -> None:
+    def _put_back(self, target: Target, due: float | None, pace: PollInterval | None = None) -> None:
         """Reschedule a target after a poll, or after a skipped one, which keeps its interval. ``due`` None: never."""
         with self._lock:
             watched = self.schedule.done(target, due)
             if due is None or not watched:
-                self._paces.drop(target)
+                self._intervals.drop(target)
                 self.problems.forget(target)
-                self._asker.forget(target)
+                self._fetcher.forget(target)
             elif pace is not None:
-                self._paces.note(target, pace)
+                self._intervals.note(target, pace)
         if not watched and not target.is_step:
             # It was unwatched during its poll: remove what the poll stored.
             self._forget([target])
@@ -227,24 +227,24 @@ class Poller:
         for target in targets:
             datasets.add(target.dataset_id)
             if target.kind != "dataset":
-                self._asker.left(target)
+                self._fetcher.left(target)
         for dataset_id in datasets - {target.dataset_id for target in self.watched}:
             self.store.forget_dataset(dataset_id)
 
-    def _answered(self, target: Target, pace: Cadence, outcome: Outcome) -> Cadence | None:
+    def _answered(self, target: Target, pace: PollInterval, outcome: Outcome) -> PollInterval | None:
         """Record a successful poll. Returns the interval from now on; None: no further poll."""
         self._breaker.answered(target)
         self.problems.forget(target)
-        self.roster.note_server(up=True, version=self._client.version)
+        self.statuses.note_server(up=True, version=self._client.version)
         self._service.answers()
         if pace.state in ("failing", "gone"):
             _log.info("poll succeeded again", failures=pace.failures, **target.words(self.name))
-        self._journal.tell(outcome)
+        self._event_log.tell(outcome)
         self._follow(target, outcome)
         if target.is_step and outcome.settled:
             return None
-        pace = after_answer(pace, self._asker.rhythm(target), moved=outcome.moved, settled=outcome.settled)
-        self.roster.note(target, success=True, now=self._clock.time(), interval=pace.interval)
+        pace = after_answer(pace, self._fetcher.rhythm(target), moved=outcome.moved, settled=outcome.settled)
+        self.statuses.note(target, success=True, now=self._clock.time(), interval=pace.interval)
         return pace
 
     def _follow(self, target: Target, outcome: Outcome) -> None:
@@ -253,7 +253,7 @@ class Poller:
         self.watch(found for found in outcome.wanted if found.kind == "dataset")
         if target.kind == "datasets":
             # Check all known datasets: a list fetched during a reload may have restored some that the reload removed.
-            known = [Target("dataset", dataset_id, dataset_id) for dataset_id in self.store.knowledge_bases]
+            known = [Target("dataset", dataset_id, dataset_id) for dataset_id in self.store.dataset_ids]
             self.leave([*outcome.dropped, *known])
         for wanted in outcome.wanted:
             if self._is_worth(wanted):
@@ -263,25 +263,25 @@ class Poller:
         """Whether to poll ``target`` at once. A segment count keeps its own interval until the document finishes."""
         match target.kind:
             case "batch" | "dataset" | "document":
-                return target in self._paces
+                return target in self._intervals
             case "segments":
                 document = self.store.document(target.dataset_id, target.id)
                 return target not in self.schedule or document is None or document.progress.status in FINISHED
             case kind:
                 return kind == "detail"
 
-    def _failed(self, target: Target, pace: Cadence, error: DifyError) -> Cadence:
+    def _failed(self, target: Target, pace: PollInterval, error: DifyError) -> PollInterval:
         """Record a failed poll. Returns the interval from now on."""
         self._observer.poll_failed(self.name, target.metric_kind, error.reason)
         self._breaker.failed(target, error, self._clock.monotonic())
         self.problems.note(target, error)
-        self.roster.note_server(up=error.accepted, version=self._client.version)
+        self.statuses.note_server(up=error.accepted, version=self._client.version)
         if error.accepted:
             self._service.answers()
         elif error.accepted is False:
             self._service.fails(target, error, len(self.watched))
         if isinstance(error, NotFound) and (error.gone or target.is_step):
-            for left in self._asker.gone(target) if error.gone else ():
+            for left in self._fetcher.gone(target) if error.gone else ():
                 self.schedule.hasten(left, self._clock.monotonic())
             new = after_gone(pace, self._polling)
         else:
@@ -294,5 +294,5 @@ class Poller:
                 retry_in=round(new.interval),
                 **target.words(self.name),
             )
-        self.roster.note(target, success=False, now=self._clock.time(), interval=new.interval)
+        self.statuses.note(target, success=False, now=self._clock.time(), interval=new.interval)
         return new

@@ -4,7 +4,7 @@ Pure: the same inputs yield the same objects and events. The rules are those of 
 
 - *Progress* is any change in the status, the phase times or the segments of a document, or in the set of documents.
 - A batch is *stalled* when some of its documents are neither finished nor paused, and there was no progress for
-  ``Stall.after`` seconds, or for ``Stall.queued_after`` seconds while all of these are waiting. One worker processes
+  ``StallLimits.after`` seconds, or for ``StallLimits.queued_after`` seconds while all of these are waiting. One worker processes
   the documents of a batch one after another. A document is therefore judged by its batch, and on its own only if the
   batch is unknown.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from exporter.tracking.model import STATUSES, Attempt, Batch, Document
-from exporter.tracking.pace import foresee
+from exporter.tracking.pace import estimate_eta
 from exporter.tracking.reading import FINISHED
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ AT_REST = FINISHED | {"paused"}
 """The statuses in which no progress is expected."""
 
 
-class Now(NamedTuple):
+class Instant(NamedTuple):
     """An instant: Unix seconds for display, monotonic seconds for measuring."""
 
     wall: float
     monotonic: float
 
 
-class Stall(NamedTuple):
+class StallLimits(NamedTuple):
     """Seconds without progress after which indexing counts as stalled."""
 
     after: float = 900.0
@@ -71,7 +71,7 @@ class Resumed(NamedTuple):
 Event = Finished | Restarted | Stalled | Resumed
 
 
-def advance(before: Document | None, new: Document, now: Now) -> tuple[Document, tuple[Event, ...]]:
+def advance(before: Document | None, new: Document, now: Instant) -> tuple[Document, tuple[Event, ...]]:
     """Compare ``new``, a document as an answer just described it, with ``before``. Returns it updated, with events."""
     progress = new.progress
     if before is None:
@@ -104,7 +104,7 @@ def same(before: Progress, after: Progress) -> bool:
 
 
 def gather(
-    before: Batch | None, new: Batch, documents: Sequence[Document], *, moved: bool, now: Now, stall: Stall
+    before: Batch | None, new: Batch, documents: Sequence[Document], *, moved: bool, now: Instant, stall: StallLimits
 ) -> tuple[Batch, tuple[Event, ...]]:
     """The batch after an answer. ``new`` holds its sums, ``documents`` its current documents."""
     if before is None or moved:
@@ -113,12 +113,14 @@ def gather(
         batch = replace(new, last_progress=before.last_progress, moved=before.moved)
     active = [document.progress.status for document in documents if document.progress.status not in AT_REST]
     stalled = _is_stalled(active, batch.moved, now, stall)
-    trail, eta = foresee(before, documents, now)
+    trail, eta = estimate_eta(before, documents, now)
     batch = replace(batch, stalled=stalled, trail=trail, eta=None if stalled else eta)
     return batch, _verdict(before is not None and before.stalled, batch, batch.last_progress)
 
 
-def judge(document: Document, batch: Batch | None, *, now: Now, stall: Stall) -> tuple[Document, tuple[Event, ...]]:
+def judge(
+    document: Document, batch: Batch | None, *, now: Instant, stall: StallLimits
+) -> tuple[Document, tuple[Event, ...]]:
     """Decide whether the document is stalled: like its batch, if it has one, else by its own last progress."""
     active = document.progress.status not in AT_REST
     if batch is not None:
@@ -137,7 +139,7 @@ def _verdict(before: bool, subject: Batch | Document, since: float) -> tuple[Eve
     return (Stalled(subject, since),) if subject.stalled else (Resumed(subject),)
 
 
-def verdict_at(subject: Batch | Document, stall: Stall) -> float | None:
+def verdict_at(subject: Batch | Document, stall: StallLimits) -> float | None:
     """Monotonic second from which it is stalled without progress; None if it is stalled already, finished or paused."""
     if subject.stalled:
         return None
@@ -149,12 +151,12 @@ def verdict_at(subject: Batch | Document, stall: Stall) -> float | None:
     return subject.moved + _limit(active, stall) if active else None
 
 
-def _is_stalled(active: Sequence[str], moved: float, now: Now, stall: Stall) -> bool:
+def _is_stalled(active: Sequence[str], moved: float, now: Instant, stall: StallLimits) -> bool:
     """``active``: the statuses of the documents that are neither finished nor paused."""
     return bool(active) and now.monotonic - moved >= _limit(active, stall)
 
 
-def _limit(active: Sequence[str], stall: Stall) -> float:
+def _limit(active: Sequence[str], stall: StallLimits) -> float:
     return stall.queued_after if all(status == "waiting" for status in active) else stall.after
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from exporter.dify import DocumentDetail, IndexingItem, ListedDocument
-    from exporter.dify.wire import ProcessRule as WireRule
+    from exporter.dify.wire import ProcessRuleAnswer as WireRule
     from exporter.tracking.model import Document, Number
 
 UNKNOWN = "unknown"

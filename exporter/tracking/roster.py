@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import NoListener, ServerStatus, TargetStatus
+from exporter.tracking.model import NullListener, ServerStatus, TargetStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from exporter.tracking.model import Change, Listener
+    from exporter.tracking.model import Change, ChangeListener
     from exporter.tracking.targets import Target
 
 
-class Roster:
+class TargetStatuses:
     """The status of a server and of each target that has series. Thread-safe."""
 
-    def __init__(self, server: str, url: str, *, listener: Listener) -> None:
+    def __init__(self, server: str, url: str, *, listener: ChangeListener) -> None:
         self._server = server
         self._listener = listener
         self._lock = threading.Lock()
@@ -97,7 +97,7 @@ class Roster:
         with self._lock:
             self._tell([(self._status, None), *((old, None) for old in self._targets.values())])
             self._targets.clear()
-            self._listener = NoListener()
+            self._listener = NullListener()
 
     def note_server(self, *, up: bool | None, version: str) -> None:
         """Record what the last request showed about the server. ``up`` None, ``version`` "": nothing."""

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.tracking.activity import PHASE_BOUNDS
-from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Activity, Batch, Document
+from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, DatasetCounters, Document
 
 if TYPE_CHECKING:
     import sqlite3
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from exporter.tracking.model import Progress
 
-Kept = Document | Batch | Activity
+Kept = Document | Batch | DatasetCounters
 """Objects that survive a restart. All others are known again after the first poll."""
 
 Key = tuple[str, str, str, str]
 """Server, kind, dataset id, and the id of the document or batch."""
 
-_KINDS: dict[type, str] = {Document: "document", Batch: "batch", Activity: "activity"}
+_KINDS: dict[type, str] = {Document: "document", Batch: "batch", DatasetCounters: "activity"}
 _DECODERS: dict[
-    str, msgspec.msgpack.Decoder[Document] | msgspec.msgpack.Decoder[Batch] | msgspec.msgpack.Decoder[Activity]
+    str, msgspec.msgpack.Decoder[Document] | msgspec.msgpack.Decoder[Batch] | msgspec.msgpack.Decoder[DatasetCounters]
 ]
 _DECODERS = {kind: msgspec.msgpack.Decoder(struct) for struct, kind in _KINDS.items()}
 _encode = msgspec.msgpack.Encoder().encode
@@ -36,7 +36,7 @@ _WHERE = "WHERE server = ? AND kind = ? AND dataset_id = ? AND id = ?"
 Row = tuple[str, str, str, str, float, int, bytes]
 """Key, Unix seconds of the last write or claim, checksum, object."""
 
-_K = TypeVar("_K", Document, Batch, Activity)
+_K = TypeVar("_K", Document, Batch, DatasetCounters)
 
 
 class UnreadableRow(Exception):
@@ -87,7 +87,7 @@ def revive(kept: Kept, *, wall: float, monotonic: float, shared: dict[object, ob
 
     ``shared`` deduplicates equal strings and rules of many objects, as in objects that come from answers.
     """
-    if isinstance(kept, Activity):
+    if isinstance(kept, DatasetCounters):
         return kept
     # A wall clock that was set back would yield negative ages.
     moved = monotonic - max(0.0, wall - kept.last_progress)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from exporter.tracking import rows
-from exporter.tracking.model import Activity, Batch, Document
+from exporter.tracking.model import Batch, DatasetCounters, Document
 from exporter.tracking.rows import Kept, key_of
-from exporter.tracking.statefile import StateFile
+from exporter.tracking.statefile import StateDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,15 +39,15 @@ GONE_AT_MOST = 100_000
 _log = structlog.get_logger(__name__)
 
 
-class Memory(NamedTuple):
+class SavedObjects(NamedTuple):
     """The saved objects of a server."""
 
     documents: list[Document]
     batches: list[Batch]
-    activities: list[Activity]
+    counters: list[DatasetCounters]
 
 
-class State:
+class StateFile:
     """The state file and the changes waiting to be written to it. Thread-safe. Never raises because of the file."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -55,7 +55,7 @@ class State:
         self._clock = clock
         self._using = threading.Lock()  # guards the file; acquired before the next lock
         self._noting = threading.Lock()  # guards the waiting changes
-        self._file = StateFile(path, clock)
+        self._file = StateDatabase(path, clock)
         self._since = clock.monotonic()
         self._in_log = False
         self._changed: dict[Key, Kept] = {}
@@ -71,7 +71,7 @@ class State:
         with self._using:
             self._file.open()
 
-    def recall(self, server: str) -> Memory:
+    def recall(self, server: str) -> SavedObjects:
         """All saved objects of ``server``. Ages continue as if there had been no restart; ETA milestones are lost."""
         with self._using:
             found = self._read(server)
@@ -81,7 +81,7 @@ class State:
                     found.pop(key, None)
         wall, monotonic = self._clock.time(), self._clock.monotonic()
         shared: dict[object, object] = {}
-        memory = Memory([], [], [])
+        memory = SavedObjects([], [], [])
         for kept in found.values():
             match rows.revive(kept, wall=wall, monotonic=monotonic, shared=shared):
                 case Document() as document:
@@ -89,7 +89,7 @@ class State:
                 case Batch() as batch:
                     memory.batches.append(batch)
                 case activity:
-                    memory.activities.append(activity)
+                    memory.counters.append(activity)
         return memory
 
     def note(self, changes: Sequence[Change], *, at_once: bool) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-class StateFile:
+class StateDatabase:
     """Manages the SQLite connection. Never raises. Not thread-safe: the owner admits one thread at a time."""
 
     def __init__(self, path: Path, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from exporter.tracking.fold import fold_batch, refold_batch
 from exporter.tracking.model import Document
-from exporter.tracking.objects import Objects
+from exporter.tracking.objects import ObjectStore
 from exporter.tracking.outcome import Outcome
 from exporter.tracking.progress import advance, gather, judge, same, verdict_at
 from exporter.tracking.reading import (
@@ -43,7 +43,7 @@ _UNTOLD_BY_DETAILS = frozenset({"indexing"})
 """Statuses in which segments are completed, which a detail does not report."""
 
 
-class Store(Objects):
+class Store(ObjectStore):
     """Applies the answers of one server.
 
     Several requests run at once, and each answer describes some time after its request was sent (``asked``, monotonic
@@ -82,12 +82,12 @@ class Store(Objects):
                 self._keep(document, changes)
             for loser in folded.taken:
                 self._resum(dataset_id, loser, changes)
-            since = self._roster.last_read(Target("batch", dataset_id, batch))
+            since = self._statuses.last_read(Target("batch", dataset_id, batch))
             if since is not None:
                 for before, after in folded.moves:
                     self.offset.observe(before, after, since=since, now=now.wall)
             errors = {item.id: item.error for item in items}
-            failures = self._ledger.count(dataset_id, folded.events, errors, changes)
+            failures = self._counters.count(dataset_id, folded.events, errors, changes)
             self._tell(changes)
         settled = all(found.status in FINISHED for found in progress.values())
         # A restored document has a detail; while it is unfinished, fetch the detail again nevertheless.
@@ -251,7 +251,7 @@ class Store(Objects):
         changed = before is None or key not in self._documents or before.progress.status != progress.status
         changes: list[Change] = []
         self._keep(judged, changes)
-        failures = self._ledger.count(dataset_id, events, {document_id: error}, changes)
+        failures = self._counters.count(dataset_id, events, {document_id: error}, changes)
         self._tell(changes)
         wanted = []
         if progress.status == "indexing" or (changed and progress.status == "completed"):

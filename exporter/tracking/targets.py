@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from exporter.config import Server
+    from exporter.config import ServerConfig
     from exporter.tracking.model import Kind
 
 TargetKind = Literal["batch", "document", "dataset", "datasets", "detail", "segments"]
@@ -64,7 +64,7 @@ def with_bases(targets: Iterable[Target], watched: set[Target], holds: Callable[
     return (left | bases) - {base for base in bases if base.dataset_id in held or holds(base.dataset_id)}
 
 
-def configured_targets(server: Server) -> Iterator[Target]:
+def configured_targets(server: ServerConfig) -> Iterator[Target]:
     """The targets in the configuration: first the batches, which report the most."""
     for dataset in server.datasets:
         for batch in dataset.batches:

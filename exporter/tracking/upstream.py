@@ -9,7 +9,7 @@ from exporter.dify import PAGE
 if TYPE_CHECKING:
     from exporter.dify import (
         Answer,
-        Dataset,
+        DatasetAnswer,
         DatasetPage,
         DocumentDetail,
         DocumentPage,
@@ -35,7 +35,7 @@ class Upstream(Protocol):
         """A page of 100 datasets."""
         ...
 
-    def dataset(self, dataset_id: str) -> Dataset:
+    def dataset(self, dataset_id: str) -> DatasetAnswer:
         """A dataset."""
         ...
 

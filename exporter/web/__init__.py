@@ -1,7 +1,7 @@
 """The HTTP side: routes and server."""
 
 from exporter.web.address import ListenAddress, ListenError, parse_listen_address
-from exporter.web.connections import Patience
+from exporter.web.connections import ClientTimeouts
 from exporter.web.reload import Reload
 from exporter.web.routes import Check, Facts, create_app
 from exporter.web.scrape import Page, PageSource
@@ -15,7 +15,7 @@ __all__ = [
     "ListenError",
     "Page",
     "PageSource",
-    "Patience",
+    "ClientTimeouts",
     "Reload",
     "WebSecurity",
     "WebServer",

@@ -39,7 +39,7 @@ def most_connections() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ClientTimeouts:
     """Time limits for clients, in seconds.
 
     ``head``: from connecting, or the first byte, to the end of a request's head, TLS handshake included. ``idle``:
@@ -53,7 +53,7 @@ class Patience:
     answer: float = 300.0
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """What a connection is doing. Only an ``ANSWERING`` connection waits for the exporter instead of its client."""
 
     HEAD = auto()
@@ -62,7 +62,7 @@ class State(Enum):
     STALLED = auto()
 
 
-class Connection:
+class ClientConnection:
     """One client connection. ``transport`` is None during the TLS handshake."""
 
     __slots__ = ("_connection", "_unsent", "began", "descriptor", "host", "since", "state", "transport")
@@ -73,7 +73,7 @@ class Connection:
         self.host = host
         self.transport: asyncio.Transport | None = None
         self._unsent = 0
-        self.state = State.HEAD
+        self.state = ConnectionState.HEAD
         self.since = self.began = now
 
     @property
@@ -81,22 +81,22 @@ class Connection:
         """Whether the socket is closed, for example after a failed TLS handshake."""
         return self._connection.fileno() < 0
 
-    def overdue(self, now: float, patience: Patience) -> bool:
+    def overdue(self, now: float, timeouts: ClientTimeouts) -> bool:
         """Whether the client exceeds a time limit. Call it repeatedly: it compares unsent bytes with the last call."""
         unsent = self.transport.get_write_buffer_size() if self.transport is not None else 0
-        if unsent < self._unsent and self.state in {State.IDLE, State.STALLED}:
+        if unsent < self._unsent and self.state in {ConnectionState.IDLE, ConnectionState.STALLED}:
             self.since = now
         self._unsent = unsent
         waited, answering = now - self.since, now - self.began
         match self.state:
-            case State.HEAD:
-                return waited > patience.head
-            case State.IDLE if not unsent:
-                return waited > patience.idle + patience.stall  # uvicorn normally closes it before, gracefully
-            case State.ANSWERING:
-                return answering > patience.answer
+            case ConnectionState.HEAD:
+                return waited > timeouts.head
+            case ConnectionState.IDLE if not unsent:
+                return waited > timeouts.idle + timeouts.stall  # uvicorn normally closes it before, gracefully
+            case ConnectionState.ANSWERING:
+                return answering > timeouts.answer
             case _:  # uvicorn would wait forever for the client to read the rest
-                return waited > patience.stall or answering > patience.answer
+                return waited > timeouts.stall or answering > timeouts.answer
 
     def cut(self) -> None:
         """Close immediately and discard unsent data. asyncio notices and ends what depends on the connection."""
@@ -107,20 +107,20 @@ class Connection:
             self._connection.shutdown(socket.SHUT_RDWR)
 
 
-class Connections:
+class ClientConnections:
     """All connections of a server. Use it only in the server's event loop."""
 
     def __init__(
         self,
-        patience: Patience | None = None,
+        timeouts: ClientTimeouts | None = None,
         limit: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or ClientTimeouts()
         self._limit = limit or most_connections()
         self._most = self._limit + self._limit // 4  # only for a moment, while all are being answered
         self._now = now
-        self._open: dict[int, Connection] = {}
+        self._open: dict[int, ClientConnection] = {}
         self.evicted = 0
         """Number of connections that were closed because there were too many."""
 
@@ -134,32 +134,32 @@ class Connections:
             self._forget_closed()
         if len(self._open) >= self._limit and not self.evict() and len(self._open) >= self._most:
             return False
-        self._open[connection.fileno()] = Connection(connection, host, self._now())
+        self._open[connection.fileno()] = ClientConnection(connection, host, self._now())
         return True
 
-    def ready(self, descriptor: int, transport: asyncio.Transport) -> Connection | None:
+    def ready(self, descriptor: int, transport: asyncio.Transport) -> ClientConnection | None:
         """Record that requests may arrive (at once without TLS). None when the connection was closed meanwhile."""
         found = self._open.get(descriptor)
         if found is not None:
             found.transport = transport
         return found
 
-    def turn(self, connection: Connection, state: State) -> None:
+    def turn(self, connection: ClientConnection, state: ConnectionState) -> None:
         """Record the new state of a connection. Repeating a state does not restart its time."""
         now = self._now()
-        if state is State.ANSWERING and connection.state in {State.HEAD, State.IDLE}:
+        if state is ConnectionState.ANSWERING and connection.state in {ConnectionState.HEAD, ConnectionState.IDLE}:
             connection.began = now
         if connection.state is not state:
             connection.state, connection.since = state, now
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: ClientConnection) -> None:
         """Remove a connection."""
         if self._open.get(connection.descriptor) is connection:
             del self._open[connection.descriptor]
 
     def evict(self) -> bool:
         """Close the connection that has waited longest for its client, from the address with the most of them."""
-        waiting = [each for each in self._open.values() if each.state is not State.ANSWERING]
+        waiting = [each for each in self._open.values() if each.state is not ConnectionState.ANSWERING]
         if not waiting:
             return False
         crowds = Counter(each.host for each in waiting)
@@ -174,7 +174,7 @@ class Connections:
             pass
         now = self._now()
         for connection in tuple(self._open.values()):
-            if connection.overdue(now, self._patience):
+            if connection.overdue(now, self._timeouts):
                 self._cut(connection)
 
     def cut(self) -> None:
@@ -182,7 +182,7 @@ class Connections:
         for connection in tuple(self._open.values()):
             self._cut(connection)
 
-    def _cut(self, connection: Connection) -> None:
+    def _cut(self, connection: ClientConnection) -> None:
         self.lost(connection)
         connection.cut()
 
@@ -192,14 +192,14 @@ class Connections:
                 self.lost(connection)
 
 
-class Listener(socket.socket):
+class ListeningSocket(socket.socket):
     """A listening socket that records the connections it accepts."""
 
-    connections: Connections
+    connections: ClientConnections
     _in_a_row = 0
 
     @classmethod
-    def of(cls, listening: socket.socket, connections: Connections) -> Listener:
+    def of(cls, listening: socket.socket, connections: ClientConnections) -> ListeningSocket:
         """Take ownership of ``listening``."""
         self = cls(listening.family, listening.type, listening.proto, fileno=listening.detach())
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # accepted sockets inherit it

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config.schema import ListOf, Section, default_of
-from exporter.web.connections import MOST_CONNECTIONS, Patience
+from exporter.web.connections import MOST_CONNECTIONS, ClientTimeouts
 from exporter.web.passwords import MOST_OF_A_CLIENT, MOST_REMEMBERED, MOST_WAITING
 from exporter.web.security_keys import HTTP, ROOT, TLS
 from exporter.web.security_values import LEAST_COST, MOST_COST
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "web-security.md"
 
-_PATIENCE = Patience()
+_PATIENCE = ClientTimeouts()
 
 _INTRODUCTION = """\
 <!-- Written by python -m exporter.web.docs; change exporter/web/security_keys.py or that file instead. -->

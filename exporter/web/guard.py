@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 
 from exporter.web.local import is_health_check
-from exporter.web.passwords import Doorkeeper, Verdict, basic_credentials
+from exporter.web.passwords import PasswordVerifier, Verdict, basic_credentials
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,10 +25,10 @@ _CHALLENGE: Final = 'Basic realm="dify-exporter", charset="UTF-8"'
 class Guard:
     """An ASGI application that wraps ``app``."""
 
-    def __init__(self, app: ASGIApp, security: WebSecurity, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, app: ASGIApp, security: WebSecurity, verifier: PasswordVerifier) -> None:
         self._app = app
         self._security = security
-        self._doorkeeper = doorkeeper
+        self._verifier = verifier
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -53,7 +53,7 @@ class Guard:
         if credentials is None:
             return Verdict.WRONG
         client = scope.get("client")
-        return await self._doorkeeper.judge(settings.users, credentials, client[0] if client else "")
+        return await self._verifier.judge(settings.users, credentials, client[0] if client else "")
 
 
 def _refusal(text: str, status: int, headers: dict[str, str]) -> PlainTextResponse:

@@ -39,7 +39,7 @@ class Verdict(Enum):
     """Not verified: too many passwords wait to be verified."""
 
 
-class Doorkeeper:
+class PasswordVerifier:
     """Verifies users. Use it in one event loop; ``verify`` is bcrypt's except in tests."""
 
     def __init__(self, verify: Callable[[bytes, bytes], bool] | None = None) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from exporter.web.connections import State
+from exporter.web.connections import ConnectionState
 from exporter.web.guard import AUTHENTICATED
 from exporter.web.tls import alternative_names
 
 if TYPE_CHECKING:
     import asyncio
 
-    from exporter.web.connections import Connection, Connections
+    from exporter.web.connections import ClientConnection, ClientConnections
     from exporter.web.security import WebSecurity
 
 
@@ -45,12 +45,12 @@ class _Quiet(logging.LoggerAdapter[logging.Logger]):
 class HttpProtocol(H11Protocol):
     """Created by uvicorn for each connection; ``connections`` and ``security`` are bound beforehand."""
 
-    def __init__(self, *, connections: Connections, security: WebSecurity | None, **settings: Any) -> None:
+    def __init__(self, *, connections: ClientConnections, security: WebSecurity | None, **settings: Any) -> None:
         super().__init__(**settings)
         self.logger = _Quiet(self.logger)  # type: ignore[assignment]
         self._all = connections
         self._security = security
-        self._connection: Connection | None = None
+        self._connection: ClientConnection | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The connection is ready; the TLS handshake, if any, is done."""
@@ -74,33 +74,33 @@ class HttpProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of a request, or unsolicited bytes."""
         if not self._answering:
-            self._turn(State.HEAD)
+            self._turn(ConnectionState.HEAD)
         super().data_received(data)
         if self._answering:
-            self._turn(State.ANSWERING)
+            self._turn(ConnectionState.ANSWERING)
 
     def on_response_complete(self) -> None:
         """The last byte of an answer was handed over; the next request may have arrived already."""
-        self._turn(State.IDLE)
+        self._turn(ConnectionState.IDLE)
         super().on_response_complete()
         if self._answering:
-            self._turn(State.ANSWERING)
+            self._turn(ConnectionState.ANSWERING)
 
     def pause_writing(self) -> None:
         """The client reads the answer more slowly than it is written."""
         super().pause_writing()
-        self._turn(State.STALLED)
+        self._turn(ConnectionState.STALLED)
 
     def resume_writing(self) -> None:
         """The client has read some of the answer."""
         super().resume_writing()
-        self._turn(State.ANSWERING if self._answering else State.IDLE)
+        self._turn(ConnectionState.ANSWERING if self._answering else ConnectionState.IDLE)
 
     @property
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
 
-    def _turn(self, state: State) -> None:
+    def _turn(self, state: ConnectionState) -> None:
         if self._connection is not None:
             self._all.turn(self._connection, state)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 
 from exporter.web.address import BACKLOG, open_sockets, parse_listen_address
-from exporter.web.connections import Connections, Listener, Patience
+from exporter.web.connections import ClientConnections, ClientTimeouts, ListeningSocket
 from exporter.web.guard import Guard
-from exporter.web.passwords import Doorkeeper
+from exporter.web.passwords import PasswordVerifier
 from exporter.web.protocol import HttpProtocol
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _CUT_MARGIN: Final = 1.0
 class _Server(uvicorn.Server):
     """uvicorn, extended to signal when it accepts connections and to close unfinished connections at the end."""
 
-    def __init__(self, config: uvicorn.Config, connections: Connections, security: WebSecurity | None) -> None:
+    def __init__(self, config: uvicorn.Config, connections: ClientConnections, security: WebSecurity | None) -> None:
         super().__init__(config)
         self.ready = threading.Event()
         self.grace = 0.0
@@ -82,7 +82,7 @@ async def _follow(security: WebSecurity) -> None:
 class WebServer:
     """Serves ``app`` on ``listen_address`` (``host:port``, ``[IPv6]:port``, ``:port``; port 0: any free port).
 
-    ``security``: TLS, users and headers; changes are followed while the server runs. ``patience``: time limits for slow
+    ``security``: TLS, users and headers; changes are followed while the server runs. ``timeouts``: time limits for slow
     clients; ``limit``: maximum number of connections, by default derived from the limit of file descriptors. Beyond it,
     the connection that has waited longest for its client is closed.
 
@@ -96,15 +96,15 @@ class WebServer:
         listen_address: str,
         *,
         security: WebSecurity | None = None,
-        patience: Patience | None = None,
+        timeouts: ClientTimeouts | None = None,
         limit: int | None = None,
     ) -> None:
         """Raise ListenError for an invalid address. Opens nothing yet."""
         self._security = security
-        self._doorkeeper = Doorkeeper()
-        self._app = app if security is None else Guard(app, security, self._doorkeeper)
-        self._patience = patience or Patience()
-        self._connections = Connections(self._patience, limit)
+        self._verifier = PasswordVerifier()
+        self._app = app if security is None else Guard(app, security, self._verifier)
+        self._timeouts = timeouts or ClientTimeouts()
+        self._connections = ClientConnections(self._timeouts, limit)
         self._address = parse_listen_address(listen_address)
         self._port = self._address.port
         self._server: _Server | None = None
@@ -112,7 +112,7 @@ class WebServer:
 
     def start(self) -> None:
         """Bind in the calling thread (ListenError on failure), then serve; returns once requests are accepted."""
-        sockets = [Listener.of(each, self._connections) for each in open_sockets(self._address)]
+        sockets = [ListeningSocket.of(each, self._connections) for each in open_sockets(self._address)]
         self._port = sockets[0].getsockname()[1]
         self._server = _Server(self._config(), self._connections, self._security)
         self._thread = threading.Thread(target=_run, args=(self._server, sockets), name="web", daemon=True)
@@ -122,7 +122,7 @@ class WebServer:
             raise RuntimeError("the web server did not start; see the log for the reason")
 
     def _config(self) -> uvicorn.Config:
-        config = _config(self._app, self._patience.idle)
+        config = _config(self._app, self._timeouts.idle)
         config.load()
         protocol = partial(HttpProtocol, connections=self._connections, security=self._security)
         config.http_protocol_class = protocol  # type: ignore[assignment]
@@ -144,11 +144,11 @@ class WebServer:
         self._server.grace = max(timeout - _CUT_MARGIN, 0.0)
         self._server.should_exit = True
         self._thread.join(timeout)
-        self._doorkeeper.close()
+        self._verifier.close()
         return not self._thread.is_alive()
 
 
-def _run(server: _Server, sockets: list[Listener]) -> None:
+def _run(server: _Server, sockets: list[ListeningSocket]) -> None:
     try:
         server.run([*sockets])
     except Exception:  # noqa: BLE001 - the thread ends here, so every error is logged

@@ -122,7 +122,7 @@ def test_one_part_is_changed_at_a_time() -> None:
 )
 def test_what_breaks_is_found(kind: type[fragile.Sturdy], name: str, why: str, tmp_path: Path) -> None:
     """A process that raises, grows, ends or hangs leaves the input behind that did it, and tells how."""
-    report = attempt(kind, tmp_path, seed=1, inputs=1_000, patience=1 if kind is fragile.Endless else 60)
+    report = attempt(kind, tmp_path, seed=1, inputs=1_000, timeouts=1 if kind is fragile.Endless else 60)
 
     assert report.finding is not None
     assert [report.finding.path] == list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.config import NEEDS_RESTART, State, load
+from exporter.config import NEEDS_RESTART, StateConfig, load
 from exporter.config.docs import PAGE, render
 from exporter.config.keys import ROOT
 from exporter.config.schema import ListOf, Section, default_of
@@ -54,7 +54,7 @@ def test_the_example_loads_and_holds_the_defaults() -> None:
     assert config.warnings == ()
     for section in (part for part in _sections(ROOT) if not part.identity and part is not ROOT):
         name = section.model.__name__.lower()
-        default = section.model() if name != "state" else State(EXAMPLE.parent / "state.db")
+        default = section.model() if name != "state" else StateConfig(EXAMPLE.parent / "state.db")
         assert default == getattr(config, name)
     [server] = config.servers
     for name in ("requests_per_second", "concurrency", "timeout"):

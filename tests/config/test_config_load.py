@@ -14,7 +14,7 @@ import pytest
 from exporter.config import (
     Config,
     ConfigError,
-    Dataset,
+    DatasetConfig,
     ErrorReason,
     Labels,
     Limits,
@@ -22,9 +22,9 @@ from exporter.config import (
     Polling,
     Retention,
     Secret,
-    Server,
-    Stall,
-    State,
+    ServerConfig,
+    StallLimits,
+    StateConfig,
     Web,
     from_environment,
     load,
@@ -91,7 +91,7 @@ log: {{level: debug, format: json}}
     )
     expected = Config(
         servers=(
-            Server(
+            ServerConfig(
                 "one",
                 "https://dify.example/v1",
                 api_key_file=tmp_path / "key",
@@ -102,13 +102,13 @@ log: {{level: debug, format: json}}
                 discover=True,
                 discover_include=("*",),
                 discover_exclude=("a?", "b"),
-                datasets=(Dataset(DATASET, ("1", "b"), (OTHER,), discover=False), Dataset(OTHER, ("1",))),
+                datasets=(DatasetConfig(DATASET, ("1", "b"), (OTHER,), discover=False), DatasetConfig(OTHER, ("1",))),
                 batch_files=(f"{tmp_path}/batches/*.yaml", "/run/batches.json"),
             ),
-            Server("two", "http://api:5001/v1", Secret(KEY), datasets=(Dataset(DATASET, (), (OTHER,)),)),
+            ServerConfig("two", "http://api:5001/v1", Secret(KEY), datasets=(DatasetConfig(DATASET, (), (OTHER,)),)),
         ),
         polling=Polling(1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
-        stall=Stall(7.0, 8.0),
+        stall=StallLimits(7.0, 8.0),
         retention=Retention(9.0),
         limits=Limits(10),
         error_reasons=(
@@ -116,7 +116,7 @@ log: {{level: debug, format: json}}
             ErrorReason(re.compile("429", re.IGNORECASE), "rate_limit"),
         ),
         labels=Labels(document_name=False),
-        state=State(tmp_path / "data/state.db"),
+        state=StateConfig(tmp_path / "data/state.db"),
         web=Web(":1", "/m"),
         log=Log("debug", "json"),
     )
@@ -171,9 +171,9 @@ def test_warnings_are_no_difference(load_text: LoadText) -> None:
 
 def test_the_state_is_beside_the_file_unless_switched_off(load_text: LoadText, tmp_path: Path) -> None:
     """A relative path starts at the folder of the file, an absolute one is unchanged, an empty one means no state."""
-    assert State(tmp_path / "state.db") == load_text(SERVER).state
-    assert State(Path("/data/s.db")) == load_text(SERVER + "state: {path: /data/s.db}\n").state
-    assert State(None) == load_text(SERVER + 'state: {path: ""}\n').state
+    assert StateConfig(tmp_path / "state.db") == load_text(SERVER).state
+    assert StateConfig(Path("/data/s.db")) == load_text(SERVER + "state: {path: /data/s.db}\n").state
+    assert StateConfig(None) == load_text(SERVER + 'state: {path: ""}\n').state
 
 
 def test_the_folder_of_the_file_is_no_wildcard(tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ def test_the_folder_of_the_file_is_no_wildcard(tmp_path: Path) -> None:
 def test_a_key_in_the_environment_is_a_whole_configuration() -> None:
     """The defaults without a file are Dify Cloud, discovery on, and no state file."""
     config = from_environment({"DIFY_API_KEY": f"{KEY}\n"})
-    server = Server("dify", "https://api.dify.ai/v1", Secret(KEY), discover=True)
-    assert Config(servers=(server,), state=State(None)) == config
+    server = ServerConfig("dify", "https://api.dify.ai/v1", Secret(KEY), discover=True)
+    assert Config(servers=(server,), state=StateConfig(None)) == config
 
 
 def test_the_environment_names_another_server_and_the_state() -> None:
@@ -198,17 +198,17 @@ def test_the_environment_names_another_server_and_the_state() -> None:
     config = from_environment(
         {"DIFY_API_KEY": KEY, "DIFY_BASE_URL": "http://api:5001/v1/", "DIFY_EXPORTER_STATE_PATH": "state.db"}
     )
-    assert ("http://api:5001/v1", State(Path("state.db"))) == (config.servers[0].url, config.state)
+    assert ("http://api:5001/v1", StateConfig(Path("state.db"))) == (config.servers[0].url, config.state)
 
 
 @pytest.mark.parametrize("text", ["", "state:\n", "state: {}\n"])
 def test_a_default_path_of_the_state(load_text: LoadText, text: str) -> None:
     """The image's default applies if the file names no path; without a file, a variable can override it."""
     default = {"DIFY_EXPORTER_DEFAULT_STATE_PATH": "/data/state.db"}
-    assert State(Path("/data/state.db")) == load_text(SERVER + text, **default).state
-    assert State(Path("/data/state.db")) == from_environment({"DIFY_API_KEY": KEY, **default}).state
+    assert StateConfig(Path("/data/state.db")) == load_text(SERVER + text, **default).state
+    assert StateConfig(Path("/data/state.db")) == from_environment({"DIFY_API_KEY": KEY, **default}).state
     named = {"DIFY_API_KEY": KEY, "DIFY_EXPORTER_STATE_PATH": "s.db", **default}
-    assert State(Path("s.db")) == from_environment(named).state
+    assert StateConfig(Path("s.db")) == from_environment(named).state
 
 
 @pytest.mark.parametrize(("text", "expected"), [('""', None), ("state.db", "state.db"), ("/x/s.db", "/x/s.db")])
@@ -217,7 +217,7 @@ def test_the_file_has_its_way_over_a_default(
 ) -> None:
     """A path in the file takes precedence over the image's default, even if it is empty or ``state.db``."""
     config = load_text(f"{SERVER}state: {{path: {text}}}\n", DIFY_EXPORTER_DEFAULT_STATE_PATH="/data/state.db")
-    assert State(None if expected is None else tmp_path / expected) == config.state
+    assert StateConfig(None if expected is None else tmp_path / expected) == config.state
 
 
 def test_a_default_that_is_no_path(load_text: LoadText) -> None:
@@ -263,7 +263,7 @@ def test_the_command_line_overrides_the_file(load_text: LoadText) -> None:
     """Option values are checked like those of the file; other settings are unchanged."""
     config = load_text(SERVER)
     changed = override(config, {"web.listen_address": ":1", "log.level": "debug", "state.path": "s.db"})
-    assert (Web(":1"), Log("debug"), State(Path("s.db"))) == (changed.web, changed.log, changed.state)
+    assert (Web(":1"), Log("debug"), StateConfig(Path("s.db"))) == (changed.web, changed.log, changed.state)
     assert config.servers == changed.servers
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.config import Config, Secret, Server
+from exporter.config import Config, Secret, ServerConfig
 
 KEY = "dataset-0123456789"
 
@@ -10,7 +10,7 @@ KEY = "dataset-0123456789"
 def test_a_secret_has_no_readable_form() -> None:
     """A secret is not readable in its own text form, nor in that of a configuration."""
     secret = Secret(KEY)
-    config = Config(servers=(Server("main", "https://api.dify.ai/v1", secret),))
+    config = Config(servers=(ServerConfig("main", "https://api.dify.ai/v1", secret),))
     assert KEY not in f"{secret} {secret!r} {config} {config!r}"
     assert secret.reveal() == KEY
 

@@ -47,7 +47,7 @@ class Scene:
     twice: bool = False
 
 
-def knowledge_base(*batches: Any, **given: Any) -> Scenario:
+def dataset(*batches: Any, **given: Any) -> Scenario:
     """A server with one knowledge base, *Handbook*, with high-quality indexing by default."""
     settings = {"id": HANDBOOK, "name": "Handbook", "technique": "high_quality", "batches": batches} | given
     return Scenario(datasets=(DatasetPlan(**settings),))

@@ -13,7 +13,7 @@ from tests.deploy.firings import (
     indexing_slow,
     indexing_stalled,
 )
-from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Act, Scene, begin, do, knowledge_base, turn, upload
+from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Act, Scene, begin, dataset, do, turn, upload
 from tests.deploy.scenes_indexing import DEAD
 
 LIMITED = "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached for embeddings'}"
@@ -38,7 +38,7 @@ def _uploads(count: int, *, every: int, index: float) -> dict[float, Act]:
 SCENES = {
     "failed": Scene(
         "two of three documents fail, too few for the ratio alert; one is retried and completes",
-        knowledge_base(BatchPlan(id=FIRST, queue=120.0, documents=(GOOD[0], BAD[0], BAD[6]))),
+        dataset(BatchPlan(id=FIRST, queue=120.0, documents=(GOOD[0], BAD[0], BAD[6]))),
         80,
         {
             2: (),
@@ -50,7 +50,7 @@ SCENES = {
     ),
     "failure-ratio": Scene(
         "seven of fifteen documents fail",
-        knowledge_base(BatchPlan(id=FIRST, queue=120.0, documents=(*GOOD, *BAD))),
+        dataset(BatchPlan(id=FIRST, queue=120.0, documents=(*GOOD, *BAD))),
         80,
         {
             2: (),
@@ -67,9 +67,7 @@ SCENES = {
         "two exporters on one server cause one alert, and nothing is counted twice",
         Scenario(
             workers=None,
-            datasets=knowledge_base(
-                BatchPlan(id=SECOND, queue=120.0, documents=(GOOD[0], BAD[0], BAD[1])), DEAD
-            ).datasets,
+            datasets=dataset(BatchPlan(id=SECOND, queue=120.0, documents=(GOOD[0], BAD[0], BAD[1])), DEAD).datasets,
         ),
         30,
         {
@@ -81,7 +79,7 @@ SCENES = {
     ),
     "empty": Scene(
         "a document without text completes without segments; two more are excluded as disabled and archived",
-        knowledge_base(
+        dataset(
             BatchPlan(
                 id=FIRST,
                 documents=(
@@ -141,7 +139,7 @@ SCENES = {
     ),
     "paused": Scene(
         "a document stays paused for a day; failed scrapes and an outage make no difference",
-        knowledge_base(
+        dataset(
             BatchPlan(
                 id=FIRST,
                 documents=(DocumentPlan(name="held.txt", index=600.0),),
@@ -161,7 +159,7 @@ SCENES = {
     ),
     "slow": Scene(
         "documents that took seconds now take minutes, but make progress",
-        knowledge_base(),
+        dataset(),
         310,
         {60: (), 120: (), 180: (), 225: (indexing_slow("4m 0s", "20s"),), 300: ()},
         {
@@ -175,7 +173,7 @@ SCENES = {
     ),
     "slow-but-few-twice": Scene(
         "three slow documents after ten fast ones are too few for an alert, even when two exporters count them",
-        knowledge_base(),
+        dataset(),
         310,
         dict.fromkeys(range(60, 310, 15), ()),
         {
@@ -190,7 +188,7 @@ SCENES = {
     ),
     "slow-as-ever": Scene(
         "documents that have always taken minutes",
-        knowledge_base(),
+        dataset(),
         310,
         dict.fromkeys(range(30, 310, 30), ()),
         {

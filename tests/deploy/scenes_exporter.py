@@ -27,10 +27,10 @@ from tests.deploy.scene import (
     TICKETS,
     Scene,
     begin,
+    dataset,
     do,
     end,
     fault,
-    knowledge_base,
     mend,
     mount,
     turn,
@@ -47,7 +47,7 @@ DISABLED = '{"code":"forbidden","message":"Dataset api access is not enabled.","
 SCENES = {
     "server-unreachable": Scene(
         "the API is down for half an hour while one batch is processed and another is queued: no stall is reported",
-        Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND, queue=1_500.0)).datasets),
+        Scenario(workers=None, datasets=dataset(STEADY, BatchPlan(id=SECOND, queue=1_500.0)).datasets),
         80,
         {
             9: (),
@@ -60,7 +60,7 @@ SCENES = {
     ),
     "server-unreachable-while-stalled": Scene(
         "a batch that stalled before an outage stays stalled until it progresses; one lost in the outage stalls later",
-        knowledge_base(DEAD),
+        dataset(DEAD),
         80,
         {
             24: (indexing_stalled("20m 22s"),),
@@ -71,14 +71,14 @@ SCENES = {
     ),
     "key-refused": Scene(
         "the key is rejected, then replaced with a valid one",
-        knowledge_base(STEADY),
+        dataset(STEADY),
         60,
         {9: (), 17: (key_refused(),), 39: (key_refused(),), 50: (), 59: ()},
         {1: begin, 10: fault(kind="json", status=401, body=REFUSED), 40: mend},
     ),
     "key-refused-and-rare-polls": Scene(
         "the alert does not flap, however rarely idle batches are polled",
-        knowledge_base(STEADY),
+        dataset(STEADY),
         150,
         {9: (), **dict.fromkeys(range(20, 140, 5), (key_refused(),)), 149: ()},
         {1: begin, 10: fault(kind="json", status=401, body=REFUSED), 140: mend},
@@ -121,7 +121,7 @@ SCENES = {
     ),
     "batch-unreadable": Scene(
         "polls of one batch fail while all other targets are finished and rarely polled; much later all polls fail",
-        Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND)).datasets),
+        Scenario(workers=None, datasets=dataset(STEADY, BatchPlan(id=SECOND)).datasets),
         360,
         {
             15: (),
@@ -140,7 +140,7 @@ SCENES = {
     ),
     "database-down": Scene(
         "all answers are errors while one batch is processed, another is finished: the server alerts, no target does",
-        Scenario(workers=None, datasets=knowledge_base(STEADY, BatchPlan(id=SECOND)).datasets),
+        Scenario(workers=None, datasets=dataset(STEADY, BatchPlan(id=SECOND)).datasets),
         110,
         {
             39: (),
@@ -154,7 +154,7 @@ SCENES = {
     ),
     "polls-late": Scene(
         "more targets than the request budget allows",
-        knowledge_base(
+        dataset(
             *(
                 BatchPlan(id=f"2026112109300010{number:04}", documents=(DocumentPlan(index=9_000.0),))
                 for number in range(12)
@@ -167,7 +167,7 @@ SCENES = {
     ),
     "series-limit": Scene(
         "a batch of five documents with a limit of two documents",
-        knowledge_base(BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}") for number in range(5)))),
+        dataset(BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}") for number in range(5)))),
         40,
         {10: (), 20: (series_limit_reached(3),), 39: ()},
         {1: begin, 25: do(Action(do="delete", batch=FIRST))},
@@ -175,14 +175,14 @@ SCENES = {
     ),
     "clock-offset": Scene(
         "Dify's API runs in the time zone of Shanghai; stalls are detected nevertheless",
-        Scenario(zone_offset=8, datasets=knowledge_base(DEAD).datasets),
+        Scenario(zone_offset=8, datasets=dataset(DEAD).datasets),
         40,
         {10: (), 27: (indexing_stalled("23m 22s"), clock_offset("8h 0m 4s"))},
         {1: begin},
     ),
     "exporter-down": Scene(
         "the exporter is down for a while: the stall alert resolves after five minutes and fires again later",
-        knowledge_base(DEAD),
+        dataset(DEAD),
         60,
         {
             24: (indexing_stalled("20m 22s"),),
@@ -195,7 +195,7 @@ SCENES = {
     ),
     "exporter-absent": Scene(
         "Prometheus has no target for the exporter at first",
-        knowledge_base(),
+        dataset(),
         40,
         {
             5: (),
@@ -206,7 +206,7 @@ SCENES = {
     ),
     "scrapes-failing": Scene(
         "scrapes fail every few minutes, then recover",
-        knowledge_base(STEADY),
+        dataset(STEADY),
         90,
         {9: (), 35: (exporter_scrapes_failing("10s"),), 80: ()},
         {
@@ -217,39 +217,39 @@ SCENES = {
     ),
     "reload-failed": Scene(
         "a configuration is rejected, then fixed",
-        knowledge_base(STEADY),
+        dataset(STEADY),
         40,
         {9: (), 12: (), 17: (config_reload_failed(),), 30: ()},
         {
             1: begin,
-            10: lambda stage: stage.exporter.own.reloaded(stage.clock.time(), success=False),
-            25: lambda stage: stage.exporter.own.reloaded(stage.clock.time(), success=True),
+            10: lambda stage: stage.exporter.self_metrics.reloaded(stage.clock.time(), success=False),
+            25: lambda stage: stage.exporter.self_metrics.reloaded(stage.clock.time(), success=True),
         },
     ),
     "web-config-broken": Scene(
         "a web config file is rejected, then fixed",
-        knowledge_base(STEADY),
+        dataset(STEADY),
         40,
         {9: (), 12: (), 17: (web_config_reload_failed(),), 30: ()},
         {0: web_config("{}"), 1: begin, 10: web_config("basic_auth_users: {prometheus: secret}"), 25: web_config("{}")},
     ),
     "state-not-saved": Scene(
         "the volume of the state file is unmounted for a while",
-        knowledge_base(STEADY),
+        dataset(STEADY),
         60,
         {9: (), 19: (), 27: (state_not_saved("last saved its state 17m 0s ago"),), 40: ()},
         {1: begin, 10: unmount, 35: mount},
     ),
     "state-never-saved": Scene(
         "the volume of the state file is missing at startup",
-        knowledge_base(STEADY),
+        dataset(STEADY),
         40,
         {5: (), 10: (), 15: (state_not_saved("has not saved its state since it started"),), 30: ()},
         {0: unmount, 1: begin, 20: mount},
     ),
     "state-save-hangs": Scene(
         "a save of the state hangs",
-        knowledge_base(STEADY),
+        dataset(STEADY),
         50,
         {9: (), 24: (), 27: (state_not_saved("last saved its state 17m 0s ago"),), 40: ()},
         {1: begin, 10: turn(saving=False), 30: turn(saving=True)},

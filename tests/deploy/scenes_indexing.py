@@ -11,7 +11,7 @@ from tests.deploy.firings import (
     indexing_stalled,
     target_unreadable,
 )
-from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Scene, begin, do, end, fault, knowledge_base, turn
+from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, Scene, begin, dataset, do, end, fault, turn
 
 DEAD = BatchPlan(
     id=FIRST,
@@ -30,7 +30,7 @@ NAMELESS = '"05fa664f-7853-500f-ac67-d0681072b553", "1da950ed-9708-513d-bf24-213
 SCENES = {
     "stalled": Scene(
         "a worker dies in the middle of a batch; its documents are retried and complete",
-        knowledge_base(DEAD),
+        dataset(DEAD),
         50,
         {10: (), 17: (), 22: (indexing_stalled("18m 22s"),), 30: (indexing_stalled("26m 22s"),), 45: ()},
         {
@@ -41,7 +41,7 @@ SCENES = {
     ),
     "stalled-through-gaps": Scene(
         "one alert fires without interruption through failed scrapes and a restart, and resolves with the batch",
-        knowledge_base(DEAD),
+        dataset(DEAD),
         60,
         {
             **{minute: (indexing_stalled(f"{minute - 4}m 22s"),) for minute in range(20, 37)},
@@ -58,7 +58,7 @@ SCENES = {
     ),
     "stalled-without-names": Scene(
         "with the plugin daemon down, names are unknown and ids replace them",
-        knowledge_base(DEAD),
+        dataset(DEAD),
         26,
         {
             22: (
@@ -70,7 +70,7 @@ SCENES = {
     ),
     "queued": Scene(
         "the message of a batch is lost; the batch is deleted",
-        knowledge_base(LOST),
+        dataset(LOST),
         60,
         {20: (), 30: (), 34: (indexing_queued("33m 0s"),), 50: (), 58: (target_unreadable(FIRST, "not_found 2"),)},
         {1: begin, 40: do(Action(do="delete", batch=FIRST))},
@@ -115,7 +115,7 @@ SCENES = {
     ),
     "fallen-back": Scene(
         "a change of the embedding model returns completed documents to indexing; scrapes fail; documents recover",
-        knowledge_base(BatchPlan(id=FIRST, documents=(DocumentPlan(name="a.txt"), DocumentPlan(name="b.txt")))),
+        dataset(BatchPlan(id=FIRST, documents=(DocumentPlan(name="a.txt"), DocumentPlan(name="b.txt")))),
         80,
         {
             10: (),

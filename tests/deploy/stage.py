@@ -10,12 +10,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from exporter.clock import ManualClock
-from exporter.config import Limits, Polling, Retention, Secret, Server
+from exporter.config import Limits, Polling, Retention, Secret, ServerConfig
 from exporter.dify import Client, ConnectFailed
 from exporter.dify.refusal import Reply
-from exporter.metrics import Exposition, Format, OwnMetrics
+from exporter.metrics import Exposition, Format, SelfMetrics
 from exporter.simulator import Api, World, watched
-from exporter.tracking import DocumentLimit, Poller, Roster, State, Store, configured_targets
+from exporter.tracking import DocumentLimit, Poller, StateFile, Store, TargetStatuses, configured_targets
 from exporter.web import WebSecurity
 from tests.deploy.series import Series
 
@@ -67,35 +67,35 @@ class Until(threading.Event):
 class Exporter:
     """The exporter without its threads and its web server. A new object is a new process."""
 
-    def __init__(self, stage: Stage, server: Server, polling: Polling, documents: int) -> None:
+    def __init__(self, stage: Stage, server: ServerConfig, polling: Polling, documents: int) -> None:
         """``documents``: the document limit."""
         clock = stage.clock
-        self.own = OwnMetrics()
-        self.own.prepare(server.name)
-        self.own.reloaded(clock.time(), success=True)
-        self.exposition = Exposition(own=self.own, monotonic=clock.monotonic)
-        self.state = State(stage.volume / "state.db", clock)
+        self.self_metrics = SelfMetrics()
+        self.self_metrics.prepare(server.name)
+        self.self_metrics.reloaded(clock.time(), success=True)
+        self.exposition = Exposition(self_metrics=self.self_metrics, monotonic=clock.monotonic)
+        self.state = StateFile(stage.volume / "state.db", clock)
         self.state.open()
         limit = DocumentLimit(self.exposition, documents)
-        roster = Roster(server.name, server.url, listener=limit)
+        statuses = TargetStatuses(server.name, server.url, listener=limit)
         self.store = Store(
             server.name,
-            roster,
+            statuses,
             listener=limit,
-            unknown=lambda field: self.own.unknown_value(server.name, field),
+            unknown=lambda field: self.self_metrics.unknown_value(server.name, field),
             clock=clock,
             recorder=self.state,
         )
         self.store.recall(self.state.recall(server.name))
-        client = _Client(stage, server, observer=self.own, clock=clock, user_agent="dify-exporter")
-        self.poller = Poller(server, client, self.store, roster, polling, observer=self.own, clock=clock)
-        self.own.schedules = lambda: [self.poller.snapshot()]
-        self.own.state_saved = lambda: self.state.last_save
-        self.own.state_save_successful = lambda: self.state.last_save_successful
+        client = _Client(stage, server, observer=self.self_metrics, clock=clock, user_agent="dify-exporter")
+        self.poller = Poller(server, client, self.store, statuses, polling, observer=self.self_metrics, clock=clock)
+        self.self_metrics.schedules = lambda: [self.poller.snapshot()]
+        self.self_metrics.state_saved = lambda: self.state.last_save
+        self.self_metrics.state_save_successful = lambda: self.state.last_save_successful
         self.security = security = WebSecurity(stage.web_config) if stage.web_config.exists() else None
         if security is not None:
-            self.own.web_config_loaded = lambda: security.problem is None
-        self.own.collapsed = limit.collapsed
+            self.self_metrics.web_config_loaded = lambda: security.problem is None
+        self.self_metrics.collapsed = limit.collapsed
         self.poller.watch(configured_targets(server))
 
     def page(self) -> str:
@@ -136,7 +136,7 @@ class Stage:
             "requests_per_second": 1000.0,
             "datasets": watched(scenario),
         }
-        self._server = Server(SERVER, URL, **(defaults | settings))
+        self._server = ServerConfig(SERVER, URL, **(defaults | settings))
         self._interval = interval
         self._exporter: Exporter | None = None
         self.clock.each_second = self._second
@@ -194,7 +194,7 @@ class Stage:
 class _Client(Client):
     """The client, with the embedded server instead of a network."""
 
-    def __init__(self, stage: Stage, server: Server, **parts: Any) -> None:
+    def __init__(self, stage: Stage, server: ServerConfig, **parts: Any) -> None:
         super().__init__(server, **parts)
         self._stage = stage
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from deploy.kubernetes.chart import CHART
-from exporter.metrics import CATALOG, OWN
+from exporter.metrics import CATALOG, SELF_METRICS
 from exporter.metrics.family import IDENTITY
 from tests.deploy.chart import Manifest, only, render, setting
 from tests.deploy.tools import call
@@ -78,7 +78,7 @@ def job_of(manifests: list[Manifest]) -> str:
 def test_labels_of_the_exporter_stay_its_own(full: list[Manifest]) -> None:
     """Where a label of the operator collides with one of the exporter's, the exporter's label is kept."""
     own = {label for family in CATALOG for label in (*IDENTITY[family.of], *family.labels)}
-    own |= {label for family in OWN for label in family.labels}
+    own |= {label for family in SELF_METRICS for label in family.labels}
 
     assert {"endpoint"} == own & OF_TARGET
     assert endpoint_of(full)["honorLabels"] is True

@@ -18,7 +18,7 @@ import yaml
 
 from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.asking import Selection, Span, ask, options, panels, select
-from exporter.config import Dataset
+from exporter.config import DatasetConfig
 from exporter.simulator import demo_scenario
 from tests.integration.harness import EXPORTER, PATIENCE, Database, Program, free_port, get, tool, until, write_config
 
@@ -70,7 +70,7 @@ def _discovering(folder: Path, url: str) -> str:
     return write_config(
         folder / "config.yaml",
         url,
-        (Dataset(HANDBOOK, (NOWHERE,)),),
+        (DatasetConfig(HANDBOOK, (NOWHERE,)),),
         server={"discover": True, "requests_per_second": 50},
         polling={"interval": "1s", "discovery_interval": "2s"},
         state={"path": str(folder / "state.db")},

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.asking import Span, ask, panels, select
-from exporter.config import Dataset, Polling
+from exporter.config import DatasetConfig, Polling
 from exporter.simulator import Action, BatchPlan, DatasetPlan, DocumentPlan, Rule, Scenario
 from tests.deploy.scene import FIRST, HANDBOOK, SECOND, TICKETS, begin, do, fault, web_config
 from tests.deploy.series import Series
@@ -61,7 +61,7 @@ SCENARIO = Scenario(
     ),
 )
 SETTINGS = {
-    "datasets": (Dataset(HANDBOOK, (FIRST, LARGE, NOWHERE)), Dataset(TICKETS, (SECOND,))),
+    "datasets": (DatasetConfig(HANDBOOK, (FIRST, LARGE, NOWHERE)), DatasetConfig(TICKETS, (SECOND,))),
     "discover": True,
     "documents": 108,
     "polling": Polling(),

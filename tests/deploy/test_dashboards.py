@@ -12,7 +12,7 @@ import yaml
 from deploy.grafana.__main__ import FOLDER, dashboards, text
 from deploy.grafana.asking import SCRAPE_INTERVAL, panels
 from deploy.grafana.panels import RUNBOOKS
-from exporter.metrics import CATALOG, OWN
+from exporter.metrics import CATALOG, SELF_METRICS
 from exporter.metrics.family import IDENTITY
 from tests.deploy.promql import grouping_labels, made_labels, selectors
 from tests.deploy.tools import DEPLOY
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 DASHBOARDS: dict[str, Any] = {path.name: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 LABELS: dict[str, set[str]] = {family.name: {*IDENTITY[family.of], *family.labels} for family in CATALOG} | {
-    family.name: set(family.labels) for family in OWN
+    family.name: set(family.labels) for family in SELF_METRICS
 }
 HISTOGRAMS = {family.name for family in CATALOG if family.type == "histogram"} | {
-    family.name for family in OWN if family.type == "histogram"
+    family.name for family in SELF_METRICS if family.type == "histogram"
 }
 RULES = DEPLOY / "prometheus" / "dify.rules.yml"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from exporter.metrics import CATALOG, OWN
+from exporter.metrics import CATALOG, SELF_METRICS
 from exporter.metrics.family import IDENTITY
 from tests.deploy.promql import selectors
 from tests.deploy.record import PROMETHEUS, RULES, RUNBOOKS, TESTS, alerts, rules
@@ -26,7 +26,7 @@ OF_TARGETS = {"job", "instance", "pod"}
 MADE = {"dataset", "document", "problem"}
 NAMES = [rule["alert"] for rule in alerts()]
 LABELS: dict[str, set[str]] = {family.name: {*IDENTITY[family.of], *family.labels} for family in CATALOG} | {
-    family.name: set(family.labels) for family in OWN
+    family.name: set(family.labels) for family in SELF_METRICS
 }
 
 _HISTOGRAM = re.compile(r"_(?:bucket|sum|count)$")

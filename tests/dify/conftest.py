@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.config.model import Secret, Server
+from exporter.config.model import Secret, ServerConfig
 from exporter.dify import Client
 from tests.integration.harness import tool
 
@@ -227,7 +227,7 @@ def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient
         own: dict[str, Any] = {"clock": SystemClock()}
         own |= {name: settings.pop(name) for name in ("clock", "stop") if name in settings}
         options: dict[str, Any] = {"api_key": Secret(KEY), "timeout": 5.0, "requests_per_second": 1e6} | settings
-        server = Server(name="main", url=target, **options)
+        server = ServerConfig(name="main", url=target, **options)
         client = Client(server, observer=notes, user_agent="dify-exporter/test", **own)
         clients.append(client)
         return client

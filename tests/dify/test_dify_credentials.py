@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.clock import ManualClock
-from exporter.config.model import Secret, Server
+from exporter.config.model import Secret, ServerConfig
 from exporter.dify import Unauthorized
 from exporter.dify.credentials import Credentials
 
@@ -20,7 +20,7 @@ URL = "http://127.0.0.1/v1"
 
 def from_file(file: Path, clock: ManualClock | None = None) -> Credentials:
     """The key of a server that reads it from ``file``."""
-    return Credentials(Server(name="main", url=URL, api_key_file=file), clock or ManualClock())
+    return Credentials(ServerConfig(name="main", url=URL, api_key_file=file), clock or ManualClock())
 
 
 def test_white_space_around_a_key_is_not_part_of_it(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_white_space_around_a_key_is_not_part_of_it(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("\n dataset-abc \r\n")
     assert Secret("dataset-abc") == from_file(file).key()
-    given = Credentials(Server(name="main", url=URL, api_key=Secret(" dataset-abc\n")), ManualClock())
+    given = Credentials(ServerConfig(name="main", url=URL, api_key=Secret(" dataset-abc\n")), ManualClock())
     assert Secret("dataset-abc") == given.key()
 
 
@@ -130,7 +130,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(tmp_path: 
     file, clock = tmp_path / "key", ManualClock()
     file.write_text(bad, encoding="utf-8")
     credentials = from_file(file, clock)
-    given = Credentials(Server(name="main", url=URL, api_key=Secret(bad)), ManualClock())
+    given = Credentials(ServerConfig(name="main", url=URL, api_key=Secret(bad)), ManualClock())
     for source in (credentials, given):
         with pytest.raises(Unauthorized, match="characters that are not valid in a key") as caught:
             source.key()
@@ -143,4 +143,4 @@ def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(tmp_path: 
 def test_a_server_without_any_key_is_unauthorized() -> None:
     """The message names both settings."""
     with pytest.raises(Unauthorized, match="set api_key or api_key_file"):
-        Credentials(Server(name="main", url=URL), ManualClock()).key()
+        Credentials(ServerConfig(name="main", url=URL), ManualClock()).key()

@@ -14,7 +14,7 @@ import structlog
 
 from bench.fuzz.canned import Silent
 from exporter.clock import SystemClock
-from exporter.config import Secret, Server
+from exporter.config import Secret, ServerConfig
 from exporter.dify import Client
 from exporter.logs import set_up_logging
 
@@ -44,7 +44,9 @@ def test_unreadable_headers_are_not_logged(log: io.StringIO) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=_serve, args=(listening,))
         thread.start()
-        server = Server("main", f"http://127.0.0.1:{listening.getsockname()[1]}/v1", api_key=Secret(KEY), timeout=5.0)
+        server = ServerConfig(
+            "main", f"http://127.0.0.1:{listening.getsockname()[1]}/v1", api_key=Secret(KEY), timeout=5.0
+        )
         client = Client(server, observer=Silent(), clock=SystemClock(), user_agent="test")
         with contextlib.suppress(Exception):
             client.documents("a", "indexing")

@@ -10,9 +10,9 @@ import pytest
 
 from exporter.app import App
 from exporter.clock import SystemClock
-from exporter.config import Config, Secret, Server, State
+from exporter.config import Config, Secret, ServerConfig, StateConfig
 from exporter.dify import Client, DifyError
-from exporter.metrics import OwnMetrics
+from exporter.metrics import SelfMetrics
 from tests.faults.gates import Gates, Way
 from tests.faults.rows import CANARY, Row, fault_rows
 
@@ -31,8 +31,8 @@ def test_no_output_of_the_whole_run_has_the_key(evidence: Evidence) -> None:
 
 def test_no_repr_has_the_key() -> None:
     """The reprs of the configuration, the client, the application and all their parts do not contain the key."""
-    server = Server("main", "http://127.0.0.1:9/v1", api_key=Secret(CANARY))
-    app = App(Config(servers=(server,), state=State(None)))
+    server = ServerConfig("main", "http://127.0.0.1:9/v1", api_key=Secret(CANARY))
+    app = App(Config(servers=(server,), state=StateConfig(None)))
     seen: set[int] = set()
     waiting: list[object] = [app]
     while waiting:
@@ -68,8 +68,8 @@ def test_no_traceback_has_the_key(row: Row) -> None:
     with Gates() as gates:
         gate = gates.open(0, Way())
         gates.go(gate, row.way())
-        server = Server("main", f"http://127.0.0.1:{gate.port}/v1", api_key=Secret(CANARY), timeout=0.3)
-        client = Client(server, observer=OwnMetrics(), clock=SystemClock(), user_agent="test")
+        server = ServerConfig("main", f"http://127.0.0.1:{gate.port}/v1", api_key=Secret(CANARY), timeout=0.3)
+        client = Client(server, observer=SelfMetrics(), clock=SystemClock(), user_agent="test")
         with pytest.raises(DifyError) as caught:
             client.indexing_status("d", "b")
         told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)

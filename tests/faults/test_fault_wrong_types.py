@@ -11,11 +11,11 @@ import pytest
 from msgspec import Struct
 
 from exporter.clock import ManualClock
-from exporter.config import Polling, Secret, Server
+from exporter.config import Polling, Secret, ServerConfig
 from exporter.dify import Client, SchemaMismatch, wire
-from exporter.metrics import Exposition, Format, OwnMetrics
+from exporter.metrics import Exposition, Format, SelfMetrics
 from exporter.simulator import Api, Fault, SimulatorServer
-from exporter.tracking import Poller, Roster, Stall, Store, Target
+from exporter.tracking import Poller, StallLimits, Store, Target, TargetStatuses
 from tests.faults.page import batches, dataset, document
 from tests.faults.rows import CANARY
 from tests.faults.stand import world
@@ -28,7 +28,7 @@ ENDPOINTS: dict[str, tuple[type[Struct], Callable[[Client], object]]] = {
     "indexing-status": (wire.IndexingStatus, lambda client: client.indexing_status("d", "b").value),
     "document": (wire.DocumentDetail, lambda client: client.document("d", "x").value),
     "datasets": (wire.DatasetPage, lambda client: client.datasets(1)),
-    "dataset": (wire.Dataset, lambda client: client.dataset("d")),
+    "dataset": (wire.DatasetAnswer, lambda client: client.dataset("d")),
     "documents": (wire.DocumentPage, lambda client: client.documents("d", "error")),
     "segments": (wire.SegmentPage, lambda client: client.completed_segments("d", "x")),
     "welcome": (wire.Welcome, lambda client: client.welcome()),
@@ -160,8 +160,8 @@ def dify() -> Iterator[SimulatorServer]:
 @pytest.fixture(scope="module")
 def client(dify: SimulatorServer) -> Iterator[Client]:
     """A client of ``dify``."""
-    server = Server(NAME, dify.url, api_key=Secret(CANARY), requests_per_second=1e6)
-    made = Client(server, observer=OwnMetrics(), clock=ManualClock(), user_agent="test")
+    server = ServerConfig(NAME, dify.url, api_key=Secret(CANARY), requests_per_second=1e6)
+    made = Client(server, observer=SelfMetrics(), clock=ManualClock(), user_agent="test")
     yield made
     made.close_connections()
 
@@ -204,12 +204,14 @@ def test_wrong_types_are_refused(dify: SimulatorServer, client: Client, endpoint
 
 def test_the_poller_takes_every_one_of_them_for_a_failed_poll(dify: SimulatorServer, client: Client) -> None:
     """No wrong type gets past the client: the poll fails with its reason, never as a bug, and values stay."""
-    own, clock = OwnMetrics(), ManualClock()
-    server = Server(NAME, dify.url)
-    exposition = Exposition(own=own, document_name=True, monotonic=clock.monotonic)
-    roster = Roster(NAME, dify.url, listener=exposition)
-    store = Store(NAME, roster, listener=exposition, unknown=lambda _: None, clock=clock, stall=Stall(900, 1800))
-    poller = Poller(server, client, store, roster, Polling(), observer=own, clock=clock, jitter=lambda: 0.5)
+    self_metrics, clock = SelfMetrics(), ManualClock()
+    server = ServerConfig(NAME, dify.url)
+    exposition = Exposition(self_metrics=self_metrics, document_name=True, monotonic=clock.monotonic)
+    statuses = TargetStatuses(NAME, dify.url, listener=exposition)
+    store = Store(
+        NAME, statuses, listener=exposition, unknown=lambda _: None, clock=clock, stall=StallLimits(900, 1800)
+    )
+    poller = Poller(server, client, store, statuses, Polling(), observer=self_metrics, clock=clock, jitter=lambda: 0.5)
     target = Target("batch", dataset(NAME), batches(NAME)[0])
     dify.api.faults.clear()
     poller.watch([target])
@@ -222,9 +224,9 @@ def test_the_poller_takes_every_one_of_them_for_a_failed_poll(dify: SimulatorSer
             dify.api.faults.add(Fault(kind="json", endpoint="indexing-status", body=case.body))
             clock.advance(3600)
             poller.work(Event())
-            status = roster.target(target)
+            status = statuses.target(target)
             assert (False, before) == (
                 status.success if status else None,
                 store.document(dataset(NAME), document(NAME)),
             )
-    assert 'reason="internal"' not in own.render(Format.TEXT).decode()
+    assert 'reason="internal"' not in self_metrics.render(Format.TEXT).decode()

@@ -18,7 +18,7 @@ import pytest
 
 from exporter.app import App
 from exporter.clock import ManualClock
-from exporter.config import Config, Dataset, Secret, Server
+from exporter.config import Config, DatasetConfig, Secret, ServerConfig
 from exporter.metrics import Format
 from tests.golden.replay import RECORDINGS, Recording, ReplayServer, load
 from tests.integration.harness import exporter, write_config
@@ -69,13 +69,13 @@ def _encoded(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def _watched(case: Recording) -> Dataset:
+def _watched(case: Recording) -> DatasetConfig:
     """The configuration that watches the case."""
     found = _PATH.fullmatch(case.path)
     assert found
     if found["batch"]:
-        return Dataset(found["dataset"], batches=(found["id"],))
-    return Dataset(found["dataset"], documents=(found["id"],))
+        return DatasetConfig(found["dataset"], batches=(found["id"],))
+    return DatasetConfig(found["dataset"], documents=(found["id"],))
 
 
 def _of_dify(lines: Iterable[str], url: str) -> str:
@@ -92,7 +92,9 @@ def test_page(case: str) -> None:
     """
     recording = load(case)
     with _dify(recording) as dify:
-        server = Server("main", dify.url, api_key=Secret("dataset-x"), concurrency=1, datasets=(_watched(recording),))
+        server = ServerConfig(
+            "main", dify.url, api_key=Secret("dataset-x"), concurrency=1, datasets=(_watched(recording),)
+        )
         app = App(Config(servers=(server,)), clock=ManualClock())
         app.poll_once(threading.Event())
         text = b"".join(app.exposition.page(Format.TEXT).plain_chunks()).decode()

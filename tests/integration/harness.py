@@ -26,7 +26,7 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from exporter.config import Dataset
+    from exporter.config import DatasetConfig
 
 ROOT = Path(__file__).parents[2]
 EXPORTER = (sys.executable, "-m", "exporter")
@@ -132,7 +132,7 @@ def exporter(*arguments: str, timeout: float = PATIENCE, **variables: str) -> Do
     return run(*EXPORTER, *arguments, timeout=timeout, **variables)
 
 
-def write_config(path: Path, url: str, datasets: Iterable[Dataset], *, key: str = KEY, **sections: Any) -> str:
+def write_config(path: Path, url: str, datasets: Iterable[DatasetConfig], *, key: str = KEY, **sections: Any) -> str:
     """Write a configuration with one server, ``main``; return its path. ``server``: its other keys, then sections."""
     server = {
         "name": "main",

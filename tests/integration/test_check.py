@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import Dataset
+from exporter.config import DatasetConfig
 from exporter.simulator import Fault, watched
 from tests.integration.harness import KEY, exporter, free_port
 
@@ -48,7 +48,7 @@ def test_all_is_well(configure: Configure) -> None:
             ["Connection refused", "Dify version unknown, API key not verified"],
         ),
         (
-            {"datasets": [Dataset("00000000-0000-4000-8000-000000000000", batches=("20200101000000000000",))]},
+            {"datasets": [DatasetConfig("00000000-0000-4000-8000-000000000000", batches=("20200101000000000000",))]},
             ["batch 20200101000000000000 of dataset 00000000-0000-4000-8000-000000000000: ", "main: 0 of "],
         ),
     ],
@@ -94,7 +94,7 @@ def test_one_wrong_id_among_right_ones(configure: Configure, dify: SimulatorServ
     """Each unreadable target has a line with its id; no other target has one."""
     right, *_ = watched(dify.api.world.scenario)
     wrong = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
-    done = exporter("check", "--config.file", configure(datasets=[Dataset(right.id, right.batches, (wrong,))]))
+    done = exporter("check", "--config.file", configure(datasets=[DatasetConfig(right.id, right.batches, (wrong,))]))
 
     assert 1 == done.code
     assert [wrong] == [line.split()[2] for line in done.out.splitlines() if " of dataset " in line]

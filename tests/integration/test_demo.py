@@ -6,7 +6,7 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-from exporter.config import Dataset
+from exporter.config import DatasetConfig
 from tests.integration.harness import KEY, exporter, get, until, write_config
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def test_simulate_is_a_server_to_watch(start: Start, tmp_path: Path) -> None:
     until(lambda: "20261121093000300001" in program.out, why=lambda: program.log)
     url, key = re.findall(r"embedded Dify at (\S+), API key (\S+);", program.out)[0]
     found = re.findall(r"dataset (\S+): batches (.+)", program.out)
-    datasets = [Dataset(dataset, tuple(batches.split(", "))) for dataset, batches in found]
+    datasets = [DatasetConfig(dataset, tuple(batches.split(", "))) for dataset, batches in found]
     done = exporter("check", "--config.file", write_config(tmp_path / "config.yaml", url, datasets, key=key))
 
     assert KEY == key

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import Dataset
+from exporter.config import DatasetConfig
 from exporter.simulator import Fault, watched
 from tests.integration.harness import KEY, exporter, run, tool, until
 
@@ -43,7 +43,7 @@ def test_a_target_that_fails(configure: Configure, dify: SimulatorServer) -> Non
     """If the poll of one target fails, the page of all others is printed, the log names the target, exit code 1."""
     dataset = watched(dify.api.world.scenario)[0]
     lost = "20200101000000999999"
-    path = configure(datasets=[Dataset(dataset.id, batches=(*dataset.batches, lost))])
+    path = configure(datasets=[DatasetConfig(dataset.id, batches=(*dataset.batches, lost))])
     done = exporter("once", "--config.file", path)
 
     assert 1 == done.code
@@ -57,7 +57,7 @@ def test_ends_also_when_targets_come_due_again(configure: Configure, dify: Simul
     handbook, *_ = watched(dify.api.world.scenario, documents=True)
     path = configure(
         server={"concurrency": 1},
-        datasets=[Dataset(handbook.id, handbook.batches[:1], handbook.documents)],
+        datasets=[DatasetConfig(handbook.id, handbook.batches[:1], handbook.documents)],
         polling=dict.fromkeys(("interval", "max_interval", "settled_interval", "max_settled_interval"), "1s"),
     )
     dify.latency = 1.5 / len(handbook.documents)

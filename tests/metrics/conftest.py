@@ -29,7 +29,7 @@ class FixedOwn:
 @pytest.fixture
 def exposition() -> Exposition:
     """An empty exposition whose own metrics are one fixed line."""
-    return Exposition(own=FixedOwn())
+    return Exposition(self_metrics=FixedOwn())
 
 
 @pytest.fixture

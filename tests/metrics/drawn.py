@@ -17,12 +17,12 @@ from exporter.tracking.model import (
     DISPLAY_STATUSES,
     KINDS,
     STATUSES,
-    Activity,
     Batch,
+    Dataset,
+    DatasetCounters,
     Detail,
     Distribution,
     Document,
-    KnowledgeBase,
     ProcessRule,
     Progress,
     ServerStatus,
@@ -148,7 +148,7 @@ batches = st.builds(
     eta=st.none() | times,
 )
 bases = st.builds(
-    KnowledgeBase,
+    Dataset,
     ids,
     ids,
     text,
@@ -157,8 +157,8 @@ bases = st.builds(
     st.just(()) | st.tuples(*[st.none() | st.integers(0, 99)] * len(DISPLAY_STATUSES)),
 )
 distributions = st.builds(Distribution, st.tuples(*[st.integers(0, 99)] * (len(PHASE_BOUNDS) + 1)), st.floats(0, 1e12))
-activities = st.builds(
-    Activity,
+counters = st.builds(
+    DatasetCounters,
     ids,
     ids,
     st.dictionaries(st.tuples(ids, st.sampled_from(REASONS)), st.integers(0, 99), max_size=3).map(
@@ -169,7 +169,7 @@ activities = st.builds(
 )
 targets = st.builds(TargetStatus, ids, st.sampled_from(KINDS), ids, ids, flags, st.none() | st.floats(0, 2e9), numbers)
 servers = st.builds(ServerStatus, ids, text, text, flags)
-objects = documents | batches | bases | activities | targets | servers
+objects = documents | batches | bases | counters | targets | servers
 answers = st.lists(st.lists(st.tuples(objects, st.booleans()), max_size=6), max_size=8)
 
 

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 
 from exporter.metrics import CATALOG
 from exporter.metrics.family import IDENTITY
-from exporter.tracking.activity import PHASES, no_activity
+from exporter.tracking.activity import PHASES, new_counters
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,
     Batch,
+    Dataset,
     Detail,
     Document,
-    KnowledgeBase,
     Progress,
     ServerStatus,
     TargetStatus,
@@ -203,7 +203,7 @@ def test_progress_is_judged(document: Document) -> None:
 
 def test_a_knowledge_base_tells_what_is_known() -> None:
     """A dataset has no info series before its name is known, and only counted statuses have series; 0 counts."""
-    base = KnowledgeBase("main", "ds")
+    base = Dataset("main", "ds")
     assert {} == samples(base)
 
     counts = (0, None, 3, *[None] * (len(DISPLAY_STATUSES) - 3))
@@ -215,7 +215,7 @@ def test_a_knowledge_base_tells_what_is_known() -> None:
 
 def test_a_new_activity_starts_at_zero() -> None:
     """Every final status and phase has its series before the first event, so that the increase is visible."""
-    seen = samples(no_activity("main", "ds"))
+    seen = samples(new_counters("main", "ds"))
     ends = [("completed", ""), *(("error", reason) for reason in REASONS)]
 
     assert [(end, 0) for end in ends] == seen["dify_documents_finished_total"]

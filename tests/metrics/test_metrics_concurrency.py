@@ -28,7 +28,7 @@ def test_a_scrape_never_sees_half_an_answer(exposition: Exposition, document: Do
             after = [replace(one, progress=replace(one.progress, completed_segments=rounds)) for one in documents]
             exposition.changed(list(zip(documents, after, strict=True)))
             documents = after
-            exposition.seal(older_than=0.0)
+            exposition.flush(older_than=0.0)
 
     polling = threading.Thread(target=poll)
     polling.start()
@@ -50,8 +50,8 @@ def test_a_poll_does_not_wait_for_a_scrape(exposition: Exposition, document: Doc
     """While a scrape holds the pieces, changes are accepted and flushing is left to the scrape."""
     with exposition._pieces_lock:
         exposition.changed([(None, document)])
-        exposition.seal(older_than=0.0)
-        assert {0} == {sealed.series for sealed in exposition._sealed}
+        exposition.flush(older_than=0.0)
+        assert {0} == {rendered.series for rendered in exposition._rendered}
 
     assert exposition.series() > 0
 
@@ -60,9 +60,9 @@ def test_sealing_makes_way_for_a_scrape(exposition: Exposition, document: Docume
     """A poll that is flushing stops at the next block when a scrape waits: the scrape flushes everything anyway."""
     exposition.changed([(None, document)])
     exposition._scrapes_waiting = 1
-    exposition.seal(older_than=0.0)
-    assert {0} == {sealed.series for sealed in exposition._sealed}
+    exposition.flush(older_than=0.0)
+    assert {0} == {rendered.series for rendered in exposition._rendered}
 
     exposition._scrapes_waiting = 0
-    exposition.seal(older_than=0.0)
-    assert any(sealed.series for sealed in exposition._sealed)
+    exposition.flush(older_than=0.0)
+    assert any(rendered.series for rendered in exposition._rendered)

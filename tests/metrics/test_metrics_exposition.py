@@ -14,14 +14,14 @@ from exporter.clock import ManualClock
 from exporter.metrics import CATALOG, Exposition, Family, Format, blocks, catalog
 from exporter.metrics import exposition as exposition_module
 from exporter.metrics.deflate import Deflater
-from exporter.tracking.activity import no_activity
+from exporter.tracking.activity import new_counters
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,
     Batch,
+    Dataset,
     Detail,
     Document,
-    KnowledgeBase,
     ServerStatus,
     TargetStatus,
     Tracked,
@@ -47,13 +47,13 @@ def test_parsers_read_back_what_went_in(
     drawn: list[list[tuple[Tracked, bool]]], fmt: Format, data: st.DataObject
 ) -> None:
     """After any answers, flushed in between or not, prometheus-client reads exactly the values of the known objects."""
-    exposition = Exposition(own=NoOwn())
+    exposition = Exposition(self_metrics=NoOwn())
     known: dict[tuple[Any, ...], Tracked] = {}
     for answer in drawn:
         exposition.changed(take(known, answer))
         step = data.draw(st.sampled_from(["go on", "seal", "scrape"]))
         if step == "seal":
-            exposition.seal(older_than=0.0)
+            exposition.flush(older_than=0.0)
         elif step == "scrape":
             assert expected_values(known.values()) == read_back(text_of(exposition, fmt), fmt)
     page = text_of(exposition, fmt)
@@ -63,7 +63,7 @@ def test_parsers_read_back_what_went_in(
 
 
 def test_every_family_of_a_full_document(exposition: Exposition, document: Document) -> None:
-    """The exact lines of a document: ints as ints, floats unchanged, flags 1 and 0, complete state sets."""
+    """The exact lines of a document: ints, floats unchanged, flags 1 and 0, complete state sets."""
     exposition.changed([(None, document)])
     seen = [line for line in text_of(exposition).splitlines() if not line.startswith("#")]
     head = 'server="main",dataset_id="ds",document_id="doc"'
@@ -121,8 +121,8 @@ def test_a_gone_object_has_no_series(exposition: Exposition, document: Document)
 
     assert FixedLines == text_of(exposition)
     assert 0 == exposition.series()
-    assert not any(sealed.shelf._blocks for sealed in exposition._sealed)
-    assert not any(sealed._groups for sealed in exposition._sealed)
+    assert not any(rendered.block_store._blocks for rendered in exposition._rendered)
+    assert not any(rendered._groups for rendered in exposition._rendered)
 
 
 FixedLines = "# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"
@@ -158,7 +158,7 @@ def test_a_document_that_moves_appears_once(exposition: Exposition, document: Do
 
 def test_names_can_be_switched_off(document: Document) -> None:
     """Without ``document_name`` the label exists but is empty, and the name is nowhere on the page."""
-    exposition = Exposition(own=NoOwn(), document_name=False)
+    exposition = Exposition(self_metrics=NoOwn(), document_name=False)
     exposition.changed([(None, document)])
 
     assert 'batch="b1",name="",data_source_type="upload_file"' in text_of(exposition)
@@ -219,52 +219,54 @@ def test_a_change_renders_only_what_differs(exposition: Exposition, document: Do
 
 def test_slots_are_used_again(exposition: Exposition, document: Document) -> None:
     """New objects reuse the slots of removed ones before a new block is created."""
-    shelf = exposition._shelves[Document]
+    block_store = exposition._block_stores[Document]
     many = [replace(document, document_id=str(n)) for n in range(2 * blocks.SLOTS)]
     exposition.changed([(None, one) for one in many])
     exposition.changed([(one, None) for one in many[::2]])
     exposition.changed([(None, replace(one, document_id=f"new {one.document_id}")) for one in many[::2]])
     page = text_of(exposition)
 
-    assert 2 == len(shelf._blocks)
+    assert 2 == len(block_store._blocks)
     assert len(many) == page.count("\ndify_document_info{")
 
 
 def test_sealing_waits_for_more(document: Document) -> None:
     """Blocks are flushed once they have been dirty for the given time, not at each change."""
     clock = ManualClock()
-    exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
-    sealed = next(sealed for sealed in exposition._sealed if sealed.shelf is exposition._shelves[Document])
+    exposition = Exposition(self_metrics=NoOwn(), monotonic=clock.monotonic)
+    rendered = next(
+        rendered for rendered in exposition._rendered if rendered.block_store is exposition._block_stores[Document]
+    )
     exposition.changed([(None, document)])
     clock.advance(0.0625)
-    exposition.seal(older_than=0.125)
-    assert 0 == sealed.series
+    exposition.flush(older_than=0.125)
+    assert 0 == rendered.series
 
     clock.advance(0.0625)
-    exposition.seal(older_than=0.125)
-    assert sealed.series > 0
+    exposition.flush(older_than=0.125)
+    assert rendered.series > 0
 
-    seen = sealed.series
+    seen = rendered.series
     assert seen == exposition.series()
 
 
 def test_a_block_that_keeps_changing_is_sealed_all_the_same(document: Document) -> None:
     """The age of a block counts from its first change: later changes do not postpone flushing."""
     clock = ManualClock()
-    exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
+    exposition = Exposition(self_metrics=NoOwn(), monotonic=clock.monotonic)
     exposition.changed([(None, document)])
     clock.advance(0.0625)
     exposition.changed([(document, replace(document, batch="b2"))])
     clock.advance(0.0625)
-    exposition.seal(older_than=0.125)
+    exposition.flush(older_than=0.125)
 
-    assert any(sealed.series for sealed in exposition._sealed)
+    assert any(rendered.series for rendered in exposition._rendered)
 
 
 def test_a_poll_seals_for_a_short_turn_only(document: Document) -> None:
     """When the turn is over, the rest is left to the next poll, and nothing is lost."""
     clock = ManualClock()
-    exposition = Exposition(own=NoOwn(), monotonic=clock.monotonic)
+    exposition = Exposition(self_metrics=NoOwn(), monotonic=clock.monotonic)
     exposition.changed([(None, replace(document, document_id=str(n))) for n in range(2 * blocks.SLOTS)])
 
     class SlowDeflater(CountingDeflater):
@@ -273,11 +275,13 @@ def test_a_poll_seals_for_a_short_turn_only(document: Document) -> None:
             return super().piece(text, samples)
 
     exposition._deflater = SlowDeflater()
-    sealed = next(sealed for sealed in exposition._sealed if sealed.shelf is exposition._shelves[Document])
+    rendered = next(
+        rendered for rendered in exposition._rendered if rendered.block_store is exposition._block_stores[Document]
+    )
     after = []
     for _ in range(3):
-        exposition.seal(older_than=0.0)
-        after.append(sealed.series)
+        exposition.flush(older_than=0.0)
+        after.append(rendered.series)
 
     assert [after[0], 2 * after[0], 2 * after[0]] == after
     assert 2 * blocks.SLOTS == text_of(exposition).count("\ndify_document_info{")
@@ -295,7 +299,7 @@ def test_counters_are_named_as_each_format_asks(monkeypatch: pytest.MonkeyPatch)
         labels=("kind",),
     )
     monkeypatch.setattr(exposition_module, "catalog", lambda **_: (family,))
-    exposition = Exposition(own=NoOwn())
+    exposition = Exposition(self_metrics=NoOwn())
     exposition.changed([(None, ServerStatus("main", ""))])
     lines = 'dify_things_total{server="main",kind="a"} 1\ndify_things_total{server="main",kind="b"} 2.5\n'
     text, openmetrics = text_of(exposition), text_of(exposition, Format.OPENMETRICS)
@@ -319,8 +323,8 @@ def test_promtool_finds_nothing_to_say(
                 None,
                 Batch("main", "ds", "b1", ("doc",), tuple(range(len(STATUSES))), 10, 3, last_progress=9.5, eta=99.0),
             ),
-            (None, KnowledgeBase("main", "ds", "Handbook", documents=tuple(range(len(DISPLAY_STATUSES))))),
-            (None, no_activity("main", "ds")),
+            (None, Dataset("main", "ds", "Handbook", documents=tuple(range(len(DISPLAY_STATUSES))))),
+            (None, new_counters("main", "ds")),
             (None, TargetStatus("main", "batch", "ds", "b1", success=True, last_success=1.5, interval=15.0)),
             (None, ServerStatus("main", "http://dify/v1", "1.12.1", up=True)),
         ]

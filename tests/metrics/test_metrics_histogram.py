@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from exporter.metrics import Exposition, Format
-from exporter.tracking.activity import PHASES, count_finished, count_restarted, no_activity
-from exporter.tracking.model import Activity, Distribution
+from exporter.tracking.activity import PHASES, count_finished, count_restarted, new_counters
+from exporter.tracking.model import DatasetCounters, Distribution
 from tests.metrics.drawn import read_back, text_of
 
 HEAD = 'server="main",dataset_id="ds"'
 NAME = "dify_document_phase_duration_seconds"
 
 
-def seen_activity() -> Activity:
+def seen_activity() -> DatasetCounters:
     """Counters with one document completed, one failed and one restarted."""
-    activity = count_finished(no_activity("main", "ds"), "completed", "", [("parsing", 5.0), ("total", 400.5)])
+    activity = count_finished(new_counters("main", "ds"), "completed", "", [("parsing", 5.0), ("total", 400.5)])
     activity = count_finished(activity, "error", "quota")
     return count_restarted(activity)
 
@@ -91,7 +91,7 @@ def test_a_sum_beyond_all_floats(exposition: Exposition) -> None:
     activity = seen_activity()
     broken = Distribution((0,) * 8 + (1,), float("inf"))
     phases = tuple((phase, broken if phase == "parsing" else seen) for phase, seen in activity.phases)
-    exposition.changed([(None, Activity("main", "ds", activity.finished, 1, phases))])
+    exposition.changed([(None, DatasetCounters("main", "ds", activity.finished, 1, phases))])
     shown = lines_of(exposition, Format.TEXT, f"{NAME}_count")
 
     assert [phase for phase in PHASES if phase != "parsing"] == [

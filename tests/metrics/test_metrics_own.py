@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter import __version__
-from exporter.metrics import OWN, Exposition, Format, OwnMetrics
+from exporter.metrics import SELF_METRICS, Exposition, Format, SelfMetrics
 from exporter.tracking.model import KINDS, TARGET_STATES, ServerSchedule
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ REASONS = (
 )
 
 
-def samples(own: OwnMetrics, fmt: Format = Format.TEXT) -> dict[str, dict[tuple[str, ...], float]]:
+def samples(self_metrics: SelfMetrics, fmt: Format = Format.TEXT) -> dict[str, dict[tuple[str, ...], float]]:
     """The values by name and label values, in the order of the labels in the catalog."""
-    text = own.render(fmt).decode()
+    text = self_metrics.render(fmt).decode()
     families = read_text(text) if fmt is Format.TEXT else read_openmetrics(text + "# EOF\n")  # type: ignore[no-untyped-call]
-    labels = {row.name: row.labels for row in OWN}
+    labels = {row.name: row.labels for row in SELF_METRICS}
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in families:
         for sample in family.samples:
@@ -47,52 +47,54 @@ def samples(own: OwnMetrics, fmt: Format = Format.TEXT) -> dict[str, dict[tuple[
 
 
 @pytest.fixture
-def own() -> OwnMetrics:
+def self_metrics() -> SelfMetrics:
     """The metrics of an exporter in which every kind of event has occurred once."""
-    own = OwnMetrics({"DIFY_EXPORTER_REVISION": "abc123"})
-    own.schedules = lambda: [ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0)]
-    own.state_saved = lambda: 1795282480.25
-    own.state_save_successful = lambda: True
-    own.web_config_loaded = lambda: True
-    own.collapsed = lambda: {("main", "ds"): 12}
-    own.prepare("main")
-    own.polled("main", "batch")
-    own.poll_failed("main", "batch", "timeout")
-    own.requested("main", "indexing-status", "200", 0.03)
-    own.throttled("main", 0.25)
-    own.unknown_value("main", "indexing_status")
-    own.reloaded(1795282470.5, success=True)
-    return own
+    self_metrics = SelfMetrics({"DIFY_EXPORTER_REVISION": "abc123"})
+    self_metrics.schedules = lambda: [ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0)]
+    self_metrics.state_saved = lambda: 1795282480.25
+    self_metrics.state_save_successful = lambda: True
+    self_metrics.web_config_loaded = lambda: True
+    self_metrics.collapsed = lambda: {("main", "ds"): 12}
+    self_metrics.prepare("main")
+    self_metrics.polled("main", "batch")
+    self_metrics.poll_failed("main", "batch", "timeout")
+    self_metrics.requested("main", "indexing-status", "200", 0.03)
+    self_metrics.throttled("main", 0.25)
+    self_metrics.unknown_value("main", "indexing_status")
+    self_metrics.reloaded(1795282470.5, success=True)
+    return self_metrics
 
 
-def test_a_server_that_is_forgotten(own: OwnMetrics) -> None:
+def test_a_server_that_is_forgotten(self_metrics: SelfMetrics) -> None:
     """A removed server has no series, late events restore none; when the server returns, its counters start at 0."""
 
     def happen() -> None:
-        own.polled("other", "batch")
-        own.poll_failed("other", "batch", "timeout")
-        own.requested("other", "indexing-status", "200", 0.03)
-        own.throttled("other", 0.25)
-        own.unknown_value("other", "indexing_status")
+        self_metrics.polled("other", "batch")
+        self_metrics.poll_failed("other", "batch", "timeout")
+        self_metrics.requested("other", "indexing-status", "200", 0.03)
+        self_metrics.throttled("other", 0.25)
+        self_metrics.unknown_value("other", "indexing_status")
 
-    before = own.render(Format.TEXT).count(b'server="main"')
-    own.prepare("other")
+    before = self_metrics.render(Format.TEXT).count(b'server="main"')
+    self_metrics.prepare("other")
     happen()
-    own.forget("other")
+    self_metrics.forget("other")
     happen()
 
-    assert b'server="other"' not in own.render(Format.TEXT)
-    assert before == own.render(Format.TEXT).count(b'server="main"')
-    own.prepare("other")
-    assert {0.0} == {value for key, value in samples(own)["dify_exporter_polls_total"].items() if "other" in key}
-    own.polled("other", "batch")
-    assert 1.0 == samples(own)["dify_exporter_polls_total"]["other", "batch"]
+    assert b'server="other"' not in self_metrics.render(Format.TEXT)
+    assert before == self_metrics.render(Format.TEXT).count(b'server="main"')
+    self_metrics.prepare("other")
+    assert {0.0} == {
+        value for key, value in samples(self_metrics)["dify_exporter_polls_total"].items() if "other" in key
+    }
+    self_metrics.polled("other", "batch")
+    assert 1.0 == samples(self_metrics)["dify_exporter_polls_total"]["other", "batch"]
 
 
 @pytest.mark.parametrize("fmt", Format)
-def test_registry_and_table_agree(own: OwnMetrics, fmt: Format) -> None:
+def test_registry_and_table_agree(self_metrics: SelfMetrics, fmt: Format) -> None:
     """The rendered families match the table: names, types, help texts and labels, in both formats."""
-    text = own.render(fmt).decode()
+    text = self_metrics.render(fmt).decode()
     families = read_text(text) if fmt is Format.TEXT else read_openmetrics(text + "# EOF\n")  # type: ignore[no-untyped-call]
     seen = {
         (
@@ -104,15 +106,15 @@ def test_registry_and_table_agree(own: OwnMetrics, fmt: Format) -> None:
         for family in families
     }
 
-    assert {(row.name, row.type, row.help, frozenset(row.labels)) for row in OWN} == seen
+    assert {(row.name, row.type, row.help, frozenset(row.labels)) for row in SELF_METRICS} == seen
 
 
-def test_counts(own: OwnMetrics) -> None:
+def test_counts(self_metrics: SelfMetrics) -> None:
     """Each observation increments its own series by one."""
-    own.polled("main", "batch")
-    own.requested("main", "indexing-status", "200", 4.0)
-    own.requested("main", "indexing-status", "timeout", 10.0)
-    seen = samples(own)
+    self_metrics.polled("main", "batch")
+    self_metrics.requested("main", "indexing-status", "200", 4.0)
+    self_metrics.requested("main", "indexing-status", "timeout", 10.0)
+    seen = samples(self_metrics)
 
     assert 2 == seen["dify_exporter_polls_total"]["main", "batch"]
     assert 1 == seen["dify_exporter_poll_failures_total"]["main", "batch", "timeout"]
@@ -125,130 +127,130 @@ def test_counts(own: OwnMetrics) -> None:
 
 def test_counters_start_at_zero() -> None:
     """The counters of a known server exist before the first event, so that the increase is visible."""
-    own = OwnMetrics({})
-    assert b"dify_exporter_polls" not in own.render(Format.TEXT)
+    self_metrics = SelfMetrics({})
+    assert b"dify_exporter_polls" not in self_metrics.render(Format.TEXT)
 
-    own.prepare("main")
-    seen = samples(own)
+    self_metrics.prepare("main")
+    seen = samples(self_metrics)
     assert {("main", kind): 0.0 for kind in KINDS} == seen["dify_exporter_polls_total"]
     assert {("main", k, r): 0.0 for k in KINDS for r in REASONS} == seen["dify_exporter_poll_failures_total"]
     assert {("main",): 0.0} == seen["dify_exporter_throttled_seconds_total"]
 
 
-def test_schedule(own: OwnMetrics) -> None:
+def test_schedule(self_metrics: SelfMetrics) -> None:
     """Lag and targets are read at the instant of the scrape; every kind and state has a series."""
-    seen = samples(own)
+    seen = samples(self_metrics)
 
     assert {("main",): 1.5} == seen["dify_exporter_schedule_lag_seconds"]
     assert {("main", k, s) for k in KINDS for s in TARGET_STATES} == seen["dify_exporter_targets"].keys()
     assert {("main", "batch", "active"): 7.0} == {k: v for k, v in seen["dify_exporter_targets"].items() if v}
 
-    own.schedules = list
-    assert "dify_exporter_schedule_lag_seconds" not in samples(own)
+    self_metrics.schedules = list
+    assert "dify_exporter_schedule_lag_seconds" not in samples(self_metrics)
 
 
-def test_clock_offset(own: OwnMetrics) -> None:
+def test_clock_offset(self_metrics: SelfMetrics) -> None:
     """Only servers with a known offset have a series; 0 is a known offset."""
     name = "dify_exporter_clock_offset_seconds"
-    assert {("main",): -28800.0} == samples(own)[name]
+    assert {("main",): -28800.0} == samples(self_metrics)[name]
 
-    own.schedules = lambda: [ServerSchedule("a", 0.0, {}, 0.0), ServerSchedule("b", 0.0, {})]
-    assert {("a",): 0.0} == samples(own)[name]
+    self_metrics.schedules = lambda: [ServerSchedule("a", 0.0, {}, 0.0), ServerSchedule("b", 0.0, {})]
+    assert {("a",): 0.0} == samples(self_metrics)[name]
 
 
-def test_state_saved(own: OwnMetrics) -> None:
+def test_state_saved(self_metrics: SelfMetrics) -> None:
     """The time of the last save is absent before the first save."""
     name = "dify_exporter_state_last_save_timestamp_seconds"
-    assert {(): 1795282480.25} == samples(own)[name]
+    assert {(): 1795282480.25} == samples(self_metrics)[name]
 
-    own.state_saved = lambda: None
-    assert name not in samples(own)
+    self_metrics.state_saved = lambda: None
+    assert name not in samples(self_metrics)
 
 
-def test_state_save_successful(own: OwnMetrics) -> None:
+def test_state_save_successful(self_metrics: SelfMetrics) -> None:
     """The result of the last save is absent before the first attempt; a failure is 0, even without earlier success."""
     name = "dify_exporter_state_last_save_successful"
-    assert {(): 1.0} == samples(own)[name]
+    assert {(): 1.0} == samples(self_metrics)[name]
 
-    own.state_saved, own.state_save_successful = lambda: None, lambda: False
-    assert {(): 0.0} == samples(own)[name]
+    self_metrics.state_saved, self_metrics.state_save_successful = lambda: None, lambda: False
+    assert {(): 0.0} == samples(self_metrics)[name]
 
-    own.state_save_successful = lambda: None
-    assert name not in samples(own)
+    self_metrics.state_save_successful = lambda: None
+    assert name not in samples(self_metrics)
 
 
-def test_web_config(own: OwnMetrics) -> None:
+def test_web_config(self_metrics: SelfMetrics) -> None:
     """Without a web config file there is no series; with one, each scrape reads whether the current file is in use."""
     name = "dify_exporter_web_config_last_reload_successful"
-    assert {(): 1.0} == samples(own)[name]
+    assert {(): 1.0} == samples(self_metrics)[name]
 
-    own.web_config_loaded = lambda: False
-    assert {(): 0.0} == samples(own)[name]
+    self_metrics.web_config_loaded = lambda: False
+    assert {(): 0.0} == samples(self_metrics)[name]
 
-    own.web_config_loaded = None
-    assert name not in samples(own)
+    self_metrics.web_config_loaded = None
+    assert name not in samples(self_metrics)
 
 
-def test_collapsed(own: OwnMetrics) -> None:
+def test_collapsed(self_metrics: SelfMetrics) -> None:
     """The counts are read at each scrape; without collapsed documents there is no series."""
     name = "dify_exporter_documents_collapsed"
-    assert {("main", "ds"): 12.0} == samples(own)[name]
+    assert {("main", "ds"): 12.0} == samples(self_metrics)[name]
 
-    own.collapsed = dict
-    assert name not in samples(own)
+    self_metrics.collapsed = dict
+    assert name not in samples(self_metrics)
 
 
 def test_reload() -> None:
     """Before the first load there is no series; a failed load keeps the time of the last success."""
-    own = OwnMetrics({})
+    self_metrics = SelfMetrics({})
     flag, when = (f"dify_exporter_config_last_reload_{word}" for word in ("successful", "success_timestamp_seconds"))
-    assert not {flag, when} & samples(own).keys()
+    assert not {flag, when} & samples(self_metrics).keys()
 
-    own.reloaded(5.0, success=False)
-    assert ({(): 0.0}, None) == (samples(own)[flag], samples(own).get(when))
+    self_metrics.reloaded(5.0, success=False)
+    assert ({(): 0.0}, None) == (samples(self_metrics)[flag], samples(self_metrics).get(when))
 
-    own.reloaded(7.0, success=True)
-    own.reloaded(9.0, success=False)
-    assert ({(): 0.0}, {(): 7.0}) == (samples(own)[flag], samples(own)[when])
+    self_metrics.reloaded(7.0, success=True)
+    self_metrics.reloaded(9.0, success=False)
+    assert ({(): 0.0}, {(): 7.0}) == (samples(self_metrics)[flag], samples(self_metrics)[when])
 
 
 @pytest.mark.parametrize(("environ", "revision"), [({"DIFY_EXPORTER_REVISION": "abc123"}, "abc123"), ({}, "")])
 def test_build_info(environ: dict[str, str], revision: str) -> None:
     """The build info has version, revision and Python version."""
-    seen = samples(OwnMetrics(environ))["dify_exporter_build_info"]
+    seen = samples(SelfMetrics(environ))["dify_exporter_build_info"]
 
     assert {(__version__, revision, platform.python_version()): 1.0} == seen
 
 
 @pytest.mark.parametrize("fmt", Format)
-def test_no_created_series(own: OwnMetrics, fmt: Format) -> None:
+def test_no_created_series(self_metrics: SelfMetrics, fmt: Format) -> None:
     """Counters and histograms have no ``_created`` series."""
-    assert b"_created" not in own.render(fmt)
+    assert b"_created" not in self_metrics.render(fmt)
 
 
 @pytest.mark.parametrize("fmt", Format)
 def test_label_values_that_utf8_cannot_hold(fmt: Format) -> None:
     """A lone surrogate in a name does not make the page unreadable."""
-    own = OwnMetrics({"DIFY_EXPORTER_REVISION": "\udcff"})
-    own.schedules = lambda: [ServerSchedule("\ud800", 0.0, {})]
-    own.prepare("\ud800")
-    own.requested("\ud800", "x", "200", 1.0)
+    self_metrics = SelfMetrics({"DIFY_EXPORTER_REVISION": "\udcff"})
+    self_metrics.schedules = lambda: [ServerSchedule("\ud800", 0.0, {})]
+    self_metrics.prepare("\ud800")
+    self_metrics.requested("\ud800", "x", "200", 1.0)
 
-    assert {("\ufffd",): 0.0} == samples(own, fmt)["dify_exporter_schedule_lag_seconds"]
-    assert {("\ufffd",): 0.0} == samples(own, fmt)["dify_exporter_throttled_seconds_total"]
+    assert {("\ufffd",): 0.0} == samples(self_metrics, fmt)["dify_exporter_schedule_lag_seconds"]
+    assert {("\ufffd",): 0.0} == samples(self_metrics, fmt)["dify_exporter_throttled_seconds_total"]
 
 
-def test_it_observes_polls(own: OwnMetrics) -> None:
+def test_it_observes_polls(self_metrics: SelfMetrics) -> None:
     """The metrics implement the observer of polls."""
-    observer: PollObserver = own
+    observer: PollObserver = self_metrics
     observer.polled("main", "document")
 
-    assert 1 == samples(own)["dify_exporter_polls_total"]["main", "document"]
+    assert 1 == samples(self_metrics)["dify_exporter_polls_total"]["main", "document"]
 
 
-def test_promtool_finds_nothing_to_say(own: OwnMetrics, promtool: Callable[[bytes], tuple[int, str]]) -> None:
+def test_promtool_finds_nothing_to_say(self_metrics: SelfMetrics, promtool: Callable[[bytes], tuple[int, str]]) -> None:
     """The page with only the own metrics passes Prometheus' linter and ends as OpenMetrics requires."""
-    exposition = Exposition(own=own)
+    exposition = Exposition(self_metrics=self_metrics)
     text, openmetrics = (b"".join(exposition.page(fmt).plain_chunks()) for fmt in Format)
 
     assert (0, "") == promtool(text)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from exporter.config import Dataset as DatasetConfig
-from exporter.config import Polling, Server
-from exporter.dify import Dataset, ListedDocument
-from exporter.tracking import Document, KnowledgeBase, configured_targets
+from exporter.config import DatasetConfig, Polling, ServerConfig
+from exporter.dify import DatasetAnswer, ListedDocument
+from exporter.tracking import Dataset, Document, configured_targets
 from tests.tracking.rig import DATASET, Rig
 
 URL = "http://127.0.0.1:5001/v1"
@@ -15,7 +14,7 @@ OTHER = "a7d082b4-b651-4647-810f-f1a7176fe54f"
 
 def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Rig:
     """A rig whose server has discovery on; nothing is polled yet."""
-    server = Server(
+    server = ServerConfig(
         "main",
         URL,
         discover=True,
@@ -24,12 +23,15 @@ def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude
         datasets=datasets,
     )
     rig = Rig(Polling(), server)
-    rig.client.bases = {DATASET: Dataset(DATASET, "Handbook", "high_quality", "bge"), OTHER: Dataset(OTHER, "Tickets")}
+    rig.client.bases = {
+        DATASET: DatasetAnswer(DATASET, "Handbook", "high_quality", "bge"),
+        OTHER: DatasetAnswer(OTHER, "Tickets"),
+    }
     rig.poller.watch(configured_targets(server))
     return rig
 
 
-def reload(rig: Rig, server: Server, polling: Polling | None = None) -> None:
+def reload(rig: Rig, server: ServerConfig, polling: Polling | None = None) -> None:
     """Apply a changed configuration of the server."""
     rig.poller.change(server, rig.client, polling or Polling())
     left = rig.poller.watched - set(configured_targets(server))
@@ -42,9 +44,9 @@ def listed(document_id: str, status: str, display: str) -> ListedDocument:
     return ListedDocument(document_id, status, display)
 
 
-def bases(rig: Rig) -> dict[str, KnowledgeBase]:
+def bases(rig: Rig) -> dict[str, Dataset]:
     """The known datasets, by id."""
-    return {found.dataset_id: found for found in rig.listening.of(KnowledgeBase)}
+    return {found.dataset_id: found for found in rig.listening.of(Dataset)}
 
 
 def documents(rig: Rig) -> dict[str, str]:

@@ -11,14 +11,14 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock
-from exporter.tracking import State
-from exporter.tracking.activity import PHASE_BOUNDS, no_activity
+from exporter.tracking import StateFile
+from exporter.tracking.activity import PHASE_BOUNDS, new_counters
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,
-    Activity,
     Attempt,
     Batch,
+    DatasetCounters,
     Detail,
     Distribution,
     Document,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.tracking.rows import Key
-    from exporter.tracking.state import Memory
+    from exporter.tracking.state import SavedObjects
 
 BATCH = "20261121173517669864"
 
@@ -54,9 +54,9 @@ def a_batch(*documents: Document, server: str = "main") -> Batch:
     return Batch(server, DATASET, BATCH, tuple(document.document_id for document in documents), counts)
 
 
-def an_activity(restarted: int = 0, *, server: str = "main") -> Activity:
+def an_activity(restarted: int = 0, *, server: str = "main") -> DatasetCounters:
     """Counters with this number of restarted documents."""
-    return replace(no_activity(server, DATASET), restarted=restarted)
+    return replace(new_counters(server, DATASET), restarted=restarted)
 
 
 def timeless(kept: Kept) -> Kept:
@@ -69,7 +69,7 @@ def timeless(kept: Kept) -> Kept:
     return kept
 
 
-def by_key(memory: Memory | Iterable[Kept]) -> dict[Key, Kept]:
+def by_key(memory: SavedObjects | Iterable[Kept]) -> dict[Key, Kept]:
     """The recalled objects by key, comparable to the recorded ones."""
     found: list[Kept] = []
     for part in memory:
@@ -79,9 +79,9 @@ def by_key(memory: Memory | Iterable[Kept]) -> dict[Key, Kept]:
     return keyed
 
 
-def opened(path: Path, clock: ManualClock | None = None) -> State:
+def opened(path: Path, clock: ManualClock | None = None) -> StateFile:
     """An open state on that file."""
-    state = State(path, clock or ManualClock())
+    state = StateFile(path, clock or ManualClock())
     state.open()
     return state
 
@@ -95,7 +95,7 @@ def filled(path: Path) -> list[Document]:
     return documents
 
 
-def goes_on(state: State) -> None:
+def goes_on(state: StateFile) -> None:
     """Changes are accepted although they cannot be saved, and nothing more is logged about it."""
     with capture_logs() as log:
         state.note([(None, a_document(100))], at_once=True)
@@ -107,7 +107,7 @@ def goes_on(state: State) -> None:
     assert by_key([a_document(100)]).items() <= by_key(state.recall("main")).items()
 
 
-def works_again(state: State, path: Path) -> None:
+def works_again(state: StateFile, path: Path) -> None:
     """Saving succeeds and logs that once; all waiting changes are in the file."""
     with capture_logs() as log:
         assert state.save()
@@ -193,12 +193,12 @@ batches = st.builds(
     st.lists(st.builds(Milestone, st.floats(0, 1e6), _COUNTS, _COUNTS), max_size=2).map(tuple),
 )
 distributions = st.builds(Distribution, st.tuples(*[_COUNTS] * (len(PHASE_BOUNDS) + 1)), st.floats(0, 1e12))
-activities = st.builds(
-    Activity,
+counters = st.builds(
+    DatasetCounters,
     _SERVERS,
     _IDS,
     st.lists(st.tuples(st.tuples(_WORDS, _WORDS), _COUNTS), max_size=3).map(tuple),
     _COUNTS,
     st.lists(st.tuples(_WORDS, distributions), max_size=3).map(tuple),
 )
-kept_objects = documents | batches | activities
+kept_objects = documents | batches | counters

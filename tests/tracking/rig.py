@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exporter.clock import ManualClock
-from exporter.config import Polling, Server
+from exporter.config import Polling, ServerConfig
 from exporter.dify import (
     PAGE,
     Answer,
-    Dataset,
+    DatasetAnswer,
     DatasetPage,
     DocumentDetail,
     DocumentPage,
@@ -24,7 +24,7 @@ from exporter.dify import (
     NotFound,
     SegmentPage,
 )
-from exporter.tracking import Change, Poller, Roster, Store, Tracked
+from exporter.tracking import Change, Poller, Store, TargetStatuses, Tracked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class FakeClient:
         self.batches: dict[str, list[IndexingItem] | Exception] = {}
         self.details: dict[str, DocumentDetail | Exception] = {}
         self.asked: list[tuple[str, str]] = []
-        self.bases: dict[str, Dataset | Exception] = {}
+        self.bases: dict[str, DatasetAnswer | Exception] = {}
         self.listed: dict[str, list[ListedDocument] | Exception] = {}
         self.segments: dict[str, int | Exception] = {}
         self.list_error: Exception | None = None
@@ -68,15 +68,15 @@ class FakeClient:
         """A page of the list of datasets."""
         self.asked.append(("datasets", str(page)))
         self._raise(self.list_error)
-        found = [base for base in self.bases.values() if isinstance(base, Dataset)]
+        found = [base for base in self.bases.values() if isinstance(base, DatasetAnswer)]
         return DatasetPage(found[(page - 1) * PAGE : page * PAGE], len(found))
 
-    def dataset(self, dataset_id: str) -> Dataset:
+    def dataset(self, dataset_id: str) -> DatasetAnswer:
         """A dataset."""
         self.asked.append(("dataset", dataset_id))
         found = self.bases.get(dataset_id, NotFound("Dataset not found.", gone=True))
         self._raise(found if isinstance(found, Exception) else self.list_error)
-        assert isinstance(found, Dataset)
+        assert isinstance(found, DatasetAnswer)
         return found
 
     def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
@@ -156,8 +156,8 @@ class Noting:
 def noting() -> tuple[Store, Noting, Listening]:
     """A store without a poller, with its listener and recorder."""
     recorder, listening = Noting(), Listening()
-    roster = Roster("main", "http://x/v1", listener=listening)
-    store = Store("main", roster, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=recorder)
+    statuses = TargetStatuses("main", "http://x/v1", listener=listening)
+    store = Store("main", statuses, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=recorder)
     return store, recorder, listening
 
 
@@ -189,25 +189,25 @@ class Rig:
     """A poller in a faked environment; ``pass_time`` advances the clock tick by tick, as the main loop would."""
 
     def __init__(
-        self, polling: Polling | None = None, server: Server | None = None, *, document_name: bool = True
+        self, polling: Polling | None = None, server: ServerConfig | None = None, *, document_name: bool = True
     ) -> None:
         self.clock = ManualClock()
         self.client = FakeClient()
         self.listening = Listening()
         self.observer = CountingObserver()
-        self.roster = Roster("main", "http://127.0.0.1:5001/v1", listener=self.listening)
+        self.statuses = TargetStatuses("main", "http://127.0.0.1:5001/v1", listener=self.listening)
         self.store = Store(
             "main",
-            self.roster,
+            self.statuses,
             listener=self.listening,
             unknown=lambda field: self.observer.unknown_value("main", field),
             clock=self.clock,
         )
         self.poller = Poller(
-            server or Server("main", "http://127.0.0.1:5001/v1"),
+            server or ServerConfig("main", "http://127.0.0.1:5001/v1"),
             self.client,
             self.store,
-            self.roster,
+            self.statuses,
             polling or Polling(),
             observer=self.observer,
             clock=self.clock,

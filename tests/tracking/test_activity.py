@@ -11,13 +11,13 @@ from exporter.tracking.activity import (
     PHASES,
     count_finished,
     count_restarted,
-    no_activity,
-    resume_activity,
+    new_counters,
+    restored_counters,
 )
-from exporter.tracking.model import Activity, Distribution
+from exporter.tracking.model import DatasetCounters, Distribution
 from exporter.tracking.reasons import REASONS
 
-EMPTY = no_activity("main", "ds")
+EMPTY = new_counters("main", "ds")
 
 
 def test_everything_starts_at_zero() -> None:
@@ -81,26 +81,26 @@ def test_counters_go_on_after_a_restart() -> None:
     """Saved counters continue; counters that are new in this version start at 0, so that every series exists."""
     known = tuple((phase, seen) for phase, seen in EMPTY.phases if phase != "queued")
     before = count_finished(
-        Activity("main", "ds", ((("completed", ""), 7),), 3, known), "completed", "", [("total", 2.0)]
+        DatasetCounters("main", "ds", ((("completed", ""), 7),), 3, known), "completed", "", [("total", 2.0)]
     )
-    after = resume_activity("main", "ds", before)
+    after = restored_counters("main", "ds", before)
 
     assert {**dict(EMPTY.finished), ("completed", ""): 8} == dict(after.finished)
     assert 3 == after.restarted
     assert {**dict(EMPTY.phases), "total": dict(before.phases)["total"]} == dict(after.phases)
-    assert EMPTY == resume_activity("main", "ds", None)
+    assert EMPTY == restored_counters("main", "ds", None)
 
 
 def test_a_histogram_of_other_bounds_starts_anew() -> None:
     """Counts for other bucket bounds cannot be converted: they are discarded, like a counter reset."""
-    before = Activity("main", "ds", EMPTY.finished, 0, (("total", Distribution((1, 2), 9.0)),))
+    before = DatasetCounters("main", "ds", EMPTY.finished, 0, (("total", Distribution((1, 2), 9.0)),))
 
-    assert EMPTY.phases == resume_activity("main", "ds", before).phases
+    assert EMPTY.phases == restored_counters("main", "ds", before).phases
 
 
 def test_a_reason_or_phase_that_is_new_is_taken_in() -> None:
     """An outcome or phase that is not in the counters yet is added."""
-    after = count_finished(Activity("main", "ds"), "error", "plugin", [("total", 2.0)])
+    after = count_finished(DatasetCounters("main", "ds"), "error", "plugin", [("total", 2.0)])
 
     assert {("error", "plugin"): 1} == dict(after.finished)
     assert 2.0 == dict(after.phases)["total"].total

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import Dataset as DatasetConfig
-from exporter.config import Polling, Server
-from exporter.dify import Dataset, DocumentDetail, NotFound
+from exporter.config import DatasetConfig, Polling, ServerConfig
+from exporter.dify import DatasetAnswer, DocumentDetail, NotFound
 from exporter.tracking import Batch, Document, Target, configured_targets
 from exporter.tracking.model import Progress
 from tests.tracking.discovering import documents
@@ -15,9 +14,9 @@ from tests.tracking.rig import DATASET, Rig, item
 
 def configured(*, batches: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> Rig:
     """A rig whose configuration names these batches and documents of a dataset."""
-    server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=batches, documents=names),))
+    server = ServerConfig("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=batches, documents=names),))
     rig = Rig(Polling(), server)
-    rig.client.bases[DATASET] = Dataset(DATASET, "Handbook")
+    rig.client.bases[DATASET] = DatasetAnswer(DATASET, "Handbook")
     rig.poller.watch(configured_targets(server))
     return rig
 
@@ -28,7 +27,7 @@ def lose_knowledge_base(rig: Rig) -> None:
     rig.poller.schedule.put(Target("dataset", DATASET, DATASET), rig.clock.monotonic())
     rig.poll()
     assert rig.listening.of(Batch) == rig.listening.of(Document) == []
-    rig.client.bases[DATASET] = Dataset(DATASET, "Handbook")
+    rig.client.bases[DATASET] = DatasetAnswer(DATASET, "Handbook")
 
 
 def test_a_batch_comes_back_with_its_knowledge_base() -> None:

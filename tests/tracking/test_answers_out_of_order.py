@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.clock import ManualClock
-from exporter.config import Dataset as DatasetConfig
+from exporter.config import DatasetConfig
 from exporter.dify import DocumentDetail
-from exporter.tracking import Document, Roster, Store, Target
-from exporter.tracking.model import Activity, Progress
+from exporter.tracking import Document, Store, Target, TargetStatuses
+from exporter.tracking.model import DatasetCounters, Progress
 from tests.tracking.discovering import discovering, documents, listed
 from tests.tracking.rig import DATASET, Listening, Rig, item
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def counted(listening: Listening) -> tuple[int, int]:
     """Number of finished and of restarted documents counted in the dataset."""
-    (activity,) = [found for found in listening.of(Activity) if found.dataset_id == DATASET]
+    (activity,) = [found for found in listening.of(DatasetCounters) if found.dataset_id == DATASET]
     return sum(count for _, count in activity.finished), activity.restarted
 
 
@@ -131,8 +131,8 @@ class Race:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.listening = Listening()
-        roster = Roster("main", "http://x/v1", listener=self.listening)
-        self.store = Store("main", roster, listener=self.listening, unknown=lambda _: None, clock=self.clock)
+        statuses = TargetStatuses("main", "http://x/v1", listener=self.listening)
+        self.store = Store("main", statuses, listener=self.listening, unknown=lambda _: None, clock=self.clock)
         self.store.open_dataset(DATASET)
         self.moves = 0
         self.under_way: list[Callable[[], object]] = []

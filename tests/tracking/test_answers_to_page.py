@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as text
 
 from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail, IndexingItem
-from exporter.metrics import Exposition, Format, OwnMetrics
-from exporter.tracking import STATUSES, DocumentLimit, Roster, Store, Target
+from exporter.metrics import Exposition, Format, SelfMetrics
+from exporter.tracking import STATUSES, DocumentLimit, Store, Target, TargetStatuses
 
 DATASET = "501756ed-cffa-44bb-b992-713f60113872"
 BATCHES = ("b1", "b2")
@@ -55,11 +55,11 @@ answers = st.lists(
 def test_any_sequence_of_answers_gives_a_valid_page(sequence: list[object], limit: int) -> None:
     """Both parsers accept both formats, no series appears twice, and every known batch is present."""
     clock = ManualClock()
-    exposition = Exposition(own=OwnMetrics({}), monotonic=clock.monotonic)
+    exposition = Exposition(self_metrics=SelfMetrics({}), monotonic=clock.monotonic)
     limited = DocumentLimit(exposition, limit)
-    roster = Roster("main", "http://x/v1", listener=limited)
-    store = Store("main", roster, listener=limited, unknown=lambda _: None, clock=clock)
-    roster.add(Target("batch", DATASET, name) for name in BATCHES)
+    statuses = TargetStatuses("main", "http://x/v1", listener=limited)
+    store = Store("main", statuses, listener=limited, unknown=lambda _: None, clock=clock)
+    statuses.add(Target("batch", DATASET, name) for name in BATCHES)
     for answer in sequence:
         if isinstance(answer, float):
             clock.advance(answer)

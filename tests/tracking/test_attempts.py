@@ -10,7 +10,7 @@ import pytest
 
 from exporter.dify.wire import IndexingStatus
 from exporter.tracking.model import Detail, Document, Progress
-from exporter.tracking.progress import Finished, Now, Restarted, Stalled, advance
+from exporter.tracking.progress import Finished, Instant, Restarted, Stalled, advance
 from exporter.tracking.reading import FINISHED, progress_of_list, read_item
 from tests.tracking.told import DONE, FAILED, KEY, WAITING, Life, working
 
@@ -32,11 +32,11 @@ def test_an_end_is_counted_once_with_its_phases() -> None:
 def test_the_time_in_the_queue_counts_from_the_creation_of_a_document_seen_from_its_beginning() -> None:
     """``created_at`` counts only if the attempt was observed from its beginning; otherwise it is of an earlier one."""
     for first, expected in ((WAITING, 60.0), (FAILED, None)):
-        before, _ = advance(None, Document(*KEY[:2], "a", "b", first), Now(0, 0))
+        before, _ = advance(None, Document(*KEY[:2], "a", "b", first), Instant(0, 0))
         detailed = msgspec.structs.replace(before, detail=Detail(created_at=40))
         waiting = msgspec.structs.replace(detailed, progress=WAITING)
-        waiting, _ = advance(detailed, waiting, Now(1, 1))
-        _, events = advance(waiting, msgspec.structs.replace(waiting, progress=DONE), Now(9, 9))
+        waiting, _ = advance(detailed, waiting, Instant(1, 1))
+        _, events = advance(waiting, msgspec.structs.replace(waiting, progress=DONE), Instant(9, 9))
         (finished,) = [event for event in events if isinstance(event, Finished)]
         assert dict(finished.phases).get("queued") == expected
 
@@ -87,15 +87,17 @@ def test_an_attempt_between_two_polls_is_seen_by_its_times() -> None:
 def test_an_end_is_not_counted_again_when_its_batch_tells_more_times(end: Progress, told: tuple[str, ...]) -> None:
     """Lists have no times and details only one: additional times do not indicate another attempt, but are measured."""
     less = Progress(end.status, has_error=end.has_error, **{name: getattr(end, name) for name in told})
-    document, _ = advance(None, Document("main", "a", "b", "", WAITING), Now(0.0, 0.0))
-    document, events = advance(document, Document("main", "a", "b", "", less), Now(1.0, 1.0))
+    document, _ = advance(None, Document("main", "a", "b", "", WAITING), Instant(0.0, 0.0))
+    document, events = advance(document, Document("main", "a", "b", "", less), Instant(1.0, 1.0))
     assert [Finished] == [type(event) for event in events]
     for number, known in enumerate((end, less, end)):
-        document, events = advance(document, Document("main", "a", "b", "c", known), Now(2.0 + number, 2.0 + number))
+        document, events = advance(
+            document, Document("main", "a", "b", "c", known), Instant(2.0 + number, 2.0 + number)
+        )
         assert () == events
-    document, events = advance(document, Document("main", "a", "b", "", less), Now(8.0, 8.0))
+    document, events = advance(document, Document("main", "a", "b", "", less), Instant(8.0, 8.0))
     again = msgspec.structs.replace(end, processing_started_at=500, completed_at=510, stopped_at=505)
-    _, events = advance(document, Document("main", "a", "b", "c", again), Now(9.0, 9.0))
+    _, events = advance(document, Document("main", "a", "b", "c", again), Instant(9.0, 9.0))
     assert [Restarted, Finished] == [type(event) for event in events]
 
 

@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Polling
-from exporter.tracking.cadence import Cadence, after_answer, after_failure, after_gone, backoff, longest_backoff
+from exporter.tracking.cadence import PollInterval, after_answer, after_failure, after_gone, backoff, longest_backoff
 
 POLLING = Polling()
 
 
 def test_moving_batch_keeps_the_shortest_interval() -> None:
     """Any progress resets the interval to ``interval``."""
-    slow = Cadence(60.0, "active")
-    assert after_answer(slow, POLLING, moved=True, settled=False) == Cadence(15.0, "active")
+    slow = PollInterval(60.0, "active")
+    assert after_answer(slow, POLLING, moved=True, settled=False) == PollInterval(15.0, "active")
 
 
 def test_resting_batch_is_asked_more_and_more_rarely() -> None:
     """Without progress the interval grows by half each time, up to ``max_interval``."""
-    pace, intervals = Cadence(), []
+    pace, intervals = PollInterval(), []
     for _ in range(6):
         pace = after_answer(pace, POLLING, moved=False, settled=False)
         intervals.append(pace.interval)
@@ -29,7 +29,7 @@ def test_resting_batch_is_asked_more_and_more_rarely() -> None:
 
 def test_settled_batch_doubles_up_to_the_maximum() -> None:
     """A finished batch starts at ``settled_interval``, doubling up to ``max_settled_interval``."""
-    pace, intervals = Cadence(15.0, "active"), []
+    pace, intervals = PollInterval(15.0, "active"), []
     for moved in (True, False, False, False, False, False, False, False):
         pace = after_answer(pace, POLLING, moved=moved, settled=True)
         intervals.append(pace.interval)
@@ -38,25 +38,27 @@ def test_settled_batch_doubles_up_to_the_maximum() -> None:
 
 def test_settled_batch_that_moves_again_is_active_again() -> None:
     """A re-indexed batch is polled at the short interval immediately."""
-    assert after_answer(Cadence(21600, "settled"), POLLING, moved=True, settled=False) == Cadence(15.0, "active")
+    assert after_answer(PollInterval(21600, "settled"), POLLING, moved=True, settled=False) == PollInterval(
+        15.0, "active"
+    )
 
 
 def test_gone_is_rechecked_slowly() -> None:
     """After a 404 the intervals are those of a finished target."""
-    first = after_gone(Cadence(15.0, "active"), POLLING)
+    first = after_gone(PollInterval(15.0, "active"), POLLING)
     assert (first.interval, first.state) == (600, "gone")
     assert after_gone(first, POLLING).interval == 1200
 
 
 def test_failures_back_off_exponentially_and_obey_retry_after() -> None:
     """Each failure doubles the wait; a longer ``Retry-After`` wins, a shorter one does not."""
-    pace, waits = Cadence(60.0, "active"), []
+    pace, waits = PollInterval(60.0, "active"), []
     for _ in range(6):
         pace = after_failure(pace, POLLING, retry_after=None, random=lambda: 0.5)
         waits.append(pace.interval)
     assert waits == [15, 30, 60, 120, 240, 300]
-    assert after_failure(Cadence(), POLLING, retry_after=100, random=lambda: 0.5).interval == 100
-    assert after_failure(Cadence(), POLLING, retry_after=1, random=lambda: 0.5).interval == 15
+    assert after_failure(PollInterval(), POLLING, retry_after=100, random=lambda: 0.5).interval == 100
+    assert after_failure(PollInterval(), POLLING, retry_after=1, random=lambda: 0.5).interval == 15
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import Dataset as DatasetConfig
+from exporter.config import DatasetConfig
 from exporter.dify import BadRequest, DocumentDetail, NotFound, SchemaMismatch, ServerFailed
 from exporter.tracking import Document, Target
-from exporter.tracking.model import Activity
+from exporter.tracking.model import DatasetCounters
 from tests.tracking.discovering import discovering, documents, listed
 from tests.tracking.rig import DATASET, item
 
@@ -34,7 +34,7 @@ def test_an_unfinished_document_is_followed_to_its_end_and_then_dropped() -> Non
     rig.pass_time(70)
     (document,) = rig.listening.of(Document)
     assert (document.progress.status, document.progress.completed_segments) == ("completed", 9)
-    (activity,) = [found for found in rig.listening.of(Activity) if found.dataset_id == DATASET]
+    (activity,) = [found for found in rig.listening.of(DatasetCounters) if found.dataset_id == DATASET]
     assert dict(activity.finished)["completed", ""] == 1
     asked = rig.client.count("document") + rig.client.count("segments")
     rig.pass_time(3600)
@@ -161,6 +161,6 @@ def test_an_end_that_a_detail_told_is_not_counted_again_by_the_batch() -> None:
     rig.pass_time(30)
 
     (document,) = rig.listening.of(Document)
-    (activity,) = [found for found in rig.listening.of(Activity) if found.dataset_id == DATASET]
+    (activity,) = [found for found in rig.listening.of(DatasetCounters) if found.dataset_id == DATASET]
     assert ("b", 200) == (document.batch, document.progress.processing_started_at)
     assert {("completed", ""): 1} == {end: count for end, count in dict(activity.finished).items() if count}

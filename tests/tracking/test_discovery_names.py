@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import Dataset as DatasetConfig
-from exporter.config import Polling, Server
-from exporter.dify import BadRequest, Dataset, Forbidden, NotFound, ServerFailed
+from exporter.config import DatasetConfig, Polling, ServerConfig
+from exporter.dify import BadRequest, DatasetAnswer, Forbidden, NotFound, ServerFailed
 from exporter.tracking import DISPLAY_STATUSES, Target, configured_targets
-from exporter.tracking.model import Activity
+from exporter.tracking.model import DatasetCounters
 from tests.tracking.discovering import OTHER, bases, discovering, documents, listed
 from tests.tracking.rig import DATASET, Rig, item
 
@@ -41,7 +40,7 @@ def test_every_knowledge_base_is_found_named_and_counted() -> None:
     }
     assert found[OTHER].name == "Tickets"
     assert documents(rig) == {"1": "waiting"}
-    assert {found.dataset_id for found in rig.listening.of(Activity)} == {DATASET, OTHER}
+    assert {found.dataset_id for found in rig.listening.of(DatasetCounters)} == {DATASET, OTHER}
 
 
 def test_patterns_choose_by_name() -> None:
@@ -60,8 +59,8 @@ def test_a_plugin_daemon_that_is_down_stops_neither_batches_nor_known_datasets(e
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.poll()
     assert documents(rig) == {"1": "waiting", "9": "waiting"}
-    assert rig.roster.target(Target("dataset", DATASET, DATASET)).success is True  # type: ignore[union-attr]
-    assert rig.roster.target(Target("datasets", "", "")).success is False  # type: ignore[union-attr]
+    assert rig.statuses.target(Target("dataset", DATASET, DATASET)).success is True  # type: ignore[union-attr]
+    assert rig.statuses.target(Target("datasets", "", "")).success is False  # type: ignore[union-attr]
     rig.client.list_error = None
     rig.pass_time(700)
     assert bases(rig)[DATASET].name == "Handbook"
@@ -78,7 +77,7 @@ def test_a_knowledge_base_that_disappears_takes_its_series_along() -> None:
     rig.pass_time(400)
     assert documents(rig) == {}
     assert set(bases(rig)) == {OTHER}
-    assert rig.roster.target(Target("dataset", DATASET, DATASET)) is None
+    assert rig.statuses.target(Target("dataset", DATASET, DATASET)) is None
     asked = len([1 for kind, key in rig.client.asked if key.startswith(DATASET)])
     rig.pass_time(3600)
     assert len([1 for kind, key in rig.client.asked if key.startswith(DATASET)]) == asked
@@ -92,20 +91,20 @@ def test_access_that_is_off_for_one_knowledge_base_harms_no_other() -> None:
     rig.poll()
     rig.pass_time(120)
     assert documents(rig) == {"1": "waiting"}
-    assert rig.roster.status.up is True
-    assert rig.roster.target(Target("dataset", DATASET, DATASET)).success is False  # type: ignore[union-attr]
+    assert rig.statuses.status.up is True
+    assert rig.statuses.target(Target("dataset", DATASET, DATASET)).success is False  # type: ignore[union-attr]
 
 
 def test_a_configured_dataset_is_named_without_discovery() -> None:
     """Without discovery, names are still fetched at the start and hourly, because alerts show them; nothing else is."""
-    server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=("b",)),))
+    server = ServerConfig("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=("b",)),))
     rig = Rig(Polling(), server)
-    rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
+    rig.client.bases = {DATASET: DatasetAnswer(DATASET, "Handbook")}
     rig.client.batches["b"] = [item("1", "completed", 1, 1)]
     rig.poller.watch(configured_targets(server))
     rig.poll()
     assert bases(rig)[DATASET].name == "Handbook"
-    rig.client.bases = {DATASET: Dataset(DATASET, "Renamed")}
+    rig.client.bases = {DATASET: DatasetAnswer(DATASET, "Renamed")}
     rig.pass_time(7300)
     assert bases(rig)[DATASET].name == "Renamed"
     assert (rig.client.count("dataset"), rig.client.count("documents")) == (3, 0)
@@ -113,8 +112,8 @@ def test_a_configured_dataset_is_named_without_discovery() -> None:
 
 def test_an_answer_with_another_id_names_what_was_asked_for() -> None:
     """The name is stored under the requested id: nothing would ever remove an object under another id."""
-    rig = Rig(Polling(), Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET),)))
-    rig.client.bases = {DATASET: Dataset(OTHER, "Handbook")}
+    rig = Rig(Polling(), ServerConfig("main", "http://x/v1", datasets=(DatasetConfig(DATASET),)))
+    rig.client.bases = {DATASET: DatasetAnswer(OTHER, "Handbook")}
     rig.poller.watch([Target("dataset", DATASET, DATASET)])
     rig.poll()
     assert {DATASET: "Handbook"} == {key: base.name for key, base in bases(rig).items()}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.config import Dataset as DatasetConfig
-from exporter.config import Polling, Server
-from exporter.dify import Dataset, DocumentDetail, Stopped
+from exporter.config import DatasetConfig, Polling, ServerConfig
+from exporter.dify import DatasetAnswer, DocumentDetail, Stopped
 from exporter.tracking import configured_targets
 from tests.tracking.discovering import OTHER, URL, bases, discovering, documents, listed, reload
 from tests.tracking.rig import DATASET, Rig, item
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-OFF = Server("main", URL)
+OFF = ServerConfig("main", URL)
 
 
 def during(patch: pytest.MonkeyPatch, rig: Rig, name: str, deed: Callable[[], None]) -> None:
@@ -54,7 +53,7 @@ def test_a_later_list_brings_nothing_back_once_discovery_is_off(monkeypatch: pyt
 def test_a_list_under_way_brings_nothing_that_the_patterns_choose_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A list fetched during the reload is used, but filtered by the new patterns."""
     rig = discovering()
-    chosen = Server("main", URL, discover=True, discover_exclude=("tickets",))
+    chosen = ServerConfig("main", URL, discover=True, discover_exclude=("tickets",))
     during(monkeypatch, rig, "datasets", lambda: reload(rig, chosen))
     rig.poll()
     rig.pass_time(400)
@@ -65,7 +64,7 @@ def test_a_list_under_way_brings_nothing_that_the_patterns_choose_no_longer(monk
 def test_a_list_under_way_leaves_what_the_config_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """With discovery switched off and one dataset configured, only that one stays."""
     rig = discovering()
-    named = Server("main", URL, datasets=(DatasetConfig(OTHER),))
+    named = ServerConfig("main", URL, datasets=(DatasetConfig(OTHER),))
     during(monkeypatch, rig, "datasets", lambda: reload(rig, named))
     rig.poll()
     assert set(bases(rig)) == {OTHER}
@@ -73,9 +72,9 @@ def test_a_list_under_way_leaves_what_the_config_names(monkeypatch: pytest.Monke
 
 def test_a_look_that_is_given_up_leaves_nothing_of_a_knowledge_base_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scan aborted by the reload that removes its dataset leaves nothing of it, not even the name."""
-    server = Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),))
+    server = ServerConfig("main", URL, datasets=(DatasetConfig(DATASET, discover=True),))
     rig = Rig(server=server)
-    rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
+    rig.client.bases = {DATASET: DatasetAnswer(DATASET, "Handbook")}
     rig.client.listed[DATASET] = Stopped()
     rig.poller.watch(configured_targets(server))
     during(monkeypatch, rig, "dataset", lambda: reload(rig, OFF))
@@ -84,11 +83,11 @@ def test_a_look_that_is_given_up_leaves_nothing_of_a_knowledge_base_that_left(mo
     assert (rig.poller.watched, bases(rig)) == (set(), {})
 
 
-def configured(*datasets: DatasetConfig) -> tuple[Rig, Server]:
+def configured(*datasets: DatasetConfig) -> tuple[Rig, ServerConfig]:
     """A server on which only these datasets are configured, polled for two hours."""
-    server = Server("main", URL, datasets=datasets)
+    server = ServerConfig("main", URL, datasets=datasets)
     rig = Rig(server=server)
-    rig.client.bases = {DATASET: Dataset(DATASET, "Handbook")}
+    rig.client.bases = {DATASET: DatasetAnswer(DATASET, "Handbook")}
     rig.client.batches["b"] = [item("filed", "completed", 1, 1)]
     rig.poller.watch(configured_targets(server))
     rig.poll()
@@ -100,7 +99,7 @@ def test_discovery_that_is_switched_on_begins_at_once() -> None:
     """The first scan does not wait until the next fetch of the name would be due."""
     rig, _ = configured(DatasetConfig(DATASET))
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    reload(rig, Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),)))
+    reload(rig, ServerConfig("main", URL, datasets=(DatasetConfig(DATASET, discover=True),)))
     rig.poll()
     assert documents(rig) == {"1": "waiting"}
 
@@ -110,7 +109,7 @@ def test_discovery_that_is_switched_off_tells_no_old_counts() -> None:
     rig, off = configured(DatasetConfig(DATASET, discover=False))
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
-    reload(rig, Server("main", URL, datasets=(DatasetConfig(DATASET, discover=True),)))
+    reload(rig, ServerConfig("main", URL, datasets=(DatasetConfig(DATASET, discover=True),)))
     rig.poll()
     assert bases(rig)[DATASET].documents[0] == 1
     reload(rig, off)
@@ -126,7 +125,7 @@ def test_the_list_is_read_at_once_after_a_reload() -> None:
     rig = discovering(exclude=("tickets",))
     rig.poll()
     assert set(bases(rig)) == {DATASET}
-    reload(rig, Server("main", URL, discover=True))
+    reload(rig, ServerConfig("main", URL, discover=True))
     rig.poll()
     assert set(bases(rig)) == {DATASET, OTHER}
 
@@ -144,9 +143,9 @@ def test_what_rests_keeps_to_the_new_rhythm() -> None:
 
 def test_a_detail_under_way_brings_no_document_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A detail that arrives after the reload removed its batch is ignored: nothing would ever remove the document."""
-    server = Server("main", URL, datasets=(DatasetConfig(DATASET, batches=("b",)),))
+    server = ServerConfig("main", URL, datasets=(DatasetConfig(DATASET, batches=("b",)),))
     rig = Rig(server=server)
-    rig.client.bases = {DATASET: Dataset(DATASET, "H")}
+    rig.client.bases = {DATASET: DatasetAnswer(DATASET, "H")}
     rig.client.batches["b"] = [item("1", "waiting")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
     rig.poller.watch(configured_targets(server))

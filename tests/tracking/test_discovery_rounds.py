@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from exporter.config import Server
-from exporter.dify import BadRequest, Dataset, DocumentDetail
+from exporter.config import ServerConfig
+from exporter.dify import BadRequest, DatasetAnswer, DocumentDetail
 from tests.tracking.discovering import URL, discovering, documents, listed, reload
 from tests.tracking.rig import DATASET, Rig
 
 
 def totals(rig: Rig, documents: int, available: int) -> None:
     """Let the dataset list report these totals for the first dataset."""
-    rig.client.bases[DATASET] = Dataset(
+    rig.client.bases[DATASET] = DatasetAnswer(
         DATASET,
         "Handbook",
         document_count=documents,
@@ -64,7 +64,7 @@ def test_totals_that_change_around_a_reload_are_looked_into() -> None:
     rig.pass_time(7300)
     totals(rig, 6, 5)
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    reload(rig, Server("main", URL, discover=True))
+    reload(rig, ServerConfig("main", URL, discover=True))
     rig.pass_time(300)
     assert documents(rig) == {"1": "waiting"}
 

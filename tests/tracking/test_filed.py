@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.dify import Dataset, DocumentDetail
-from exporter.tracking import BatchFiles, FiledBatches, Target
+from exporter.dify import DatasetAnswer, DocumentDetail
+from exporter.tracking import BatchFiles, BatchFileTargets, Target
 from tests.tracking.discovering import OTHER, bases, discovering, documents, listed
 from tests.tracking.rig import DATASET, Rig, item
 
@@ -20,11 +20,11 @@ FILED = Target("batch", DATASET, "b")
 BASE = Target("dataset", DATASET, DATASET)
 
 
-def filed(rig: Rig, path: Path, *configured: Target) -> FiledBatches:
+def filed(rig: Rig, path: Path, *configured: Target) -> BatchFileTargets:
     """The targets of a file that lists one batch, after the first look."""
     write(path, "b")
     files = BatchFiles([path / "*.yaml"], clock=rig.clock)
-    found = FiledBatches(files, rig.poller, configured=configured, retention=DAY)
+    found = BatchFileTargets(files, rig.poller, configured=configured, retention=DAY)
     found.look()
     return found
 
@@ -94,7 +94,7 @@ def test_a_filed_batch_holds_a_knowledge_base_that_discovery_lost(rig: Rig, tmp_
     filed(rig, tmp_path)
     rig.poll()
     moved = rig.store.batch(DATASET, "b").moved  # type: ignore[union-attr]
-    rig.client.bases[DATASET] = Dataset(DATASET, "Archive")
+    rig.client.bases[DATASET] = DatasetAnswer(DATASET, "Archive")
     rig.pass_time(3600)
     assert {FILED, BASE} <= rig.poller.watched
     assert (bases(rig)[DATASET].name, bases(rig)[DATASET].documents) == ("Archive", ())

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.tracking.model import STATUSES, Batch, Document, Progress
-from exporter.tracking.pace import KEPT, foresee
-from exporter.tracking.progress import Now, Stall, gather
+from exporter.tracking.pace import KEPT, estimate_eta
+from exporter.tracking.progress import Instant, StallLimits, gather
 from exporter.tracking.reading import sum_batch
 
 WALL = 1_795_282_470.25
@@ -30,8 +30,8 @@ class Watching:
             Document("main", "ds", str(number), "b1", Progress(status, completed_segments=done, total_segments=total))
             for number, (status, done, total) in enumerate(documents)
         ]
-        now = Now(WALL + second, second)
-        trail, eta = foresee(self.batch, described, now)
+        now = Instant(WALL + second, second)
+        trail, eta = estimate_eta(self.batch, described, now)
         self.batch = Batch("main", "ds", "b1", (), (), trail=trail)
         return None if eta is None else eta - WALL
 
@@ -121,14 +121,14 @@ def test_a_paused_document_has_no_end() -> None:
 
 def test_a_stalled_batch_has_no_end() -> None:
     """A stalled batch has no ETA, whatever its earlier rate."""
-    stall = Stall(after=900.0)
+    stall = StallLimits(after=900.0)
     batch: Batch | None = None
     seen = []
     for second, done in ((0, 0), (600, 1), (1_200, 2), (1_800, 2), (2_100, 2)):
         document = Document("main", "ds", "d", "b1", Progress("indexing", completed_segments=done, total_segments=100))
         summed = sum_batch("main", "ds", "b1", [document])
         moved = batch is None or batch.completed_segments != done
-        batch, _ = gather(batch, summed, [document], moved=moved, now=Now(WALL + second, second), stall=stall)
+        batch, _ = gather(batch, summed, [document], moved=moved, now=Instant(WALL + second, second), stall=stall)
         seen.append((batch.stalled, batch.eta is not None))
 
     assert [(False, False), (False, False), (False, True), (False, True), (True, False)] == seen

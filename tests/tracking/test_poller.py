@@ -63,7 +63,7 @@ def test_a_settled_batch_costs_next_to_nothing(rig: Rig) -> None:
     rig.poll()
     rig.pass_time(86_400, tick=5.0)
     assert (rig.client.count("batch"), rig.client.count("document")) == (9, 1)
-    assert rig.roster.target(batch()) == TargetStatus(
+    assert rig.statuses.target(batch()) == TargetStatus(
         "main", "batch", DATASET, "b", True, rig.clock.time() - (86_400 - 81_000), 21_600.0
     )
 
@@ -121,7 +121,7 @@ def test_a_gone_batch_loses_its_series_and_is_looked_for_slowly(rig: Rig) -> Non
     rig.client.batches["b"] = NotFound("Documents not found.", gone=True)
     rig.pass_time(15)
     assert rig.listening.of(Document) + rig.listening.of(Batch) == []
-    assert rig.roster.target(batch()).success is False  # type: ignore[union-attr]
+    assert rig.statuses.target(batch()).success is False  # type: ignore[union-attr]
     assert rig.observer.failures == {("batch", "not_found"): 1}
     assert rig.times_of("b", 700) == [600]
     rig.client.batches["b"] = answer
@@ -148,7 +148,7 @@ def test_a_failing_target_keeps_its_values_and_backs_off(rig: Rig) -> None:
     seen = rig.clock.time()
     rig.client.batches["b"] = ServerFailed("Internal Server Error", status=500)
     assert rig.times_of("b", 240) == [15, 30, 60, 120, 240]
-    target = rig.roster.target(batch())
+    target = rig.statuses.target(batch())
     assert target is not None
     assert (target.success, target.last_success) == (False, seen)
     assert len(rig.listening.of(Document)) == 1
@@ -168,12 +168,12 @@ def test_a_wrong_key_stops_the_whole_server(rig: Rig) -> None:
     rig.pass_time(60)
     assert len(rig.client.asked) == 3
     assert {found.success for found in rig.listening.of(TargetStatus)} <= {False, None}
-    assert rig.roster.status.up is False
+    assert rig.statuses.status.up is False
     for target in targets:
         rig.client.batches[target.id] = [item(target.id, "completed", 1, 1)]
     rig.pass_time(121)
     assert {found.success for found in rig.listening.of(TargetStatus)} == {True}
-    assert rig.roster.status.up is True
+    assert rig.statuses.status.up is True
 
 
 def test_a_rate_limit_is_obeyed(rig: Rig) -> None:
@@ -182,7 +182,7 @@ def test_a_rate_limit_is_obeyed(rig: Rig) -> None:
     rig.poller.watch([batch()])
     rig.poll()
     assert rig.times_of("b", 150) == [100]
-    assert rig.roster.status.up is None
+    assert rig.statuses.status.up is None
 
 
 def test_a_403_leaves_other_datasets_alone_and_the_key_is_good(rig: Rig) -> None:
@@ -192,7 +192,7 @@ def test_a_403_leaves_other_datasets_alone_and_the_key_is_good(rig: Rig) -> None
     rig.poller.watch([batch("b"), batch("c")])
     rig.poll()
     assert rig.client.count("batch") == 1
-    assert rig.roster.status.up is True
+    assert rig.statuses.status.up is True
 
 
 def test_a_dead_server_is_probed_and_not_hammered(rig: Rig) -> None:
@@ -204,7 +204,7 @@ def test_a_dead_server_is_probed_and_not_hammered(rig: Rig) -> None:
     rig.poll()
     assert len(rig.client.asked) == 3
     assert rig.poller.unpolled == 0
-    assert rig.roster.status.up is False
+    assert rig.statuses.status.up is False
 
 
 def test_details_that_an_old_server_lacks_are_asked_for_rarely(rig: Rig) -> None:
@@ -248,7 +248,7 @@ def test_a_bug_in_one_poll_does_not_end_the_others(rig: Rig) -> None:
     rig.poller.watch([batch("b"), batch("c")])
     rig.poll()
     assert rig.observer.failures == {("batch", "internal"): 1}
-    assert rig.roster.target(batch("c")).success is True  # type: ignore[union-attr]
+    assert rig.statuses.target(batch("c")).success is True  # type: ignore[union-attr]
 
 
 def test_stopping_in_the_middle_loses_no_target(rig: Rig) -> None:

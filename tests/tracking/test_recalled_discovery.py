@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import Dataset as DatasetConfig
-from exporter.config import Server
+from exporter.config import DatasetConfig, ServerConfig
 from exporter.dify import DocumentDetail, NotFound, ServerFailed
 from exporter.tracking import Document
-from exporter.tracking.model import Activity, Progress
+from exporter.tracking.model import DatasetCounters, Progress
 from exporter.tracking.reading import sum_batch
-from exporter.tracking.state import Memory
+from exporter.tracking.state import SavedObjects
 from tests.tracking.discovering import OTHER, URL, discovering, documents, listed, reload
 from tests.tracking.rig import DATASET, Rig, item, noting
 
@@ -23,12 +22,12 @@ def remembered(document_id: str, batch: str = "") -> Document:
 def remember(rig: Rig, *known: Document) -> None:
     """Simulate a restart of the exporter."""
     batches = [sum_batch("main", DATASET, found.batch, [found]) for found in known if found.batch]
-    rig.store.recall(Memory(list(known), batches, []))
+    rig.store.recall(SavedObjects(list(known), batches, []))
 
 
 def completed(rig: Rig) -> float:
     """Number of counted completions."""
-    (activity,) = (found for found in rig.listening.of(Activity) if found.dataset_id == DATASET)
+    (activity,) = (found for found in rig.listening.of(DatasetCounters) if found.dataset_id == DATASET)
     return float(dict(activity.finished)["completed", ""])
 
 
@@ -68,13 +67,13 @@ def test_nothing_is_recalled_of_a_knowledge_base_that_left() -> None:
     for number in range(5):
         rig.client.details[f"{number}"] = ServerFailed("Internal Server Error")
     rig.poll()
-    reload(rig, Server("main", URL, datasets=(DatasetConfig(OTHER),)))
+    reload(rig, ServerConfig("main", URL, datasets=(DatasetConfig(OTHER),)))
     asked = rig.client.count("document")
     for number in range(5):
         rig.client.details[f"{number}"] = DocumentDetail(f"{number}", indexing_status="indexing", segment_count=3)
     rig.pass_time(3600, tick=5.0)
     assert (documents(rig), rig.client.count("document")) == ({}, asked)
-    assert {found.dataset_id for found in rig.listening.of(Activity)} == {OTHER}
+    assert {found.dataset_id for found in rig.listening.of(DatasetCounters)} == {OTHER}
 
 
 def test_a_document_that_leaves_the_config_stays_while_discovery_holds_it() -> None:
@@ -87,7 +86,7 @@ def test_a_document_that_leaves_the_config_stays_while_discovery_holds_it() -> N
     rig.pass_time(3600, tick=5.0)
     (before,) = rig.listening.of(Document)
     assert before.stalled
-    reload(rig, Server("main", URL, discover=True, datasets=(DatasetConfig(DATASET),)))
+    reload(rig, ServerConfig("main", URL, discover=True, datasets=(DatasetConfig(DATASET),)))
     rig.pass_time(300, tick=5.0)
     (after,) = rig.listening.of(Document)
     assert (after.stalled, after.last_progress) == (True, before.last_progress)
@@ -98,7 +97,7 @@ def test_what_is_forgotten_leaves_the_state_too() -> None:
     store, recorder, listening = noting()
     one, other = remembered("1", "b"), remembered("2", "c")
     batch, rest = (sum_batch("main", DATASET, found.batch, [found]) for found in (one, other))
-    store.recall(Memory([one, other], [batch, rest], []))
+    store.recall(SavedObjects([one, other], [batch, rest], []))
     store.forget_batch(DATASET, "b")
     assert recorder.noted == [(batch, None)]
     store.close()

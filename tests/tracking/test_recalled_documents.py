@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import Dataset as DatasetConfig
-from exporter.config import Polling, Server
-from exporter.dify import Dataset, DocumentDetail, NotFound
+from exporter.config import DatasetConfig, Polling, ServerConfig
+from exporter.dify import DatasetAnswer, DocumentDetail, NotFound
 from exporter.tracking import Document, configured_targets
 from exporter.tracking.model import Progress
 from exporter.tracking.reading import sum_batch
-from exporter.tracking.state import Memory
+from exporter.tracking.state import SavedObjects
 from tests.tracking.discovering import discovering, documents
 from tests.tracking.rig import DATASET, Rig, item, noting
 
@@ -19,12 +18,12 @@ FOUND = Document("main", DATASET, "1", "", Progress("indexing"))
 
 def restarted(*, batches: tuple[str, ...] = (), status: str = "indexing") -> Rig:
     """A rig that restored a document and its batch; the configuration names the document and these batches."""
-    server = Server("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=batches, documents=("1",)),))
+    server = ServerConfig("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=batches, documents=("1",)),))
     rig = Rig(Polling(), server)
-    rig.client.bases[DATASET] = Dataset(DATASET, "Handbook")
+    rig.client.bases[DATASET] = DatasetAnswer(DATASET, "Handbook")
     rig.client.details["1"] = DocumentDetail("1", indexing_status=status, segment_count=3)
     document = Document("main", DATASET, "1", "b", Progress(status, completed_segments=1, total_segments=3))
-    rig.store.recall(Memory([document], [sum_batch("main", DATASET, "b", [document])], []))
+    rig.store.recall(SavedObjects([document], [sum_batch("main", DATASET, "b", [document])], []))
     rig.poller.watch(configured_targets(server))
     return rig
 
@@ -74,7 +73,7 @@ def test_a_document_whose_batch_is_watched_waits_for_it() -> None:
 def test_a_document_that_was_deleted_meanwhile_is_asked_for_once() -> None:
     """A deleted document is fetched once (404); afterwards its dataset counts as idle."""
     rig = discovering()
-    rig.store.recall(Memory([FOUND], [], []))
+    rig.store.recall(SavedObjects([FOUND], [], []))
     rig.client.details["1"] = NotFound("Document Not Exists.", gone=True)
     rig.poll()
     rig.pass_time(7200)
@@ -86,7 +85,7 @@ def test_a_document_that_was_deleted_meanwhile_is_asked_for_once() -> None:
 def test_a_document_that_was_deleted_meanwhile_leaves_the_state() -> None:
     """Only the recorder receives the removal: the document was never shown."""
     store, recorder, listening = noting()
-    store.recall(Memory([FOUND], [], []))
+    store.recall(SavedObjects([FOUND], [], []))
     store.forget_document(DATASET, "1")
     store.forget_document(DATASET, "1")
     assert recorder.noted == [(FOUND, None)]

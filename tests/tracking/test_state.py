@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock, SystemClock
-from exporter.tracking import ServerStatus, State, TargetStatus
+from exporter.tracking import ServerStatus, StateFile, TargetStatus
 from exporter.tracking import state as state_module
 from exporter.tracking.model import Milestone
 from tests.tracking.kept import a_batch, a_document, an_activity, by_key, opened, rows_of
@@ -121,7 +121,7 @@ def test_only_changed_rows_are_written(path: Path) -> None:
 
 def test_waits_with_the_latest_object_alone(path: Path) -> None:
     """Pending changes are bounded by the number of objects, however often they change."""
-    state = State(path, ManualClock())
+    state = StateFile(path, ManualClock())
     for completed in range(50):
         state.note([(None, a_document(1, completed)), (None, a_document(2, completed))], at_once=True)
     assert 2 == len(state._changed)
@@ -132,7 +132,7 @@ def test_waits_with_the_latest_object_alone(path: Path) -> None:
 def test_deletions_that_wait_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a file, the number of pending deletions is limited."""
     monkeypatch.setattr(state_module, "GONE_AT_MOST", 10)
-    state = State(path, ManualClock())
+    state = StateFile(path, ManualClock())
     for number in range(50):
         state.note([(None, a_document(number))], at_once=False)
         state.note([(a_document(number), None)], at_once=False)
@@ -263,7 +263,7 @@ def test_a_closed_state_takes_notes_and_loses_none(path: Path) -> None:
 
 def test_noting_at_once_costs_a_poll_next_to_nothing(path: Path) -> None:
     """Ten changed documents are written within a millisecond."""
-    state = State(path, SystemClock())
+    state = StateFile(path, SystemClock())
     state.open()
     spent = []
     for completed in range(50):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.clock import ManualClock
-from exporter.tracking import State
+from exporter.tracking import StateFile
 from exporter.tracking.state import GRACE
 from tests.tracking.kept import a_document, by_key, opened, rows_of
 
@@ -78,7 +78,7 @@ def test_what_is_claimed_and_has_no_row_gets_one(path: Path) -> None:
 
 def test_claims_nothing_without_a_file(path: Path) -> None:
     """``claim`` returns False if the state is not open."""
-    state = State(path, ManualClock())
+    state = StateFile(path, ManualClock())
     assert not state.claim([a_document()])
 
 

@@ -76,7 +76,7 @@ for count in range(1, 1_000_000):
         shown = max([lines, *(int(line) for line in running.stdout.read().split("\n")[:-1])])
     state = opened(path)
     memory = state.recall("main")
-    (activity,) = memory.activities
+    (activity,) = memory.counters
     assert activity.restarted in (shown, shown + 1)
     latest = [document for document in memory.documents if document.document_id == a_document(shown % 50).document_id]
     assert [shown] == [document.progress.completed_segments for document in latest]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock
-from exporter.tracking import State
+from exporter.tracking import StateFile
 from exporter.tracking.rows import key_of
 from tests.tracking.kept import a_batch, a_document, an_activity, by_key, kept_objects
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 KEPT: list[Kept] = [*(a_document(number) for number in range(60)), a_batch(*map(a_document, range(60))), an_activity(2)]
 
 
-def opened(folder: str) -> State:
+def opened(folder: str) -> StateFile:
     """An open state in that folder."""
-    state = State(Path(folder) / "state.db", ManualClock())
+    state = StateFile(Path(folder) / "state.db", ManualClock())
     state.open()
     return state
 

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock
-from exporter.tracking import State
+from exporter.tracking import StateFile
 from exporter.tracking.database import APPLICATION_ID, MIGRATIONS, SpoiltFile, open_database
 from exporter.tracking.rows import encode
 from tests.tracking.kept import a_document, by_key
@@ -51,7 +51,7 @@ def put(path: Path, key: Sequence[str], fields: dict[str, object]) -> None:
 
 def recalled(path: Path) -> object:
     """The objects recalled from the file, without any log line."""
-    state = State(path, ManualClock())
+    state = StateFile(path, ManualClock())
     with capture_logs() as log:
         state.open()
         found = by_key(state.recall("main"))
@@ -152,7 +152,7 @@ def test_an_object_that_this_version_does_not_know_is_left_out(path: Path, chang
     """Objects with types or statuses of another version are ignored."""
     *key, _, _, packed = encode(a_document(), 0.0)
     put(path, key, {**msgspec.msgpack.decode(packed), **change})
-    state = State(path, ManualClock())
+    state = StateFile(path, ManualClock())
     state.open()
     with capture_logs() as log:
         assert {} == by_key(state.recall("main"))

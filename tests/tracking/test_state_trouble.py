@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.tracking import State, database, statefile
+from exporter.tracking import StateFile, database, statefile
 from tests.tracking.kept import a_document, an_activity, by_key, filled, goes_on, opened, told, works_again
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def test_what_changes_while_saving_fails_is_saved_as_it_is_then(path: Path) -> N
     state.close()
 
 
-def denying(state: State, action: int) -> None:
+def denying(state: StateFile, action: int) -> None:
     """Let SQLite deny that action."""
     assert state._file.connection is not None
     state._file.connection.set_authorizer(
@@ -173,7 +173,7 @@ def test_a_log_that_cannot_be_copied_into_the_file_is_tried_again(path: Path) ->
 
 
 @pytest.mark.parametrize("failing", [lambda state: state.recall("main"), lambda state: state.claim([])])
-def test_a_file_that_cannot_be_read_is_tried_again(path: Path, failing: Callable[[State], object]) -> None:
+def test_a_file_that_cannot_be_read_is_tried_again(path: Path, failing: Callable[[StateFile], object]) -> None:
     """A read failure is handled like a write failure."""
     state = opened(path)
     state.note([(None, a_document(100))], at_once=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail
 from exporter.dify.wire import IndexingStatus
-from exporter.tracking import STATUSES, Batch, Document, Progress, Roster, Store, Target
+from exporter.tracking import STATUSES, Batch, Document, Progress, Store, Target, TargetStatuses
 from exporter.tracking.outcome import Outcome
 from exporter.tracking.reading import FINISHED
 from tests.tracking.rig import DATASET, CountingObserver, Listening, item
@@ -25,16 +25,16 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 def new_store(listening: Listening) -> Store:
     """A store that reports unknown values to its listener's observer."""
     observer = CountingObserver()
-    roster = Roster("main", "http://x/v1", listener=listening)
+    statuses = TargetStatuses("main", "http://x/v1", listener=listening)
     store = Store(
         "main",
-        roster,
+        statuses,
         listener=listening,
         unknown=lambda f: observer.unknown_value("main", f),
         clock=ManualClock(),
     )
     store.observer = observer  # type: ignore[attr-defined]
-    store.roster = roster  # type: ignore[attr-defined]
+    store.statuses = statuses  # type: ignore[attr-defined]
     return store
 
 
@@ -121,7 +121,7 @@ def test_a_document_that_moves_to_another_batch_appears_once(store: Store, liste
 
 def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listening: Listening) -> None:
     """After a 404 everything in the batch is removed, except documents that the configuration names."""
-    store.roster.add([Target("document", DATASET, "2")])  # type: ignore[attr-defined]
+    store.statuses.add([Target("document", DATASET, "2")])  # type: ignore[attr-defined]
     store.apply_batch(DATASET, "b", [item("1", "waiting"), item("2", "waiting")])
     store.forget_batch(DATASET, "b")
     store.forget_batch(DATASET, "b")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 from exporter.clock import SystemClock
-from exporter.config import Polling, Server
+from exporter.config import Polling, ServerConfig
 from exporter.dify import Stopped
-from exporter.tracking import Poller, Roster, Store, Target, Workers
+from exporter.tracking import Poller, Store, Target, TargetStatuses, Workers
 from tests.tracking.rig import DATASET, CountingObserver, FakeClient, Listening, item
 
 PATIENCE = 10.0
@@ -45,10 +45,10 @@ class GatedClient(FakeClient):
 def pool(client: FakeClient, *, targets: int, size: int) -> tuple[Workers, Poller, threading.Event]:
     """A thread pool on a poller with this number of unfinished batches, all due."""
     listening = Listening()
-    roster = Roster("main", "http://x/v1", listener=listening)
-    store = Store("main", roster, listener=listening, unknown=lambda _: None, clock=SystemClock())
-    server = Server("main", "http://x/v1")
-    poller = Poller(server, client, store, roster, Polling(), observer=CountingObserver(), clock=SystemClock())
+    statuses = TargetStatuses("main", "http://x/v1", listener=listening)
+    store = Store("main", statuses, listener=listening, unknown=lambda _: None, clock=SystemClock())
+    server = ServerConfig("main", "http://x/v1")
+    poller = Poller(server, client, store, statuses, Polling(), observer=CountingObserver(), clock=SystemClock())
     for number in range(targets):
         client.batches[str(number)] = [item(str(number), "completed", 1, 1)]
     poller.watch(Target("batch", DATASET, str(number)) for number in range(targets))

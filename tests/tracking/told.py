@@ -6,10 +6,10 @@ from typing import Any
 
 from exporter.tracking.fold import Folded, fold_batch, refold_batch
 from exporter.tracking.model import Batch, Document, Progress
-from exporter.tracking.progress import Now, Stall
+from exporter.tracking.progress import Instant, StallLimits
 
 KEY = ("main", "d", "b")
-STALL = Stall(after=900, queued_after=1800)
+STALL = StallLimits(after=900, queued_after=1800)
 
 
 class Life:
@@ -19,11 +19,11 @@ class Life:
         self.batch: Batch | None = None
         self.documents: dict[str, Document] = {}
         self.events: list[object] = []
-        self.now = Now(1_000_000.0, 0.0)
+        self.now = Instant(1_000_000.0, 0.0)
 
     def at(self, seconds: float) -> Life:
         """Set the clock to so many seconds after the start."""
-        self.now = Now(1_000_000.0 + seconds, seconds)
+        self.now = Instant(1_000_000.0 + seconds, seconds)
         return self
 
     def answer(self, **progress: Progress) -> Folded:

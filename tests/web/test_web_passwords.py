@@ -19,7 +19,7 @@ from exporter.web.passwords import (
     MOST_OF_A_CLIENT,
     MOST_REMEMBERED,
     MOST_WAITING,
-    Doorkeeper,
+    PasswordVerifier,
     Verdict,
     basic_credentials,
 )
@@ -64,7 +64,7 @@ class FakeBcrypt:
 
 def run(main: Callable[[Callable[..., Awaitable[Verdict]]], Coroutine[Any, Any, None]], verify: FakeBcrypt) -> None:
     """Run ``main`` with a function that authenticates a name and a password, optionally from an address."""
-    keeper = Doorkeeper(verify)
+    keeper = PasswordVerifier(verify)
 
     async def ask(name: bytes, password: bytes, client: str = "10.0.0.1", users: Any = USERS) -> Verdict:
         return await keeper.judge(users, (name, password), client)
@@ -178,7 +178,7 @@ def test_flood_of_many_addresses() -> None:
 
 def test_memory_is_bounded() -> None:
     """The cache of correct pairs is bounded, keeps the most recently used ones, and contains no plain text."""
-    keeper = Doorkeeper(FakeBcrypt())
+    keeper = PasswordVerifier(FakeBcrypt())
     users = {b"user%d" % number: CHEAP + b"password%d" % number for number in range(MOST_REMEMBERED + 10)}
 
     async def main() -> None:
@@ -215,7 +215,7 @@ def test_real_bcrypt(prefix: bytes) -> None:
     """Hashes of all common tools work; bytes of a password beyond 72 are ignored, as in htpasswd."""
     password = b"x" * 72
     hashed = prefix + bcrypt.hashpw(password, bcrypt.gensalt(4))[4:]
-    keeper = Doorkeeper()
+    keeper = PasswordVerifier()
 
     async def judge(given: bytes) -> Verdict:
         return await keeper.judge({b"alice": hashed}, (b"alice", given), "x")
@@ -233,7 +233,7 @@ def test_password_that_the_library_refuses(monkeypatch: pytest.MonkeyPatch) -> N
         raise ValueError("no")
 
     monkeypatch.setattr(bcrypt, "checkpw", refuse)
-    keeper = Doorkeeper()
+    keeper = PasswordVerifier()
     verdict = asyncio.run(keeper.judge(USERS, (b"alice", b"alice"), "x"))
     keeper.close()
 
@@ -308,7 +308,7 @@ def test_health_checks_come_from_the_machine(secure: Secure, host: str, status: 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request"}
 
-    keeper = Doorkeeper()
+    keeper = PasswordVerifier()
     guard = Guard(PlainTextResponse(""), secure(f"basic_auth_users: {{alice: {HASH}}}"), keeper)
     scope = {"type": "http", "method": "GET", "path": "/-/healthy", "headers": [], "client": (host, 1)}
     asyncio.run(guard(scope, receive, send))
@@ -322,7 +322,7 @@ def test_busy(site: Site, secure: Secure) -> None:
     client = site(server={"security": secure(f"basic_auth_users: {{alice: {HASH}}}")})
     verify = FakeBcrypt()
     verify.gate.clear()
-    client.server._doorkeeper._verify = verify
+    client.server._verifier._verify = verify
     answers: list[int] = []
 
     def guess(number: int) -> None:

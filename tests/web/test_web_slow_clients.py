@@ -20,8 +20,14 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from exporter.web import Patience
-from exporter.web.connections import MOST_CONNECTIONS, Connections, Listener, State, most_connections
+from exporter.web import ClientTimeouts
+from exporter.web.connections import (
+    MOST_CONNECTIONS,
+    ClientConnections,
+    ConnectionState,
+    ListeningSocket,
+    most_connections,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
     from tests.web.conftest import FakeSource, Secure, Serve, Site
 
 hello = PlainTextResponse("hello")
-HURRY = Patience(head=0.4, idle=1, stall=0.4, answer=30.0)
+HURRY = ClientTimeouts(head=0.4, idle=1, stall=0.4, answer=30.0)
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 LARGE = b"x" * 32_000_000
@@ -101,7 +107,7 @@ def wait_until_nobody(server: WebServer) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", REQUEST[:-2]], ids=["nothing", "half a line", "no end"])
 def test_request_that_never_ends(serve: Serve, sent: bytes) -> None:
     """The time for a request's head is limited."""
-    server = serve(hello, patience=HURRY)
+    server = serve(hello, timeouts=HURRY)
 
     with connected(server.port, sent) as client:
         assert 0.3 < cut_after(client) < 2
@@ -110,7 +116,7 @@ def test_request_that_never_ends(serve: Serve, sent: bytes) -> None:
 
 def test_request_byte_by_byte(serve: Serve) -> None:
     """Sending byte by byte does not extend the time."""
-    server = serve(hello, patience=HURRY)
+    server = serve(hello, timeouts=HURRY)
     began = time.monotonic()
 
     with connected(server.port, b"GET / HTTP/1.1\r\nX: ") as client, contextlib.suppress(OSError):
@@ -123,7 +129,7 @@ def test_request_byte_by_byte(serve: Serve) -> None:
 
 def test_second_request_and_body_that_trickle(serve: Serve) -> None:
     """An unexpected body or a following request gets no more time than a first head."""
-    server = serve(hello, patience=HURRY)
+    server = serve(hello, timeouts=HURRY)
     began = time.monotonic()
 
     with connected(server.port, REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 1000\r\n\r\n")) as client:
@@ -138,7 +144,7 @@ def test_second_request_and_body_that_trickle(serve: Serve) -> None:
 
 def test_idle_connection(serve: Serve) -> None:
     """An idle connection may last longer than a head, and is then closed gracefully."""
-    server = serve(hello, patience=HURRY)
+    server = serve(hello, timeouts=HURRY)
 
     with connected(server.port, REQUEST) as client:
         read_hello(client)
@@ -147,7 +153,7 @@ def test_idle_connection(serve: Serve) -> None:
 
 def test_pipelined_requests(serve: Serve) -> None:
     """Pipelined requests are answered in order."""
-    server = serve(hello, patience=HURRY)
+    server = serve(hello, timeouts=HURRY)
 
     with connected(server.port, REQUEST * 50) as client:
         read_hello(client, 50)
@@ -165,7 +171,7 @@ def test_pipelined_requests(serve: Serve) -> None:
 )
 def test_answer_that_is_not_read(serve: Serve, sent: bytes) -> None:
     """A client that reads nothing of its answer is disconnected, also after all of it was handed over."""
-    server = serve(answers, patience=HURRY)
+    server = serve(answers, timeouts=HURRY)
 
     with connected(server.port, sent) as client:
         assert b"HTTP/1.1 200" == client.recv(12)
@@ -177,7 +183,7 @@ def test_answer_that_is_not_read(serve: Serve, sent: bytes) -> None:
 
 def test_slow_reader_that_reads(serve: Serve) -> None:
     """A client that reads its answer slowly but steadily gets all of it."""
-    server = serve(answers, patience=HURRY)
+    server = serve(answers, timeouts=HURRY)
     with connected(server.port, LAST) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         received = 0
@@ -192,7 +198,7 @@ def test_slow_reader_that_reads(serve: Serve) -> None:
 def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, encrypted: bool) -> None:
     """Even very small reads count as progress, also with TLS, before the client is disconnected."""
     security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}") if encrypted else None
-    server = serve(answers, security=security, patience=HURRY)
+    server = serve(answers, security=security, timeouts=HURRY)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connected(server.port))
         if encrypted:
@@ -208,7 +214,7 @@ def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, e
 
 def test_answer_without_end(serve: Serve) -> None:
     """An answer has a time limit, however steadily it is read."""
-    server = serve(answers, patience=Patience(head=5, idle=5, stall=5, answer=0.5))
+    server = serve(answers, timeouts=ClientTimeouts(head=5, idle=5, stall=5, answer=0.5))
 
     with connected(server.port, REQUEST) as client:
         assert 0.3 < cut_after(client) < 3
@@ -217,7 +223,7 @@ def test_answer_without_end(serve: Serve) -> None:
 def test_tls_that_never_begins(serve: Serve, secure: Secure) -> None:
     """A client that never completes the TLS handshake is disconnected like one that never completes its request."""
     security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}")
-    server = serve(hello, security=security, patience=HURRY)
+    server = serve(hello, security=security, timeouts=HURRY)
 
     for sent in (b"", b"\x16\x03\x01\x02\x00"):
         with connected(server.port, sent) as client:
@@ -261,7 +267,7 @@ def test_all_at_work(site: Site, source: FakeSource) -> None:
     scrapes = [threading.Thread(target=lambda: bodies.append(client.ask("/metrics").body)) for _ in range(2)]
     for each in scrapes:
         each.start()
-    while [State.ANSWERING] * 2 != [each.state for each in tuple(client.server._connections._open.values())]:
+    while [ConnectionState.ANSWERING] * 2 != [each.state for each in tuple(client.server._connections._open.values())]:
         threading.Event().wait(0.01)
     with connected(client.server.port) as newcomer:
         assert cut_after(newcomer) < 2
@@ -288,8 +294,8 @@ def test_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     def accept(_self: socket.socket) -> tuple[socket.socket, object]:
         raise OSError(errno.EMFILE, "too many open files")
 
-    connections = Connections()
-    with closing(Listener.of(socket.create_server(("127.0.0.1", 0)), connections)) as listener:
+    connections = ClientConnections()
+    with closing(ListeningSocket.of(socket.create_server(("127.0.0.1", 0)), connections)) as listener:
         here, there = socket.socketpair()
         with here, there:
             connections.accepted(here, "127.0.0.1")
@@ -304,7 +310,7 @@ def test_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_forgets_what_is_closed() -> None:
     """A connection whose socket was closed elsewhere is not counted and not closed again."""
-    connections = Connections(limit=1)
+    connections = ClientConnections(limit=1)
     first, second = socket.socketpair()
     connections.accepted(first, "a")
     first.close()
