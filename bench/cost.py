@@ -27,7 +27,7 @@ from bench.markdown import grid, met
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
 from exporter.config import DatasetConfig, Polling, Secret, ServerConfig
-from exporter.logs import set_up_logging
+from exporter.daemon.logs import set_up_logging
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, World
 from exporter.tracking import Target, configured_targets
 

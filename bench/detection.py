@@ -29,8 +29,8 @@ from bench.markdown import grid, met
 from bench.rules import PROMQL, PROMQL_CAREFUL, STATIC, alarms_of_rules, own_alarms
 from bench.stage import LIVES, perform
 from exporter.config import Polling
-from exporter.logs import set_up_logging
-from exporter.tracking.cadence import JITTER, longest_backoff
+from exporter.daemon.logs import set_up_logging
+from exporter.polling.intervals import JITTER, longest_backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

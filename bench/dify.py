@@ -10,11 +10,11 @@ from unittest import mock
 
 from bench.knowledge import BATCH_SIZE, MAIN, STILL, dataset_id, datasets, document_id
 from bench.scrape import metrics_app
-from exporter import allocator
-from exporter.app import App
 from exporter.clock import ManualClock
 from exporter.config import Config, Limits, Secret, ServerConfig
-from exporter.logs import set_up_logging
+from exporter.daemon import allocator
+from exporter.daemon.app import App
+from exporter.daemon.logs import set_up_logging
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World
 from exporter.simulator.lives import SETTLING
 from exporter.tracking import Target, configured_targets

@@ -11,7 +11,7 @@ from bench.results import Row, mb, middle, show
 from bench.side import resident, side
 from exporter.clock import ManualClock
 from exporter.config import Polling
-from exporter.logs import set_up_logging
+from exporter.daemon.logs import set_up_logging
 from exporter.metrics import Format
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from exporter.app import App
 from exporter.config import Config, DatasetConfig, Limits, Polling, ServerConfig
+from exporter.daemon.app import App
 from exporter.dify import (
     PAGE,
     Answer,

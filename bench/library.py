@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter.metrics import CATALOG
-from exporter.metrics.family import IDENTITY
+from exporter.metrics.families import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

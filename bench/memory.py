@@ -8,7 +8,7 @@ from bench.knowledge import BATCH_SIZE, Watched, gzipped
 from bench.library import LabelledGauges
 from bench.results import Row, kib, show
 from bench.side import side
-from exporter import allocator
+from exporter.daemon import allocator
 from exporter.metrics import Format
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from bench.knowledge import BATCH_SIZE, Watched
 from bench.library import CustomCollector, LabelledGauges
 from bench.results import Row, middle, seconds, show, times
 from bench.side import side
-from exporter import allocator
+from exporter.daemon import allocator
 from exporter.web import create_app
 
 if TYPE_CHECKING:

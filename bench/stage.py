@@ -16,7 +16,8 @@ from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
 from exporter.config import DatasetConfig, Secret, ServerConfig
 from exporter.simulator import Api, DatasetPlan, Fault, Scenario, World, document_id
-from exporter.tracking import FINISHED, STATUSES, Document, StateFile, Target, configured_targets
+from exporter.state import StateFile
+from exporter.tracking import FINISHED, STATUSES, Document, Target, configured_targets
 from exporter.tracking import Batch as ScannedDocuments
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.config import Polling, ServerConfig
 from exporter.dify import Client, ConnectFailed, TimedOut
-from exporter.dify.refusal import Reply
-from exporter.tracking import TICK, Poller, Store, TargetStatuses
+from exporter.dify.transport.refusals import Reply
+from exporter.polling import TICK, Poller, TargetStatuses
+from exporter.tracking import Store
 from exporter.tracking.model import NullRecorder
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from exporter.clock import ManualClock
     from exporter.config import Secret
     from exporter.simulator import Api
-    from exporter.tracking import ChangeListener, SavedObjects
+    from exporter.state import SavedObjects
+    from exporter.tracking import ChangeListener
     from exporter.tracking.model import Recorder
 
 DEFAULT_POLLING = Polling()

@@ -11,23 +11,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import structlog
 
-from exporter import __version__, allocator
-from exporter.app import App
-from exporter.checking import check_servers
-from exporter.config import (
-    Config,
-    ConfigError,
-    from_environment,
-    is_in_environment,
-    load,
-    override,
-    parse_duration,
-)
-from exporter.logs import FORMATS, LEVELS, set_up_logging
+from exporter import __version__
+from exporter.check import check_servers
+from exporter.config import Config, from_environment, is_in_environment, load, override
+from exporter.daemon import allocator
+from exporter.daemon.app import App
+from exporter.daemon.logs import FORMATS, LEVELS, set_up_logging
+from exporter.daemon.signals import release_hangup, reload_signal, stop_signals
 from exporter.metrics import Format
-from exporter.signals import release_hangup, reload_signal, stop_signals
 from exporter.terminal import fail, show_progress
 from exporter.web import ListenError, WebSecurity, parse_listen_address
+from exporter.yamlconf import ConfigError, parse_duration
 
 if TYPE_CHECKING:
     import threading

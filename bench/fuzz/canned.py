@@ -16,9 +16,10 @@ import msgspec
 
 from exporter.clock import ManualClock
 from exporter.config import Secret, ServerConfig
-from exporter.dify import Client, DecodeFailed, DifyError, connection
-from exporter.dify.refusal import Reply
-from exporter.logs import set_up_logging
+from exporter.daemon.logs import set_up_logging
+from exporter.dify import Client, DecodeFailed, DifyError
+from exporter.dify.transport import connection
+from exporter.dify.transport.refusals import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

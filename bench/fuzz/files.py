@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from bench.fuzz.canned import KEY, ROOT, check, outcome, seeds
-from exporter.config import ConfigError, load
+from exporter.config import load
 from exporter.config.keys import ROOT as CONFIG
-from exporter.config.schema import ListOf, Section
-from exporter.logs import set_up_logging
+from exporter.daemon.logs import set_up_logging
 from exporter.web import WebSecurity
-from exporter.web.security_keys import ROOT as WEB
+from exporter.web.web_config_keys import ROOT as WEB
+from exporter.yamlconf import ConfigError
+from exporter.yamlconf.schema import ListOf, Section
 
 ENVIRONMENT: Final = {"KEY": KEY, "EMPTY": "", "DIFY_API_KEY": KEY}
 HASH: Final = b"$2y$04$YTzmVyPkbbCrGGJpQwdQc.Tjr.dh9uH3bk.DpFa3MyHpgyGSAjZTO"

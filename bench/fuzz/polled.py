@@ -13,10 +13,10 @@ from unittest import mock
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.fuzz.canned import BATCH, DATASET, DOCUMENT, KEY, SERVER, CannedClient, check, field_names, recordings, seeds
-from exporter.app import App
 from exporter.clock import ManualClock
 from exporter.config import Config, DatasetConfig, Polling
-from exporter.logs import set_up_logging
+from exporter.daemon.app import App
+from exporter.daemon.logs import set_up_logging
 from exporter.metrics import Format
 from exporter.tracking import Target, configured_targets
 

@@ -14,17 +14,7 @@ import msgspec
 
 from bench.soak.chance import ERRORS, FAULTS, SPEED, draw_document
 from exporter.clock import SystemClock
-from exporter.simulator import (
-    Action,
-    Api,
-    BatchPlan,
-    DatasetPlan,
-    Fault,
-    Life,
-    Scenario,
-    SimulatorServer,
-    World,
-)
+from exporter.simulator import Action, Api, BatchPlan, DatasetPlan, Fault, Life, Scenario, SimulatorServer, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.config.keys import NEEDS_RESTART, ROOT
-from exporter.config.schema import Key, ListOf, Section, default_of
+from exporter.yamlconf.schema import Key, ListOf, Section, default_of
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 

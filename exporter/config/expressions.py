@@ -15,7 +15,7 @@ import warnings
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
-from exporter.config.problems import Invalid
+from exporter.yamlconf.problems import Invalid
 
 LONGEST_TEXT: Final = 4096
 """Maximum number of characters that an expression is searched in."""

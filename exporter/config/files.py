@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from exporter.config.problems import Invalid
 from exporter.config.values import has_control, parse_api_key
+from exporter.yamlconf.problems import Invalid
 
 MAX_TEXT_FILE: Final = 16 * 1024 * 1024
 _MAX_KEY_FILE: Final = 64 * 1024

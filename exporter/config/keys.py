@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from exporter.config import files, values
-from exporter.config.durations import format_duration
 from exporter.config.expressions import regular_expression
 from exporter.config.kinds import BOOLEAN, choice, duration
 from exporter.config.model import (
@@ -21,13 +20,14 @@ from exporter.config.model import (
     StateConfig,
     Web,
 )
-from exporter.config.schema import ANY, NUMBERS, Given, Key, ListOf, Section, Value
 from exporter.config.server_keys import SERVER
+from exporter.yamlconf.durations import format_duration
+from exporter.yamlconf.schema import ANY, NUMBERS, Given, Key, ListOf, Section, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.config.schema import Spot
+    from exporter.yamlconf.schema import Spot
 
 
 def _polling_errors(given: Given) -> Iterator[tuple[Spot, str]]:

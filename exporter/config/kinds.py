@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from exporter.config import values
-from exporter.config.durations import format_duration
-from exporter.config.schema import ANY, BOOLEANS, Value
+from exporter.yamlconf.durations import format_duration
+from exporter.yamlconf.schema import ANY, BOOLEANS, Value
 
 _YEAR: Final = 31_536_000
 

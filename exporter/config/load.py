@@ -7,14 +7,14 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from exporter.config import tree
 from exporter.config.files import path_or_nothing, read_text
 from exporter.config.keys import ROOT
 from exporter.config.model import Config, ServerConfig, StateConfig
-from exporter.config.problems import ConfigError, Invalid, Problem, show
-from exporter.config.reader import BROKEN, Overflow, Reader
-from exporter.config.schema import Section, Value
 from exporter.config.values import parse_api_key, server_url
+from exporter.yamlconf import tree
+from exporter.yamlconf.problems import ConfigError, Invalid, Problem, show
+from exporter.yamlconf.reader import BROKEN, Overflow, Reader
+from exporter.yamlconf.schema import Section, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

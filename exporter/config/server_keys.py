@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from exporter.config import files, values
 from exporter.config.kinds import BOOLEAN, duration
 from exporter.config.model import DatasetConfig, ServerConfig
-from exporter.config.schema import ANY, NUMBERS, Given, Key, ListOf, Section, Value
+from exporter.yamlconf.schema import ANY, NUMBERS, Given, Key, ListOf, Section, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.config.schema import Spot
+    from exporter.yamlconf.schema import Spot
 
 _DATASET = Section(
     DatasetConfig,

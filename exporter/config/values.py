@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from exporter.config.durations import format_duration, parse_duration
 from exporter.config.model import Secret
-from exporter.config.problems import Invalid
+from exporter.yamlconf.durations import format_duration, parse_duration
+from exporter.yamlconf.problems import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,5 +1,17 @@
 """Client for Dify's knowledge API."""
 
+from exporter.dify.answers import (
+    DatasetAnswer,
+    DatasetPage,
+    DocumentDetail,
+    DocumentPage,
+    IndexingItem,
+    ListedDocument,
+    ProcessRuleAnswer,
+    Rules,
+    Segmentation,
+    SegmentPage,
+)
 from exporter.dify.budget import Budget
 from exporter.dify.client import PAGE, Answer, Client, RequestObserver
 from exporter.dify.errors import (
@@ -20,18 +32,6 @@ from exporter.dify.errors import (
     TooLarge,
     Unauthorized,
     Unreachable,
-)
-from exporter.dify.wire import (
-    DatasetAnswer,
-    DatasetPage,
-    DocumentDetail,
-    DocumentPage,
-    IndexingItem,
-    ListedDocument,
-    ProcessRuleAnswer,
-    Rules,
-    Segmentation,
-    SegmentPage,
 )
 
 __all__ = [

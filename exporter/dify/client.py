@@ -13,15 +13,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 import requests
 
-from exporter.dify.body import read_body
-from exporter.dify.budget import Budget
-from exporter.dify.connection import Deadline, StaleConnection
-from exporter.dify.credentials import Credentials
-from exporter.dify.errors import BadAnswer, DifyError, Stopped, TLSFailed, Unreachable
-from exporter.dify.refusal import Reply, refused, undecodable
-from exporter.dify.session import Session, TlsContextCache, environment
-from exporter.dify.unreachable import FAILURES, unreachable
-from exporter.dify.wire import (
+from exporter.dify.answers import (
     DatasetAnswer,
     DatasetPage,
     DocumentDetail,
@@ -31,6 +23,14 @@ from exporter.dify.wire import (
     SegmentPage,
     Welcome,
 )
+from exporter.dify.budget import Budget
+from exporter.dify.credentials import Credentials
+from exporter.dify.errors import BadAnswer, DifyError, Stopped, TLSFailed, Unreachable
+from exporter.dify.transport.body import read_body
+from exporter.dify.transport.connection import Deadline, StaleConnection
+from exporter.dify.transport.refusals import Reply, refused, undecodable
+from exporter.dify.transport.session import Session, TlsContextCache, environment
+from exporter.dify.transport.unreachable import FAILURES, unreachable
 
 if TYPE_CHECKING:
     from exporter.clock import Clock

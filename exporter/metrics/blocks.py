@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.metrics.deflate import Piece
-    from exporter.metrics.family import Family, Read
+    from exporter.metrics.families import Family, Read
     from exporter.tracking.model import Change, Tracked
 
 SLOTS = 128

@@ -8,9 +8,9 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from exporter.metrics.documents import document_families
-from exporter.metrics.family import Family, unix_seconds, whole
-from exporter.tracking.activity import PHASE_BOUNDS
+from exporter.metrics.document_families import document_families
+from exporter.metrics.families import Family, unix_seconds, whole
+from exporter.tracking.counters import PHASE_BOUNDS
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,
@@ -22,7 +22,7 @@ from exporter.tracking.model import (
 )
 
 if TYPE_CHECKING:
-    from exporter.metrics.family import Read, Samples
+    from exporter.metrics.families import Read, Samples
     from exporter.tracking.model import Distribution
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.metrics.catalog import CATALOG
-from exporter.metrics.family import IDENTITY, Family
-from exporter.metrics.own_catalog import SELF_METRICS, SelfFamily
+from exporter.metrics.families import IDENTITY, Family
+from exporter.metrics.self_catalog import SELF_METRICS, SelfFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

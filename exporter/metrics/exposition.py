@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from exporter.metrics.blocks import BlockStore
 from exporter.metrics.catalog import catalog
 from exporter.metrics.deflate import Deflater, Piece, Run, row
-from exporter.metrics.family import IDENTITY
+from exporter.metrics.families import IDENTITY
 from exporter.metrics.formats import Format
 from exporter.metrics.page import Page
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from exporter.metrics.blocks import Block, RenderJob
-    from exporter.metrics.family import Family
+    from exporter.metrics.families import Family
     from exporter.tracking.model import Change
 
 _GROUP = 32

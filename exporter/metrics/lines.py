@@ -7,12 +7,12 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from exporter.metrics.family import IDENTITY
+from exporter.metrics.families import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exporter.metrics.family import Family, LabelValues, Number
+    from exporter.metrics.families import Family, LabelValues, Number
     from exporter.tracking.model import Tracked
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

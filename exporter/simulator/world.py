@@ -11,7 +11,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exporter.simulator import deeds
+from exporter.simulator import actions as deeds
 from exporter.simulator.documents import DatasetState, Document, document_id
 from exporter.simulator.tasks import IndexingTask
 from exporter.simulator.workers import Agenda, Workers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.tracking.model import Document
+from exporter.tracking.parse import sum_batch
 from exporter.tracking.progress import advance, gather, judge, same
-from exporter.tracking.reading import sum_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
-from exporter.tracking.ledger import Counters
+from exporter.tracking.clock_offset import ClockOffset
+from exporter.tracking.error_reasons import PATTERNS
+from exporter.tracking.event_counters import Counters
 from exporter.tracking.model import Dataset, DatasetCounters, Document, NullListener, NullRecorder
-from exporter.tracking.offset import ClockOffset
+from exporter.tracking.parse import FINISHED, is_settled
 from exporter.tracking.progress import Instant, StallLimits
-from exporter.tracking.reading import FINISHED, is_settled
-from exporter.tracking.reasons import PATTERNS
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from exporter.clock import Clock
+    from exporter.polling.target_statuses import TargetStatuses
+    from exporter.state.state_file import SavedObjects
+    from exporter.tracking.error_reasons import Pattern
     from exporter.tracking.model import Batch, Change, ChangeListener, ProcessRule, Recorder, Tracked
-    from exporter.tracking.reasons import Pattern
-    from exporter.tracking.roster import TargetStatuses
-    from exporter.tracking.state import SavedObjects
 
 _T = TypeVar("_T")
 

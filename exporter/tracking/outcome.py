@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from exporter.tracking.ledger import Failure
+    from exporter.tracking.event_counters import Failure
     from exporter.tracking.progress import Event
     from exporter.tracking.targets import Target
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from exporter.tracking.eta import estimate_eta
 from exporter.tracking.model import STATUSES, Attempt, Batch, Document
-from exporter.tracking.pace import estimate_eta
-from exporter.tracking.reading import FINISHED
+from exporter.tracking.parse import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

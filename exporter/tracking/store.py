@@ -11,28 +11,16 @@ from exporter.tracking.fold import fold_batch, refold_batch
 from exporter.tracking.model import Document
 from exporter.tracking.objects import ObjectStore
 from exporter.tracking.outcome import Outcome
+from exporter.tracking.parse import FINISHED, progress_of_detail, progress_of_list, read_detail, read_item, sum_batch
 from exporter.tracking.progress import advance, gather, judge, same, verdict_at
-from exporter.tracking.reading import (
-    FINISHED,
-    progress_of_detail,
-    progress_of_list,
-    read_detail,
-    read_item,
-    sum_batch,
-)
 from exporter.tracking.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from exporter.dify import DocumentDetail, IndexingItem
-    from exporter.tracking.ledger import Failure
-    from exporter.tracking.model import (
-        Change,
-        Detail,
-        Number,
-        Progress,
-    )
+    from exporter.tracking.event_counters import Failure
+    from exporter.tracking.model import Change, Detail, Number, Progress
     from exporter.tracking.progress import Event
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from exporter.config.schema import ListOf, Section, default_of
 from exporter.web.connections import MOST_CONNECTIONS, ClientTimeouts
 from exporter.web.passwords import MOST_OF_A_CLIENT, MOST_REMEMBERED, MOST_WAITING
-from exporter.web.security_keys import HTTP, ROOT, TLS
-from exporter.web.security_values import LEAST_COST, MOST_COST
+from exporter.web.web_config_keys import HTTP, ROOT, TLS
+from exporter.web.web_config_values import LEAST_COST, MOST_COST
+from exporter.yamlconf.schema import ListOf, Section, default_of
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "web-security.md"
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from exporter.web.auth import AUTHENTICATED
 from exporter.web.connections import ConnectionState
-from exporter.web.guard import AUTHENTICATED
 from exporter.web.tls import alternative_names
 
 if TYPE_CHECKING:
     import asyncio
 
     from exporter.web.connections import ClientConnection, ClientConnections
-    from exporter.web.security import WebSecurity
+    from exporter.web.web_config import WebSecurity
 
 
 _REFUSAL: Final = (

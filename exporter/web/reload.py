@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
-from exporter.web.guard import AUTHENTICATED
+from exporter.web.auth import AUTHENTICATED
 from exporter.web.local import is_local
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 
 from exporter.web.address import BACKLOG, open_sockets, parse_listen_address
+from exporter.web.auth import Guard
 from exporter.web.connections import ClientConnections, ClientTimeouts, ListeningSocket
-from exporter.web.guard import Guard
 from exporter.web.passwords import PasswordVerifier
 from exporter.web.protocol import HttpProtocol
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from exporter.web.security import WebSecurity
+    from exporter.web.web_config import WebSecurity
 
 _log = logging.getLogger(__name__)
 

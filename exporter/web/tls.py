@@ -6,14 +6,14 @@ import ipaddress
 import ssl
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from exporter.config.problems import Invalid
-from exporter.web.security_keys import VERIFYING
-from exporter.web.security_values import CIPHERS, CURVES
+from exporter.web.web_config_keys import VERIFYING
+from exporter.web.web_config_values import CIPHERS, CURVES
+from exporter.yamlconf.problems import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.web.security_keys import TlsConfig
+    from exporter.web.web_config_keys import TlsConfig
 
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _MODES: Final = {

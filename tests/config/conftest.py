@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import Config, ConfigError, load
+from exporter.config import Config, load
+from exporter.yamlconf import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from exporter.config import ERROR_REASONS
 from exporter.config.expressions import LONGEST_TEXT, regular_expression
-from exporter.config.problems import Invalid
-from exporter.tracking import reasons
+from exporter.tracking import error_reasons as reasons
+from exporter.yamlconf.problems import Invalid
 
 
 def test_the_reasons_are_those_that_failures_are_counted_under() -> None:

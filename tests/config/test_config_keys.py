@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from exporter.config import NEEDS_RESTART, StateConfig, load
 from exporter.config.docs import PAGE, render
 from exporter.config.keys import ROOT
-from exporter.config.schema import ListOf, Section, default_of
+from exporter.yamlconf.schema import ListOf, Section, default_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

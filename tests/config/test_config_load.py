@@ -13,7 +13,6 @@ import pytest
 
 from exporter.config import (
     Config,
-    ConfigError,
     DatasetConfig,
     ErrorReason,
     Labels,
@@ -30,6 +29,7 @@ from exporter.config import (
     load,
     override,
 )
+from exporter.yamlconf import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,9 +13,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import Config, ConfigError, load, tree
+from exporter.config import Config, load
 from exporter.config.keys import ROOT
-from exporter.config.schema import ListOf, Section
+from exporter.yamlconf import ConfigError, tree
+from exporter.yamlconf.schema import ListOf, Section
 
 KEY = "dataset-Pl4nt3dK3y"
 DATASET = "501756ed-cffa-44bb-b992-713f60113872"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from exporter.config import reader, tree
 from exporter.config.docs import PAGE
 from exporter.config.files import MAX_TEXT_FILE
 from exporter.config.load import show_path
+from exporter.yamlconf import reader, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

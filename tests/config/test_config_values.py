@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import format_duration, parse_api_key, parse_duration, parse_listen_address, values
-from exporter.config.problems import Invalid, show
-from exporter.config.variables import expand
+from exporter.config import parse_api_key, parse_listen_address, values
+from exporter.yamlconf import format_duration, parse_duration
+from exporter.yamlconf.problems import Invalid, show
+from exporter.yamlconf.variables import expand
 
 if TYPE_CHECKING:
     from collections.abc import Callable

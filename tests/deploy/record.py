@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from exporter.logs import set_up_logging
+from exporter.daemon.logs import set_up_logging
 from tests.deploy.scenes import SCENES
 from tests.deploy.stage import INSTANCE, JOB, SERVER, Stage
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from exporter.clock import ManualClock
 from exporter.config import Limits, Polling, Retention, Secret, ServerConfig
 from exporter.dify import Client, ConnectFailed
-from exporter.dify.refusal import Reply
-from exporter.metrics import Exposition, Format, SelfMetrics
+from exporter.dify.transport.refusals import Reply
+from exporter.metrics import DocumentLimit, Exposition, Format, SelfMetrics
+from exporter.polling import Poller, TargetStatuses
 from exporter.simulator import Api, World, watched
-from exporter.tracking import DocumentLimit, Poller, StateFile, Store, TargetStatuses, configured_targets
+from exporter.state import StateFile
+from exporter.tracking import Store, configured_targets
 from exporter.web import WebSecurity
 from tests.deploy.series import Series
 

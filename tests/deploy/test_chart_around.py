@@ -10,7 +10,7 @@ import yaml
 
 from deploy.kubernetes.chart import CHART
 from exporter.metrics import CATALOG, SELF_METRICS
-from exporter.metrics.family import IDENTITY
+from exporter.metrics.families import IDENTITY
 from tests.deploy.chart import Manifest, only, render, setting
 from tests.deploy.tools import call
 from tests.integration.harness import tool

@@ -13,7 +13,7 @@ from deploy.grafana.__main__ import FOLDER, dashboards, text
 from deploy.grafana.asking import SCRAPE_INTERVAL, panels
 from deploy.grafana.panels import RUNBOOKS
 from exporter.metrics import CATALOG, SELF_METRICS
-from exporter.metrics.family import IDENTITY
+from exporter.metrics.families import IDENTITY
 from tests.deploy.promql import grouping_labels, made_labels, selectors
 from tests.deploy.tools import DEPLOY
 from tests.integration.harness import ROOT

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from exporter.metrics import CATALOG, SELF_METRICS
-from exporter.metrics.family import IDENTITY
+from exporter.metrics.families import IDENTITY
 from tests.deploy.promql import selectors
 from tests.deploy.record import PROMETHEUS, RULES, RUNBOOKS, TESTS, alerts, rules
 from tests.deploy.scenes import SCENES

@@ -11,12 +11,7 @@ import pytest
 
 from exporter.clock import ManualClock
 from exporter.config.model import Secret
-from exporter.dify import (
-    ConnectFailed,
-    DifyError,
-    SchemaMismatch,
-    Unauthorized,
-)
+from exporter.dify import ConnectFailed, DifyError, SchemaMismatch, Unauthorized
 from tests.dify.conftest import (
     BATCH,
     DATASET,

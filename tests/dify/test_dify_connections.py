@@ -11,14 +11,9 @@ import pytest
 from urllib3.connection import HTTPConnection
 
 from exporter.clock import ManualClock, SystemClock
-from exporter.dify import (
-    ConnectFailed,
-    DifyError,
-    Stopped,
-    TimedOut,
-)
-from exporter.dify.connection import Silence, StaleConnection, _Connection
-from exporter.dify.unreachable import unreachable
+from exporter.dify import ConnectFailed, DifyError, Stopped, TimedOut
+from exporter.dify.transport.connection import Silence, StaleConnection, _Connection
+from exporter.dify.transport.unreachable import unreachable
 from tests.dify.conftest import (
     BATCH,
     DATASET,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.dify import ConnectFailed, TimedOut
-from exporter.dify.connection import Deadline, _DeadlineReader
+from exporter.dify.transport.connection import Deadline, _DeadlineReader
 from tests.dify.conftest import BATCH, DATASET, MakeClient, Notes, Peer, Upstream, always, http_answer
 
 if TYPE_CHECKING:

@@ -13,18 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.dify import (
-    BadAnswer,
-    ConnectFailed,
-    DecodeFailed,
-    DifyError,
-    DocumentDetail,
-    SchemaMismatch,
-    TooLarge,
-)
-from exporter.dify.body import LARGEST
+from exporter.dify import BadAnswer, ConnectFailed, DecodeFailed, DifyError, DocumentDetail, SchemaMismatch, TooLarge
 from exporter.dify.client import _document, _indexing_status
-from exporter.dify.refusal import Reply, undecodable
+from exporter.dify.transport.body import LARGEST
+from exporter.dify.transport.refusals import Reply, undecodable
 from tests.dify.conftest import (
     BATCH,
     DATASET,

@@ -15,8 +15,8 @@ import structlog
 from bench.fuzz.canned import Silent
 from exporter.clock import SystemClock
 from exporter.config import Secret, ServerConfig
+from exporter.daemon.logs import set_up_logging
 from exporter.dify import Client
-from exporter.logs import set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from exporter.dify import (
-    BadRequest,
-    DifyError,
-    Forbidden,
-    NotFound,
-    ServerFailed,
-    Unauthorized,
-)
+from exporter.dify import BadRequest, DifyError, Forbidden, NotFound, ServerFailed, Unauthorized
 from tests.dify.conftest import BATCH, DATASET, DOCUMENT, KEY, MakeClient, Upstream, always, http_answer
 
 if TYPE_CHECKING:

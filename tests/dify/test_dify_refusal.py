@@ -10,16 +10,8 @@ from hypothesis import strategies as st
 
 from exporter.clock import ManualClock
 from exporter.config.model import Secret
-from exporter.dify import (
-    BadRequest,
-    DifyError,
-    Forbidden,
-    NotFound,
-    RateLimited,
-    ServerFailed,
-    Unauthorized,
-)
-from exporter.dify.refusal import Reply, excerpt, refused, retry_after
+from exporter.dify import BadRequest, DifyError, Forbidden, NotFound, RateLimited, ServerFailed, Unauthorized
+from exporter.dify.transport.refusals import Reply, excerpt, refused, retry_after
 from tests.dify.conftest import BATCH, DATASET, KEY, MakeClient, Notes, Upstream, always, http_answer, once
 
 LIMIT = "Sorry, you have reached the knowledge base request rate limit of your subscription."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.dify import ConnectFailed, TLSFailed
-from exporter.dify.session import environment
+from exporter.dify.transport.session import environment
 from tests.dify.conftest import BATCH, DATASET, MakeClient, Notes, Peer, Upstream, always, http_answer
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.app import App
 from exporter.clock import SystemClock
 from exporter.config import Config, Secret, ServerConfig, StateConfig
+from exporter.daemon.app import App
 from exporter.dify import Client, DifyError
 from exporter.metrics import SelfMetrics
 from tests.faults.gates import Gates, Way

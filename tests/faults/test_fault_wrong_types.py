@@ -12,10 +12,12 @@ from msgspec import Struct
 
 from exporter.clock import ManualClock
 from exporter.config import Polling, Secret, ServerConfig
-from exporter.dify import Client, SchemaMismatch, wire
+from exporter.dify import Client, SchemaMismatch
+from exporter.dify import answers as wire
 from exporter.metrics import Exposition, Format, SelfMetrics
+from exporter.polling import Poller, TargetStatuses
 from exporter.simulator import Api, Fault, SimulatorServer
-from exporter.tracking import Poller, StallLimits, Store, Target, TargetStatuses
+from exporter.tracking import StallLimits, Store, Target
 from tests.faults.page import batches, dataset, document
 from tests.faults.rows import CANARY
 from tests.faults.stand import world

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.app import App
 from exporter.clock import ManualClock
 from exporter.config import Config, DatasetConfig, Secret, ServerConfig
+from exporter.daemon.app import App
 from exporter.metrics import Format
 from tests.golden.replay import RECORDINGS, Recording, ReplayServer, load
 from tests.integration.harness import exporter, write_config

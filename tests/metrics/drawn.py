@@ -11,8 +11,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter.metrics import CATALOG, Exposition, Family, Format
-from exporter.metrics.family import IDENTITY
-from exporter.tracking.activity import PHASE_BOUNDS, PHASES
+from exporter.metrics.families import IDENTITY
+from exporter.tracking.counters import PHASE_BOUNDS, PHASES
+from exporter.tracking.error_reasons import REASONS
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     KINDS,
@@ -29,7 +30,6 @@ from exporter.tracking.model import (
     TargetStatus,
     Tracked,
 )
-from exporter.tracking.reasons import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.metrics import CATALOG
-from exporter.metrics.family import IDENTITY
-from exporter.tracking.activity import PHASES, new_counters
+from exporter.metrics.families import IDENTITY
+from exporter.tracking.counters import PHASES, new_counters
+from exporter.tracking.error_reasons import REASONS
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,
@@ -23,7 +24,6 @@ from exporter.tracking.model import (
     ServerStatus,
     TargetStatus,
 )
-from exporter.tracking.reasons import REASONS
 
 if TYPE_CHECKING:
     from exporter.tracking.model import Tracked

@@ -14,7 +14,7 @@ from exporter.clock import ManualClock
 from exporter.metrics import CATALOG, Exposition, Family, Format, blocks, catalog
 from exporter.metrics import exposition as exposition_module
 from exporter.metrics.deflate import Deflater
-from exporter.tracking.activity import new_counters
+from exporter.tracking.counters import new_counters
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,

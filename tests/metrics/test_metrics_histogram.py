@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.metrics import Exposition, Format
-from exporter.tracking.activity import PHASES, count_finished, count_restarted, new_counters
+from exporter.tracking.counters import PHASES, count_finished, count_restarted, new_counters
 from exporter.tracking.model import DatasetCounters, Distribution
 from tests.metrics.drawn import read_back, text_of
 

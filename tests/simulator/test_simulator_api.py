@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from exporter.dify.wire import DocumentDetail, IndexingStatus
+from exporter.dify.answers import DocumentDetail, IndexingStatus
 from exporter.simulator import Action, BatchPlan, DatasetPlan, DocumentPlan, Rule, Scenario
 
 if TYPE_CHECKING:

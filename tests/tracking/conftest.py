@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tracking.rig import Rig
+from tests.polling.fake_server import Rig
 
 
 @pytest.fixture

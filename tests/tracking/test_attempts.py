@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from exporter.dify.wire import IndexingStatus
+from exporter.dify.answers import IndexingStatus
 from exporter.tracking.model import Detail, Document, Progress
+from exporter.tracking.parse import FINISHED, progress_of_list, read_item
 from exporter.tracking.progress import Finished, Instant, Restarted, Stalled, advance
-from exporter.tracking.reading import FINISHED, progress_of_list, read_item
-from tests.tracking.told import DONE, FAILED, KEY, WAITING, Life, working
+from tests.tracking.batch_history import DONE, FAILED, KEY, WAITING, Life, working
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 

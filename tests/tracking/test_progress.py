@@ -6,7 +6,7 @@ import pytest
 
 from exporter.tracking.model import Progress
 from exporter.tracking.progress import Stalled
-from tests.tracking.told import DONE, FAILED, PARSING, WAITING, Life, working
+from tests.tracking.batch_history import DONE, FAILED, PARSING, WAITING, Life, working
 
 
 @pytest.mark.parametrize(

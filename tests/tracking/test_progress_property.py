@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.tracking.model import STATUSES, Progress
 from exporter.tracking.progress import Finished, Restarted, Resumed, Stalled
-from tests.tracking.told import Life
+from tests.tracking.batch_history import Life
 
 times = st.none() | st.integers(0, 400)
 progresses = st.builds(

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail
-from exporter.dify.wire import IndexingStatus
-from exporter.tracking import STATUSES, Batch, Document, Progress, Store, Target, TargetStatuses
+from exporter.dify.answers import IndexingStatus
+from exporter.polling import TargetStatuses
+from exporter.tracking import STATUSES, Batch, Document, Progress, Store, Target
 from exporter.tracking.outcome import Outcome
-from exporter.tracking.reading import FINISHED
-from tests.tracking.rig import DATASET, CountingObserver, Listening, item
+from exporter.tracking.parse import FINISHED
+from tests.polling.fake_server import DATASET, CountingObserver, Listening, item
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.config import ConfigError
 from exporter.web import WebSecurity
+from exporter.yamlconf import ConfigError
 from tests.web.authority import encrypted
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config import ConfigError
+from exporter.yamlconf import ConfigError
 
 if TYPE_CHECKING:
     from tests.web.authority import Certificate

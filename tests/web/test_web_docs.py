@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from exporter.web.docs import PAGE, render
-from exporter.web.security_keys import HTTP, ROOT, TLS
+from exporter.web.web_config_keys import HTTP, ROOT, TLS
 
 if TYPE_CHECKING:
     from tests.web.conftest import Secure

@@ -14,7 +14,7 @@ import bcrypt
 import pytest
 from starlette.responses import PlainTextResponse
 
-from exporter.web.guard import Guard
+from exporter.web.auth import Guard
 from exporter.web.passwords import (
     MOST_OF_A_CLIENT,
     MOST_REMEMBERED,

@@ -1,0 +1,1 @@
+"""How one request reaches a server: connections, deadlines, size limits, refusals."""

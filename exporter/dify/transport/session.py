@@ -1,0 +1,164 @@
+"""``requests`` sessions with minimal work per request and no implicit behaviour.
+
+No cookies (Dify returns the API key in one), no redirects, no .netrc (it would replace the Authorization header).
+Proxies and trusted authorities are resolved once. Measured: together with one prepared request that is copied, this
+halves the CPU time per request.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
+from urllib3.util import create_urllib3_context
+
+from exporter.dify.errors import TLSFailed
+from exporter.dify.transport.connection import POOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Environment(NamedTuple):
+    """Settings from environment variables for a URL: proxies by scheme, and the path of the trusted authorities."""
+
+    proxies: dict[str, str]
+    authorities: str
+
+
+def environment(url: str, ca_file: Path | None) -> Environment:
+    """Resolve once what requests would resolve for each request.
+
+    ``ca_file`` takes precedence over REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
+    """
+    with requests.Session() as session:
+        settings = session.merge_environment_settings(url, {}, None, None if ca_file is None else str(ca_file), None)
+    verify = settings["verify"]
+    return Environment(dict(settings["proxies"]), verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH)
+
+
+class TlsContextCache:
+    """Caches the TLS context of a server, because loading the authorities takes some 20 ms. Thread-safe."""
+
+    def __init__(self, authorities: str) -> None:
+        self._authorities = authorities
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """The context, loaded on first use. Raises TLSFailed if the authorities cannot be read."""
+        with self._lock:
+            if self._context is None:
+                self._context = self._load()
+            return self._context
+
+    def forget(self) -> None:
+        """Load the authorities again on next use; after a failure, the file may have been replaced."""
+        with self._lock:
+            self._context = None
+
+    def _load(self) -> ssl.SSLContext:
+        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+        context.check_hostname = True
+        place = self._authorities
+        try:
+            if os.path.isdir(place):  # noqa: PTH112 - a string from the environment, passed on unchanged
+                context.load_verify_locations(capath=place)
+            else:
+                context.load_verify_locations(cafile=place)
+        except OSError as error:
+            # This includes ssl.SSLError, an OSError with its own strerror.
+            raise TLSFailed(f"cannot read the certificate authorities in {place}: {error.strerror}") from None
+        return context
+
+
+class _Adapter(HTTPAdapter):
+    """Adapter with one connection, a deadline and the server's own TLS context."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        self._context = context
+        self._pool: tuple[ssl.SSLContext | None, Any] | None = None
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy.lower().startswith("socks"):
+            return super().proxy_manager_for(proxy, **kwargs)
+        if proxy.lower().startswith("https"):
+            context = kwargs["proxy_ssl_context"] = self._context()
+            known = self.proxy_manager.get(proxy)
+            if known is not None and known.proxy_config.ssl_context is not context:
+                del self.proxy_manager[proxy]
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        # There is one server and one route to it: keep the pool, which requests would look up for each request.
+        ways = (request.url, select_proxy(str(request.url), proxies) if proxies else None)
+        context = self._context() if any(way and way.lower().startswith("https:") for way in ways) else None
+        known = self._pool
+        if known is None or known[0] is not context:
+            known = self._pool = context, super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return known[1]
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return super().request_url(request, proxies) if proxies else request.path_url
+
+    def close(self) -> None:
+        # A pool closes its connections once nothing references it, including requests in flight.
+        self._pool = None
+        super().close()
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        # With ca_certs, which requests would pass, urllib3 would load the authorities again for each connection.
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"ssl_context": self._context()} if host["scheme"] == "https" else {}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Do nothing: the TLS context verifies the certificate."""
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        # Unlike the base class, this extracts no cookies.
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.raw = resp
+        response.request = req
+        return response
+
+
+class _NoCookies(RequestsCookieJar):
+    def extract_cookies(self, *_: Any) -> None:
+        """Ignore all cookies."""
+
+
+class Session(requests.Session):
+    """Session for one thread."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.cookies = _NoCookies()
+        adapter = _Adapter(context)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the signature of requests
+        """None: even without following a redirect, requests would read its whole body, without a size limit."""
+        return None

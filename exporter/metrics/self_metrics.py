@@ -1,0 +1,258 @@
+"""The exporter's own metrics, kept by prometheus-client in a separate registry."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
+from exporter import __version__
+from exporter.dify.errors import DifyError
+from exporter.metrics.formats import Format
+from exporter.metrics.lines import encodable
+from exporter.metrics.self_catalog import SELF_METRICS
+from exporter.tracking.model import KINDS, TARGET_STATES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from prometheus_client import Metric
+
+    from exporter.tracking.model import Kind, ServerSchedule
+
+_END = b"# EOF\n"
+_REVISION = "DIFY_EXPORTER_REVISION"
+
+_ROWS = {row.name: row for row in SELF_METRICS}
+
+
+def _reasons(error: type[DifyError]) -> Iterator[str]:
+    kinds = error.__subclasses__()
+    if not kinds:
+        yield error.reason
+    for kind in kinds:
+        yield from _reasons(kind)
+
+
+REASONS = tuple(dict.fromkeys(_reasons(DifyError)))
+"""Every reason for a failed poll in the error tree."""
+
+_DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_UNKNOWN_FIELDS = ("indexing_status", "display_status")
+
+
+_Kept = TypeVar("_Kept", Counter, Histogram)
+
+
+class _Children(Generic[_Kept]):
+    """The children of a metric by their labels, the server first, until that server is removed.
+
+    Children are cached: asking the library for one is ten times as expensive as a lookup.
+    """
+
+    def __init__(self, metric: _Kept) -> None:
+        self._metric: _Kept = metric
+        self._found: dict[tuple[str, ...], _Kept] = {}
+        self._lock = threading.Lock()
+        self._forgotten: set[str] = set()
+
+    def of(self, labels: tuple[str, ...]) -> _Kept | None:
+        """The child, created on first use. None for a removed server: one of its polls ended late."""
+        return self._found.get(labels) or self._make(labels)
+
+    def expect(self, server: str) -> None:
+        """Allow children for the server, for the first time or again."""
+        with self._lock:
+            self._forgotten.discard(server)
+
+    def forget(self, server: str) -> None:
+        """Remove the children of the server and create no more."""
+        with self._lock:
+            self._forgotten.add(server)
+            for labels in [labels for labels in self._found if labels[0] == server]:
+                del self._found[labels]
+                self._metric.remove(*map(encodable, labels))
+
+    def _make(self, labels: tuple[str, ...]) -> _Kept | None:
+        with self._lock:
+            if labels[0] in self._forgotten:
+                return None
+            child: _Kept = self._metric.labels(*map(encodable, labels))
+            self._found[labels] = child
+            return child
+
+
+class _Counted(_Children[Counter]):
+    """A counter with one child per set of labels."""
+
+    def __init__(self, name: str, registry: CollectorRegistry) -> None:
+        row = _ROWS[name]
+        super().__init__(Counter(row.name, row.help, row.labels, registry=registry))
+
+    def add(self, *labels: str, amount: float = 1.0) -> None:
+        """Add ``amount`` to the counter."""
+        child = self.of(labels)
+        if child is not None:
+            child.inc(amount)
+
+
+class SelfMetrics(Collector):
+    """Counts polls and requests (as ``PollObserver`` and ``RequestObserver``) and renders the result.
+
+    These attributes are set once their source exists, and are called at each scrape: ``schedules`` for lag, targets and
+    clock offset; ``state_saved`` for the time of the last save (Unix seconds, None before the first save);
+    ``state_save_successful`` for the result of the last save (None before the first attempt); ``web_config_loaded`` for
+    whether the current web config file is in use; ``collapsed`` for the number of documents without series, by server
+    and dataset.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        """``environ`` may contain the revision of the build, ``DIFY_EXPORTER_REVISION``."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.schedules: Callable[[], Iterable[ServerSchedule]] | None = None
+        self.state_saved: Callable[[], float | None] | None = None
+        self.state_save_successful: Callable[[], bool | None] | None = None
+        self.web_config_loaded: Callable[[], bool] | None = None
+        self.collapsed: Callable[[], Mapping[tuple[str, str], int]] | None = None
+        self._registry = registry = CollectorRegistry()
+        self._build = (__version__, encodable(environ.get(_REVISION, "")), platform.python_version())
+        self._reloaded: bool | None = None
+        self._reload_success: float | None = None
+        self._polls = _Counted("dify_exporter_polls_total", registry)
+        self._failures = _Counted("dify_exporter_poll_failures_total", registry)
+        self._requests = _Counted("dify_exporter_requests_total", registry)
+        self._throttled = _Counted("dify_exporter_throttled_seconds_total", registry)
+        self._unknown = _Counted("dify_exporter_unknown_values_total", registry)
+        durations = _ROWS["dify_exporter_request_duration_seconds"]
+        self._durations = _Children(
+            Histogram(durations.name, durations.help, durations.labels, registry=registry, buckets=_DURATIONS)
+        )
+        counters = (self._polls, self._failures, self._requests, self._throttled, self._unknown)
+        self._of_servers: tuple[_Children[Any], ...] = (*counters, self._durations)
+        registry.register(_Now(self._now))
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+
+    def prepare(self, server: str) -> None:
+        """Initialize the counters of a server to 0, so that ``rate`` and ``increase`` see the first event."""
+        for children in self._of_servers:
+            children.expect(server)
+        for kind in KINDS:
+            self._polls.add(server, kind, amount=0)
+            for reason in REASONS:
+                self._failures.add(server, kind, reason, amount=0)
+        for field in _UNKNOWN_FIELDS:
+            self._unknown.add(server, field, amount=0)
+        self._throttled.add(server, amount=0)
+
+    def forget(self, server: str) -> None:
+        """Remove all counts of a server. What ends later is not counted until the server is prepared again."""
+        for children in self._of_servers:
+            children.forget(server)
+
+    def polled(self, server: str, kind: Kind) -> None:
+        """Count a finished poll, successful or failed."""
+        self._polls.add(server, kind)
+
+    def poll_failed(self, server: str, kind: Kind, reason: str) -> None:
+        """Count a failed poll; ``reason`` comes from the error tree."""
+        self._failures.add(server, kind, reason)
+
+    def unknown_value(self, server: str, field: str) -> None:
+        """Count an unknown status."""
+        self._unknown.add(server, field)
+
+    def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
+        """Record a finished request; ``code`` is the HTTP status, or the reason when there was no answer."""
+        self._requests.add(server, endpoint, code)
+        child = self._durations.of((server, endpoint))
+        if child is not None:
+            child.observe(seconds)
+
+    def throttled(self, server: str, seconds: float) -> None:
+        """Add ``seconds`` that a request waited for the request budget."""
+        self._throttled.add(server, amount=seconds)
+
+    def reloaded(self, now: float, *, success: bool) -> None:
+        """Record whether loading the configuration at ``now`` (Unix seconds) succeeded, the first load included."""
+        self._reloaded = success
+        if success:
+            self._reload_success = now
+
+    def collect(self) -> Iterator[Metric]:
+        """The families that have samples, for prometheus-client."""
+        return (metric for metric in self._registry.collect() if metric.samples)
+
+    def render(self, fmt: Format) -> bytes:
+        """The lines in ``fmt``, without the end mark of OpenMetrics."""
+        if fmt is Format.OPENMETRICS:
+            return generate_openmetrics(self).removesuffix(_END)  # type: ignore[no-any-return, no-untyped-call]
+        return generate_latest(self)
+
+    def _now(self) -> Iterator[Metric]:
+        """The values that are read at the instant of a scrape."""
+        yield _gauge("dify_exporter_build_info", [(self._build, 1)])
+        if self._reloaded is not None:
+            yield _gauge("dify_exporter_config_last_reload_successful", [((), self._reloaded)])
+        if self._reload_success is not None:
+            name = "dify_exporter_config_last_reload_success_timestamp_seconds"
+            yield _gauge(name, [((), self._reload_success)])
+        if self.state_saved is not None and (saved := self.state_saved()) is not None:
+            yield _gauge("dify_exporter_state_last_save_timestamp_seconds", [((), saved)])
+        if self.state_save_successful is not None and (successful := self.state_save_successful()) is not None:
+            yield _gauge("dify_exporter_state_last_save_successful", [((), successful)])
+        if self.web_config_loaded is not None:
+            yield _gauge("dify_exporter_web_config_last_reload_successful", [((), self.web_config_loaded())])
+        if self.collapsed is not None:
+            yield _gauge("dify_exporter_documents_collapsed", self.collapsed().items())
+        if self.schedules is not None:
+            yield from _of_schedules(list(self.schedules()))
+
+
+class _Now(Collector):
+    """A collector that calls ``ask`` at each scrape."""
+
+    def __init__(self, ask: Callable[[], Iterator[Metric]]) -> None:
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        return self._ask()
+
+    def describe(self) -> list[Metric]:
+        # Without this method the registry would collect once to learn the names.
+        return []
+
+
+def _of_schedules(schedules: Sequence[ServerSchedule]) -> Iterator[Metric]:
+    yield _gauge("dify_exporter_schedule_lag_seconds", [((s.server,), s.lag) for s in schedules])
+    yield _gauge("dify_exporter_targets", [sample for schedule in schedules for sample in _targets(schedule)])
+    offsets = [((s.server,), s.clock_offset) for s in schedules if s.clock_offset is not None]
+    yield _gauge("dify_exporter_clock_offset_seconds", offsets)
+
+
+def _targets(schedule: ServerSchedule) -> list[tuple[tuple[str, ...], int]]:
+    """The number of targets of a server by kind and state, zeros included."""
+    counts: Mapping[Any, int] = schedule.targets
+    return [((schedule.server, kind, state), counts.get((kind, state), 0)) for kind in KINDS for state in TARGET_STATES]
+
+
+def _gauge(name: str, samples: Iterable[tuple[tuple[str, ...], float]]) -> GaugeMetricFamily:
+    row = _ROWS[name]
+    family = GaugeMetricFamily(row.name, row.help, labels=row.labels)
+    for labels, value in samples:
+        family.add_metric([encodable(label) for label in labels], value)
+    return family

@@ -1,0 +1,70 @@
+"""The threads that poll one server: one per permitted connection, asleep while nothing is due."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.polling.poller import Poller
+
+
+class Workers:
+    """The thread pool of one server: a server that hangs delays no other."""
+
+    def __init__(self, poller: Poller, size: int, stop: threading.Event) -> None:
+        """``stop`` is set once no new poll may start; the poller's client waits for it too."""
+        self._poller = poller
+        self._stop = stop
+        self._condition = threading.Condition()
+        self._calls = 0
+        self._active = 0
+        self._threads = [
+            threading.Thread(target=self._run, name=f"poll-{poller.name}-{number}", daemon=True)
+            for number in range(size)
+        ]
+
+    def start(self) -> None:
+        """Start the threads. They poll when woken."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Wake one thread to poll what is due; it wakes the next one while there is more to do."""
+        with self._condition:
+            if self._calls < len(self._threads):
+                self._calls += 1
+                self._condition.notify()
+
+    def stop(self) -> None:
+        """Start no new polls. Running polls continue."""
+        self._stop.set()
+        with self._condition:
+            self._condition.notify_all()
+
+    def join(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for all running polls. True if all have ended."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._active, timeout)
+
+    @property
+    def active(self) -> int:
+        """Number of threads that are polling or have been woken."""
+        with self._condition:
+            return self._active + self._calls
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._calls or self._stop.is_set())
+                if self._stop.is_set():
+                    return
+                self._calls -= 1
+                self._active += 1
+            self._poller.work(self._stop, on_more=self.wake)
+            with self._condition:
+                self._active -= 1
+                last = not self._active
+                self._condition.notify_all()
+            if last:
+                self._poller.close_connections()

@@ -1,0 +1,8 @@
+"""The state file: what is known survives a restart."""
+
+from exporter.state.state_file import SavedObjects, StateFile
+
+__all__ = [
+    "SavedObjects",
+    "StateFile",
+]

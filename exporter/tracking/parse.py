@@ -1,0 +1,173 @@
+"""Converts API answers to the exporter's own objects. Pure."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, Detail, ProcessRule, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from exporter.dify import DocumentDetail, IndexingItem, ListedDocument
+    from exporter.dify.answers import ProcessRuleAnswer as WireRule
+    from exporter.tracking.model import Document, Number
+
+UNKNOWN = "unknown"
+
+FINISHED = frozenset({"completed", "error"})
+"""The statuses in which nothing changes until somebody retries, updates or uploads the document again."""
+
+# Each status maps to itself, so that only one of the many equal strings in answers is kept.
+_STATUSES = {status: status for status in STATUSES if status != UNKNOWN}
+_DISPLAY_STATUSES = {status: status for status in DISPLAY_STATUSES if status != UNKNOWN}
+_INDEX = {status: index for index, status in enumerate(STATUSES)}
+
+
+def read_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
+    """The progress in an item of indexing-status. ``unknown`` is called with the names of fields of unknown value."""
+    status = _STATUSES.get(item.indexing_status)
+    if status is None:
+        unknown("indexing_status")
+        status = UNKNOWN
+    return Progress(
+        status,
+        item.processing_started_at,
+        item.parsing_completed_at,
+        item.cleaning_completed_at,
+        item.splitting_completed_at,
+        item.completed_at,
+        item.paused_at,
+        item.stopped_at,
+        item.completed_segments,
+        item.total_segments,
+        bool(item.error),
+    )
+
+
+def read_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detail:
+    """The attributes in a document's detail, without its progress."""
+    display_status = _DISPLAY_STATUSES.get(detail.display_status) if detail.display_status else None
+    if detail.display_status and display_status is None:
+        unknown("display_status")
+        display_status = UNKNOWN
+    return Detail(
+        name=detail.name or "",
+        data_source_type=_shared(detail.data_source_type),
+        doc_form=_shared(detail.doc_form),
+        doc_language=_shared(detail.doc_language),
+        created_from=_shared(detail.created_from),
+        display_status=display_status,
+        created_at=detail.created_at,
+        updated_at=detail.updated_at,
+        disabled_at=detail.disabled_at,
+        tokens=detail.tokens,
+        word_count=detail.word_count,
+        hit_count=detail.hit_count,
+        segment_count=detail.segment_count,
+        average_segment_length=detail.average_segment_length,
+        indexing_latency=detail.indexing_latency,
+        enabled=detail.enabled,
+        archived=detail.archived,
+        has_error=bool(detail.error),
+        rule=_read_rule(detail.document_process_rule) or _read_rule(detail.dataset_process_rule),
+    )
+
+
+def progress_of_detail(
+    detail: DocumentDetail, before: Progress | None, unknown: Callable[[str], None]
+) -> Progress | None:
+    """The progress in a detail, for a document whose batch is unknown; ``before`` if the detail has no status.
+
+    In a detail, ``indexing_status`` is never ``paused``; the display status is. A detail has no count of completed
+    segments: that stays as it was ``before``.
+    """
+    status = detail.indexing_status
+    if not status:
+        return before
+    return Progress(
+        read_status(status, detail.display_status, unknown),
+        completed_at=detail.completed_at,
+        completed_segments=before.completed_segments if before else None,
+        total_segments=detail.segment_count,
+        has_error=bool(detail.error),
+    )
+
+
+def read_listed(document: ListedDocument, unknown: Callable[[str], None]) -> Progress:
+    """The progress in a document list: the status and whether there is an error."""
+    status = read_status(document.indexing_status, document.display_status, unknown)
+    return Progress(status, has_error=bool(document.error))
+
+
+def progress_of_list(told: Progress, before: Progress) -> Progress:
+    """Merge the progress in a list with what was known ``before``. A new status may come with new times."""
+    if told.status == before.status:
+        return replace(before, has_error=told.has_error)
+    return replace(told, completed_segments=before.completed_segments, total_segments=before.total_segments)
+
+
+def read_status(status: str, display_status: str | None, unknown: Callable[[str], None]) -> str:
+    """The indexing status in a list or detail, where ``paused`` is only a display status."""
+    if display_status == "paused":
+        return "paused"
+    known = _STATUSES.get(status)
+    if known is None:
+        unknown("indexing_status")
+        return UNKNOWN
+    return known
+
+
+def _shared(word: str | None) -> str:
+    """The interned string: these words are few, and every document has them."""
+    return sys.intern(word) if word else ""
+
+
+def is_settled(batch: Batch) -> bool:
+    """Whether every document of the batch has finished."""
+    return all(not count or status in FINISHED for status, count in zip(STATUSES, batch.counts, strict=True))
+
+
+def sum_batch(server: str, dataset_id: str, batch: str, documents: Iterable[Document]) -> Batch:
+    """The batch as the sum of its documents. Segments are None if no document reports any."""
+    counts = [0] * len(STATUSES)
+    ids: list[str] = []
+    segments: Number | None = None
+    completed: Number | None = None
+    for document in documents:
+        progress = document.progress
+        ids.append(document.document_id)
+        counts[_INDEX[progress.status]] += 1
+        if progress.total_segments is not None:
+            segments = (segments or 0) + progress.total_segments
+        if progress.completed_segments is not None:
+            completed = (completed or 0) + progress.completed_segments
+    return Batch(server, dataset_id, batch, tuple(sorted(ids)), tuple(counts), segments, completed)
+
+
+def _read_rule(rule: WireRule | None) -> ProcessRule | None:
+    """A rule; None for ``{}`` and null, which both occur.
+
+    Real servers write ``delimiter`` in automatic rules, the API reference says ``separator``. The API reference has an
+    overlap only for subchunks, real servers for chunks too: the overlap of chunks takes precedence.
+    """
+    if rule is None or (not rule.mode and rule.rules is None):
+        return None
+    rules = rule.rules
+    chunk = rules.segmentation if rules else None
+    subchunk = rules.subchunk_segmentation if rules else None
+    separator = (chunk.separator if chunk.separator is not None else chunk.delimiter) if chunk else None
+    overlap = chunk.chunk_overlap if chunk else None
+    if overlap is None and subchunk:
+        overlap = subchunk.chunk_overlap
+    return ProcessRule(
+        mode=rule.mode or "",
+        separator=separator or "",
+        parent_mode=(rules.parent_mode if rules else None) or "",
+        max_tokens=chunk.max_tokens if chunk else None,
+        overlap_tokens=overlap,
+        subchunk_max_tokens=subchunk.max_tokens if subchunk else None,
+    )

@@ -1,0 +1,284 @@
+"""All parts together, in one process: isolation of servers, readiness, health and shutdown."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.clock import ManualClock
+from exporter.config import Config, Labels, Polling, StateConfig, Web
+from exporter.daemon.app import STUCK_AFTER, App
+from exporter.metrics import Format
+from exporter.simulator import (
+    Action,
+    Api,
+    BatchPlan,
+    DatasetPlan,
+    DocumentPlan,
+    Fault,
+    Scenario,
+    SimulatorServer,
+    World,
+    simulated_server,
+)
+from exporter.web import ListenError, WebSecurity
+from tests.integration.harness import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+KNOWLEDGE_BASE = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
+BATCH = "20261121093000100001"
+NOTES = DocumentPlan(name="notes.md", id="5f1d9a2e-6c0b-4d5e-9a43-000000000001", segments=10)
+SCENARIO = Scenario(datasets=(DatasetPlan(id=KNOWLEDGE_BASE, batches=(BatchPlan(id=BATCH, documents=(NOTES,)),)),))
+
+
+class Running:
+    """An exporter that runs in its own thread."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.port = 0
+        self._stop = threading.Event()
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=app.run, args=(self._stop,), kwargs={"on_listening": self._note})
+
+    def _note(self, port: int) -> None:
+        self.port = port
+        self._listening.set()
+
+    def start(self) -> None:
+        """Return once the exporter listens."""
+        self._thread.start()
+        assert self._listening.wait(10)
+
+    def stop(self) -> bool:
+        """Stop the exporter. True if it ended in time."""
+        self._stop.set()
+        self._thread.join(10)
+        return not self._thread.is_alive()
+
+    def get(self, path: str, method: str = "GET") -> tuple[int, str]:
+        """Status and text of a response."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The clock of the embedded Dify."""
+    return ManualClock()
+
+
+@pytest.fixture
+def dify(clock: ManualClock) -> Iterator[SimulatorServer]:
+    """An embedded Dify with one batch of one document."""
+    with SimulatorServer(Api(World(SCENARIO, clock))) as server:
+        yield server
+
+
+def _config(*servers: SimulatorServer, **settings: object) -> Config:
+    """A configuration for these servers, named first, second, …, without state and on any free loopback port."""
+    watched = tuple(
+        simulated_server(server.api.world.scenario, server.url, name=name)
+        for name, server in zip(("first", "second"), servers, strict=False)
+    )
+    given = {"state": StateConfig(None), "web": Web("127.0.0.1:0"), **settings}
+    return Config(servers=watched, **given)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _running(config: Config, reread: Callable[[], Config] | None = None) -> Iterator[Running]:
+    running = Running(App(config, reread=reread))
+    running.start()
+    try:
+        yield running
+    finally:
+        assert running.stop()
+
+
+def _page(app: App) -> str:
+    return b"".join(app.exposition.page(Format.TEXT).plain_chunks()).decode()
+
+
+def test_one_round(dify: SimulatorServer) -> None:
+    """``poll_once`` polls every target and the detail of every document found, and returns True if all succeeded."""
+    app = App(_config(dify))
+
+    assert app.poll_once(threading.Event())
+    assert f'document_id="{NOTES.id}",batch="{BATCH}",name="notes.md"' in _page(app)
+    assert {"indexing-status": 1, "document": 1, "dataset": 1} == {**dify.api.requests}
+
+
+def test_a_round_that_fails(dify: SimulatorServer) -> None:
+    """``poll_once`` returns False if a poll failed, and the target's series shows the failure."""
+    dify.api.faults.add(Fault(kind="status", status=502, endpoint="indexing-status"))
+    app = App(_config(dify))
+
+    assert not app.poll_once(threading.Event())
+    assert f'kind="batch",dataset_id="{KNOWLEDGE_BASE}",target="{BATCH}"}} 0\n' in _page(app)
+
+
+def test_a_round_without_details(dify: SimulatorServer) -> None:
+    """``poll_once`` returns False if a document is known and its detail cannot be read."""
+    dify.api.faults.add(Fault(kind="status", status=500, endpoint="document"))
+    assert not App(_config(dify)).poll_once(threading.Event())
+
+
+def test_a_round_tells_how_far_it_is(dify: SimulatorServer) -> None:
+    """``on_progress`` receives the number of targets polled and the total."""
+    told: list[tuple[int, int]] = []
+    App(_config(dify)).poll_once(threading.Event(), on_progress=lambda *counts: told.append(counts))
+
+    assert told
+    assert {2} == {targets for _, targets in told}
+    assert sorted(told) == told
+
+
+def test_a_round_that_is_called_off(dify: SimulatorServer) -> None:
+    """No poll starts once the event is set."""
+    stop = threading.Event()
+    stop.set()
+
+    assert not App(_config(dify)).poll_once(stop)
+    assert 0 == dify.api.requests.total()
+
+
+def test_ready_after_the_first_cycle(dify: SimulatorServer) -> None:
+    """While a first poll hangs, the exporter serves and reports its progress; it is ready once all of them ended."""
+    dify.api.faults.add(Fault(kind="delay", seconds=1, endpoint="indexing-status"))
+    with _running(_config(dify)) as running:
+        until(lambda: dify.api.requests["dataset"])
+
+        assert (503, "not ready: 1 of 2 targets polled\n") == until(
+            lambda: (found := running.get("/-/ready"))[1].startswith("not ready: 1") and found
+        )
+        until(lambda: 200 == running.get("/-/ready")[0])
+
+
+def test_a_server_that_hangs_delays_no_other(dify: SimulatorServer) -> None:
+    """Each server has its own workers: if one never answers, the other is still polled at its interval."""
+    with ExitStack() as stack:
+        other = stack.enter_context(SimulatorServer(Api(World(SCENARIO, ManualClock()))))
+        dify.api.faults.add(Fault(kind="delay", seconds=60))
+        running = stack.enter_context(_running(_config(dify, other, polling=Polling(interval=1, max_interval=1))))
+        started = time.monotonic()
+        until(lambda: other.api.requests["indexing-status"] > 2)
+
+        assert time.monotonic() - started < 5
+        assert 'dify_up{server="second"} 1\n' in running.get("/metrics")[1]
+        assert 'dify_up{server="first"}' not in running.get("/metrics")[1]
+
+
+def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock) -> None:
+    """A change in Dify is on the page one poll later; a deleted document disappears from it."""
+    with _running(_config(dify, polling=Polling(interval=1, max_interval=1, settled_interval=1))) as running:
+        completed = f'document_id="{NOTES.id}",status="completed"}} '
+        until(lambda: completed + "0\n" in running.get("/metrics")[1])
+        clock.advance(60)
+        until(lambda: completed + "1\n" in running.get("/metrics")[1])
+        dify.api.world.act(KNOWLEDGE_BASE, Action(do="delete", document="notes.md", batch=BATCH))
+        until(lambda: completed not in running.get("/metrics")[1])
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, *, shown: bool) -> None:
+    """``labels.document_name`` decides whether document names appear on the page and in the log."""
+    again = "document restarted indexing"
+    polling = Polling(interval=1, max_interval=1, settled_interval=1)
+    config = _config(dify, polling=polling, labels=Labels(document_name=shown))
+    with capture_logs() as log, _running(config) as running:
+        clock.advance(60)
+        until(lambda: f'document_id="{NOTES.id}",status="completed"}} 1\n' in running.get("/metrics")[1])
+        until(lambda: f'dify_document_tokens{{server="first",dataset_id="{KNOWLEDGE_BASE}"' in _page(running.app))
+        dify.api.world.act(KNOWLEDGE_BASE, Action(do="update", document="notes.md", batch=BATCH))
+        until(lambda: [line for line in log if line["event"] == again])
+
+        assert (shown, shown) == ("notes.md" in running.get("/metrics")[1], "notes.md" in str(log))
+
+
+def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
+    """The landing page shows the number of servers, targets and series."""
+    with _running(_config(dify)) as running:
+        until(lambda: 200 == running.get("/-/ready")[0])
+        page = running.get("/")[1]
+
+    assert "<dt>Servers</dt><dd>1</dd>" in page
+    assert "<dt>Targets</dt><dd>2</dd>" in page
+
+
+def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
+    """The answer to POST /-/reload names the sections that require a restart."""
+    with _running(_config(dify), lambda: _config(dify, labels=Labels(document_name=False))) as running:
+        status, text = running.get("/-/reload", method="POST")
+
+        assert (200, "Configuration reloaded. Changes in labels require a restart.\n") == (status, text)
+        assert "<dt>Requires a restart</dt><dd>labels</dd>" in running.get("/")[1]
+
+
+def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
+    """The state metrics are absent before the first save and without a state file; then they show the last save."""
+    folder = tmp_path / "volume"
+    app = App(Config(servers=(), state=StateConfig(folder / "state.db")), clock=ManualClock(), remember=True)
+    forgetful = App(Config(servers=(), state=StateConfig(None)), clock=ManualClock(), remember=True)
+    forgetful._save()
+    name = "dify_exporter_state_last_save_"
+    assert [] == [line for page in map(_page, (app, forgetful)) for line in page.splitlines() if name in line]
+
+    app._save()
+    assert f"\n{name}successful 0.0\n" in _page(app)
+    assert f"{name}timestamp" not in _page(app)
+    folder.mkdir()
+    app._save()
+    assert f"\n{name}successful 1.0\n" in _page(app)
+    assert app._state is not None
+    app._state.close()
+
+
+def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
+    """With a web config file, the page shows whether its current content is in effect; otherwise it shows nothing."""
+    file = tmp_path / "web.yml"
+    file.write_text("{}")
+    security = WebSecurity(file)
+    config = Config(servers=(), state=StateConfig(None))
+    name = "dify_exporter_web_config_last_reload_successful"
+    assert name not in _page(App(config))
+
+    app = App(config, security=security)
+    for text, value in (("{}", 1), ("a: 1", 0), ("{}", 1)):
+        file.write_text(text)
+        security.look()
+        security.look()
+        assert f"\n{name} {value}.0\n" in _page(app)
+
+
+def test_a_loop_that_stands_still_is_not_healthy() -> None:
+    """/-/healthy fails when the loop has not run for too long, and says what to do."""
+    clock = ManualClock()
+    app = App(Config(servers=(), state=StateConfig(None)), clock=clock)
+    app._loop.turn()
+    clock.advance(STUCK_AFTER)
+    assert None is app.what_is_stuck()
+    clock.advance(1)
+
+    assert "the polling loop has been stuck for 31 s: restart the exporter and report its log" == app.what_is_stuck()
+
+
+def test_nothing_runs_when_it_cannot_listen(dify: SimulatorServer) -> None:
+    """If the port cannot be bound, the exporter sends no request to any server."""
+    with _running(_config(dify)) as first:
+        asked = until(lambda: 3 <= dify.api.requests.total() and dify.api.requests.total())
+        taken = Web(f"127.0.0.1:{first.port}")
+        with pytest.raises(ListenError, match="address already in use"):
+            App(_config(dify, web=taken)).run(threading.Event())
+
+    assert asked == dify.api.requests.total()

@@ -1,0 +1,54 @@
+"""A server with discovery on and nothing configured, and helpers to read what discovery found."""
+
+from __future__ import annotations
+
+from exporter.config import DatasetConfig, Polling, ServerConfig
+from exporter.dify import DatasetAnswer, ListedDocument
+from exporter.tracking import Dataset, Document, configured_targets
+from tests.polling.fake_server import DATASET, Rig
+
+URL = "http://127.0.0.1:5001/v1"
+
+OTHER = "a7d082b4-b651-4647-810f-f1a7176fe54f"
+
+
+def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Rig:
+    """A rig whose server has discovery on; nothing is polled yet."""
+    server = ServerConfig(
+        "main",
+        URL,
+        discover=True,
+        discover_include=include,
+        discover_exclude=exclude,
+        datasets=datasets,
+    )
+    rig = Rig(Polling(), server)
+    rig.client.bases = {
+        DATASET: DatasetAnswer(DATASET, "Handbook", "high_quality", "bge"),
+        OTHER: DatasetAnswer(OTHER, "Tickets"),
+    }
+    rig.poller.watch(configured_targets(server))
+    return rig
+
+
+def reload(rig: Rig, server: ServerConfig, polling: Polling | None = None) -> None:
+    """Apply a changed configuration of the server."""
+    rig.poller.change(server, rig.client, polling or Polling())
+    left = rig.poller.watched - set(configured_targets(server))
+    rig.poller.watch(configured_targets(server))
+    rig.poller.leave(left)
+
+
+def listed(document_id: str, status: str, display: str) -> ListedDocument:
+    """A document in a document list."""
+    return ListedDocument(document_id, status, display)
+
+
+def bases(rig: Rig) -> dict[str, Dataset]:
+    """The known datasets, by id."""
+    return {found.dataset_id: found for found in rig.listening.of(Dataset)}
+
+
+def documents(rig: Rig) -> dict[str, str]:
+    """The status of every known document, by id."""
+    return {found.document_id: found.progress.status for found in rig.listening.of(Document)}

@@ -1,0 +1,238 @@
+"""A server that answers from memory, a listener that records changes, and a poller on a manually advanced clock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from exporter.clock import ManualClock
+from exporter.config import Polling, ServerConfig
+from exporter.dify import (
+    PAGE,
+    Answer,
+    DatasetAnswer,
+    DatasetPage,
+    DocumentDetail,
+    DocumentPage,
+    IndexingItem,
+    ListedDocument,
+    NotFound,
+    SegmentPage,
+)
+from exporter.polling import Poller, TargetStatuses
+from exporter.tracking import Change, Store, Tracked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DATASET = "501756ed-cffa-44bb-b992-713f60113872"
+
+
+def item(document_id: str, status: str, completed: int | None = 0, total: int | None = 0, **more: Any) -> IndexingItem:
+    """An item of indexing-status."""
+    return IndexingItem(document_id, status, completed_segments=completed, total_segments=total, **more)
+
+
+class FakeClient:
+    """Returns the answers that a test puts in and records the requests. An exception put in as an answer is raised."""
+
+    def __init__(self) -> None:
+        self.version = "1.12.1"
+        self.batches: dict[str, list[IndexingItem] | Exception] = {}
+        self.details: dict[str, DocumentDetail | Exception] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.bases: dict[str, DatasetAnswer | Exception] = {}
+        self.listed: dict[str, list[ListedDocument] | Exception] = {}
+        self.segments: dict[str, int | Exception] = {}
+        self.list_error: Exception | None = None
+        self.old = False
+        self.closed = 0
+        self.before_answer: Callable[[str], None] = lambda _: None
+
+    def indexing_status(self, dataset_id: str, batch: str, *, known: bytes | None = None) -> Answer[list[IndexingItem]]:
+        """The answer for a batch."""
+        assert dataset_id
+        return self._answer("batch", batch, self.batches[batch], known)
+
+    def document(self, dataset_id: str, document_id: str, *, known: bytes | None = None) -> Answer[DocumentDetail]:
+        """The detail of a document."""
+        assert dataset_id
+        found = self.details.get(document_id, DocumentDetail(document_id, name="a.txt"))
+        return self._answer("document", document_id, found, known)
+
+    def datasets(self, page: int) -> DatasetPage:
+        """A page of the list of datasets."""
+        self.asked.append(("datasets", str(page)))
+        self._raise(self.list_error)
+        found = [base for base in self.bases.values() if isinstance(base, DatasetAnswer)]
+        return DatasetPage(found[(page - 1) * PAGE : page * PAGE], len(found))
+
+    def dataset(self, dataset_id: str) -> DatasetAnswer:
+        """A dataset."""
+        self.asked.append(("dataset", dataset_id))
+        found = self.bases.get(dataset_id, NotFound("Dataset not found.", gone=True))
+        self._raise(found if isinstance(found, Exception) else self.list_error)
+        assert isinstance(found, DatasetAnswer)
+        return found
+
+    def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
+        """A page of the document list of a dataset; an old server ignores the status."""
+        self.asked.append(("documents", f"{dataset_id}/{status}/{page}"))
+        listed = self.listed.get(dataset_id, [])
+        if isinstance(listed, Exception):
+            raise listed
+        if not self.old:
+            listed = [found for found in listed if status in ("", found.display_status)]
+        return DocumentPage(listed[(page - 1) * limit : page * limit], len(listed))
+
+    def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:
+        """The number of completed segments."""
+        self.asked.append(("segments", document_id))
+        assert dataset_id
+        found = self.segments.get(document_id, 0)
+        if isinstance(found, Exception):
+            raise found
+        return SegmentPage(found)
+
+    def _raise(self, error: Exception | None) -> None:
+        if error is not None:
+            raise error
+
+    def close_connections(self) -> None:
+        """Count the call."""
+        self.closed += 1
+
+    def _answer(self, kind: str, key: str, found: Any, known: bytes | None) -> Answer[Any]:
+        self.asked.append((kind, key))
+        self.before_answer(key)
+        if isinstance(found, Exception):
+            raise found
+        digest = hashlib.blake2b(json.dumps(msgspec.to_builtins(found)).encode(), digest_size=16).digest()
+        return Answer(None if digest == known else found, digest)
+
+    def count(self, kind: str) -> int:
+        """Number of requests of that kind."""
+        return sum(asked == kind for asked, _ in self.asked)
+
+
+class Listening:
+    """Keeps the current objects by key; rejects changes that do not match the previous ones."""
+
+    def __init__(self) -> None:
+        self.objects: set[Tracked] = set()
+        self.calls: list[list[Change]] = []
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Handle changes as the exposition would."""
+        self.calls.append(list(changes))
+        for old, new in changes:
+            if old is not None:
+                self.objects.remove(old)
+            if new is not None:
+                assert new not in self.objects
+                self.objects.add(new)
+
+    def of(self, kind: type) -> list[Any]:
+        """The current objects of that type."""
+        return [found for found in self.objects if isinstance(found, kind)]
+
+
+class Noting:
+    """Keeps the changes that can wait for the next save."""
+
+    def __init__(self) -> None:
+        self.noted: list[Change] = []
+
+    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
+        """Record changes as the state would."""
+        assert not at_once
+        self.noted.extend(changes)
+
+
+def noting() -> tuple[Store, Noting, Listening]:
+    """A store without a poller, with its listener and recorder."""
+    recorder, listening = Noting(), Listening()
+    statuses = TargetStatuses("main", "http://x/v1", listener=listening)
+    store = Store("main", statuses, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=recorder)
+    return store, recorder, listening
+
+
+class CountingObserver:
+    """Counts what the exporter's own metrics count."""
+
+    def __init__(self) -> None:
+        self.polls: Counter[str] = Counter()
+        self.failures: Counter[tuple[str, str]] = Counter()
+        self.unknown: Counter[str] = Counter()
+
+    def polled(self, server: str, kind: str) -> None:
+        """Count a poll."""
+        assert server == "main"
+        self.polls[kind] += 1
+
+    def poll_failed(self, server: str, kind: str, reason: str) -> None:
+        """Count a failed poll."""
+        assert server == "main"
+        self.failures[kind, reason] += 1
+
+    def unknown_value(self, server: str, field: str) -> None:
+        """Count an unknown status."""
+        assert server == "main"
+        self.unknown[field] += 1
+
+
+class Rig:
+    """A poller in a faked environment; ``pass_time`` advances the clock tick by tick, as the main loop would."""
+
+    def __init__(
+        self, polling: Polling | None = None, server: ServerConfig | None = None, *, document_name: bool = True
+    ) -> None:
+        self.clock = ManualClock()
+        self.client = FakeClient()
+        self.listening = Listening()
+        self.observer = CountingObserver()
+        self.statuses = TargetStatuses("main", "http://127.0.0.1:5001/v1", listener=self.listening)
+        self.store = Store(
+            "main",
+            self.statuses,
+            listener=self.listening,
+            unknown=lambda field: self.observer.unknown_value("main", field),
+            clock=self.clock,
+        )
+        self.poller = Poller(
+            server or ServerConfig("main", "http://127.0.0.1:5001/v1"),
+            self.client,
+            self.store,
+            self.statuses,
+            polling or Polling(),
+            observer=self.observer,
+            clock=self.clock,
+            jitter=lambda: 0.5,
+            document_name=document_name,
+        )
+        self.stop = threading.Event()
+
+    def poll(self) -> None:
+        """Poll what is due now."""
+        self.poller.work(self.stop)
+
+    def pass_time(self, seconds: float, tick: float = 1.0) -> None:
+        """Advance the clock; poll at each tick."""
+        end = self.clock.monotonic() + seconds
+        while self.clock.monotonic() + tick <= end:
+            self.clock.advance(tick)
+            self.poll()
+
+    def times_of(self, key: str, seconds: float) -> list[float]:
+        """The seconds from now at which ``key`` is requested, over the next ``seconds``."""
+        start, times = self.clock.monotonic(), []
+        self.client.before_answer = lambda asked: (
+            times.append(round(self.clock.monotonic() - start, 3)) if asked == key else None
+        )
+        self.pass_time(seconds)
+        return times

@@ -1,0 +1,169 @@
+"""Parsing lists of batches: what is accepted, what is rejected, and with which messages."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.polling import batch_list as batchlist
+from exporter.polling.batch_list import BatchRef, read_list
+from exporter.yamlconf import ConfigError
+
+A = "501756ed-cffa-44bb-b992-713f60113872"
+B = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
+ONE = "20261121173517669864"
+TWO = "20261121173519410388"
+KEY = "dataset-0123456789"
+
+
+def _problems(file: str, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read_list(file, text)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_list_in_yaml() -> None:
+    """Single batches and several per dataset can be mixed; the order of the file is kept."""
+    text = f"""\
+# written by upload.py
+- dataset_id: {A.upper()}
+  batch: "{ONE}"
+- {{dataset_id: {B}, batches: ["{TWO}", b], uploaded_by: [me, {{a: b}}]}}
+- {{dataset_id: {A}, batch: x, batches: [y]}}
+- {{dataset_id: {A}, batches: []}}
+"""
+    expected = [(A, ONE), (B, TWO), (B, "b"), (A, "x"), (A, "y")]
+    assert [BatchRef(*pair) for pair in expected] == read_list("a.yaml", text)
+
+
+@pytest.mark.parametrize("indent", [None, 2, "\t"])
+def test_a_list_in_json(indent: int | str | None) -> None:
+    """JSON as programs write it: tabs, emoji as escaped surrogate pairs, unknown keys."""
+    value = [
+        {"dataset_id": A, "batch": ONE, "name": "\U0001f600", "size": 1.5, "ok": True, "more": [[{"a": None}]]},
+        {"dataset_id": B, "batches": [TWO, "b"]},
+    ]
+    assert [(A, ONE), (B, TWO), (B, "b")] == read_list("a.JSON", json.dumps(value, indent=indent))
+
+
+@pytest.mark.parametrize("file", ["a.yaml", "a.json"])
+def test_a_number_of_twenty_digits_is_a_batch(file: str) -> None:
+    """An unquoted batch id keeps all its digits."""
+    assert [(A, ONE), (A, TWO)] == read_list(file, f'[{{"dataset_id": "{A}", "batches": [{ONE}, {TWO}]}}]')
+
+
+@pytest.mark.parametrize("file", ["a.yaml", "a.json"])
+def test_an_empty_list_is_a_list(file: str) -> None:
+    """An empty list is valid: the program has nothing to watch at the moment."""
+    assert [] == read_list(file, "[]\n")
+
+
+def test_variables_are_not_put_in() -> None:
+    """Variables are not substituted: another program's file must not access the secrets of the exporter."""
+    assert [(A, "${DIFY_API_KEY}")] == read_list("a.yaml", f"- {{dataset_id: {A}, batch: '${{DIFY_API_KEY}}'}}\n")
+
+
+def test_all_that_is_wrong_is_said_with_its_place() -> None:
+    """One invalid item rejects the whole list, and all problems are reported with their location."""
+    text = f"""\
+- {{dataset_id: {A}, batch: ok}}
+- {A}
+- {{dataset_id: 5017, batch: a/b}}
+- {{dataset_id: {A}, batches: {ONE}}}
+- {{batch: 2026}}
+- {{dataset_id: {A}}}
+- {{dataset_id: [{A}], batch: {{}}}}
+- dataset_id: {A}
+  dataset_id: {A}
+  batches: [~, 1.5, '', {ONE}0]
+"""
+    expected = f"""\
+2: [1]: must be {{dataset_id: …, batch: …}} or {{dataset_id: …, batches: […]}}
+3: [2].dataset_id: '5017' is not a UUID; copy it from the knowledge base's URL, …/datasets/<id>
+3: [2].batch: 'a/b' is not a batch ID; copy it from the answer to the upload
+4: [3].batches: must be a list
+5: [4].dataset_id: is missing
+5: [4].batch: '2026' is not text: put it in quotes
+6: [5].batch: is missing: set batch or batches
+7: [6].dataset_id: must be a UUID
+7: [6].batch: must be the id of a batch
+9: [7].dataset_id: is set twice: keep one
+10: [7].batches[0]: '~' is not text: put it in quotes
+10: [7].batches[1]: '1.5' is not text: put it in quotes
+10: [7].batches[2]: '' is not a batch ID; copy it from the answer to the upload
+10: [7].batches[3]: '{ONE}0' is not text: put it in quotes
+"""
+    assert expected.splitlines() == [line.removeprefix("a.yaml:") for line in _problems("a.yaml", text)]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("a.yaml", "", "a.yaml: is empty: write [] for no batches, write a new file and rename it over the old one"),
+        ("a.yaml", f"dataset_id: {A}\n", "a.yaml:1: must be a list with items {dataset_id: …, batch: …} or"),
+        ("a.yaml", "~\n", "a.yaml:1: must be a list"),
+        ("a.yaml", "- {a: b\n", "a.yaml:2: is not valid YAML"),
+        ("a.yaml", f"- dataset_id: {A}\n  batch: '2026\n", "is not valid YAML"),
+        ("a.json", "", "a.json:1: is not valid JSON: Expecting value; write a new file and rename it over the old one"),
+        ("a.json", f'[\n{{"dataset_id": "{A}", ', "a.json:2: is not valid JSON: "),
+        ("a.json", "{}", "a.json: must be a list"),
+        ("a.json", "null", "a.json: must be a list"),
+        ("a.json", "[" * 100_000, "a.json: is nested too deeply"),
+        ("a.json", f'[{{"dataset_id": "{A}", "batch": true}}]', "a.json: [0].batch: 'true' is not text"),
+        ("a.json", f'[{{"dataset_id": "{A}", "batch": null}}]', "a.json: [0].batch: 'null' is not text"),
+        ("a.json", f'[{{"dataset_id": "{A}", "batch": NaN}}]', "a.json: [0].batch: 'NaN' is not text"),
+        ("a.json", f'[{{"dataset_id": "{A}", "batch": "\\ud800"}}]', "is not a batch ID"),
+        (
+            "a.json",
+            f'[{{"dataset_id": "{A}", "batches": [["a"]]}}]',
+            "a.json: [0].batches[0]: must be the id of a batch",
+        ),
+        ("a.json", f'[{{"dataset_id": 1, "dataset_id": "{A}", "batch": "a"}}]', "[0].dataset_id: is set twice"),
+    ],
+)
+def test_each_mistake_has_its_message(file: str, text: str, message: str) -> None:
+    """Each problem is reported with its remedy, and with a line number if there is one."""
+    assert any(message in problem for problem in _problems(file, text)), _problems(file, text)
+
+
+def test_a_key_in_the_wrong_place_is_not_shown() -> None:
+    """An API key put into a list by mistake is not quoted in the message."""
+    text = f"- {{dataset_id: {KEY}, batch: '{KEY}/'}}\n- {KEY}\n- {{dataset_id: '{KEY}\n"
+    assert KEY not in "\n".join(_problems("a.yaml", text) + _problems("a.yaml", text[:-30]) + _problems("a.json", text))
+
+
+def test_a_flood_of_problems_is_cut() -> None:
+    """The number of reported problems is limited."""
+    assert len(_problems("a.yaml", "- x\n" * 1000)) == 100
+
+
+def test_anchors_cannot_multiply_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file that expands to a huge list is rejected before it is expanded."""
+    monkeypatch.setattr(batchlist, "MAX_BATCHES", 1000)
+    text = f"- &a {{dataset_id: {A}, batches: [{', '.join('x' for _ in range(100))}]}}\n" + "- *a\n" * 10
+    assert "a.yaml:1: [10].batches[0]: exceeds the limit of 1000 batches per list" in _problems("a.yaml", text)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from([A, ONE, KEY]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["dataset_id", "batch", "batches", "x"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES | st.text(max_size=20), st.sampled_from(["a.yaml", "a.json"]))
+def test_any_text_is_read_or_refused(value: object, file: str) -> None:
+    """Any text is either parsed or rejected with ``ConfigError``; no other exception occurs."""
+    for text in (json.dumps(value), yaml.safe_dump(value), str(value)):
+        batches = []
+        with contextlib.suppress(ConfigError):
+            batches = read_list(file, text)
+        assert all(batch.dataset_id == A for batch in batches)

@@ -1,0 +1,108 @@
+"""Documents from before a restart that only discovery can follow up."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.config import DatasetConfig, ServerConfig
+from exporter.dify import DocumentDetail, NotFound, ServerFailed
+from exporter.state.state_file import SavedObjects
+from exporter.tracking import Document
+from exporter.tracking.model import DatasetCounters, Progress
+from exporter.tracking.parse import sum_batch
+from tests.polling.discovery_server import OTHER, URL, discovering, documents, listed, reload
+from tests.polling.fake_server import DATASET, Rig, item, noting
+
+
+def remembered(document_id: str, batch: str = "") -> Document:
+    """A document that was indexing before the restart."""
+    return Document("main", DATASET, document_id, batch, Progress("indexing", completed_segments=1, total_segments=3))
+
+
+def remember(rig: Rig, *known: Document) -> None:
+    """Simulate a restart of the exporter."""
+    batches = [sum_batch("main", DATASET, found.batch, [found]) for found in known if found.batch]
+    rig.store.recall(SavedObjects(list(known), batches, []))
+
+
+def completed(rig: Rig) -> float:
+    """Number of counted completions."""
+    (activity,) = (found for found in rig.listening.of(DatasetCounters) if found.dataset_id == DATASET)
+    return float(dict(activity.finished)["completed", ""])
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["its batch is gone", "its batch has lost it"])
+def test_a_document_that_was_uploaded_anew_meanwhile_is_found(*, lost: bool) -> None:
+    """A document now in a batch that nobody configured is shown, and its end is counted."""
+    rig = discovering(DatasetConfig(DATASET, batches=("b",)))
+    remember(rig, remembered("1", "b"))
+    rig.client.batches["b"] = [item("2", "completed", 3, 3)] if lost else NotFound("Documents not found.", gone=True)
+    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=3)
+    rig.client.details["2"] = DocumentDetail("2", indexing_status="completed", segment_count=3)
+    rig.poll()
+    rig.pass_time(600, tick=5.0)
+    assert documents(rig)["1"] == "indexing"
+    rig.client.listed[DATASET] = []
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", segment_count=3, completed_at=5)
+    rig.pass_time(1200, tick=5.0)
+    assert completed(rig) == 1
+
+
+@pytest.mark.parametrize("batch", ["", "b"])
+def test_an_end_that_came_meanwhile_is_counted_once(batch: str) -> None:
+    """An end during the downtime is counted once, even if the document's batch is no longer configured."""
+    rig = discovering()
+    remember(rig, remembered("1", batch))
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=5, segment_count=3)
+    rig.poll()
+    rig.pass_time(7200, tick=5.0)
+    assert (completed(rig), rig.client.count("document")) == (1, 1)
+
+
+def test_nothing_is_recalled_of_a_knowledge_base_that_left() -> None:
+    """A reload removes a dataset while the details of its restored documents are pending: nothing stays."""
+    rig = discovering(DatasetConfig(OTHER))
+    remember(rig, *(remembered(f"{number}") for number in range(5)))
+    for number in range(5):
+        rig.client.details[f"{number}"] = ServerFailed("Internal Server Error")
+    rig.poll()
+    reload(rig, ServerConfig("main", URL, datasets=(DatasetConfig(OTHER),)))
+    asked = rig.client.count("document")
+    for number in range(5):
+        rig.client.details[f"{number}"] = DocumentDetail(f"{number}", indexing_status="indexing", segment_count=3)
+    rig.pass_time(3600, tick=5.0)
+    assert (documents(rig), rig.client.count("document")) == ({}, asked)
+    assert {found.dataset_id for found in rig.listening.of(DatasetCounters)} == {OTHER}
+
+
+def test_a_document_that_leaves_the_config_stays_while_discovery_holds_it() -> None:
+    """A document that discovery still tracks keeps its stall after it is removed from the configuration."""
+    rig = discovering(DatasetConfig(DATASET, documents=("1",)))
+    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=3)
+    rig.client.segments["1"] = 1
+    rig.poll()
+    rig.pass_time(3600, tick=5.0)
+    (before,) = rig.listening.of(Document)
+    assert before.stalled
+    reload(rig, ServerConfig("main", URL, discover=True, datasets=(DatasetConfig(DATASET),)))
+    rig.pass_time(300, tick=5.0)
+    (after,) = rig.listening.of(Document)
+    assert (after.stalled, after.last_progress) == (True, before.last_progress)
+
+
+def test_what_is_forgotten_leaves_the_state_too() -> None:
+    """The recorder receives removals of restored objects, and nothing once the store is closed."""
+    store, recorder, listening = noting()
+    one, other = remembered("1", "b"), remembered("2", "c")
+    batch, rest = (sum_batch("main", DATASET, found.batch, [found]) for found in (one, other))
+    store.recall(SavedObjects([one, other], [batch, rest], []))
+    store.forget_batch(DATASET, "b")
+    assert recorder.noted == [(batch, None)]
+    store.close()
+    assert {id(old) for old, _ in recorder.noted} >= {id(rest), id(other)}
+    assert store.document(DATASET, "1") is None
+    told = len(recorder.noted), len(listening.objects)
+    store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 3)])
+    assert (len(recorder.noted), len(listening.objects)) == told

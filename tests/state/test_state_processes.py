@@ -1,0 +1,133 @@
+"""The state file in separate processes: killed, competing, on a full disk."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.state.saved_objects import a_batch, a_document, an_activity, by_key, opened
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 30.0
+
+PROLOGUE = """
+import os, resource, signal, sys
+from pathlib import Path
+from exporter.clock import SystemClock
+from exporter.daemon.logs import set_up_logging
+from exporter.tracking import State
+from tests.state.saved_objects import a_batch, a_document, an_activity
+set_up_logging("info", "logfmt")
+state = State(Path(sys.argv[1]), SystemClock())
+state.open()
+"""
+
+
+def process(path: Path, program: str) -> subprocess.Popen[str]:
+    """A program with ``state`` open, in its own process."""
+    command = [sys.executable, "-c", PROLOGUE + program, str(path)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The path of the state file."""
+    return tmp_path / "state.db"
+
+
+def test_what_is_noted_at_once_outlives_a_kill(path: Path) -> None:
+    """A process killed right after ``note`` keeps its ``at_once`` changes; those waiting for ``save`` are lost."""
+    program = """
+document = a_document(1, completed=20)
+state.note([(None, a_document(2))], at_once=False)
+state.note([(None, document), (None, a_batch(document)), (None, an_activity(7))], at_once=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = process(path, program)
+    _, errors = killed.communicate(timeout=PATIENCE)
+    assert -signal.SIGKILL == killed.returncode, errors
+    document = a_document(1, completed=20)
+    state = opened(path)
+    assert by_key([document, a_batch(document), an_activity(7)]) == by_key(state.recall("main"))
+    state.close()
+
+
+@pytest.mark.parametrize("lines", [1, 23, 150])
+def test_no_counter_falls_and_none_counts_twice_after_a_kill(path: Path, lines: int) -> None:
+    """Killed at any moment, the file contains all events that were shown, and at most one more."""
+    program = """
+for count in range(1, 1_000_000):
+    state.note([(None, a_document(count % 50, count)), (None, an_activity(count))], at_once=True)
+    print(count, flush=True)
+    state.note([(None, a_document(50 + count % 50, count))], at_once=False)
+    if count % 5 == 0:
+        state.save()
+"""
+    running = process(path, program)
+    assert running.stdout is not None
+    with running:
+        for _ in range(lines):
+            running.stdout.readline()
+        running.kill()
+        shown = max([lines, *(int(line) for line in running.stdout.read().split("\n")[:-1])])
+    state = opened(path)
+    memory = state.recall("main")
+    (activity,) = memory.counters
+    assert activity.restarted in (shown, shown + 1)
+    latest = [document for document in memory.documents if document.document_id == a_document(shown % 50).document_id]
+    assert [shown] == [document.progress.completed_segments for document in latest]
+    state.close()
+
+
+def test_a_second_process_leaves_the_file_to_the_first(path: Path) -> None:
+    """A second process logs the lock once, recalls nothing, and takes over when the first one has ended."""
+    program = """
+print(len(state.recall("main").documents), state.save(), flush=True)
+sys.stdin = open(0)
+state.note([(None, a_document(2))], at_once=True)
+print(state.save(), flush=True)
+input()
+print(state.save(), flush=True)
+state.close()
+"""
+    first = opened(path)
+    first.note([(None, a_document(1))], at_once=True)
+    command = [sys.executable, "-c", PROLOGUE + program, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as second:
+        assert second.stdin is not None
+        assert second.stdout is not None
+        assert "0 False\n" == second.stdout.readline()
+        assert "False\n" == second.stdout.readline()
+        first.close()
+        output, errors = second.communicate("\n", timeout=PATIENCE)
+    assert "True\n" == output
+    assert ["level=warning", "level=info"] == [line.split()[1] for line in errors.splitlines()]
+    state = opened(path)
+    assert by_key([a_document(1), a_document(2)]) == by_key(state.recall("main"))
+    state.close()
+
+
+def test_a_disk_that_takes_no_more(path: Path) -> None:
+    """On a full disk the process continues, logs that once, and saves everything once there is space."""
+    program = """
+state.note([(None, a_document(number)) for number in range(10)], at_once=True)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, most))
+state.note([(None, a_document(number)) for number in range(1000)], at_once=True)
+print(state.save(), state.save(), state.last_save)
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+print(state.save(), state.last_save is not None)
+state.close()
+"""
+    full = process(path, program)
+    output, errors = full.communicate(timeout=PATIENCE)
+    assert "False False None\nTrue True\n" == output
+    assert ["level=error", "level=info"] == [line.split()[1] for line in errors.splitlines()]
+    state = opened(path)
+    assert by_key(map(a_document, range(1000))) == by_key(state.recall("main"))
+    state.close()

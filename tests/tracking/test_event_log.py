@@ -1,0 +1,31 @@
+"""The event log: which events it contains, and what it keeps confidential."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.dify import DocumentDetail
+from exporter.tracking import Target
+from tests.polling.fake_server import DATASET, Rig, item
+
+NAME = "Price list.xlsx"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_names_of_documents(*, shown: bool) -> None:
+    """Failed, restarted and completed documents are logged with their names, unless names are confidential."""
+    rig = Rig(document_name=shown)
+    rig.client.details["1"] = DocumentDetail("1", name=NAME)
+    rig.client.batches["b"] = [item("1", "indexing", 1, 9)]
+    with capture_logs() as log:
+        rig.poller.watch([Target("batch", DATASET, "b")])
+        rig.pass_time(20)
+        for status in ("error", "parsing", "completed"):
+            rig.client.batches["b"] = [item("1", status, 9, 9, error="too large" if status == "error" else None)]
+            rig.pass_time(700)
+
+    told = [line for line in log if line.get("document_id") == "1"]
+    assert {"document failed", "document restarted indexing", "document completed"} <= {line["event"] for line in told}
+    assert {shown} == {"name" in line for line in told}
+    assert shown == (NAME in str(log))
