@@ -28,8 +28,8 @@ from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
 from exporter.config import DatasetConfig, Polling, Secret, ServerConfig
 from exporter.daemon.logs import set_up_logging
+from exporter.polling import BATCH_STATUS, Target, configured_targets
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, World
-from exporter.tracking import Target, configured_targets
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -151,7 +151,7 @@ def _live(server: ServerConfig, plans: tuple[DatasetPlan, ...], uploads: tuple[U
     watch, forget = exporter.poller.watch, partial(_forget, exporter)
     watch(configured_targets(server))
     for upload in () if server.discover else uploads:
-        target = Target("batch", upload.dataset_id, upload.batch)
+        target = Target(BATCH_STATUS, upload.dataset_id, upload.batch)
         if upload.ends + KEPT > DAY:
             course.enter(max(upload.begins, DAY), partial(watch, [target]))
             course.enter(upload.ends + KEPT, partial(forget, target))
@@ -164,14 +164,14 @@ def _live(server: ServerConfig, plans: tuple[DatasetPlan, ...], uploads: tuple[U
 
 def _forget(exporter: Exporter, target: Target) -> None:
     exporter.poller.unwatch([target])
-    exporter.store.forget_batch(target.dataset_id, target.id)
+    exporter.store.remove_batch(target.dataset_id, target.id)
 
 
 class _Deaf:
     """A listener that ignores all events."""
 
-    def changed(self, changes: Sequence[Change]) -> None:
-        """Ignore the change."""
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:
+        """Let it pass."""
 
 
 def _unfinished_seconds(uploads: Sequence[Upload]) -> float:

@@ -15,9 +15,9 @@ from exporter.config import Config, Limits, Secret, ServerConfig
 from exporter.daemon import allocator
 from exporter.daemon.app import App
 from exporter.daemon.logs import set_up_logging
+from exporter.polling import BATCH_STATUS, Target, configured_targets
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World
 from exporter.simulator.lives import SETTLING
-from exporter.tracking import Target, configured_targets
 from exporter.web import WebServer
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ class Exporter:
         )
         app = App(Config(servers=(server,), polling=STILL, limits=Limits(documents=batches * BATCH_SIZE)))
         self.exposition = app.exposition
-        self._poller, self._workers = app.served[0].poller, app.served[0].workers
-        self._targets = [target for target in configured_targets(server) if target.kind == "batch"]
+        self._poller, self._workers = app.monitors[0].poller, app.monitors[0].workers
+        self._targets = [target for target in configured_targets(server) if target.type is BATCH_STATUS]
         self._ends: list[float] = []
         self._self_metrics = app.self_metrics
         self._web = WebServer(metrics_app(app.exposition), "127.0.0.1:0")

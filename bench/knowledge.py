@@ -23,7 +23,7 @@ from exporter.dify import (
     NotFound,
     SegmentPage,
 )
-from exporter.tracking import Target, configured_targets
+from exporter.polling import BATCH_STATUS, Target, configured_targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,7 +83,7 @@ class SavedObjects:
     version = "1.12.1"
 
     def __init__(self, batches: int) -> None:
-        self.targets = [Target("batch", dataset_id(number), batch_id(number)) for number in range(batches)]
+        self.targets = [Target(BATCH_STATUS, dataset_id(number), batch_id(number)) for number in range(batches)]
         self.steps = [0] * batches
         self.gone: set[int] = set()
         self._numbers = {target.id: number for number, target in enumerate(self.targets)}
@@ -184,9 +184,9 @@ class Watched:
         app = App(config, clock=clock)
         self.self_metrics = app.self_metrics
         self.exposition = app.exposition
-        served = app.served[0]
+        served = app.monitors[0]
         self.poller = served.poller
-        self.poller.change(served.server, self.upstream, polling)
+        self.poller.reconfigure(served.server, self.upstream, polling)
         self.store = self.poller.store
         self.poller.watch(configured_targets(served.server))
         self._stop = threading.Event()

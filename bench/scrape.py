@@ -194,7 +194,11 @@ class Moving:
         for number in range(next(self._turns) % min(CHANGED, count), count, CHANGED):
             batch, *documents = before = self._objects.get(number) or self._watched.objects_of(number)
             after = [
-                replace(batch, completed_segments=batch.completed_segments + len(documents), moved=batch.moved + 1),
+                replace(
+                    batch,
+                    completed_segments=batch.completed_segments + len(documents),
+                    last_progress_monotonic=batch.last_progress_monotonic + 1,
+                ),
                 *[replace(document, progress=_one_more(document.progress)) for document in documents],
             ]
             self._objects[number] = after

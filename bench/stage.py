@@ -15,9 +15,10 @@ from bench.modes import draw
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
 from exporter.config import DatasetConfig, Secret, ServerConfig
+from exporter.polling import BATCH_STATUS, Target, configured_targets
 from exporter.simulator import Api, DatasetPlan, Fault, Scenario, World, document_id
 from exporter.state import StateFile
-from exporter.tracking import FINISHED, STATUSES, Document, Target, configured_targets
+from exporter.tracking import FINISHED, STATUSES, Document
 from exporter.tracking import Batch as ScannedDocuments
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ class Notes:
         self._clock = clock
         self.shown: dict[str, list[Sample]] = {}
 
-    def changed(self, changes: Sequence[Change]) -> None:
-        """Record the changes of one answer."""
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
+        """Take what one answer changed."""
         now = self._clock.monotonic()
         for old, new in changes:
             if isinstance(new, ScannedDocuments):
@@ -230,15 +231,15 @@ class Stage:
                 folder.mkdir(parents=True)
             self._state = StateFile(folder / "state.db", clock)
             self._state.open()
-            memory = self._state.recall(NAME)
+            memory = self._state.restore(NAME)
         exporter = Exporter(
             self._server,
             self._api,
             clock,
             listener=self._notes,
             traffic=Traffic(),
-            recorder=self._state,
-            memory=memory,
+            state=self._state,
+            saved=memory,
         )
         self._course.exporter = exporter
         exporter.poller.watch([*configured_targets(self._server), *self._watched])
@@ -264,7 +265,7 @@ class Stage:
             self._course.enter(now + batch.moves[0].at, partial(self._watch, story, batch))
 
     def _watch(self, story: Story, batch: Batch) -> None:
-        target = Target("batch", _DATASETS[story.dataset], batch.id)
+        target = Target(BATCH_STATUS, _DATASETS[story.dataset], batch.id)
         self._watched.append(target)
         if self._course.exporter is not None:
             self._course.exporter.poller.watch([target])

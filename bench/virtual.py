@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 from exporter.config import Polling, ServerConfig
 from exporter.dify import Client, ConnectFailed, TimedOut
 from exporter.dify.transport.refusals import Reply
-from exporter.polling import TICK, Poller, TargetStatuses
+from exporter.polling import TICK, Poller, ServerHealth, TargetStatuses
 from exporter.tracking import Store
-from exporter.tracking.model import NullRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +27,7 @@ if TYPE_CHECKING:
     from exporter.clock import ManualClock
     from exporter.config import Secret
     from exporter.simulator import Api
-    from exporter.state import SavedObjects
-    from exporter.tracking import ChangeListener
-    from exporter.tracking.model import Recorder
+    from exporter.tracking import ChangeListener, SavedObjects
 
 DEFAULT_POLLING = Polling()
 
@@ -113,26 +110,34 @@ class Exporter:
         listener: ChangeListener,
         traffic: Traffic,
         polling: Polling = DEFAULT_POLLING,
-        recorder: Recorder | None = None,
-        memory: SavedObjects | None = None,
+        state: ChangeListener | None = None,
+        saved: SavedObjects | None = None,
     ) -> None:
         self.clock = clock
         self._stop = threading.Event()
-        statuses = TargetStatuses(server.name, server.url, listener=listener)
+        statuses = TargetStatuses(server.name, listener=listener)
         nobody = _Nobody()
         self.store = Store(
             server.name,
-            statuses,
-            listener=listener,
+            statuses.watched,
+            listeners=(listener,) if state is None else (state, listener),
             unknown=nobody.seen,
             clock=clock,
-            recorder=recorder or NullRecorder(),
         )
-        if memory is not None:
-            self.store.recall(memory)
+        if saved is not None:
+            self.store.restore(saved)
+        health = ServerHealth(server.name, server.url, listener=listener, polling=polling, random=lambda: 0.5)
         client = VirtualClient(server, api, clock, traffic)
         self.poller = Poller(
-            server, client, self.store, statuses, polling, observer=nobody, clock=clock, jitter=lambda: 0.5
+            server,
+            client,
+            self.store,
+            statuses,
+            health,
+            polling=polling,
+            observer=nobody,
+            clock=clock,
+            jitter=lambda: 0.5,
         )
 
     def next_tick(self) -> float:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Instant(NamedTuple):
+    """One instant: Unix seconds to show, monotonic seconds to measure with."""
+
+    wall: float
+    monotonic: float
 
 
 class Clock(Protocol):

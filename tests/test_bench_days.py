@@ -16,8 +16,9 @@ from bench.stage import Performance, Sample, Span, Subject
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
 from exporter.config import Secret, ServerConfig
+from exporter.polling import BATCH_STATUS, Target
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Fault, Scenario, World
-from exporter.tracking import FINISHED, Target
+from exporter.tracking import FINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ STEP = 20.0
 class Silence:
     """An observer that ignores all events."""
 
-    def changed(self, changes: Sequence[Change]) -> None:
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:
         """Ignore the change."""
 
 
@@ -95,7 +96,7 @@ def test_the_clock_jumps_from_one_due_tick_to_the_next() -> None:
     document = DocumentPlan(fate="hangs", phase="parsing", parse=1.0)
     plan = DatasetPlan(DATASET, batches=(BatchPlan(id="b", queue=0.0, documents=(document,)),))
     exporter = exporter_on(Scenario(workers=None, datasets=(plan,)), clock, traffic)
-    exporter.poller.watch([Target("batch", DATASET, "b")])
+    exporter.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
     course = Course(clock)
     course.exporter = exporter
     course.run(130.0)
@@ -121,7 +122,7 @@ def test_requests_that_wait_for_the_budget_move_the_clock() -> None:
     clock, traffic = ManualClock(), Noting()
     plan = DatasetPlan(DATASET)
     exporter = exporter_on(Scenario(datasets=(plan,)), clock, traffic)
-    exporter.poller.watch(Target("batch", DATASET, f"b{number}") for number in range(10))
+    exporter.poller.watch(Target(BATCH_STATUS, DATASET, f"b{number}") for number in range(10))
     exporter.poll()
     assert [number / 2 for number in range(10)] == traffic.times["indexing_status"]
     assert 2 == traffic.busiest
@@ -141,10 +142,10 @@ def test_an_unreadable_api_fails_as_it_does_over_the_wire(fault: Fault, reason: 
     clock = ManualClock()
     plan = DatasetPlan(DATASET, batches=(BatchPlan(id="b"),))
     exporter = exporter_on(Scenario(datasets=(plan,), faults=(fault,)), clock, Traffic())
-    target = Target("batch", DATASET, "b")
+    target = Target(BATCH_STATUS, DATASET, "b")
     exporter.poller.watch([target])
     exporter.poll()
-    assert reason in exporter.poller.problem(target)
+    assert reason in exporter.poller.health.problem(target)
     assert seconds == clock.monotonic()
 
 

@@ -18,7 +18,7 @@ from exporter.config import Config, DatasetConfig, Polling
 from exporter.daemon.app import App
 from exporter.daemon.logs import set_up_logging
 from exporter.metrics import Format
-from exporter.tracking import Target, configured_targets
+from exporter.polling import DATASET_LIST, Target, configured_targets
 
 SEPARATOR: Final = b"\n--\n"
 ENDPOINTS: Final = ("indexing-status", "document", "documents", "segments", "dataset", "datasets")
@@ -61,10 +61,10 @@ class Poll:
         )
         app = App(Config(servers=(server,), polling=Polling(*[1e9] * 6)), clock=self._clock)
         self._exposition = app.exposition
-        self._poller = app.served[0].poller
+        self._poller = app.monitors[0].poller
         self._client = CannedClient({"*": b"{}"})
-        self._poller.change(server, self._client, Polling(*[1e9] * 6))
-        self._targets = [*configured_targets(server), Target("datasets", "", "")]
+        self._poller.reconfigure(server, self._client, Polling(*[1e9] * 6))
+        self._targets = [*configured_targets(server), Target(DATASET_LIST, "", "")]
         self._poller.watch(configured_targets(server))
         self._patch = mock.patch.object(app.self_metrics, "poll_failed", self._poll_failed)
         self._patch.start()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 PATIENCE: Final = 10.0
-"""Seconds until a server that neither answers nor closes counts as stuck."""
+"""Seconds until a server that neither answers nor closes is called stuck."""
 
 LOOKED_AFTER_EVERY: Final = 200
 MOST_DESCRIPTORS: Final = 64
@@ -144,7 +144,7 @@ def _application(exposition: Exposition) -> ASGIApp:
 def _converse(port: int, data: bytes) -> bytes:
     parts = []
     with closing(socket.create_connection(("127.0.0.1", port), PATIENCE)) as connection:
-        # A server may close the connection before everything is sent.
+        # A server that has heard enough may close before all is sent.
         with suppress(ConnectionError, BrokenPipeError):
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)

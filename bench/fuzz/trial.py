@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.fuzz.limits import Subject
 
 PATIENCE: Final = 60
-"""Seconds for one input, on a machine with other load."""
+"""Seconds for one input, on a machine that does other things too."""
 
 MEMORY: Final = 1_024
 """MiB of the whole process: catches leaks long before the process ends."""
@@ -55,7 +55,7 @@ class Report(Struct, frozen=True):
 
 
 def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, timeouts: int = PATIENCE) -> Report:
-    """Pass a subject its seeds and then mutated inputs, ``inputs`` in total or up to the first failing one.
+    """Give a subject its seeds, then changed ones, ``inputs`` in all or up to the first that it does not bear.
 
     The failing input is written into the directory ``kept``. RuntimeError when no input was tried.
     """

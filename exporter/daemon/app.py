@@ -14,9 +14,8 @@ from exporter.daemon.loop import BackgroundJob, Job, Loop
 from exporter.daemon.monitor import ServerMonitor, SharedServices
 from exporter.daemon.reload import ConfigReloader
 from exporter.metrics import DocumentLimit, Exposition, SelfMetrics
-from exporter.polling import TICK
+from exporter.polling import DOCUMENT_DETAIL, TICK, Target
 from exporter.state import StateFile
-from exporter.tracking import Target
 from exporter.web import WebServer, create_app
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class App:
         self._shared = SharedServices(
             self._clock, self.self_metrics, self._limit, self._state, flush, config.labels.document_name
         )
-        self.served = [ServerMonitor(server, config, self._shared) for server in config.servers]
+        self.monitors = [ServerMonitor(server, config, self._shared) for server in config.servers]
         self.self_metrics.schedules = self._schedules
         self.self_metrics.collapsed = self._limit.collapsed
         jobs = [Job("reload", reread_every, self.reloader.look)] if reread and reread_every else []
@@ -151,14 +150,14 @@ class App:
         """
         self._start_polling()
         try:
-            while not stop.is_set() and any(self._is_busy(served) for served in self.served):
+            while not stop.is_set() and any(self._is_busy(monitor) for monitor in self.monitors):
                 self._tick()
-                waiting = sum(served.poller.unpolled for served in self.served)
+                waiting = sum(monitor.poller.unpolled for monitor in self.monitors)
                 on_progress(self._targets() - waiting, self._targets())
                 stop.wait(0.02)
         finally:
             self._stop_polling()
-        return all(served.is_read for served in self.served)
+        return all(monitor.is_read for monitor in self.monitors)
 
     def what_is_stuck(self) -> str | None:
         """None while the loop is running, otherwise what is wrong."""
@@ -169,71 +168,72 @@ class App:
 
     def what_is_awaited(self) -> str | None:
         """None once every target has been polled, otherwise the progress of the first cycle."""
-        waiting = sum(served.poller.unpolled for served in self.served)
+        waiting = sum(monitor.poller.unpolled for monitor in self.monitors)
         if not waiting:
             return None
         return f"not ready: {self._targets() - waiting} of {self._targets()} targets polled"
 
     def _start_polling(self) -> None:
-        for served in self.served:
-            served.start()
+        for monitor in self.monitors:
+            monitor.start()
 
     def _stop_polling(self) -> None:
         """Start no new polls; wait for running ones until the timeout, then abandon them."""
-        for served in self.served:
-            served.stop()
+        for monitor in self.monitors:
+            monitor.stop()
         deadline = self._clock.monotonic() + STOP_TIMEOUT / 2
-        for served in self.served:
-            served.cut(max(deadline - self._clock.monotonic(), 0.0))
+        for monitor in self.monitors:
+            monitor.cut(max(deadline - self._clock.monotonic(), 0.0))
 
     def _change(self, config: Config) -> Mapping[str, object]:
         """Apply ``config``. Unchanged targets keep their objects and clocks; removed ones leave the next scrape."""
-        before = {served.server.name: served for served in self.served}
+        before = {monitor.server.name: monitor for monitor in self.monitors}
         after = []
         for server in config.servers:
-            served = before.pop(server.name, None)
-            if served is None:
-                served = ServerMonitor(server, config, self._shared)
-                served.start()
+            monitor = before.pop(server.name, None)
+            if monitor is None:
+                monitor = ServerMonitor(server, config, self._shared)
+                monitor.start()
             else:
-                served.change(server, config)
-            after.append(served)
-        self.served = after
-        for served in before.values():
-            served.end()
+                monitor.reconfigure(server, config)
+            after.append(monitor)
+        self.monitors = after
+        for monitor in before.values():
+            monitor.end()
         return {"servers": len(after), "targets": self._targets()}
 
     def _tick(self) -> None:
         self.reloader.reload_if_wanted()
-        for served in self.served:
-            if served.poller.has_due():
-                served.workers.wake()
+        for monitor in self.monitors:
+            if monitor.poller.has_due():
+                monitor.workers.wake()
         self.exposition.flush(FLUSH_AFTER)
         if not self._warm and self.what_is_awaited() is None:
             self._warm = True
             _log.info("first cycle done", series=self.exposition.series())
             gc.freeze()
 
-    def _is_busy(self, served: ServerMonitor) -> bool:
+    def _is_busy(self, monitor: ServerMonitor) -> bool:
         """Whether anything still waits for its first poll. Targets that are due again do not count: that never ends."""
-        poller = served.poller
-        if not (poller.has_due() or served.workers.active):
+        poller = monitor.poller
+        if not (poller.has_due() or monitor.workers.active):
             return False
         return poller.unpolled > 0 or any(
-            document.detail is None and not poller.problem(Target("detail", document.dataset_id, document.document_id))
-            for document in poller.store.documents
+            document.detail is None
+            and not poller.health.problem(Target(DOCUMENT_DETAIL, document.dataset_id, document.document_id))
+            for document in monitor.store.documents
         )
 
     def _look_at_files(self) -> None:
         with self.reloader.lock:
-            for served in self.served:
-                served.filed.look()
+            for monitor in self.monitors:
+                monitor.batch_file_targets.look()
 
     def _expire(self) -> None:
         with self.reloader.lock:
-            for served in self.served:
-                served.poller.store.expire(self.config.retention.finished)
-                served.filed.retire()
+            for monitor in self.monitors:
+                monitor.store.expire(self.config.retention.finished)
+                monitor.batch_file_targets.retire()
 
     def _save(self) -> None:
         if self._state is not None:
@@ -241,13 +241,13 @@ class App:
 
     def _claim(self) -> None:
         if self._state is not None:
-            self._state.claim(kept for served in self.served for kept in served.poller.store.kept())
+            self._state.claim(saved for monitor in self.monitors for saved in monitor.store.saved_objects())
 
     def _schedules(self) -> list[ServerSchedule]:
-        return [served.poller.snapshot() for served in self.served]
+        return [monitor.poller.snapshot() for monitor in self.monitors]
 
     def _facts(self) -> Mapping[str, object]:
-        facts = {"Servers": len(self.served), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
+        facts = {"Servers": len(self.monitors), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
         unapplied = self.reloader.what_needs_restart()
         return {**facts, "Requires a restart": ", ".join(unapplied)} if unapplied else facts
 

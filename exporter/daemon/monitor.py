@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,8 +10,16 @@ import structlog
 
 from exporter import __version__
 from exporter.dify import Client
-from exporter.polling import BatchFiles, BatchFileTargets, Poller, TargetStatuses, Workers
-from exporter.tracking import PATTERNS, Pattern, StallLimits, Store, configured_targets
+from exporter.polling import (
+    BatchFiles,
+    BatchFileTargets,
+    Poller,
+    ServerHealth,
+    TargetStatuses,
+    Workers,
+    configured_targets,
+)
+from exporter.tracking import PATTERNS, Pattern, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,50 +51,55 @@ class SharedServices(NamedTuple):
 class ServerMonitor:
     """Everything that works for one server. Objects and their clocks survive a change of its configuration."""
 
-    def __init__(self, server: ServerConfig, config: Config, around: SharedServices) -> None:
-        self._shared = around
+    def __init__(self, server: ServerConfig, config: Config, shared: SharedServices) -> None:
+        self._shared = shared
         self.server = server
-        around.self_metrics.prepare(server.name)
+        shared.self_metrics.prepare(server.name)
         self.client, self.workers_stop = self._connect(server)
-        statuses = TargetStatuses(server.name, server.url, listener=around.listener)
-        store = Store(
+        statuses = TargetStatuses(server.name, listener=shared.listener)
+        # The state file comes first: what was counted is on disk before anybody sees it.
+        state = shared.state
+        self.store = Store(
             server.name,
-            statuses,
-            listener=around.listener,
-            unknown=lambda field: around.self_metrics.unknown_value(server.name, field),
-            clock=around.clock,
-            stall=_stall(config),
+            statuses.watched,
+            listeners=(shared.listener,) if state is None else (state, shared.listener),
+            unknown=lambda field: shared.self_metrics.unknown_value(server.name, field),
+            clock=shared.clock,
+            limits=config.stall,
             patterns=_patterns(config),
-            recorder=around.state,
         )
-        if around.state is not None:
-            store.recall(around.state.recall(server.name))
+        if state is not None:
+            self.store.restore(state.restore(server.name))
+        health = ServerHealth(
+            server.name, server.url, listener=shared.listener, polling=config.polling, random=random.random
+        )
         self.poller = Poller(
             server,
             self.client,
-            store,
+            self.store,
             statuses,
-            config.polling,
-            observer=around.self_metrics,
-            clock=around.clock,
-            after_poll=around.after_poll,
-            document_name=around.document_name,
+            health,
+            polling=config.polling,
+            observer=shared.self_metrics,
+            clock=shared.clock,
+            after_poll=shared.after_poll,
+            document_name=shared.document_name,
         )
         self.workers = Workers(self.poller, server.concurrency, self.workers_stop)
-        self.filed = self._file(server, config)
+        self.batch_file_targets = self._batch_file_targets(server, config)
 
     @property
     def is_read(self) -> bool:
         """Whether the last poll of every target succeeded and every known document has its detail."""
         poller = self.poller
-        return all(target.success for target in poller.statuses.targets) and not poller.problems.without_detail(
-            poller.store.documents
+        return all(status.success for status in poller.statuses.all().values()) and not (
+            poller.health.failures_of_details(self.store.documents)
         )
 
     def start(self) -> None:
         """Start polling."""
         self.poller.watch(configured_targets(self.server))
-        self.filed.look()
+        self.batch_file_targets.look()
         self.workers.start()
         self.workers.wake()
 
@@ -99,7 +113,7 @@ class ServerMonitor:
             _log.warning("poll did not end in time; not waiting for it", server=self.server.name)
         self.client.close_connections()
 
-    def change(self, server: ServerConfig, config: Config) -> None:
+    def reconfigure(self, server: ServerConfig, config: Config) -> None:
         """Apply another configuration. Unchanged targets keep their objects and clocks; removed ones vanish at once."""
         before, self.server = self.server, server
         if _connection(before) != _connection(server):
@@ -107,25 +121,27 @@ class ServerMonitor:
             self.client, self.workers_stop = self._connect(server)
             self.workers = Workers(self.poller, server.concurrency, self.workers_stop)
             self.workers.start()
-        self.poller.change(server, self.client, config.polling)
-        self.poller.store.change(_stall(config), _patterns(config))
-        self.poller.statuses.move(server.url)
-        left = self.poller.watched - set(configured_targets(server))
+        self.poller.reconfigure(server, self.client, config.polling)
+        self.store.reconfigure(config.stall, _patterns(config))
+        removed = self.poller.watched - set(configured_targets(server))
         if before.batch_files == server.batch_files:
-            self.filed.change(configured=list(configured_targets(server)), retention=config.retention.finished)
+            self.batch_file_targets.reconfigure(
+                configured=list(configured_targets(server)), retention=config.retention.finished
+            )
         else:
-            self.filed = self._file(server, config)
+            self.batch_file_targets = self._batch_file_targets(server, config)
         self.poller.watch(configured_targets(server))
-        self.filed.look()
-        self.poller.leave(target for target in left if not self.filed.holds(target))
+        self.batch_file_targets.look()
+        self.poller.unwatch(target for target in removed if not self.batch_file_targets.holds(target))
         self.workers.wake()
 
     def end(self) -> None:
         """Remove a server that is no longer configured: nothing of it is exposed any more."""
         self.workers.stop()
         self.poller.close()
-        self.poller.store.close()
+        self.store.close()
         self.poller.statuses.close()
+        self.poller.health.close()
         self.client.close_connections()
         self._shared.self_metrics.forget(self.server.name)
 
@@ -136,7 +152,7 @@ class ServerMonitor:
             server, observer=self._shared.self_metrics, clock=self._shared.clock, user_agent=agent, stop=stop
         ), stop
 
-    def _file(self, server: ServerConfig, config: Config) -> BatchFileTargets:
+    def _batch_file_targets(self, server: ServerConfig, config: Config) -> BatchFileTargets:
         return BatchFileTargets(
             BatchFiles(server.batch_files, clock=self._shared.clock),
             self.poller,
@@ -158,9 +174,5 @@ def _connection(server: ServerConfig) -> tuple[object, ...]:
     )
 
 
-def _stall(config: Config) -> StallLimits:
-    return StallLimits(config.stall.after, config.stall.queued_after)
-
-
 def _patterns(config: Config) -> tuple[Pattern, ...]:
-    return (*(Pattern(self_metrics.pattern, self_metrics.reason) for self_metrics in config.error_reasons), *PATTERNS)
+    return (*(Pattern(found.pattern, found.reason) for found in config.error_reasons), *PATTERNS)

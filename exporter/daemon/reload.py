@@ -36,7 +36,7 @@ class ConfigReloader:
     ) -> None:
         """``read`` reads the configuration again and raises ConfigError; None: there is no file.
 
-        ``apply`` applies a new configuration and returns the values to log. ``self_metrics``: the metrics about reloads.
+        ``apply`` applies a new configuration and returns the values to log. ``self_metrics``: counts reloads.
         """
         self.config = config
         self._started_with = config

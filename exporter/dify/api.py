@@ -1,12 +1,14 @@
-"""The part of the Dify API that is polled. ``exporter.dify.Client`` implements it; tests and benchmarks have fakes."""
+"""The requests that the exporter sends to a server. ``exporter.dify.Client`` implements them; so do fakes in tests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from exporter.dify.client import PAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from exporter.dify.answers import (
         DatasetAnswer,
         DatasetPage,
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from exporter.dify.client import Answer
 
 
-class Upstream(Protocol):
-    """A Dify server. Raises DifyError; Stopped during shutdown. ``known``: the digest of the last answer."""
+class DifyApi(Protocol):
+    """A Dify server. Raises DifyError, and Stopped when it is to stop. ``known``: the digest of the last answer."""
 
     version: str
 
@@ -32,11 +34,11 @@ class Upstream(Protocol):
         ...
 
     def datasets(self, page: int) -> DatasetPage:
-        """A page of 100 datasets."""
+        """A page of 100 knowledge bases."""
         ...
 
     def dataset(self, dataset_id: str) -> DatasetAnswer:
-        """A dataset."""
+        """A knowledge base."""
         ...
 
     def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
@@ -48,5 +50,37 @@ class Upstream(Protocol):
         ...
 
     def close_connections(self) -> None:
-        """Close the connections at the end of a burst: the server has only a few."""
+        """The burst is over: leave the server's few connections to others."""
         ...
+
+
+class Page(Protocol):
+    """One page of a list. ``total`` counts the items of all pages; None: the server does not say."""
+
+    @property
+    def data(self) -> Sequence[object]:
+        """The items of this page."""
+        ...
+
+    @property
+    def total(self) -> float | None:
+        """How many items all pages have."""
+        ...
+
+
+_P = TypeVar("_P", bound=Page)
+
+
+def every_page(fetch: Callable[[int], _P], *, at_most: int) -> Iterator[_P]:
+    """The pages that ``fetch`` returns by number, at most ``at_most`` of them, whatever the server claims.
+
+    ``total`` decides how many there are: ``has_more`` is true on a page that is exactly full. An empty page ends the
+    list.
+    """
+    number = 0
+    while number < at_most:
+        number += 1
+        page = fetch(number)
+        yield page
+        if page.total is None or not page.data or number * PAGE >= page.total:
+            return

@@ -29,16 +29,18 @@ class DifyError(Exception):
     """A request failed. The message is for people, names the remedy and contains no secret.
 
     ``status``: HTTP status of the answer, None without an answer. ``retry_after``: seconds that the server asked the
-    client to wait. ``accepted``: whether the server answered and accepted the key (None: unknown).
+    client to wait. ``by_dify``: Dify's API itself answered, not a proxy, a gateway or the web frontend.
     """
 
     reason: ClassVar[str]
-    accepted: ClassVar[bool | None] = False
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after: float | None = None, by_dify: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+        self.by_dify = by_dify
 
 
 class Unreachable(DifyError):
@@ -77,14 +79,12 @@ class Forbidden(Refused):
     """403 for one dataset; the key itself is valid."""
 
     reason = "forbidden"
-    accepted = True
 
 
 class RateLimited(Refused):
     """429, or the 403 of Dify Cloud with a message about the rate limit."""
 
     reason = "rate_limited"
-    accepted = None
 
 
 class NotFound(DifyError):
@@ -94,7 +94,6 @@ class NotFound(DifyError):
     """
 
     reason = "not_found"
-    accepted = None
 
     def __init__(self, message: str, *, gone: bool = False, status: int = 404) -> None:
         super().__init__(message, status=status)
@@ -109,8 +108,6 @@ class ServerFailed(DifyError):
 
 class BadRequest(ServerFailed):
     """400 with one of Dify's codes (``invalid_param``, ``provider_not_initialize``), after it accepted the key."""
-
-    accepted = True
 
 
 class BadAnswer(DifyError):

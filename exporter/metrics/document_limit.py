@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedList
 
-from exporter.tracking.model import Document
-from exporter.tracking.parse import FINISHED
+from exporter.tracking.model import FINISHED, Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +41,7 @@ class DocumentLimit:
         # Both sides, sorted; kept only while the number of documents is near the limit.
         self._order: tuple[SortedList, SortedList] | None = None
 
-    def changed(self, changes: Sequence[Change]) -> None:
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
         """Pass on the visible part of ``changes`` and the documents that become visible or hidden because of them."""
         with self._lock:
             if self._order is None:

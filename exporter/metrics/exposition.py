@@ -118,7 +118,7 @@ class Exposition:
         self._domain: dict[Format, Run | None] = {}
         self._end = self._deflater.piece(b"# EOF\n")
 
-    def changed(self, changes: Sequence[Change]) -> None:
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
         """Apply all changes of one answer at once, so that no page shows only some of them.
 
         Objects of a type without families in the catalog are ignored.

@@ -111,4 +111,4 @@ SELF_METRICS = (
         "version",
     ),
 )
-"""Every family that ``SelfMetrics`` renders; ``process_`` and ``python_`` as prometheus-client defines them on Linux."""
+"""Every family that ``SelfMetrics`` renders; ``process_`` and ``python_`` are prometheus-client's own, on Linux."""

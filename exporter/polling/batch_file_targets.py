@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.tracking.targets import Target
+from exporter.polling.targets import BATCH_STATUS, Target, scan_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,7 +29,7 @@ class BatchFileTargets:
         self._listed: frozenset[Target] = frozenset()
         self._retired: set[Target] = set()
 
-    def change(self, *, configured: Collection[Target], retention: float) -> None:
+    def reconfigure(self, *, configured: Collection[Target], retention: float) -> None:
         """Apply a changed configuration. Call ``look`` afterwards."""
         self._configured = frozenset(configured)
         self._retention = retention
@@ -50,13 +50,13 @@ class BatchFileTargets:
         if batches is None:
             return
         before = self._named
-        self._listed = frozenset(Target("batch", found.dataset_id, found.batch) for found in batches)
+        self._listed = frozenset(Target(BATCH_STATUS, found.dataset_id, found.batch) for found in batches)
         named = self._named
         new, gone = named - before, before - named
         self._retired &= named
-        datasets = {Target("dataset", target.dataset_id, target.dataset_id) for target in named} - self._configured
+        datasets = {scan_of(target.dataset_id) for target in named} - self._configured
         self._poller.watch([*sorted(new), *sorted(datasets)])
-        self._poller.leave(gone)
+        self._poller.unwatch(gone)
         if new or gone:
             _log.info("batch files read", server=self._poller.name, new=len(new), gone=len(gone), batches=len(named))
 
@@ -69,4 +69,4 @@ class BatchFileTargets:
             and age >= self._retention
         }
         self._retired |= over
-        self._poller.leave(over)
+        self._poller.unwatch(over)

@@ -1,8 +1,4 @@
-"""How to fetch each target type from a server, and at which intervals.
-
-The poller decides when a target is due. This module sends the request, skips decoding of byte-identical answers and
-passes all others to the store.
-"""
+"""Fetching: send one request about one object and fold the answer into the store."""
 
 from __future__ import annotations
 
@@ -11,161 +7,147 @@ from typing import TYPE_CHECKING
 
 from exporter.dify import BadRequest, SchemaMismatch
 from exporter.polling.discovery import GUIDED_ROUNDS, LIST_ROUNDS, NAME_INTERVAL, QUIET_ROUNDS, Discovery
+from exporter.tracking import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.clock import Clock
     from exporter.config import Polling, ServerConfig
-    from exporter.dify.api import Upstream
-    from exporter.tracking.outcome import Outcome
-    from exporter.tracking.store import Store
-    from exporter.tracking.targets import Target, TargetKind
+    from exporter.dify.api import DifyApi
+    from exporter.tracking import Store
+
+_Key = tuple[str, str, str]
 
 
 class Fetcher:
-    """Fetches the targets of one server and passes the answers to the store.
+    """Fetches from one server. Several threads use it at once, each for another target.
 
-    Thread-safe, as long as no two threads fetch the same target at the same time.
+    Every ``fetch_…`` and ``count_segments`` sends a request; they raise DifyError, and Stopped.
     """
 
-    def __init__(self, server: ServerConfig, client: Upstream, store: Store, polling: Polling, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        server: ServerConfig,
+        client: DifyApi,
+        store: Store,
+        polling: Polling,
+        *,
+        clock: Clock,
+        last_success: Callable[[str, str], float | None],
+    ) -> None:
+        """``last_success``: when a batch was last read (Unix seconds), by dataset id and batch."""
         self._client = client
         self._store = store
         self._clock = clock
-        self._discovery = Discovery(server, client, store, clock)
-        self._digests: dict[Target, tuple[bytes, object]] = {}
-        self._asks: dict[TargetKind, Callable[[Target], Outcome]] = {
-            "batch": self._batch,
-            "document": self._document,
-            "detail": self._document,
-            "segments": self._segments,
-            "dataset": self._discovery.survey,
-            "datasets": self._discovery.list_datasets,
-        }
+        self._last_success = last_success
+        self.discovery = Discovery(server, client, store, clock)
+        self._digests: dict[_Key, tuple[bytes, object]] = {}
         found = polling.discovery_interval
-        self._naming = _steady(polling, NAME_INTERVAL)
-        self._guided = _resting(polling, found, GUIDED_ROUNDS)
+        self.polling = polling
+        self.segment_intervals = _constant(polling, max(found, polling.interval))
+        self.detail_intervals = _constant(polling, polling.detail_interval)
+        self.list_intervals = _constant(polling, found * LIST_ROUNDS)
+        self._name_intervals = _constant(polling, NAME_INTERVAL)
+        self._scan_intervals = _slower_when_settled(polling, found, QUIET_ROUNDS)
+        self._guided_intervals = _slower_when_settled(polling, found, GUIDED_ROUNDS)
         self._guided_for = 3 * found * LIST_ROUNDS
-        self._rhythms: dict[TargetKind, Polling] = {
-            "batch": polling,
-            "document": polling,
-            "segments": _steady(polling, max(found, polling.interval)),
-            "detail": _steady(polling, polling.detail_interval),
-            "dataset": _resting(polling, found, QUIET_ROUNDS),
-            "datasets": _steady(polling, found * LIST_ROUNDS),
-        }
 
-    def changed(self, server: ServerConfig, client: Upstream, polling: Polling) -> Fetcher:
-        """Return a fetcher for a changed configuration of the same server. It keeps what discovery has found."""
-        asker = Fetcher(server, client, self._store, polling, clock=self._clock)
-        asker._discovery.adopt(self._discovery)
-        return asker
+    def reconfigured(self, server: ServerConfig, client: DifyApi, polling: Polling) -> Fetcher:
+        """A fetcher for another configuration of the same server. It knows what discovery has found so far."""
+        fetcher = Fetcher(server, client, self._store, polling, clock=self._clock, last_success=self._last_success)
+        fetcher.discovery.adopt(self.discovery)
+        return fetcher
 
-    def asks_anew(self, target: Target, before: Fetcher) -> bool:
-        """Whether the answers that ``before`` fetched for ``target`` no longer fit the configuration.
+    def dataset_intervals(self, dataset_id: str) -> Polling:
+        """The poll intervals of a dataset."""
+        if not self.discovery.discovers(dataset_id):
+            return self._name_intervals
+        if self.discovery.is_guided(dataset_id, within=self._guided_for):
+            return self._guided_intervals
+        return self._scan_intervals
 
-        This is the case for the dataset list, whose name patterns may differ, and for a dataset whose discovery was
-        switched on or off.
-        """
-        if target.kind == "dataset":
-            discovers, discovered = self._discovery.discovers, before._discovery.discovers
-            return discovers(target.dataset_id) != discovered(target.dataset_id)
-        return target.kind == "datasets"
-
-    def ask(self, target: Target) -> Outcome:
-        """Fetch ``target`` and update the store. Raises DifyError or Stopped."""
-        return self._asks[target.kind](target)
-
-    def holds(self, dataset_id: str) -> bool:
-        """Whether the configuration names the dataset or discovery has found it."""
-        return self._discovery.holds(dataset_id)
-
-    def rhythm(self, target: Target) -> Polling:
-        """The poll intervals of ``target``."""
-        if target.kind == "dataset":
-            if not self._discovery.discovers(target.dataset_id):
-                return self._naming
-            if self._discovery.is_guided(target.dataset_id, within=self._guided_for):
-                return self._guided
-        return self._rhythms[target.kind]
-
-    def forget(self, target: Target) -> None:
-        """Decode the next answer of ``target`` even if it is byte-identical to the last one."""
-        self._digests.pop(target, None)
-
-    def left(self, target: Target) -> None:
-        """Remove the objects of ``target``, which is no longer polled, unless discovery continues with the document."""
-        if target.kind == "document" and self._discovery.discovers(target.dataset_id):
-            self.forget(target)
-            self._store.hand_over(target.dataset_id, target.id)
-        else:
-            self.gone(target)
-
-    def gone(self, target: Target) -> list[Target]:
-        """Remove the objects of ``target``, which Dify reports as not found. Returns the targets to poll at once.
-
-        A document that its batch still lists is kept: servers before 1.5.1 have no document details.
-        """
-        self.forget(target)
-        match target.kind:
-            case "batch":
-                return self._store.forget_batch(target.dataset_id, target.id)
-            case "document" | "detail":
-                self._store.forget_document(target.dataset_id, target.id)
-            case "dataset":
-                self._store.forget_dataset(target.dataset_id)
-        return []
-
-    def _batch(self, target: Target) -> Outcome:
-        asked = self._clock.monotonic()
-        answer = self._client.indexing_status(target.dataset_id, target.id, known=self._known(target))
+    def fetch_batch(self, dataset_id: str, batch: str) -> Outcome:
+        """Fetch the indexing status of a batch."""
+        sent = self._clock.monotonic()
+        known = self._known("batch", dataset_id, batch, self._store.batch_token(dataset_id, batch))
+        answer = self._client.indexing_status(dataset_id, batch, known=known)
         if answer.value is None:
-            return self._store.confirm_batch(target.dataset_id, target.id)
-        outcome = self._store.apply_batch(target.dataset_id, target.id, answer.value, asked=asked)
-        self._remember(target, answer.digest, outcome)
-        return outcome
-
-    def _document(self, target: Target) -> Outcome:
-        asked = self._clock.monotonic()
-        answer = self._client.document(target.dataset_id, target.id, known=self._known(target))
-        if answer.value is None:
-            return self._store.confirm_document(target.dataset_id, target.id)
-        outcome = self._store.apply_detail(
-            target.dataset_id, answer.value, document_id=target.id, asked=asked, begins=not target.is_step
+            return self._store.confirm_batch(dataset_id, batch)
+        outcome = self._store.apply_batch(
+            dataset_id, batch, answer.value, sent=sent, previous_success=self._last_success(dataset_id, batch)
         )
-        self._remember(target, answer.digest, outcome)
+        token = self._store.batch_token(dataset_id, batch)
+        self._remember(("batch", dataset_id, batch), answer.digest, token, outcome)
         return outcome
 
-    def _known(self, target: Target) -> bytes | None:
-        """Digest of the last answer while its result is still stored: an identical answer then adds nothing."""
-        digest, trace = self._digests.get(target, (None, None))
-        return digest if trace is not None and trace == self._store.trace(target) else None
+    def fetch_document(self, dataset_id: str, document_id: str) -> Outcome:
+        """Fetch the detail of a document that the configuration names."""
+        return self._fetch_detail(dataset_id, document_id, adopt=True)
 
-    def _remember(self, target: Target, digest: bytes, outcome: Outcome) -> None:
-        """Remember the digest of an answer. One that was partly ignored as outdated has to be decoded next time."""
-        if outcome.outdated:
-            self.forget(target)
-        else:
-            self._digests[target] = digest, self._store.trace(target)
+    def fetch_detail(self, dataset_id: str, document_id: str) -> Outcome:
+        """Fetch the detail of a document that a batch or discovery has found."""
+        return self._fetch_detail(dataset_id, document_id, adopt=False)
 
-    def _segments(self, target: Target) -> Outcome:
-        asked = self._clock.monotonic()
+    def count_segments(self, dataset_id: str, document_id: str) -> Outcome:
+        """Fetch the number of completed segments of a document."""
+        sent = self._clock.monotonic()
         try:
-            answer = self._client.completed_segments(target.dataset_id, target.id)
+            answer = self._client.completed_segments(dataset_id, document_id)
         except (BadRequest, SchemaMismatch):
-            # No other request returns this count: the document is judged without it.
-            return self._store.apply_segments(target.dataset_id, target.id, None)
-        return self._store.apply_segments(target.dataset_id, target.id, answer.total, asked=asked)
+            # No other request reports more about the document: it is judged without its segments.
+            return self._store.apply_segments(dataset_id, document_id, None)
+        return self._store.apply_segments(dataset_id, document_id, answer.total, sent=sent)
+
+    def scan_dataset(self, dataset_id: str, _id: str) -> Outcome:
+        """Fetch the name of a dataset when it is time; with discovery, find its unfinished documents."""
+        return self.discovery.scan(dataset_id)
+
+    def list_datasets(self, _dataset_id: str, _id: str) -> Outcome:
+        """Fetch the list of all datasets."""
+        return self.discovery.list_datasets()
+
+    def send_heartbeat(self, dataset_id: str, _id: str) -> Outcome:
+        """Send the cheapest request that needs the key and the database."""
+        self._client.documents(dataset_id, "", limit=1)
+        return Outcome(settled=True)
+
+    def invalidate(self, name: str, dataset_id: str, id_: str) -> None:
+        """Decode the next answer also when it repeats the last one. ``name``: of the target type."""
+        self._digests.pop((name, dataset_id, id_), None)
+
+    def _fetch_detail(self, dataset_id: str, document_id: str, *, adopt: bool) -> Outcome:
+        name = "document" if adopt else "detail"
+        sent = self._clock.monotonic()
+        known = self._known(name, dataset_id, document_id, self._store.document_token(dataset_id, document_id))
+        answer = self._client.document(dataset_id, document_id, known=known)
+        if answer.value is None:
+            return self._store.confirm_document(dataset_id, document_id)
+        outcome = self._store.apply_detail(dataset_id, answer.value, document_id=document_id, sent=sent, adopt=adopt)
+        token = self._store.document_token(dataset_id, document_id)
+        self._remember((name, dataset_id, document_id), answer.digest, token, outcome)
+        return outcome
+
+    def _known(self, name: str, dataset_id: str, id_: str, token: object) -> bytes | None:
+        """The digest of the last answer while its result is still stored: a byte-identical one adds nothing."""
+        digest, stored = self._digests.get((name, dataset_id, id_), (None, None))
+        return digest if stored is not None and stored == token else None
+
+    def _remember(self, key: _Key, digest: bytes, token: object, outcome: Outcome) -> None:
+        """Skip decoding a byte-identical answer, unless part of this one was ignored."""
+        if outcome.outdated:
+            self._digests.pop(key, None)
+        else:
+            self._digests[key] = digest, token
 
 
-def _resting(polling: Polling, interval: float, rounds: int) -> Polling:
-    """A constant interval while something is unfinished; up to ``rounds`` times that interval while nothing is."""
-    return replace(_steady(polling, interval), max_settled_interval=interval * rounds)
+def _slower_when_settled(polling: Polling, interval: float, rounds: int) -> Polling:
+    """One interval while something is unfinished, up to ``rounds`` times as long while nothing is."""
+    return replace(_constant(polling, interval), max_settled_interval=interval * rounds)
 
 
-def _steady(polling: Polling, interval: float) -> Polling:
-    """A constant interval in every state."""
+def _constant(polling: Polling, interval: float) -> Polling:
+    """The same interval in every state."""
     return replace(
         polling,
         interval=interval,

@@ -1,6 +1,6 @@
-"""Polls the targets of one server: takes what is due, fetches it, updates the store and schedules the next poll.
+"""Polls the targets of one server: takes what is due, fetches it, and decides when to poll it again.
 
-The only place where errors of polls are caught.
+The one place where errors of requests are caught.
 """
 
 from __future__ import annotations
@@ -12,144 +12,134 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.dify import DifyError, NotFound, Stopped
-from exporter.polling.breaker import Breaker
 from exporter.polling.fetch import Fetcher
-from exporter.polling.intervals import PollInterval, after_answer, after_failure, after_gone, longest
-from exporter.polling.problems import Problems
+from exporter.polling.intervals import PollIntervals, after_answer, after_failure, after_missing, longest_wait
 from exporter.polling.schedule import Schedule, next_due
-from exporter.polling.service import Service
-from exporter.polling.target_intervals import PollIntervals
-from exporter.tracking.event_log import EventLog
+from exporter.polling.targets import (
+    CONFIGURED_DOCUMENT,
+    DATASET_LIST,
+    DATASET_SCAN,
+    HEARTBEAT,
+    Target,
+    follow_ups,
+    scan_of,
+    with_unused_datasets,
+)
+from exporter.tracking import EventLog
 from exporter.tracking.model import ServerSchedule
-from exporter.tracking.parse import FINISHED
-from exporter.tracking.targets import Target, with_bases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from exporter.clock import Clock
     from exporter.config import Polling, ServerConfig
-    from exporter.dify.api import Upstream
+    from exporter.dify.api import DifyApi
+    from exporter.polling.health import ServerHealth
+    from exporter.polling.intervals import PollInterval
     from exporter.polling.target_statuses import TargetStatuses
-    from exporter.tracking.model import PollObserver
-    from exporter.tracking.outcome import Outcome
-    from exporter.tracking.store import Store
+    from exporter.tracking import Outcome, PollObserver, Store
 
-SETTLED_LAST = 0.001
-"""Seconds by which targets that were finished before a restart are queued behind all others."""
+FINISHED_LAST = 0.001
+"""Seconds by which targets that were finished before a restart are scheduled behind all others."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Poller:
-    """Polls one server. ``work`` may run in several threads at once, with one request each."""
+    """The polls of one server. ``work`` may run in several threads at once, one request each."""
 
     def __init__(
         self,
         server: ServerConfig,
-        client: Upstream,
+        client: DifyApi,
         store: Store,
         statuses: TargetStatuses,
-        polling: Polling,
+        health: ServerHealth,
         *,
+        polling: Polling,
         observer: PollObserver,
         clock: Clock,
         after_poll: Callable[[], None] = lambda: None,
         jitter: Callable[[], float] = random.random,
         document_name: bool = True,
     ) -> None:
-        """``after_poll`` is called after each poll, in the polling thread: pending rendering is done there.
+        """``after_poll`` is called after each poll, in the polling thread: rendering is done there.
 
-        ``document_name``: whether names of documents are logged.
+        ``document_name``: whether names of documents appear in the log.
         """
         self.name = server.name
         self.store = store
         self.statuses = statuses
-        self._client = client
+        self.health = health
         self.schedule = Schedule()
+        self._client = client
         self._polling = polling
         self._observer = observer
         self._clock = clock
         self._after_poll = after_poll
         self._jitter = jitter
-        self._breaker = Breaker(polling, random=jitter)
         self._lock = threading.Lock()
         self._intervals = PollIntervals()
-        self._fetcher = Fetcher(server, client, store, polling, clock=clock)
-        self.problems = Problems()
-        self._service = Service(server.name)
+        self._fetcher = Fetcher(server, client, store, polling, clock=clock, last_success=statuses.last_success)
         self._event_log = EventLog(server.name, store, document_name=document_name)
 
+    @property
+    def watched(self) -> set[Target]:
+        """The targets that are polled for their own sake."""
+        return self._intervals.targets()
+
+    @property
+    def unpolled(self) -> int:
+        """How many targets have not been polled yet."""
+        return self._intervals.unpolled
+
     def watch(self, targets: Iterable[Target]) -> None:
-        """Poll ``targets`` from now on. Those that were finished before a restart come last."""
+        """Poll ``targets`` from now on; those that were finished before a restart after all others."""
         targets = list(targets)
         self.statuses.add(targets)
         for dataset_id in {target.dataset_id for target in targets if target.dataset_id}:
-            self.store.open_dataset(dataset_id)
+            self.store.watch_dataset(dataset_id)
         now = self._clock.monotonic()
         with self._lock:
             for target in targets:
                 if self._intervals.add(target):
-                    self.schedule.put(target, now + SETTLED_LAST * self.store.was_settled(target))
+                    last = target.type.starts_last(self.store, target.dataset_id, target.id)
+                    self.schedule.put(target, now + FINISHED_LAST * last)
 
-    @property
-    def watched(self) -> set[Target]:
-        """The targets that are polled, without follow-ups."""
-        return self._intervals.targets()
-
-    def leave(self, targets: Iterable[Target]) -> None:
-        """Stop polling ``targets`` and remove their objects. Datasets stay as long as anything refers to them."""
-        self._end(with_bases(targets, self.watched, self._fetcher.holds))
+    def unwatch(self, targets: Iterable[Target]) -> None:
+        """Poll ``targets`` no more and remove their objects; a dataset stays while anything needs it."""
+        self._end(with_unused_datasets(targets, self.watched, self._fetcher.discovery.holds))
 
     def close(self) -> None:
-        """Stop polling and remove all objects."""
+        """Poll nothing more and remove everything."""
         self._end(self.watched)
 
-    def change(self, server: ServerConfig, client: Upstream, polling: Polling) -> None:
-        """Apply a changed configuration. Running polls finish as they started; no target waits longer than it says."""
+    def reconfigure(self, server: ServerConfig, client: DifyApi, polling: Polling) -> None:
+        """Use another configuration. Polls under way end as they began; none waits longer than the new intervals."""
         with self._lock:
             before = self._fetcher
             self._client = client
             self._polling = polling
-            self._breaker = Breaker(polling, random=self._jitter)
-            self._fetcher = before.changed(server, client, polling)
+            self.health.reconfigure(server.url, polling)
+            self._fetcher = before.reconfigured(server, client, polling)
         now = self._clock.monotonic()
-        for target, pace in self._intervals.all().items():
-            wait = 0.0 if self._fetcher.asks_anew(target, before) else longest(pace, self._fetcher.rhythm(target))
+        for target, present in self._intervals.all().items():
+            if self._is_fetched_differently(target, before):
+                wait = 0.0
+            else:
+                wait = longest_wait(present, target.type.intervals(self._fetcher, target.dataset_id))
             self.schedule.hasten(target, now + wait)
 
-    def unwatch(self, targets: Iterable[Target]) -> None:
-        """Stop polling ``targets``. Removing their objects is up to the caller."""
-        targets = list(targets)
-        with self._lock:
-            for target in targets:
-                self.schedule.drop(target)
-                self._intervals.drop(target)
-                self.problems.forget(target)
-        for target in targets:
-            self._fetcher.forget(target)
-        self.statuses.drop(targets)
-
-    @property
-    def unpolled(self) -> int:
-        """Number of targets that have not been polled yet."""
-        return self._intervals.unpolled
-
     def close_connections(self) -> None:
-        """Close the connections at the end of a burst: the server has only a few."""
+        """Close idle connections at the end of a burst: the server has few of them."""
         self._client.close_connections()
 
-    def problem(self, target: Target) -> str:
-        """Why the last poll of ``target`` failed, for people; "" if no failure is known."""
-        known = self.problems.of(target)
-        return known.text if known else self._service.trouble
-
     def has_due(self) -> bool:
-        """Whether a target is due."""
+        """Whether there is something to poll now."""
         return self.schedule.has_due(self._clock.monotonic())
 
     def work(self, stop: threading.Event, *, on_more: Callable[[], None] = lambda: None) -> None:
-        """Poll until nothing is due or ``stop`` is set. ``on_more`` is called if there is work for one more thread."""
+        """Poll until nothing is due any more or ``stop`` is set. ``on_more``: there is work for one more thread."""
         while not stop.is_set():
             taken = self.schedule.take(self._clock.monotonic())
             if taken is None:
@@ -164,135 +154,154 @@ class Poller:
             self._after_poll()
 
     def snapshot(self) -> ServerSchedule:
-        """The current schedule, for the exporter's own metrics."""
+        """The schedule now, for the exporter's own metrics."""
         lag = self.schedule.lag(self._clock.monotonic())
         return ServerSchedule(self.name, lag, self._intervals.counts(), self.store.offset.seconds)
 
     def _poll(self, target: Target, due: float) -> None:
-        """Poll one target, handle its errors and put it back into the schedule."""
-        if target.is_step and self.store.document(target.dataset_id, target.id) is None:
+        """Poll one target, whatever the result, and put it back into the schedule."""
+        target_type, dataset_id, id_ = target
+        if not target_type.is_needed(self.store, dataset_id, id_):
             self._put_back(target, None)
             return
         started = self._clock.monotonic()
-        pace = self._intervals.of(target)
-        closed_until = self._breaker.closed_until(target, started)
-        if closed_until is not None:
+        interval = self._intervals.of(target)
+        blocked_until = self.health.blocked_until(target, started)
+        if blocked_until is not None:
             self.statuses.mark_unread(target)
-            self._put_back(target, closed_until, pace)
+            self._put_back(target, blocked_until, interval)
             return
         try:
-            outcome = self._fetcher.ask(target)
+            outcome = target_type.fetch(self._fetcher, dataset_id, id_)
         except DifyError as error:
-            pace = self._failed(target, pace, error)
+            interval = self._failed(target, interval, error)
         except Stopped:
             raise
         except Exception:  # noqa: BLE001 one bug must not end all polling
-            _log.exception("poll failed because of a bug in the exporter: please report it", **target.words(self.name))
-            self._observer.poll_failed(self.name, target.metric_kind, "internal")
-            pace = after_failure(pace, self._polling, retry_after=None, random=self._jitter)
-            self._fetcher.forget(target)
-            self.statuses.note(target, success=False, now=self._clock.time(), interval=pace.interval)
+            fields = target.log_fields(self.name)
+            _log.exception("poll failed because of a bug in the exporter: please report it", **fields)
+            self._observer.poll_failed(self.name, target_type.label, "internal")
+            interval = after_failure(interval, self._polling, retry_after=None, random=self._jitter)
+            self._invalidate(target)
+            self.statuses.polled(target, success=False, now=self._clock.time(), interval=interval.interval)
         else:
-            answered = self._answered(target, pace, outcome)
-            self._observer.polled(self.name, target.metric_kind)
+            answered = self._answered(target, interval, outcome)
+            self._observer.polled(self.name, target_type.label)
             again = next_due(due, started, answered.interval) if answered else None
-            if again is not None and outcome.verdict_at is not None:
-                again = min(again, outcome.verdict_at)
+            if again is not None and outcome.stall_due is not None:
+                again = min(again, outcome.stall_due)
             self._put_back(target, again, answered)
             return
-        self._observer.polled(self.name, target.metric_kind)
-        self._put_back(target, self._clock.monotonic() + pace.interval, pace)
+        self._observer.polled(self.name, target_type.label)
+        self._put_back(target, self._clock.monotonic() + interval.interval, interval)
 
-    def _put_back(self, target: Target, due: float | None, pace: PollInterval | None = None) -> None:
-        """Reschedule a target after a poll, or after a skipped one, which keeps its interval. ``due`` None: never."""
+    def _put_back(self, target: Target, due: float | None, interval: PollInterval | None = None) -> None:
+        """End a poll. ``due`` None: no further one; ``interval`` None: the poll was not made."""
         with self._lock:
             watched = self.schedule.done(target, due)
             if due is None or not watched:
-                self._intervals.drop(target)
-                self.problems.forget(target)
-                self._fetcher.forget(target)
-            elif pace is not None:
-                self._intervals.note(target, pace)
-        if not watched and not target.is_step:
-            # It was unwatched during its poll: remove what the poll stored.
-            self._forget([target])
+                self._intervals.remove(target)
+                self.health.forget(target)
+                self._invalidate(target)
+            elif interval is not None:
+                self._intervals.put(target, interval)
+        if not watched and not target.type.is_follow_up:
+            # The target was unwatched while its poll was under way: the answer must not stay.
+            self._remove_objects([target])
 
     def _end(self, targets: Collection[Target]) -> None:
-        self.unwatch(targets)
-        self._forget(targets)
+        with self._lock:
+            for target in targets:
+                self.schedule.remove(target)
+                self._intervals.remove(target)
+                self.health.forget(target)
+        for target in targets:
+            self._invalidate(target)
+        self.statuses.remove(targets)
+        self._remove_objects(targets)
 
-    def _forget(self, targets: Iterable[Target]) -> None:
-        """Remove the objects of unwatched targets; those of a dataset with the last target in it."""
+    def _remove_objects(self, targets: Iterable[Target]) -> None:
+        """Remove the objects of targets that are no longer polled; a dataset goes with the last target in it."""
         datasets = set()
         for target in targets:
             datasets.add(target.dataset_id)
-            if target.kind != "dataset":
-                self._fetcher.left(target)
+            if target.type is DATASET_SCAN:
+                continue
+            discovers = self._fetcher.discovery.discovers(target.dataset_id)
+            if target.type is CONFIGURED_DOCUMENT and discovers:
+                self._invalidate(target)
+                self.store.leave_to_discovery(target.dataset_id, target.id)
+            else:
+                self._remove_object(target)
         for dataset_id in datasets - {target.dataset_id for target in self.watched}:
-            self.store.forget_dataset(dataset_id)
+            self.store.remove_dataset(dataset_id)
 
-    def _answered(self, target: Target, pace: PollInterval, outcome: Outcome) -> PollInterval | None:
-        """Record a successful poll. Returns the interval from now on; None: no further poll."""
-        self._breaker.answered(target)
-        self.problems.forget(target)
-        self.statuses.note_server(up=True, version=self._client.version)
-        self._service.answers()
-        if pace.state in ("failing", "gone"):
-            _log.info("poll succeeded again", failures=pace.failures, **target.words(self.name))
-        self._event_log.tell(outcome)
-        self._follow(target, outcome)
-        if target.is_step and outcome.settled:
+    def _remove_object(self, target: Target) -> list[Target]:
+        """Remove the object of ``target``; returns what to poll now."""
+        self._invalidate(target)
+        return list(follow_ups(target.dataset_id, target.type.on_missing(self.store, target.dataset_id, target.id)))
+
+    def _invalidate(self, target: Target) -> None:
+        self._fetcher.invalidate(target.type.name, target.dataset_id, target.id)
+
+    def _is_fetched_differently(self, target: Target, before: Fetcher) -> bool:
+        """Whether the former fetcher sent other requests: other patterns for the list, discovery switched."""
+        if target.type is DATASET_SCAN:
+            discovers = self._fetcher.discovery.discovers(target.dataset_id)
+            return discovers != before.discovery.discovers(target.dataset_id)
+        return target.type is DATASET_LIST
+
+    def _answered(self, target: Target, interval: PollInterval, outcome: Outcome) -> PollInterval | None:
+        """Process an answer. Returns the interval from now on; None: no further poll."""
+        if self.health.succeeded(target, version=self._client.version, now=self._clock.monotonic()):
+            _log.info("poll succeeded again", failures=interval.failures, **target.log_fields(self.name))
+        self._event_log.write(outcome)
+        self._follow_up(target, outcome)
+        if target.type.is_follow_up and outcome.settled:
             return None
-        pace = after_answer(pace, self._fetcher.rhythm(target), moved=outcome.moved, settled=outcome.settled)
-        self.statuses.note(target, success=True, now=self._clock.time(), interval=pace.interval)
-        return pace
+        polling = target.type.intervals(self._fetcher, target.dataset_id)
+        interval = after_answer(interval, polling, moved=outcome.moved, settled=outcome.settled)
+        self.statuses.polled(target, success=True, now=self._clock.time(), interval=interval.interval)
+        return interval
 
-    def _follow(self, target: Target, outcome: Outcome) -> None:
-        """Schedule the targets that a poll asks for, and stop polling those that it ends."""
+    def _follow_up(self, target: Target, outcome: Outcome) -> None:
+        """Poll what the answer makes worth polling, and stop polling what has vanished."""
         now = self._clock.monotonic()
-        self.watch(found for found in outcome.wanted if found.kind == "dataset")
-        if target.kind == "datasets":
-            # Check all known datasets: a list fetched during a reload may have restored some that the reload removed.
-            known = [Target("dataset", dataset_id, dataset_id) for dataset_id in self.store.dataset_ids]
-            self.leave([*outcome.dropped, *known])
-        for wanted in outcome.wanted:
-            if self._is_worth(wanted):
+        self.watch(map(scan_of, outcome.wanted.datasets))
+        if target.type is DATASET_LIST:
+            # All datasets that are known, because a reload may have unwatched some that the list then returned.
+            self.unwatch(map(scan_of, {*outcome.vanished, *self.store.dataset_ids}))
+        for wanted in follow_ups(target.dataset_id, outcome.wanted):
+            if self._is_worth_polling(wanted):
                 self.schedule.put(wanted, now)
 
-    def _is_worth(self, target: Target) -> bool:
-        """Whether to poll ``target`` at once. A segment count keeps its own interval until the document finishes."""
-        match target.kind:
-            case "batch" | "dataset" | "document":
-                return target in self._intervals
-            case "segments":
-                document = self.store.document(target.dataset_id, target.id)
-                return target not in self.schedule or document is None or document.progress.status in FINISHED
-            case kind:
-                return kind == "detail"
+    def _is_worth_polling(self, target: Target) -> bool:
+        if not target.type.is_follow_up:
+            return target in self._intervals
+        return target not in self.schedule or not target.type.keeps_schedule(self.store, target.dataset_id, target.id)
 
-    def _failed(self, target: Target, pace: PollInterval, error: DifyError) -> PollInterval:
-        """Record a failed poll. Returns the interval from now on."""
-        self._observer.poll_failed(self.name, target.metric_kind, error.reason)
-        self._breaker.failed(target, error, self._clock.monotonic())
-        self.problems.note(target, error)
-        self.statuses.note_server(up=error.accepted, version=self._client.version)
-        if error.accepted:
-            self._service.answers()
-        elif error.accepted is False:
-            self._service.fails(target, error, len(self.watched))
-        if isinstance(error, NotFound) and (error.gone or target.is_step):
-            for left in self._fetcher.gone(target) if error.gone else ():
-                self.schedule.hasten(left, self._clock.monotonic())
-            new = after_gone(pace, self._polling)
+    def _failed(self, target: Target, interval: PollInterval, error: DifyError) -> PollInterval:
+        """Process a failure. Returns the interval from now on."""
+        now = self._clock.monotonic()
+        self._observer.poll_failed(self.name, target.type.label, error.reason)
+        self.health.failed(target, error, version=self._client.version, now=now, targets=self._intervals.watched)
+        if target.dataset_id and self.health.needs_heartbeat(now):
+            heartbeat = Target(HEARTBEAT, target.dataset_id, "")
+            if heartbeat not in self.schedule:
+                self.schedule.put(heartbeat, now)
+        if isinstance(error, NotFound) and (error.gone or target.type.is_follow_up):
+            for wanted in self._remove_object(target) if error.gone else ():
+                self.schedule.hasten(wanted, self._clock.monotonic())
+            new = after_missing(interval, self._polling)
         else:
-            new = after_failure(pace, self._polling, retry_after=error.retry_after, random=self._jitter)
-        if pace.state != new.state:
+            new = after_failure(interval, self._polling, retry_after=error.retry_after, random=self._jitter)
+        if interval.state != new.state and self.health.is_own_failure(target):
             _log.warning(
                 "target not found" if new.state == "gone" else "poll failed",
                 reason=error.reason,
                 error=str(error),
                 retry_in=round(new.interval),
-                **target.words(self.name),
+                **target.log_fields(self.name),
             )
-        self.statuses.note(target, success=False, now=self._clock.time(), interval=new.interval)
+        self.statuses.polled(target, success=False, now=self._clock.time(), interval=new.interval)
         return new

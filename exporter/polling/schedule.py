@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from exporter.tracking.targets import Target
+    from exporter.polling.targets import Target
 
 TICK = 1.0
 """Seconds between two checks of the schedule. A poll that is late by no more keeps its phase."""
@@ -32,18 +32,18 @@ class Schedule:
         self._due: dict[Target, Entry] = {}
         self._taken: dict[Target, float] = {}
         self._wanted: dict[Target, float] = {}
-        self._dropped: set[Target] = set()
+        self._removed: set[Target] = set()
         self._turns = 0
         self._serial = 0
 
     def put(self, target: Target, due: float) -> None:
         """Set when ``target`` is due. During its poll this is a request, and the earliest request counts.
 
-        A target that was dropped during its poll is restored: the running poll is its own.
+        A target that was removed during its poll is restored: the running poll is its own.
         """
         with self._lock:
             if target in self._taken:
-                self._dropped.discard(target)
+                self._removed.discard(target)
                 self._wanted[target] = min(due, self._wanted.get(target, due))
             else:
                 self._push(target, due)
@@ -54,17 +54,17 @@ class Schedule:
             if target in self._due:
                 if due < self._due[target][0]:
                     self._push(target, due)
-            elif target in self._taken and target not in self._dropped:
+            elif target in self._taken and target not in self._removed:
                 self._wanted[target] = min(due, self._wanted.get(target, due))
 
     def done(self, target: Target, due: float | None) -> bool:
         """Finish the poll of a taken ``target``; it is due again at ``due``, or never (None).
 
-        Returns False if the target was dropped in the meantime.
+        Returns False if the target was removed in the meantime.
         """
         with self._lock:
-            known = self._taken.pop(target, None) is not None and target not in self._dropped
-            self._dropped.discard(target)
+            known = self._taken.pop(target, None) is not None and target not in self._removed
+            self._removed.discard(target)
             if not known:
                 return False
             wanted = self._wanted.pop(target, None)
@@ -74,13 +74,13 @@ class Schedule:
                 self._push(target, due)
             return True
 
-    def drop(self, target: Target) -> None:
+    def remove(self, target: Target) -> None:
         """Remove ``target``, even during its poll."""
         with self._lock:
             self._due.pop(target, None)
             self._wanted.pop(target, None)
             if target in self._taken:
-                self._dropped.add(target)
+                self._removed.add(target)
 
     def take(self, now: float) -> tuple[Target, float] | None:
         """Take the target to poll now. Returns it with its due time; None: nothing is due."""
@@ -112,15 +112,15 @@ class Schedule:
             return min(firsts, default=None)
 
     def __len__(self) -> int:
-        return len(self._due) + len(self._taken) - len(self._dropped)
+        return len(self._due) + len(self._taken) - len(self._removed)
 
     def __contains__(self, target: Target) -> bool:
-        return target in self._due or (target in self._taken and target not in self._dropped)
+        return target in self._due or (target in self._taken and target not in self._removed)
 
     def _push(self, target: Target, due: float) -> None:
         self._serial += 1
         entry = self._due[target] = (due, self._serial, target)
-        heap = self._heaps[target.is_step]
+        heap = self._heaps[target.type.is_follow_up]
         heapq.heappush(heap, entry)
         if len(heap) > 2 * len(self._due) + _SLACK:
             heap[:] = [entry for entry in heap if self._is_current(entry)]

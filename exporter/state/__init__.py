@@ -1,8 +1,7 @@
 """The state file: what is known survives a restart."""
 
-from exporter.state.state_file import SavedObjects, StateFile
+from exporter.state.state_file import StateFile
 
 __all__ = [
-    "SavedObjects",
     "StateFile",
 ]

@@ -59,9 +59,9 @@ def encode(kept: Kept, now: float) -> Row:
     a text that cannot be encoded, such as an integer of more than 64 bits.
     """
     if isinstance(kept, Document):
-        kept = replace(kept, moved=0.0)
+        kept = replace(kept, last_progress_monotonic=0.0)
     elif isinstance(kept, Batch):
-        kept = replace(kept, moved=0.0, trail=())
+        kept = replace(kept, last_progress_monotonic=0.0, milestones=())
     packed = _encode(kept)
     return *key_of(kept), now, zlib.crc32(packed), packed
 
@@ -90,13 +90,15 @@ def revive(kept: Kept, *, wall: float, monotonic: float, shared: dict[object, ob
     if isinstance(kept, DatasetCounters):
         return kept
     # A wall clock that was set back would yield negative ages.
-    moved = monotonic - max(0.0, wall - kept.last_progress)
+    last_progress = monotonic - max(0.0, wall - kept.last_progress)
     if isinstance(kept, Batch):
-        return _share(replace(kept, moved=moved), shared)
+        return _share(replace(kept, last_progress_monotonic=last_progress), shared)
     detail = kept.detail
     if detail is not None and detail.rule is not None:
         detail = replace(detail, rule=shared.setdefault(detail.rule, detail.rule))
-    document = replace(kept, moved=moved, detail=detail, batch=shared.setdefault(kept.batch, kept.batch))
+    document = replace(
+        kept, last_progress_monotonic=last_progress, detail=detail, batch=shared.setdefault(kept.batch, kept.batch)
+    )
     return _share(document, shared)
 
 

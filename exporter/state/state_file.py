@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter.state import rows
 from exporter.state.rows import Kept, key_of
 from exporter.state.state_database import StateDatabase
-from exporter.tracking.model import Batch, DatasetCounters, Document
+from exporter.tracking import SavedObjects
+from exporter.tracking.model import Batch, Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,14 +38,6 @@ GONE_AT_MOST = 100_000
 """Most deletions that wait for a failing file. The rows of older ones are deleted later, as unclaimed."""
 
 _log = structlog.get_logger(__name__)
-
-
-class SavedObjects(NamedTuple):
-    """The saved objects of a server."""
-
-    documents: list[Document]
-    batches: list[Batch]
-    counters: list[DatasetCounters]
 
 
 class StateFile:
@@ -71,7 +64,7 @@ class StateFile:
         with self._using:
             self._file.open()
 
-    def recall(self, server: str) -> SavedObjects:
+    def restore(self, server: str) -> SavedObjects:
         """All saved objects of ``server``. Ages continue as if there had been no restart; ETA milestones are lost."""
         with self._using:
             found = self._read(server)
@@ -92,10 +85,10 @@ class StateFile:
                     memory.counters.append(activity)
         return memory
 
-    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:
         """Record the changes that the exposition receives.
 
-        ``at_once``: written before this returns, for counted events: an exporter that is killed right afterwards must
+        ``durable``: written before this returns, for counted events: an exporter that is killed right afterwards must
         neither count them again nor let a counter decrease. All other changes, and all changes while the file fails,
         wait for ``save``.
         """
@@ -116,7 +109,7 @@ class StateFile:
                     self._gone.pop(key, None)
                     self._changed[key] = kept
         # Only ``save`` retries a failing file: polls must not wait for it each time.
-        if at_once and self._file.connection is not None:
+        if durable and self._file.connection is not None:
             with self._using:
                 self._write(keys)
 

@@ -1,8 +1,11 @@
 """What is known of the datasets, batches and documents of a server."""
 
 from exporter.tracking.error_reasons import PATTERNS, Pattern
+from exporter.tracking.event_log import EventLog
+from exporter.tracking.events import Outcome, Wanted
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
+    FINISHED,
     KINDS,
     STATUSES,
     TARGET_STATES,
@@ -10,6 +13,7 @@ from exporter.tracking.model import (
     Change,
     ChangeListener,
     Dataset,
+    DatasetCounters,
     Detail,
     Document,
     Kind,
@@ -23,10 +27,8 @@ from exporter.tracking.model import (
     TargetStatus,
     Tracked,
 )
-from exporter.tracking.parse import FINISHED
-from exporter.tracking.progress import StallLimits
+from exporter.tracking.objects import SavedObjects, Watched
 from exporter.tracking.store import Store
-from exporter.tracking.targets import Target, configured_targets
 
 __all__ = [
     "DISPLAY_STATUSES",
@@ -39,21 +41,24 @@ __all__ = [
     "Change",
     "ChangeListener",
     "Dataset",
+    "DatasetCounters",
     "Detail",
     "Document",
+    "EventLog",
     "Kind",
     "Number",
+    "Outcome",
     "Pattern",
     "PollObserver",
     "ProcessRule",
     "Progress",
+    "SavedObjects",
     "ServerSchedule",
     "ServerStatus",
-    "StallLimits",
     "Store",
-    "Target",
     "TargetState",
     "TargetStatus",
     "Tracked",
-    "configured_targets",
+    "Wanted",
+    "Watched",
 ]

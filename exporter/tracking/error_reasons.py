@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REASONS = ("rate_limit", "quota", "timeout", "model", "plugin", "unsupported", "storage", "other")
-"""Every ``reason`` of a failed document."""
-
 MAX_TEXT = 4_096
 """Characters of an error text that are searched: an exception can have any length."""
 

@@ -1,8 +1,8 @@
-"""Estimates when a batch will finish (its ETA) from its recent rate; returns None rather than a wrong estimate.
+"""When a batch will be done at its recent rate: absent rather than wrong.
 
-Completed segments arrive in at most ten jumps per document, with economy indexing in one. Documents run one after
-another and have no segments before they are split. The rate is therefore measured from jump to jump: in segments once
-the rest of the batch is split, else in documents.
+Completed segments arrive in at most ten jumps per document, with economy indexing in a single one. Documents are
+processed one after another and have no segments before they are split. The rate is therefore measured from jump to
+jump: in segments once the unfinished part of the batch is split, otherwise in documents.
 """
 
 from __future__ import annotations
@@ -11,69 +11,67 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from exporter.tracking.model import Milestone
+from exporter.tracking.model import FINISHED, Milestone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exporter.tracking.model import Batch, Document
-    from exporter.tracking.progress import Instant
+    from exporter.clock import Instant
+    from exporter.tracking.model import Document
 
-KEPT = 10
-"""Number of jumps that the rate is based on."""
+RECENT = 10
+"""Jumps that determine the recent rate."""
 
 NEEDED = 3
-"""Milestones needed for a rate; the first one only marks the start."""
-
-_DONE = frozenset({"completed", "error"})
+"""Milestones before there is a rate; the first one only marks the start."""
 
 
 def estimate_eta(
-    before: Batch | None, documents: Sequence[Document], now: Instant
+    milestones: tuple[Milestone, ...], documents: Sequence[Document], now: Instant
 ) -> tuple[tuple[Milestone, ...], float | None]:
-    """The milestones, with the one that this answer may have added, and the ETA of the batch (Unix seconds)."""
-    rest = [document.progress for document in documents if document.progress.status not in _DONE]
-    if not rest:
+    """The milestones with the one that this answer may have added, and the end of the batch (Unix seconds)."""
+    unfinished = [document.progress for document in documents if document.progress.status not in FINISHED]
+    if not unfinished:
         return (), None
-    trail = _extend(before.trail if before else (), documents, len(documents) - len(rest), now)
-    if any(progress.status == "paused" for progress in rest):
-        return trail, None
-    segments = [(progress.total_segments or 0) - (progress.completed_segments or 0) for progress in rest]
-    if all(progress.status == "indexing" and progress.total_segments for progress in rest):
-        end = _end([(mark.monotonic, mark.segments) for mark in trail[-KEPT:]], sum(segments))
+    milestones = _extend(milestones, documents, len(documents) - len(unfinished), now)
+    if any(progress.status == "paused" for progress in unfinished):
+        return milestones, None
+    if all(progress.status == "indexing" and progress.total_segments for progress in unfinished):
+        remaining = sum((progress.total_segments or 0) - (progress.completed_segments or 0) for progress in unfinished)
+        end = _end([(mark.monotonic, mark.segments) for mark in milestones[-RECENT:]], remaining)
     else:
-        end = _end([(mark.monotonic, mark.documents) for mark in trail], len(rest))
+        end = _end([(mark.monotonic, mark.documents) for mark in milestones], len(unfinished))
     if end is None or end < now.monotonic:
-        return trail, None
-    return trail, float(math.ceil(now.wall + end - now.monotonic))
+        return milestones, None
+    return milestones, float(math.ceil(now.wall + end - now.monotonic))
 
 
 def _extend(
-    trail: tuple[Milestone, ...], documents: Sequence[Document], finished: int, now: Instant
+    milestones: tuple[Milestone, ...], documents: Sequence[Document], finished: int, now: Instant
 ) -> tuple[Milestone, ...]:
     done = sum(document.progress.completed_segments or 0 for document in documents)
-    mark = Milestone(now.monotonic, done, finished)
-    if not trail or done < trail[-1].segments or finished < trail[-1].documents:
+    mark = Milestone(now.monotonic, segments=done, documents=finished)
+    if not milestones or done < milestones[-1].segments or finished < milestones[-1].documents:
         return (mark,)
-    if (done, finished) == (trail[-1].segments, trail[-1].documents):
-        return trail
-    return _recent((*trail, mark))
+    if (done, finished) == (milestones[-1].segments, milestones[-1].documents):
+        return milestones
+    return _recent((*milestones, mark))
 
 
-def _recent(trail: tuple[Milestone, ...]) -> tuple[Milestone, ...]:
-    """The latest milestones, and of the older ones those at which a document finished: ten jumps lie in between."""
+def _recent(milestones: tuple[Milestone, ...]) -> tuple[Milestone, ...]:
+    """The latest milestones and, of older ones, those at which a document finished: ten jumps lie between them."""
     finished: dict[int, Milestone] = {}
-    for mark in trail[:-KEPT]:
+    for mark in milestones[:-RECENT]:
         finished.setdefault(mark.documents, mark)
-    return (*list(finished.values())[-KEPT:], *trail[-KEPT:])
+    return (*list(finished.values())[-RECENT:], *milestones[-RECENT:])
 
 
-def _end(steps: list[tuple[float, float]], rest: float) -> float | None:
-    """Monotonic second at which ``rest`` more will be done, extrapolated from ``steps`` (time, total done)."""
+def _end(steps: list[tuple[float, float]], remaining: float) -> float | None:
+    """The monotonic second at which ``remaining`` more will be done. ``steps``: monotonic second and amount done."""
     jumps = steps[:1] + [step for earlier, step in itertools.pairwise(steps) if step[1] > earlier[1]]
-    if len(jumps) < NEEDED or rest <= 0:
+    if len(jumps) < NEEDED or remaining <= 0:
         return None
-    (began, from_), (latest, to) = jumps[1], jumps[-1]
+    (began, first_done), (latest, last_done) = jumps[1], jumps[-1]
     if latest <= began:
         return None
-    return latest + rest * (latest - began) / (to - from_)
+    return latest + remaining * (latest - began) / (last_done - first_done)

@@ -27,6 +27,9 @@ STATUSES = ("waiting", "parsing", "cleaning", "splitting", "indexing", "paused",
 DISPLAY_STATUSES = ("queuing", "indexing", "paused", "error", "available", "disabled", "archived", "unknown")
 """Display statuses in document details and document lists."""
 
+FINISHED = frozenset({"completed", "error"})
+"""The statuses in which nothing changes until somebody retries, updates or uploads the document again."""
+
 KINDS = ("batch", "document", "dataset", "datasets")
 """Target types with series; ``dataset`` is one dataset, ``datasets`` the list of them."""
 
@@ -110,7 +113,7 @@ class Milestone(Struct, frozen=True, gc=False):
 class Document(Struct, frozen=True, gc=False, omit_defaults=True):
     """A document. ``batch`` is "" if unknown.
 
-    Time of the last progress: ``last_progress`` in Unix seconds, ``moved`` in monotonic seconds.
+    Time of the last progress: ``last_progress`` in Unix seconds, ``last_progress_monotonic`` in monotonic seconds.
     """
 
     server: str
@@ -120,7 +123,7 @@ class Document(Struct, frozen=True, gc=False, omit_defaults=True):
     progress: Progress
     detail: Detail | None = None
     last_progress: float = 0.0
-    moved: float = 0.0
+    last_progress_monotonic: float = 0.0
     stalled: bool = False
     attempt: Attempt = Attempt()
 
@@ -128,7 +131,8 @@ class Document(Struct, frozen=True, gc=False, omit_defaults=True):
 class Batch(Struct, frozen=True, gc=False, omit_defaults=True):
     """A batch and the sums over its documents. ``counts`` is in the order of ``STATUSES``.
 
-    Time of the last progress in the batch: ``last_progress`` in Unix seconds, ``moved`` in monotonic seconds. ``eta``:
+    Time of the last progress in the batch: ``last_progress`` in Unix seconds, ``last_progress_monotonic`` in monotonic
+    seconds. ``eta``:
     Unix seconds, None if there is no estimate.
     """
 
@@ -140,10 +144,15 @@ class Batch(Struct, frozen=True, gc=False, omit_defaults=True):
     segments: Number | None = None
     completed_segments: Number | None = None
     last_progress: float = 0.0
-    moved: float = 0.0
+    last_progress_monotonic: float = 0.0
     stalled: bool = False
     eta: float | None = None
-    trail: tuple[Milestone, ...] = ()
+    milestones: tuple[Milestone, ...] = ()
+
+
+def is_finished(batch: Batch) -> bool:
+    """Whether every document of the batch has finished."""
+    return all(not count or status in FINISHED for status, count in zip(STATUSES, batch.counts, strict=True))
 
 
 class TargetStatus(Struct, frozen=True, gc=False):
@@ -207,33 +216,14 @@ Change = tuple[Tracked | None, Tracked | None]
 
 
 class ChangeListener(Protocol):
-    """Receives changes: the exposition."""
+    """Receives changes: the state file, the document limit, the exposition."""
 
-    def changed(self, changes: Sequence[Change]) -> None:
-        """Handle all changes of one answer together. Called in the polling thread; must not raise."""
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:
+        """Handle all changes of one answer together. Called in the polling thread; must not raise.
+
+        ``durable``: a counter would be wrong after a kill that loses these changes.
+        """
         ...
-
-
-class Recorder(Protocol):
-    """Persists objects across restarts."""
-
-    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-        """Record changes; with ``at_once``, they are on disk before this returns. Must not raise."""
-        ...
-
-
-class NullListener:
-    """Ignores all changes."""
-
-    def changed(self, changes: Sequence[Change]) -> None:
-        """Do nothing."""
-
-
-class NullRecorder:
-    """Persists nothing."""
-
-    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-        """Do nothing."""
 
 
 class ServerSchedule(Struct, frozen=True, gc=False):

@@ -7,27 +7,22 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, Detail, ProcessRule, Progress
+from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Detail, ProcessRule, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from exporter.dify import DocumentDetail, IndexingItem, ListedDocument
-    from exporter.dify.answers import ProcessRuleAnswer as WireRule
-    from exporter.tracking.model import Document, Number
+    from exporter.dify.answers import ProcessRuleAnswer
 
 UNKNOWN = "unknown"
-
-FINISHED = frozenset({"completed", "error"})
-"""The statuses in which nothing changes until somebody retries, updates or uploads the document again."""
 
 # Each status maps to itself, so that only one of the many equal strings in answers is kept.
 _STATUSES = {status: status for status in STATUSES if status != UNKNOWN}
 _DISPLAY_STATUSES = {status: status for status in DISPLAY_STATUSES if status != UNKNOWN}
-_INDEX = {status: index for index, status in enumerate(STATUSES)}
 
 
-def read_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
+def parse_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
     """The progress in an item of indexing-status. ``unknown`` is called with the names of fields of unknown value."""
     status = _STATUSES.get(item.indexing_status)
     if status is None:
@@ -35,20 +30,20 @@ def read_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
         status = UNKNOWN
     return Progress(
         status,
-        item.processing_started_at,
-        item.parsing_completed_at,
-        item.cleaning_completed_at,
-        item.splitting_completed_at,
-        item.completed_at,
-        item.paused_at,
-        item.stopped_at,
-        item.completed_segments,
-        item.total_segments,
-        bool(item.error),
+        processing_started_at=item.processing_started_at,
+        parsing_completed_at=item.parsing_completed_at,
+        cleaning_completed_at=item.cleaning_completed_at,
+        splitting_completed_at=item.splitting_completed_at,
+        completed_at=item.completed_at,
+        paused_at=item.paused_at,
+        stopped_at=item.stopped_at,
+        completed_segments=item.completed_segments,
+        total_segments=item.total_segments,
+        has_error=bool(item.error),
     )
 
 
-def read_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detail:
+def parse_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detail:
     """The attributes in a document's detail, without its progress."""
     display_status = _DISPLAY_STATUSES.get(detail.display_status) if detail.display_status else None
     if detail.display_status and display_status is None:
@@ -73,11 +68,11 @@ def read_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Detai
         enabled=detail.enabled,
         archived=detail.archived,
         has_error=bool(detail.error),
-        rule=_read_rule(detail.document_process_rule) or _read_rule(detail.dataset_process_rule),
+        rule=_parse_rule(detail.document_process_rule) or _parse_rule(detail.dataset_process_rule),
     )
 
 
-def progress_of_detail(
+def parse_detail_progress(
     detail: DocumentDetail, before: Progress | None, unknown: Callable[[str], None]
 ) -> Progress | None:
     """The progress in a detail, for a document whose batch is unknown; ``before`` if the detail has no status.
@@ -89,7 +84,7 @@ def progress_of_detail(
     if not status:
         return before
     return Progress(
-        read_status(status, detail.display_status, unknown),
+        parse_status(status, detail.display_status, unknown),
         completed_at=detail.completed_at,
         completed_segments=before.completed_segments if before else None,
         total_segments=detail.segment_count,
@@ -97,20 +92,20 @@ def progress_of_detail(
     )
 
 
-def read_listed(document: ListedDocument, unknown: Callable[[str], None]) -> Progress:
+def parse_listed(document: ListedDocument, unknown: Callable[[str], None]) -> Progress:
     """The progress in a document list: the status and whether there is an error."""
-    status = read_status(document.indexing_status, document.display_status, unknown)
+    status = parse_status(document.indexing_status, document.display_status, unknown)
     return Progress(status, has_error=bool(document.error))
 
 
-def progress_of_list(told: Progress, before: Progress) -> Progress:
+def merge_listed(told: Progress, before: Progress) -> Progress:
     """Merge the progress in a list with what was known ``before``. A new status may come with new times."""
     if told.status == before.status:
         return replace(before, has_error=told.has_error)
     return replace(told, completed_segments=before.completed_segments, total_segments=before.total_segments)
 
 
-def read_status(status: str, display_status: str | None, unknown: Callable[[str], None]) -> str:
+def parse_status(status: str, display_status: str | None, unknown: Callable[[str], None]) -> str:
     """The indexing status in a list or detail, where ``paused`` is only a display status."""
     if display_status == "paused":
         return "paused"
@@ -126,29 +121,7 @@ def _shared(word: str | None) -> str:
     return sys.intern(word) if word else ""
 
 
-def is_settled(batch: Batch) -> bool:
-    """Whether every document of the batch has finished."""
-    return all(not count or status in FINISHED for status, count in zip(STATUSES, batch.counts, strict=True))
-
-
-def sum_batch(server: str, dataset_id: str, batch: str, documents: Iterable[Document]) -> Batch:
-    """The batch as the sum of its documents. Segments are None if no document reports any."""
-    counts = [0] * len(STATUSES)
-    ids: list[str] = []
-    segments: Number | None = None
-    completed: Number | None = None
-    for document in documents:
-        progress = document.progress
-        ids.append(document.document_id)
-        counts[_INDEX[progress.status]] += 1
-        if progress.total_segments is not None:
-            segments = (segments or 0) + progress.total_segments
-        if progress.completed_segments is not None:
-            completed = (completed or 0) + progress.completed_segments
-    return Batch(server, dataset_id, batch, tuple(sorted(ids)), tuple(counts), segments, completed)
-
-
-def _read_rule(rule: WireRule | None) -> ProcessRule | None:
+def _parse_rule(rule: ProcessRuleAnswer | None) -> ProcessRule | None:
     """A rule; None for ``{}`` and null, which both occur.
 
     Real servers write ``delimiter`` in automatic rules, the API reference says ``separator``. The API reference has an

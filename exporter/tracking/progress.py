@@ -1,12 +1,6 @@
-"""Interprets answers: derives the new object and its events from the previous object and an answer.
+"""Folding answers: the object before and the answer give the object after and the events. Pure.
 
-Pure: the same inputs yield the same objects and events. The rules are those of ``docs/metrics.md``.
-
-- *Progress* is any change in the status, the phase times or the segments of a document, or in the set of documents.
-- A batch is *stalled* when some of its documents are neither finished nor paused, and there was no progress for
-  ``StallLimits.after`` seconds, or for ``StallLimits.queued_after`` seconds while all of these are waiting. One worker processes
-  the documents of a batch one after another. A document is therefore judged by its batch, and on its own only if the
-  batch is unknown.
+*Progress* is any change in the status, the phase times or the segments of a document, or in the documents of a batch.
 """
 
 from __future__ import annotations
@@ -16,152 +10,192 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from exporter.tracking.eta import estimate_eta
-from exporter.tracking.model import STATUSES, Attempt, Batch, Document
-from exporter.tracking.parse import FINISHED
+from exporter.tracking.events import Finished, Restarted
+from exporter.tracking.model import FINISHED, STATUSES, Attempt, Batch, Document
+from exporter.tracking.stall import IDLE, is_stalled, judge_in_batch, stall_events
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from exporter.clock import Instant
+    from exporter.config import StallLimits
+    from exporter.tracking.events import Event
     from exporter.tracking.model import Number, Progress
 
-AT_REST = FINISHED | {"paused"}
-"""The statuses in which no progress is expected."""
-
-
-class Instant(NamedTuple):
-    """An instant: Unix seconds for display, monotonic seconds for measuring."""
-
-    wall: float
-    monotonic: float
-
-
-class StallLimits(NamedTuple):
-    """Seconds without progress after which indexing counts as stalled."""
-
-    after: float = 900.0
-    queued_after: float = 1800.0
-
-
-class Finished(NamedTuple):
-    """An attempt has finished. ``phases``: seconds spent in each, as far as the API's times belong to this attempt."""
-
-    document: Document
-    phases: tuple[tuple[str, float], ...]
-
-
-class Restarted(NamedTuple):
-    """A completed or failed document is being indexed again."""
-
-    document: Document
-
-
-class Stalled(NamedTuple):
-    """Indexing makes no progress any more. ``since``: Unix seconds of the last progress."""
-
-    subject: Batch | Document
-    since: float
-
-
-class Resumed(NamedTuple):
-    """What was stalled made progress or finished."""
-
-    subject: Batch | Document
-
-
-Event = Finished | Restarted | Stalled | Resumed
+_INDEX = {status: index for index, status in enumerate(STATUSES)}
 
 
 def advance(before: Document | None, new: Document, now: Instant) -> tuple[Document, tuple[Event, ...]]:
-    """Compare ``new``, a document as an answer just described it, with ``before``. Returns it updated, with events."""
+    """The document after an answer. ``new``: as the answer describes it; ``before``: as it was known."""
     progress = new.progress
     if before is None:
-        return replace(new, last_progress=now.wall, moved=now.monotonic, attempt=_first_sight(progress)), ()
-    if same(before.progress, progress):
-        return replace(new, last_progress=before.last_progress, moved=before.moved, attempt=before.attempt), ()
+        attempt = _attempt_at_first_sight(progress)
+        return _moved(new, now, attempt), ()
+    if is_same_progress(before.progress, progress):
+        return _unmoved(new, before), ()
     attempt = before.attempt
-    rests = attempt.counted and _is_same_end(attempt.ended, progress)
-    ends = progress.status in FINISHED and not rests
-    restarts = attempt.counted and (ends or progress.status not in AT_REST)
+    at_counted_end = attempt.counted and _is_same_end(attempt.ended, progress)
+    ends = progress.status in FINISHED and not at_counted_end
+    restarts = attempt.counted and (ends or progress.status not in IDLE)
     phases = _phases(new, attempt) if ends and progress.status == "completed" else ()
-    if rests and attempt.ended is not None:
-        attempt = Attempt(_completed_by(progress, attempt.ended), counted=True)
+    if at_counted_end and attempt.ended is not None:
+        attempt = Attempt(_with_missing_times(progress, attempt.ended), counted=True)
     elif ends:
         attempt = Attempt(progress, counted=True)
     elif restarts:
         attempt = Attempt(attempt.ended)
-    moved = replace(new, last_progress=now.wall, moved=now.monotonic, attempt=attempt)
+    document = _moved(new, now, attempt)
     events: list[Event] = []
     if restarts:
-        events.append(Restarted(moved))
+        events.append(Restarted(document))
     if ends:
-        events.append(Finished(moved, phases))
-    return moved, tuple(events)
+        events.append(Finished(document, phases))
+    return document, tuple(events)
 
 
-def same(before: Progress, after: Progress) -> bool:
-    """Whether there was no progress. A change of the error text alone is no progress."""
+def _moved(new: Document, now: Instant, attempt: Attempt) -> Document:
+    return replace(new, last_progress=now.wall, last_progress_monotonic=now.monotonic, attempt=attempt)
+
+
+def _unmoved(new: Document, before: Document) -> Document:
+    return replace(
+        new,
+        last_progress=before.last_progress,
+        last_progress_monotonic=before.last_progress_monotonic,
+        attempt=before.attempt,
+    )
+
+
+def is_same_progress(before: Progress, after: Progress) -> bool:
+    """Whether nothing moved. A change of the error text alone is no progress."""
     return before == after or replace(before, has_error=after.has_error) == after
 
 
-def gather(
-    before: Batch | None, new: Batch, documents: Sequence[Document], *, moved: bool, now: Instant, stall: StallLimits
+class FoldedBatch(NamedTuple):
+    """A batch after an answer.
+
+    - ``moves``: the progress before and after, of each document that moved.
+    - ``removed``: ids of the documents that the batch no longer contains.
+    - ``taken_from``: the batches that lost a document to this one.
+    - ``changed``: ids of the documents that are new or whose status changed.
+    """
+
+    batch: Batch
+    documents: tuple[Document, ...]
+    events: tuple[Event, ...]
+    moved: bool
+    moves: tuple[tuple[Progress, Progress], ...]
+    removed: frozenset[str]
+    taken_from: frozenset[str]
+    changed: tuple[str, ...]
+
+
+def fold_batch(
+    key: tuple[str, str, str],
+    before: Batch | None,
+    known: Callable[[str], Document | None],
+    items: Mapping[str, Progress],
+    *,
+    now: Instant,
+    limits: StallLimits,
+) -> FoldedBatch:
+    """Fold an answer into the batch ``key`` (server, dataset id, batch). ``items``: progress by document id."""
+    server, dataset_id, name = key
+    members = frozenset(before.documents) if before else frozenset()
+    documents: list[Document] = []
+    events: list[Event] = []
+    moves: list[tuple[Progress, Progress]] = []
+    taken_from: set[str] = set()
+    changed: list[str] = []
+    moved = before is None or members != items.keys()
+    for document_id, progress in items.items():
+        old = known(document_id)
+        if old is None:
+            new = Document(server, dataset_id, document_id, name, progress)
+        else:
+            new = Document(server, dataset_id, document_id, name, progress, old.detail, stalled=old.stalled)
+            if old.batch not in (name, ""):
+                taken_from.add(old.batch)
+            if not is_same_progress(old.progress, progress):
+                moved = True
+                moves.append((old.progress, progress))
+        if old is None or old.progress.status != progress.status:
+            changed.append(document_id)
+        document, happened = advance(old, new, now)
+        documents.append(document)
+        events += happened
+    total = sum_batch(server, dataset_id, name, documents)
+    batch, verdicts = update_batch(before, total, documents, moved=moved, now=now, limits=limits)
+    return FoldedBatch(
+        batch=batch,
+        documents=tuple(judge_in_batch(document, batch) for document in documents),
+        events=(*events, *verdicts),
+        moved=moved,
+        moves=tuple(moves),
+        removed=members - items.keys(),
+        taken_from=frozenset(taken_from),
+        changed=tuple(changed),
+    )
+
+
+def refold_batch(
+    before: Batch, documents: Sequence[Document], *, now: Instant, limits: StallLimits
+) -> tuple[Batch, tuple[Document, ...], tuple[Event, ...]]:
+    """The batch after an answer that repeats the last one: nothing moved, so only the stall verdict can change."""
+    batch, verdicts = update_batch(before, before, documents, moved=False, now=now, limits=limits)
+    return batch, tuple(judge_in_batch(document, batch) for document in documents), verdicts
+
+
+def sum_batch(server: str, dataset_id: str, batch: str, documents: Iterable[Document]) -> Batch:
+    """The batch with the sums over its documents. Segments are None when no document reports any."""
+    counts = [0] * len(STATUSES)
+    ids: list[str] = []
+    segments: Number | None = None
+    completed: Number | None = None
+    for document in documents:
+        progress = document.progress
+        ids.append(document.document_id)
+        counts[_INDEX[progress.status]] += 1
+        if progress.total_segments is not None:
+            segments = (segments or 0) + progress.total_segments
+        if progress.completed_segments is not None:
+            completed = (completed or 0) + progress.completed_segments
+    return Batch(
+        server,
+        dataset_id,
+        batch,
+        documents=tuple(sorted(ids)),
+        counts=tuple(counts),
+        segments=segments,
+        completed_segments=completed,
+    )
+
+
+def update_batch(
+    before: Batch | None,
+    total: Batch,
+    documents: Sequence[Document],
+    *,
+    moved: bool,
+    now: Instant,
+    limits: StallLimits,
 ) -> tuple[Batch, tuple[Event, ...]]:
-    """The batch after an answer. ``new`` holds its sums, ``documents`` its current documents."""
+    """``total``, the sums over ``documents``, completed with last progress, stall verdict and ETA."""
     if before is None or moved:
-        batch = replace(new, last_progress=now.wall, moved=now.monotonic)
+        batch = replace(total, last_progress=now.wall, last_progress_monotonic=now.monotonic)
     else:
-        batch = replace(new, last_progress=before.last_progress, moved=before.moved)
-    active = [document.progress.status for document in documents if document.progress.status not in AT_REST]
-    stalled = _is_stalled(active, batch.moved, now, stall)
-    trail, eta = estimate_eta(before, documents, now)
-    batch = replace(batch, stalled=stalled, trail=trail, eta=None if stalled else eta)
-    return batch, _verdict(before is not None and before.stalled, batch, batch.last_progress)
+        batch = replace(
+            total, last_progress=before.last_progress, last_progress_monotonic=before.last_progress_monotonic
+        )
+    active = [document.progress.status for document in documents if document.progress.status not in IDLE]
+    stalled = is_stalled(active, batch.last_progress_monotonic, now, limits)
+    milestones, eta = estimate_eta(before.milestones if before else (), documents, now)
+    batch = replace(batch, stalled=stalled, milestones=milestones, eta=None if stalled else eta)
+    return batch, stall_events(batch, was_stalled=before is not None and before.stalled)
 
 
-def judge(
-    document: Document, batch: Batch | None, *, now: Instant, stall: StallLimits
-) -> tuple[Document, tuple[Event, ...]]:
-    """Decide whether the document is stalled: like its batch, if it has one, else by its own last progress."""
-    active = document.progress.status not in AT_REST
-    if batch is not None:
-        stalled = active and batch.stalled
-        return (document if stalled == document.stalled else replace(document, stalled=stalled)), ()
-    stalled = _is_stalled([document.progress.status] if active else [], document.moved, now, stall)
-    if stalled == document.stalled:
-        return document, ()
-    judged = replace(document, stalled=stalled)
-    return judged, _verdict(document.stalled, judged, judged.last_progress)
-
-
-def _verdict(before: bool, subject: Batch | Document, since: float) -> tuple[Event, ...]:  # noqa: FBT001 private
-    if subject.stalled == before:
-        return ()
-    return (Stalled(subject, since),) if subject.stalled else (Resumed(subject),)
-
-
-def verdict_at(subject: Batch | Document, stall: StallLimits) -> float | None:
-    """Monotonic second from which it is stalled without progress; None if it is stalled already, finished or paused."""
-    if subject.stalled:
-        return None
-    if isinstance(subject, Document):
-        found = [subject.progress.status]
-    else:
-        found = [status for status, count in zip(STATUSES, subject.counts, strict=True) if count]
-    active = [status for status in found if status not in AT_REST]
-    return subject.moved + _limit(active, stall) if active else None
-
-
-def _is_stalled(active: Sequence[str], moved: float, now: Instant, stall: StallLimits) -> bool:
-    """``active``: the statuses of the documents that are neither finished nor paused."""
-    return bool(active) and now.monotonic - moved >= _limit(active, stall)
-
-
-def _limit(active: Sequence[str], stall: StallLimits) -> float:
-    return stall.queued_after if all(status == "waiting" for status in active) else stall.after
-
-
-def _first_sight(progress: Progress) -> Attempt:
-    """The attempt of a document that is seen for the first time. An end that was not observed is not counted."""
+def _attempt_at_first_sight(progress: Progress) -> Attempt:
+    """The attempt of a document that is seen for the first time. An end that nobody observed is not counted."""
     if progress.status in FINISHED:
         return Attempt(progress, counted=True)
     if progress.completed_at is not None or progress.stopped_at is not None:
@@ -172,17 +206,17 @@ def _first_sight(progress: Progress) -> Attempt:
 def _is_same_end(ended: Progress | None, progress: Progress) -> bool:
     """Whether both are the end of the same attempt. If not, the document was indexed again between two polls.
 
-    A list contains no end times and a detail only some; the others arrive once the batch is known. Only a time that
-    differs from a known one proves another attempt.
+    A list reports no times of an end and a detail reports some; the others arrive once the batch is known. Only a time
+    that differs from the one before belongs to another attempt.
     """
     if ended is None or ended.status != progress.status:
         return False
-    told = zip(_times(ended), _times(progress), strict=True)
-    return all(one is None or other is None or one == other for one, other in told)
+    pairs = zip(_times(ended), _times(progress), strict=True)
+    return all(one is None or other is None or one == other for one, other in pairs)
 
 
-def _completed_by(progress: Progress, ended: Progress) -> Progress:
-    """An end, completed with the times that only an earlier answer contained."""
+def _with_missing_times(progress: Progress, ended: Progress) -> Progress:
+    """``progress``, an end, with the times that only an earlier answer has reported."""
     started, completed, stopped = _times(ended)
     return replace(
         progress,
@@ -197,7 +231,7 @@ def _times(progress: Progress) -> tuple[Number | None, ...]:
 
 
 def _phases(document: Document, attempt: Attempt) -> tuple[tuple[str, float], ...]:
-    """Seconds by phase. A time that was set before the attempt began belongs to an earlier one and is ignored."""
+    """Seconds per phase. A time that was there before the attempt began belongs to an earlier one and is ignored."""
     progress, old = document.progress, attempt.ended
 
     def fresh(name: str) -> Number | None:

@@ -1,151 +1,353 @@
-"""Applies the answers of one server to its stored objects and publishes what changed."""
+"""What one server's answers make of everything that is known of it.
+
+Several requests are under way at once, and each answer describes the server at some time after its request was sent
+(``sent``, monotonic seconds). A document that another answer changed after that time stays as that answer reported it:
+otherwise an end would be undone and counted again. What was ignored is fetched again.
+"""
 
 from __future__ import annotations
 
+import threading
 from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from exporter.tracking.fold import fold_batch, refold_batch
-from exporter.tracking.model import Document
-from exporter.tracking.objects import ObjectStore
-from exporter.tracking.outcome import Outcome
-from exporter.tracking.parse import FINISHED, progress_of_detail, progress_of_list, read_detail, read_item, sum_batch
-from exporter.tracking.progress import advance, gather, judge, same, verdict_at
-from exporter.tracking.targets import Target
+from exporter.clock import Instant
+from exporter.config import StallLimits
+from exporter.tracking.clock_offset import ClockOffset
+from exporter.tracking.counters import Counters
+from exporter.tracking.error_reasons import PATTERNS
+from exporter.tracking.events import Outcome, Wanted
+from exporter.tracking.model import FINISHED, DatasetCounters, Document, is_finished
+from exporter.tracking.objects import Objects, Watched
+from exporter.tracking.parse import merge_listed, parse_detail, parse_detail_progress, parse_item
+from exporter.tracking.progress import advance, fold_batch, is_same_progress, refold_batch, sum_batch, update_batch
+from exporter.tracking.stall import judge_alone, stall_due
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from exporter.clock import Clock
     from exporter.dify import DocumentDetail, IndexingItem
-    from exporter.tracking.event_counters import Failure
-    from exporter.tracking.model import Change, Detail, Number, Progress
-    from exporter.tracking.progress import Event
+    from exporter.tracking.error_reasons import Pattern
+    from exporter.tracking.model import Batch, ChangeListener, Dataset, Detail, Number, Progress, Tracked
+    from exporter.tracking.objects import SavedObjects
+
+DEFAULT_LIMITS = StallLimits()
+
+_UNREPORTED_BY_LISTS = frozenset({"splitting", "indexing"})
+"""While a document has one of these statuses its segments move, which a list does not report."""
+
+_UNREPORTED_BY_DETAILS = frozenset({"indexing"})
+"""While a document has this status its segments are completed, which a detail does not report."""
 
 
-_UNTOLD_BY_LISTS = frozenset({"splitting", "indexing"})
-"""Statuses in which segments make progress that a list does not report."""
+class Store:
+    """The objects of one server. Thread-safe. Listeners are called under the lock, so they see changes in order."""
 
-_UNTOLD_BY_DETAILS = frozenset({"indexing"})
-"""Statuses in which segments are completed, which a detail does not report."""
+    def __init__(
+        self,
+        server: str,
+        watched: Watched,
+        *,
+        listeners: Sequence[ChangeListener],
+        unknown: Callable[[str], None],
+        clock: Clock,
+        limits: StallLimits = DEFAULT_LIMITS,
+        patterns: Sequence[Pattern] = PATTERNS,
+    ) -> None:
+        """``unknown`` is called with the field's name for every value that is not a known one."""
+        self._server = server
+        self._listeners = tuple(listeners)
+        self.unknown = unknown
+        self.clock = clock
+        self._limits = limits
+        self.offset = ClockOffset()
+        self._objects = Objects(server, watched)
+        self._counters = Counters(server, patterns, self._objects.add_change)
+        self._lock = threading.Lock()
 
-
-class Store(ObjectStore):
-    """Applies the answers of one server.
-
-    Several requests run at once, and each answer describes some time after its request was sent (``asked``, monotonic
-    seconds). A document with newer progress keeps it: otherwise an end would be reverted and counted again. What was
-    ignored in an answer is fetched again.
-    """
-
-    def apply_batch(self, dataset_id: str, batch: str, items: list[IndexingItem], *, asked: float = inf) -> Outcome:
-        """Apply an answer of indexing-status."""
-        now = self._now()
-        progress = {item.id: read_item(item, self.unknown) for item in items}
+    def reconfigure(self, limits: StallLimits, patterns: Sequence[Pattern]) -> None:
+        """Use other stall limits and error patterns from the next answer on."""
         with self._lock:
-            newer = [known for found in progress if (known := self._known(dataset_id, found)) and known.moved > asked]
+            self._limits = limits
+            self._counters.patterns = patterns
+
+    def restore(self, saved: SavedObjects) -> None:
+        """Continue from what was known before a restart."""
+        with self._lock:
+            self._objects.restore(saved)
+            self._counters.restore(saved.counters)
+
+    def close(self) -> None:
+        """Remove everything and inform nobody any more: answers under way come too late."""
+        with self._lock:
+            counted = {counters.dataset_id for counters in self._counters.all()}
+            for dataset_id in self._objects.dataset_ids() | counted:
+                self._objects.remove_dataset(dataset_id)
+                self._counters.stop(dataset_id)
+            self._publish()
+            self._listeners = ()
+
+    # What is known.
+
+    def document(self, dataset_id: str, document_id: str) -> Document | None:
+        """The document as it was last seen, possibly before a restart."""
+        return self._objects.document((dataset_id, document_id))
+
+    def batch(self, dataset_id: str, batch: str) -> Batch | None:
+        """The batch as it was last seen since the start."""
+        return self._objects.batches.get((dataset_id, batch))
+
+    def dataset(self, dataset_id: str) -> Dataset:
+        """What is known of the dataset itself."""
+        return self._objects.dataset(dataset_id)
+
+    @property
+    def documents(self) -> list[Document]:
+        """Every document that was seen since the start."""
+        with self._lock:
+            return list(self._objects.documents.values())
+
+    @property
+    def dataset_ids(self) -> list[str]:
+        """The datasets of which a name or count is known."""
+        with self._lock:
+            return list(self._objects.datasets)
+
+    def saved_objects(self) -> list[Document | Batch | DatasetCounters]:
+        """Everything that is to survive a restart."""
+        with self._lock:
+            objects = self._objects
+            return [*objects.documents.values(), *objects.batches.values(), *self._counters.all()]
+
+    def was_finished(self, dataset_id: str, batch: str) -> bool:
+        """Whether the batch had finished before the restart and has not been polled since."""
+        restored = self._objects.restored_batches.get((dataset_id, batch))
+        return restored is not None and is_finished(restored)
+
+    def finished_for(self, dataset_id: str, batch: str) -> float | None:
+        """Seconds since the batch finished; None while it is unfinished or unknown."""
+        found = self.batch(dataset_id, batch)
+        if found is None or not is_finished(found):
+            return None
+        return self.clock.monotonic() - found.last_progress_monotonic
+
+    def batch_token(self, dataset_id: str, batch: str) -> object:
+        """Token for the stored result of the batch's last answer; None: there is none."""
+        return batch if (dataset_id, batch) in self._objects.batches else None
+
+    def document_token(self, dataset_id: str, document_id: str) -> object:
+        """Token for the stored result of the document's last answer; it changes when that result is replaced."""
+        document = self._objects.documents.get((dataset_id, document_id))
+        return document and (document.batch or document.last_progress_monotonic)
+
+    # Changes that no answer causes.
+
+    def watch_dataset(self, dataset_id: str) -> None:
+        """Count the events of a dataset from now on."""
+        with self._lock:
+            self._counters.start(dataset_id)
+            self._publish()
+
+    def put_dataset(self, new: Dataset) -> None:
+        """Store what was learned of a dataset."""
+        with self._lock:
+            self._objects.put_dataset(new)
+            self._publish()
+
+    def remove_dataset(self, dataset_id: str) -> None:
+        """Remove the dataset with everything in it."""
+        with self._lock:
+            self._objects.remove_dataset(dataset_id)
+            self._counters.stop(dataset_id)
+            self._publish()
+
+    def remove_batch(self, dataset_id: str, batch: str) -> tuple[str, ...]:
+        """Remove the batch, and each document in it that nothing else needs.
+
+        Returns the ids of the documents that stay because the configuration names them.
+        """
+        with self._lock:
+            members = self._objects.remove_batch((dataset_id, batch))
+            self._publish()
+            return self._configured(dataset_id, members)
+
+    def remove_document(self, dataset_id: str, document_id: str) -> None:
+        """Remove the document unless a batch still contains it."""
+        with self._lock:
+            document = self.document(dataset_id, document_id)
+            if document is not None and not self._objects.is_covered(document):
+                self._objects.remove_document((dataset_id, document_id))
+                self._publish()
+
+    def leave_to_discovery(self, dataset_id: str, document_id: str) -> None:
+        """The configuration no longer names the document; discovery keeps it."""
+        with self._lock:
+            self._objects.discovered.add((dataset_id, document_id))
+
+    def expire(self, seconds: float) -> None:
+        """Remove the documents that discovery found and that finished at least ``seconds`` ago."""
+        before = self.clock.monotonic() - seconds
+        with self._lock:
+            objects = self._objects
+            for key in list(objects.discovered):
+                document = objects.document(key)
+                if document is None or objects.is_covered(document):
+                    objects.discovered.discard(key)
+                elif (
+                    key in objects.documents
+                    and document.progress.status in FINISHED
+                    and document.last_progress_monotonic <= before
+                ):
+                    objects.remove_document(key)
+            self._publish()
+
+    # Answers.
+
+    def apply_batch(
+        self,
+        dataset_id: str,
+        batch: str,
+        items: list[IndexingItem],
+        *,
+        sent: float = inf,
+        previous_success: float | None = None,
+    ) -> Outcome:
+        """Fold an answer of indexing-status.
+
+        ``previous_success``: when the batch was last read (Unix seconds of the exporter), None when its last poll
+        failed; it bounds the clock offset.
+        """
+        now = self._now()
+        progress = {item.id: parse_item(item, self.unknown) for item in items}
+        with self._lock:
+            objects = self._objects
+            newer = [
+                known
+                for document_id in progress
+                if (known := objects.document((dataset_id, document_id))) and known.last_progress_monotonic > sent
+            ]
             for known in newer:
                 if known.batch in (batch, ""):
                     progress[known.document_id] = known.progress
                 else:
                     del progress[known.document_id]
-            unseen = [document_id for document_id in progress if (dataset_id, document_id) not in self._documents]
-            old = self._batches.get((dataset_id, batch))
+            unseen = [document_id for document_id in progress if (dataset_id, document_id) not in objects.documents]
+            key = (dataset_id, batch)
             folded = fold_batch(
                 (self._server, dataset_id, batch),
-                old or self._past_batches.pop((dataset_id, batch), None),
-                lambda document_id: self._known(dataset_id, document_id),
+                objects.batches.get(key) or objects.restored_batches.get(key),
+                lambda document_id: objects.document((dataset_id, document_id)),
                 progress,
                 now=now,
-                stall=self._stall,
+                limits=self._limits,
             )
-            changes: list[Change] = []
-            self._batches[dataset_id, batch] = folded.batch
-            if folded.batch != old:
-                changes.append((old, folded.batch))
-            for document_id in folded.left:
-                self._release(dataset_id, document_id, batch, changes)
+            objects.put_batch(folded.batch)
+            for document_id in folded.removed:
+                objects.release_document((dataset_id, document_id), batch)
             for document in folded.documents:
-                self._keep(document, changes)
-            for loser in folded.taken:
-                self._resum(dataset_id, loser, changes)
-            since = self._statuses.last_read(Target("batch", dataset_id, batch))
-            if since is not None:
+                objects.put_document(document)
+            for other in folded.taken_from:
+                self._sum_again(dataset_id, other)
+            if previous_success is not None:
                 for before, after in folded.moves:
-                    self.offset.observe(before, after, since=since, now=now.wall)
-            errors = {item.id: item.error for item in items}
-            failures = self._counters.count(dataset_id, folded.events, errors, changes)
-            self._tell(changes)
-        settled = all(found.status in FINISHED for found in progress.values())
-        # A restored document has a detail; while it is unfinished, fetch the detail again nevertheless.
+                    self.offset.observe(before, after, since=previous_success, now=now.wall)
+            failures = self._counters.count(dataset_id, folded.events, {item.id: item.error for item in items})
+            self._publish()
+        # A document from before a restart has its detail; an unfinished one is fetched again all the same.
         again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
-        wanted = [Target("detail", dataset_id, document_id) for document_id in dict.fromkeys((*folded.changed, *again))]
-        wanted += self._named(dataset_id, folded.left)
-        if newer:
-            wanted.append(Target("batch", dataset_id, batch))
-        verdict = verdict_at(folded.batch, self._stall)
-        return Outcome(folded.moved, settled, tuple(wanted), (), folded.events, failures, verdict, bool(newer))
+        return Outcome(
+            moved=folded.moved,
+            settled=all(found.status in FINISHED for found in progress.values()),
+            wanted=Wanted(
+                details=tuple(dict.fromkeys((*folded.changed, *again))),
+                documents=self._configured(dataset_id, folded.removed),
+                batches=(batch,) if newer else (),
+            ),
+            events=folded.events,
+            failures=failures,
+            stall_due=stall_due(folded.batch, self._limits),
+            outdated=bool(newer),
+        )
 
     def confirm_batch(self, dataset_id: str, batch: str) -> Outcome:
-        """Apply an answer that is byte-identical to the last one."""
+        """Fold an answer that repeats the last one byte for byte."""
         with self._lock:
-            old = self._batches.get((dataset_id, batch))
+            objects = self._objects
+            old = objects.batches.get((dataset_id, batch))
             if old is None:
                 return Outcome()
-            held = [self._documents[dataset_id, document_id] for document_id in old.documents]
-            new, documents, events = refold_batch(old, held, now=self._now(), stall=self._stall)
-            changes: list[Change] = []
-            if new != old:
-                self._batches[dataset_id, batch] = new
-                changes.append((old, new))
+            members = [objects.documents[dataset_id, document_id] for document_id in old.documents]
+            new, documents, events = refold_batch(old, members, now=self._now(), limits=self._limits)
+            objects.put_batch(new)
             for document in documents:
-                self._keep(document, changes)
-            self._tell(changes)
-        settled = all(found.progress.status in FINISHED for found in held)
-        return Outcome(moved=False, settled=settled, events=events, verdict_at=verdict_at(new, self._stall))
+                objects.put_document(document)
+            self._publish()
+        settled = all(member.progress.status in FINISHED for member in members)
+        return Outcome(settled=settled, events=events, stall_due=stall_due(new, self._limits))
 
     def apply_detail(
-        self, dataset_id: str, answer: DocumentDetail, *, document_id: str, asked: float = inf, begins: bool = True
+        self, dataset_id: str, answer: DocumentDetail, *, document_id: str, sent: float = inf, adopt: bool = True
     ) -> Outcome:
-        """Apply the detail of a document. Its progress counts only while no batch reports the document.
+        """Fold the detail of a document. Its progress counts only while no batch reports more.
 
-        ``begins``: an unknown document is added. Otherwise it was removed during the request.
+        ``adopt``: an unknown document is known from now on; otherwise it was removed while the request was under way.
         """
-        detail = read_detail(answer, self.unknown)
+        detail = parse_detail(answer, self.unknown)
+        key = (dataset_id, document_id)
         with self._lock:
+            objects = self._objects
             if detail.rule is not None:
-                detail = replace(detail, rule=self._rules.setdefault(detail.rule, detail.rule))
-            before = self._known(dataset_id, document_id)
-            if before is None and not begins:
+                detail = replace(detail, rule=objects.shared_rule(detail.rule))
+            before = objects.document(key)
+            if before is None and not adopt:
                 return Outcome(settled=True)
-            if before is not None and self._is_covered(before):
-                if (dataset_id, document_id) not in self._documents:
+            if before is not None and objects.is_covered(before):
+                if key not in objects.documents:
                     return Outcome()
-                changes: list[Change] = []
-                self._keep(replace(before, detail=detail), changes)
-                self._tell(changes)
+                objects.put_document(replace(before, detail=detail))
+                self._publish()
                 return Outcome(settled=before.progress.status in FINISHED)
-            progress = progress_of_detail(answer, before.progress if before else None, self.unknown)
+            progress = parse_detail_progress(answer, before.progress if before else None, self.unknown)
             if progress is None:
                 return Outcome()
-            return self._progress_alone(
-                dataset_id, document_id, progress, detail, answer.error, untold=_UNTOLD_BY_DETAILS, asked=asked
+            outcome = self._fold_document(
+                key, progress, detail, answer.error, unreported=_UNREPORTED_BY_DETAILS, sent=sent
             )
+            self._publish()
+        return outcome
+
+    def confirm_document(self, dataset_id: str, document_id: str) -> Outcome:
+        """Fold a detail that repeats the last one byte for byte."""
+        key = (dataset_id, document_id)
+        with self._lock:
+            before = self._objects.documents.get(key)
+            if before is None:
+                return Outcome()
+            if before.batch:
+                return Outcome(settled=before.progress.status in FINISHED)
+            outcome = self._fold_document(key, before.progress, before.detail, None, unreported=_UNREPORTED_BY_DETAILS)
+            self._publish()
+        return outcome
 
     def apply_segments(
-        self, dataset_id: str, document_id: str, completed: Number | None, *, asked: float = inf
+        self, dataset_id: str, document_id: str, completed: Number | None, *, sent: float = inf
     ) -> Outcome:
-        """Apply the completed segments of a document whose batch is unknown; None: the server rejected the request."""
+        """Fold the number of completed segments of a document whose batch is unknown; None: the server refused."""
+        key = (dataset_id, document_id)
         with self._lock:
-            before = self._documents.get((dataset_id, document_id))
+            before = self._objects.documents.get(key)
             if before is None or before.batch:
                 return Outcome(settled=True)
             progress = before.progress
             if completed is not None:
                 progress = replace(progress, completed_segments=completed)
-            outcome = self._progress_alone(dataset_id, document_id, progress, before.detail, None, asked=asked)
-        return outcome._replace(settled=progress.status != "indexing" and not outcome.outdated, wanted=())
+            outcome = self._fold_document(key, progress, before.detail, None, sent=sent)
+            self._publish()
+        settled = progress.status != "indexing" and not outcome.outdated
+        return outcome._replace(settled=settled, wanted=Wanted())
 
     def apply_listed(
         self,
@@ -153,122 +355,136 @@ class Store(ObjectStore):
         listed: Mapping[str, tuple[Progress, str | None]],
         *,
         paused: bool = True,
-        asked: float = inf,
+        sent: float = inf,
     ) -> Outcome:
-        """Apply a document scan: all unfinished documents that discovery found, each with its error text.
+        """Fold the complete list of the unfinished documents of a dataset: progress and error text by document id.
 
-        ``paused``: paused documents are included; otherwise a missing one may still be paused. A document that a batch
-        reports is skipped; its batch is polled at once if the document is believed to be finished.
+        ``paused``: the list includes paused documents; otherwise one that is not listed may still be paused.
+        A document that a batch covers is left to its batch, which is polled if it believes that the document finished.
         """
-        wanted: list[Target] = []
-        events: list[Event] = []
-        failures: list[Failure] = []
-        verdicts: list[float] = []
+        outcomes: list[Outcome] = []
+        batches: list[str] = []
+        details: list[str] = []
         with self._lock:
-            for document_id, (told, error) in listed.items():
-                before = self._known(dataset_id, document_id)
-                if before is not None and self._is_covered(before):
+            objects = self._objects
+            for document_id, (reported, error) in listed.items():
+                key = (dataset_id, document_id)
+                before = objects.document(key)
+                if before is not None and objects.is_covered(before):
                     if before.progress.status in FINISHED:
-                        wanted.append(Target("batch", dataset_id, before.batch))
+                        batches.append(before.batch)
                     continue
-                progress = told if before is None else progress_of_list(told, before.progress)
-                if not self._pinned(dataset_id, document_id):
-                    self._found.add((dataset_id, document_id))
+                if not objects.is_configured(key):
+                    objects.discovered.add(key)
                 detail = before.detail if before else None
-                recalled = (dataset_id, document_id) not in self._documents
-                if recalled or detail is None or before is None or before.progress.status != told.status:
-                    wanted.append(Target("detail", dataset_id, document_id))
-                outcome = self._progress_alone(
-                    dataset_id, document_id, progress, detail, error, untold=_UNTOLD_BY_LISTS, asked=asked
+                restored = key not in objects.documents
+                if restored or detail is None or before is None or before.progress.status != reported.status:
+                    details.append(document_id)
+                progress = reported if before is None else merge_listed(reported, before.progress)
+                outcomes.append(
+                    self._fold_document(key, progress, detail, error, unreported=_UNREPORTED_BY_LISTS, sent=sent)
                 )
-                wanted += outcome.wanted
-                events += outcome.events
-                failures += outcome.failures
-                if outcome.verdict_at is not None:
-                    verdicts.append(outcome.verdict_at)
             missing = list(self._missing(dataset_id, listed))
-            wanted += [
-                Target("detail", dataset_id, document.document_id)
-                for document in missing
-                if paused or document.progress.status != "paused"
-            ]
-        settled = not listed and not missing
-        verdict = min(verdicts, default=None)
-        return Outcome(bool(events), settled, tuple(wanted), (), tuple(events), tuple(failures), verdict)
+            self._publish()
+        for outcome in outcomes:
+            details += outcome.wanted.details
+        details += [document.document_id for document in missing if paused or document.progress.status != "paused"]
+        events = tuple(event for outcome in outcomes for event in outcome.events)
+        return Outcome(
+            moved=bool(events),
+            settled=not listed and not missing,
+            wanted=Wanted(
+                batches=tuple(batches),
+                details=tuple(details),
+                segments=tuple(found for outcome in outcomes for found in outcome.wanted.segments),
+            ),
+            events=events,
+            failures=tuple(failure for outcome in outcomes for failure in outcome.failures),
+            stall_due=min((due for outcome in outcomes if (due := outcome.stall_due) is not None), default=None),
+        )
 
     def _missing(self, dataset_id: str, listed: Collection[str]) -> Iterator[Document]:
-        """Discovered documents that are unfinished, as far as known, but not listed."""
-        recalled = ((key, past) for key, past in self._past_documents.items() if key[0] == dataset_id)
-        self._found |= {key for key, past in recalled if not self._is_covered(past)}
-        for key in self._found:
+        """The documents that discovery found and that are unfinished as far as is known, but not listed."""
+        objects = self._objects
+        restored = ((key, document) for key, document in objects.restored_documents.items() if key[0] == dataset_id)
+        objects.discovered |= {key for key, document in restored if not objects.is_covered(document)}
+        for key in objects.discovered:
             if key[0] == dataset_id and key[1] not in listed:
-                document = self._known(*key)
-                if document is None or self._is_covered(document) or document.progress.status in FINISHED:
+                document = objects.document(key)
+                if document is None or objects.is_covered(document) or document.progress.status in FINISHED:
                     continue
                 yield document
 
-    def _progress_alone(
+    def _fold_document(
         self,
-        dataset_id: str,
-        document_id: str,
+        key: tuple[str, str],
         progress: Progress,
         detail: Detail | None,
         error: str | None,
         *,
-        untold: frozenset[str] = frozenset(),
-        asked: float = inf,
+        unreported: frozenset[str] = frozenset(),
+        sent: float = inf,
     ) -> Outcome:
-        """Apply the progress of a document whose batch is unknown.
+        """Fold the progress of a document whose batch is unknown. The caller publishes the changes.
 
-        ``untold``: the statuses in which the answer does not report everything that can make progress. It cannot prove
-        a stall then.
+        ``unreported``: the statuses in which the answer does not report everything that can move. Such an answer
+        cannot show a stall: what it leaves out may have moved.
         """
         now = self._now()
-        key = (dataset_id, document_id)
-        before = self._known(dataset_id, document_id)
-        if before is not None and before.moved > asked and not same(before.progress, progress):
-            return Outcome(wanted=(Target("detail", dataset_id, document_id),), outdated=True)
-        new = Document(
-            self._server, dataset_id, document_id, "", progress, detail, stalled=before.stalled if before else False
-        )
+        dataset_id, document_id = key
+        before = self._objects.document(key)
+        moved = before is None or not is_same_progress(before.progress, progress)
+        if before is not None and before.last_progress_monotonic > sent and moved:
+            return Outcome(wanted=Wanted(details=(document_id,)), outdated=True)
+        stalled = before.stalled if before else False
+        new = Document(self._server, dataset_id, document_id, "", progress, detail, stalled=stalled)
         advanced, events = advance(before, new, now)
-        tells = advanced.progress.status not in untold
-        judged, verdicts = judge(advanced, None, now=now, stall=self._stall)
-        if judged.stalled and not advanced.stalled and not tells:
+        conclusive = advanced.progress.status not in unreported
+        judged, verdicts = judge_alone(advanced, now=now, limits=self._limits)
+        if judged.stalled and not advanced.stalled and not conclusive:
             judged, verdicts = advanced, ()
-        changed = before is None or key not in self._documents or before.progress.status != progress.status
-        changes: list[Change] = []
-        self._keep(judged, changes)
-        failures = self._counters.count(dataset_id, events, {document_id: error}, changes)
-        self._tell(changes)
-        wanted = []
-        if progress.status == "indexing" or (changed and progress.status == "completed"):
-            wanted.append(Target("segments", dataset_id, document_id))
-        moved = before is None or not same(before.progress, progress)
-        verdict = verdict_at(judged, self._stall) if tells else None
-        settled = progress.status in FINISHED
-        return Outcome(moved, settled, tuple(wanted), (), (*events, *verdicts), failures, verdict)
+        changed = before is None or key not in self._objects.documents or before.progress.status != progress.status
+        self._objects.put_document(judged)
+        failures = self._counters.count(dataset_id, events, {document_id: error})
+        needs_segments = progress.status == "indexing" or (changed and progress.status == "completed")
+        return Outcome(
+            moved=moved,
+            settled=progress.status in FINISHED,
+            wanted=Wanted(segments=(document_id,) if needs_segments else ()),
+            events=(*events, *verdicts),
+            failures=failures,
+            stall_due=stall_due(judged, self._limits) if conclusive else None,
+        )
 
-    def confirm_document(self, dataset_id: str, document_id: str) -> Outcome:
-        """Apply a detail that is byte-identical to the last one."""
-        with self._lock:
-            before = self._documents.get((dataset_id, document_id))
-            if before is None:
-                return Outcome()
-            if before.batch:
-                return Outcome(settled=before.progress.status in FINISHED)
-            return self._progress_alone(
-                dataset_id, document_id, before.progress, before.detail, None, untold=_UNTOLD_BY_DETAILS
-            )
-
-    def _resum(self, dataset_id: str, batch: str, changes: list[Change]) -> None:
-        """Recompute the sums of a batch that has lost documents."""
-        old = self._batches.get((dataset_id, batch))
+    def _sum_again(self, dataset_id: str, batch: str) -> None:
+        """Update a batch that has lost documents to another one."""
+        objects = self._objects
+        old = objects.batches.get((dataset_id, batch))
         if old is None:
             return
-        members = (self._documents.get((dataset_id, document_id)) for document_id in old.documents)
-        held = [member for member in members if member and member.batch == batch]
-        summed = sum_batch(self._server, dataset_id, batch, held)
-        new, _ = gather(old, summed, held, moved=True, now=self._now(), stall=self._stall)
-        self._batches[dataset_id, batch] = new
-        changes.append((old, new))
+        documents = (objects.documents.get((dataset_id, document_id)) for document_id in old.documents)
+        members = [document for document in documents if document and document.batch == batch]
+        total = sum_batch(self._server, dataset_id, batch, members)
+        new, _ = update_batch(old, total, members, moved=True, now=self._now(), limits=self._limits)
+        objects.put_batch(new)
+
+    def _configured(self, dataset_id: str, document_ids: Iterable[str]) -> tuple[str, ...]:
+        return tuple(found for found in document_ids if self._objects.is_configured((dataset_id, found)))
+
+    def _publish(self) -> None:
+        """Inform the listeners of all changes of one answer in one call, so that nobody sees a part of them."""
+        changes = self._objects.take_changes()
+        if changes:
+            durable = any(_must_survive(old, new) for old, new in changes)
+            for listener in self._listeners:
+                listener.changed(changes, durable=durable)
+
+    def _now(self) -> Instant:
+        return Instant(self.clock.time(), self.clock.monotonic())
+
+
+def _must_survive(old: Tracked | None, new: Tracked | None) -> bool:
+    """Whether a counter would be wrong after a kill that loses this change."""
+    if isinstance(new, Document):
+        return old is None and new.progress.status not in FINISHED
+    return isinstance(new, DatasetCounters)

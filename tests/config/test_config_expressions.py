@@ -8,15 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import ERROR_REASONS
 from exporter.config.expressions import LONGEST_TEXT, regular_expression
 from exporter.tracking import error_reasons as reasons
 from exporter.yamlconf.problems import Invalid
 
 
-def test_the_reasons_are_those_that_failures_are_counted_under() -> None:
-    """The two tables cannot import each other and must be equal."""
-    assert reasons.REASONS == ERROR_REASONS
+def test_the_cost_bound_holds_for_the_texts_that_are_searched() -> None:
+    """Expressions are checked for the longest text that they are applied to."""
     assert reasons.MAX_TEXT == LONGEST_TEXT
 
 

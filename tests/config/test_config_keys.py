@@ -52,10 +52,10 @@ def test_the_example_loads_and_holds_the_defaults() -> None:
     """The example needs only an API key, causes no warnings, and shows the actual defaults."""
     config = load(EXAMPLE, {"DIFY_API_KEY": KEY})
     assert config.warnings == ()
-    for section in (part for part in _sections(ROOT) if not part.identity and part is not ROOT):
-        name = section.model.__name__.lower()
-        default = section.model() if name != "state" else StateConfig(EXAMPLE.parent / "state.db")
-        assert default == getattr(config, name)
+    for key in ROOT.keys:
+        if isinstance(key.kind, Section):
+            default = key.kind.model() if key.name != "state" else StateConfig(EXAMPLE.parent / "state.db")
+            assert default == getattr(config, key.name)
     [server] = config.servers
     for name in ("requests_per_second", "concurrency", "timeout"):
         assert default_of(type(server), name) == getattr(server, name)

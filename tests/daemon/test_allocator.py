@@ -15,7 +15,7 @@ from exporter.daemon import allocator
 
 GROWN = """
 import os, threading
-from exporter import allocator
+from exporter.daemon import allocator
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -31,7 +31,7 @@ def answer():
 
 kept = []
 if {limited}:
-    assert allocator.give_back({{}})
+    assert allocator.limit_retained_memory({{}})
 before = resident()
 threads = [threading.Thread(target=answer) for _ in range(4)]
 [thread.start() for thread in threads]

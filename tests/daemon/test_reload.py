@@ -78,7 +78,7 @@ class ConfigReloader:
 
     def begin(self) -> None:
         """Poll in the background until everything has been polled once."""
-        for served in self.app.served:
+        for served in self.app.monitors:
             served.start()
         until(lambda: self.app.what_is_awaited() is None)
         until(lambda: len(self.lines("dify_document_created_timestamp_seconds")) == 3)
@@ -89,7 +89,7 @@ class ConfigReloader:
 
     def end(self) -> None:
         """Wait for running polls."""
-        for served in self.app.served:
+        for served in self.app.monitors:
             served.stop()
             served.cut(10.0)
 
@@ -167,7 +167,7 @@ def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(reloader: 
     reloader.config = reloader.configure(replace(both, datasets=()))
     assert reloader.app.reloader.reload() is None
     assert reloader.lines("dify_batch_last_progress_timestamp_seconds") == before != []
-    assert {target.dataset_id for target in reloader.app.served[0].poller.watched} == {TWO}
+    assert {target.dataset_id for target in reloader.app.monitors[0].poller.watched} == {TWO}
     assert [TWO in line for line in reloader.lines("dify_dataset_info")] == [True]
 
 
@@ -271,7 +271,7 @@ def test_a_reload_before_the_polls_have_begun(reloader: ConfigReloader) -> None:
 
 def test_a_reload_waits_for_a_look_at_the_batch_files(reloader: ConfigReloader) -> None:
     """Batch files are read by one thread at a time; otherwise a batch that is no longer named could stay watched."""
-    (served,) = reloader.app.served
+    (served,) = reloader.app.monitors
     looking, go = threading.Event(), threading.Event()
 
     def look() -> None:
@@ -279,7 +279,7 @@ def test_a_reload_waits_for_a_look_at_the_batch_files(reloader: ConfigReloader) 
             looking.set()
             assert go.wait(10)
 
-    with mock.patch.object(served.filed, "look", look):
+    with mock.patch.object(served.batch_file_targets, "look", look):
         looker = threading.Thread(target=reloader.app._look_at_files)
         looker.start()
         assert looking.wait(10)

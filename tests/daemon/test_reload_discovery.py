@@ -10,8 +10,8 @@ from unittest import mock
 import pytest
 
 from exporter.clock import ManualClock
+from exporter.polling import DATASET_LIST, Target
 from exporter.simulator import Api, SimulatorServer, World
-from exporter.tracking import Target
 from tests.daemon.test_reload import ONE, SCENARIO, TWO, ConfigReloader
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def test_what_was_found_outlives_reloads(reloader: ConfigReloader) -> None:
     """Every discovered knowledge base stays watched, with its name, documents and counters."""
     names = ("dify_dataset_info", "dify_document_info", "dify_documents_finished_total")
     before = [sorted(reloader.lines(name)) for name in names]
-    watched = reloader.app.served[0].poller.watched
+    watched = reloader.app.monitors[0].poller.watched
     assert len(before[0]) == 2
     for concurrency in (3, 4):
         reloader.config = reloader.configure(replace(reloader.server, concurrency=concurrency))
         assert reloader.app.reloader.reload() is None
         assert [sorted(reloader.lines(name)) for name in names] == before
-        assert reloader.app.served[0].poller.watched == watched
+        assert reloader.app.monitors[0].poller.watched == watched
 
 
 def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(reloader: ConfigReloader) -> None:
@@ -68,7 +68,7 @@ def test_a_server_that_leaves_takes_along_what_was_found_on_it(reloader: ConfigR
 
 def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloader: ConfigReloader) -> None:
     """An answer that arrives after the server was removed adds nothing: nothing would ever remove it."""
-    (served,) = reloader.app.served
+    (served,) = reloader.app.monitors
     ask, asked, go = served.client.datasets, threading.Event(), threading.Event()
 
     def slowly(page: int) -> DatasetPage:
@@ -78,7 +78,7 @@ def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloader: ConfigR
         return answer
 
     with mock.patch.object(served.client, "datasets", slowly):
-        served.poller.schedule.hasten(Target("datasets", "", ""), 0.0)
+        served.poller.schedule.hasten(Target(DATASET_LIST, "", ""), 0.0)
         served.workers.wake()
         assert asked.wait(10)
         reloader.config = reloader.configure(replace(reloader.server, name="other", discover=False))

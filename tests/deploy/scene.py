@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.polling import BATCH_STATUS, Target
 from exporter.simulator import Action, BatchPlan, DatasetPlan, Fault, Scenario
-from exporter.tracking import Target
 from tests.deploy.stage import Stage
 
 Act = Callable[[Stage], object]
@@ -98,7 +98,7 @@ def upload(plan: BatchPlan, dataset: str = HANDBOOK) -> Act:
 
     def act(stage: Stage) -> None:
         batch = stage.world.add_batch(dataset, plan)
-        stage.exporter.poller.watch([Target("batch", dataset, batch)])
+        stage.exporter.poller.watch([Target(BATCH_STATUS, dataset, batch)])
 
     return act
 

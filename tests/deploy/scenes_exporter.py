@@ -52,8 +52,8 @@ SCENES = {
         {
             9: (),
             14: (),
-            17: (server_unreachable("connect 11"),),
-            39: (server_unreachable("connect 2"),),
+            17: (server_unreachable("connect 8"),),
+            39: (server_unreachable("connect 3"),),
             **dict.fromkeys(range(48, 80, 4), ()),
         },
         {1: begin, 10: turn(reachable=False), 40: turn(reachable=True)},
@@ -64,7 +64,7 @@ SCENES = {
         80,
         {
             24: (indexing_stalled("20m 22s"),),
-            39: (indexing_stalled("35m 22s"), server_unreachable("connect 13")),
+            39: (indexing_stalled("35m 22s"), server_unreachable("connect 8")),
             60: (indexing_stalled("56m 22s"),),
         },
         {1: begin, 25: turn(reachable=False), 45: turn(reachable=True)},
@@ -129,7 +129,7 @@ SCENES = {
                 minute: (target_unreadable(FIRST, f"server {failures}"),)
                 for minute, failures in ((22, 5), (60, 14), (120, 26), (150, 32), (180, 38), (210, 44), (240, 50))
             },
-            350: (server_unreachable("server 9"),),
+            350: (server_unreachable("server 3"),),
         },
         {
             0: fault(kind="json", status=500, body=BROKEN, id=FIRST),
@@ -144,9 +144,9 @@ SCENES = {
         110,
         {
             39: (),
-            47: (server_unreachable("server 11"),),
-            60: (server_unreachable("server 7"),),
-            75: (server_unreachable("server 18"),),
+            47: (server_unreachable("server 6"),),
+            60: (server_unreachable("server 3"),),
+            75: (server_unreachable("server 3"),),
             90: (),
             105: (),
         },

@@ -14,10 +14,10 @@ from exporter.config import Limits, Polling, Retention, Secret, ServerConfig
 from exporter.dify import Client, ConnectFailed
 from exporter.dify.transport.refusals import Reply
 from exporter.metrics import DocumentLimit, Exposition, Format, SelfMetrics
-from exporter.polling import Poller, TargetStatuses
+from exporter.polling import Poller, ServerHealth, TargetStatuses, configured_targets
 from exporter.simulator import Api, World, watched
 from exporter.state import StateFile
-from exporter.tracking import Store, configured_targets
+from exporter.tracking import Store
 from exporter.web import WebSecurity
 from tests.deploy.series import Series
 
@@ -79,18 +79,20 @@ class Exporter:
         self.state = StateFile(stage.volume / "state.db", clock)
         self.state.open()
         limit = DocumentLimit(self.exposition, documents)
-        statuses = TargetStatuses(server.name, server.url, listener=limit)
+        statuses = TargetStatuses(server.name, listener=limit)
         self.store = Store(
             server.name,
-            statuses,
-            listener=limit,
+            statuses.watched,
+            listeners=(self.state, limit),
             unknown=lambda field: self.self_metrics.unknown_value(server.name, field),
             clock=clock,
-            recorder=self.state,
         )
-        self.store.recall(self.state.recall(server.name))
+        self.store.restore(self.state.restore(server.name))
         client = _Client(stage, server, observer=self.self_metrics, clock=clock, user_agent="dify-exporter")
-        self.poller = Poller(server, client, self.store, statuses, polling, observer=self.self_metrics, clock=clock)
+        health = ServerHealth(server.name, server.url, listener=limit, polling=polling, random=random.random)
+        self.poller = Poller(
+            server, client, self.store, statuses, health, polling=polling, observer=self.self_metrics, clock=clock
+        )
         self.self_metrics.schedules = lambda: [self.poller.snapshot()]
         self.self_metrics.state_saved = lambda: self.state.last_save
         self.self_metrics.state_save_successful = lambda: self.state.last_save_successful

@@ -130,7 +130,7 @@ def test_alerts_fire_when_they_should_and_only_then() -> None:
 
 
 def test_promtool_accepts_rules_and_configuration() -> None:
-    """`promtool` reports no error and no warning for either."""
+    """Promtool reports no error and no warning."""
     rules_checked = run(tool("promtool"), "check", "rules", str(RULES))
     config_checked = run(tool("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml"))
 

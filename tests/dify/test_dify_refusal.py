@@ -25,25 +25,25 @@ def refusal(code: str, message: str, status: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "reason", "accepted"),
+    ("status", "body", "kind", "reason"),
     [
-        (400, refusal("invalid_param", "plugin daemon", 400), BadRequest, "server", True),
-        (400, HTML, ServerFailed, "server", False),
-        (401, refusal("unauthorized", "Access token is invalid", 401), Unauthorized, "unauthorized", False),
-        (401, HTML, Unauthorized, "unauthorized", False),
-        (403, refusal("forbidden", "No permission.", 403), Forbidden, "forbidden", True),
-        (403, refusal("forbidden", LIMIT, 403), RateLimited, "rate_limited", None),
-        (404, refusal("not_found", "Documents not found.", 404), NotFound, "not_found", None),
-        (405, refusal("method_not_allowed", "…", 405), NotFound, "not_found", None),
-        (408, "", ServerFailed, "server", False),
-        (418, "[]", ServerFailed, "server", False),
-        (429, refusal("too_many_requests", "slow down", 429), RateLimited, "rate_limited", None),
-        (500, refusal("unknown", "Internal Server Error", 500), ServerFailed, "server", False),
-        (502, HTML, ServerFailed, "server", False),
-        (503, b"\xff\xfe", ServerFailed, "server", False),
-        (520, "[" * 100_000, ServerFailed, "server", False),
-        (204, "", ServerFailed, "server", False),
-        (206, {"data": []}, ServerFailed, "server", False),
+        (400, refusal("invalid_param", "plugin daemon", 400), BadRequest, "server"),
+        (400, HTML, ServerFailed, "server"),
+        (401, refusal("unauthorized", "Access token is invalid", 401), Unauthorized, "unauthorized"),
+        (401, HTML, Unauthorized, "unauthorized"),
+        (403, refusal("forbidden", "No permission.", 403), Forbidden, "forbidden"),
+        (403, refusal("forbidden", LIMIT, 403), RateLimited, "rate_limited"),
+        (404, refusal("not_found", "Documents not found.", 404), NotFound, "not_found"),
+        (405, refusal("method_not_allowed", "…", 405), NotFound, "not_found"),
+        (408, "", ServerFailed, "server"),
+        (418, "[]", ServerFailed, "server"),
+        (429, refusal("too_many_requests", "slow down", 429), RateLimited, "rate_limited"),
+        (500, refusal("unknown", "Internal Server Error", 500), ServerFailed, "server"),
+        (502, HTML, ServerFailed, "server"),
+        (503, b"\xff\xfe", ServerFailed, "server"),
+        (520, "[" * 100_000, ServerFailed, "server"),
+        (204, "", ServerFailed, "server"),
+        (206, {"data": []}, ServerFailed, "server"),
     ],
 )
 def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
@@ -51,7 +51,6 @@ def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
     body: object,
     kind: type[DifyError],
     reason: str,
-    accepted: bool | None,
     upstream: Upstream,
     connect: MakeClient,
     notes: Notes,
@@ -62,7 +61,7 @@ def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
     with pytest.raises(DifyError) as caught:
         connect().indexing_status(DATASET, BATCH)
     assert kind is type(caught.value)
-    assert (reason, accepted, status) == (caught.value.reason, caught.value.accepted, caught.value.status)
+    assert (reason, status, True) == (caught.value.reason, caught.value.status, caught.value.by_dify)
     assert f"indexing_status: {status}" in str(caught.value)
     assert [("main", "indexing_status", str(status))] == notes.requests
 

@@ -43,7 +43,7 @@ def test_no_repr_has_the_key() -> None:
         assert not isinstance(each, Secret) or CANARY not in f"{each!r} {each}"
         if not isinstance(each, Secret):
             waiting += _parts(each)
-    texts = [repr(app), repr(app.config), str(app.config), repr(app.served[0].client), repr(app.served[0])]
+    texts = [repr(app), repr(app.config), str(app.config), repr(app.monitors[0].client), repr(app.monitors[0])]
     assert len(seen) > 100
     assert [] == [text for text in texts if CANARY in text]
 

@@ -15,9 +15,9 @@ from exporter.config import Polling, Secret, ServerConfig
 from exporter.dify import Client, SchemaMismatch
 from exporter.dify import answers as wire
 from exporter.metrics import Exposition, Format, SelfMetrics
-from exporter.polling import Poller, TargetStatuses
+from exporter.polling import BATCH_STATUS, Poller, ServerHealth, Target, TargetStatuses
 from exporter.simulator import Api, Fault, SimulatorServer
-from exporter.tracking import StallLimits, Store, Target
+from exporter.tracking import Store
 from tests.faults.page import batches, dataset, document
 from tests.faults.rows import CANARY
 from tests.faults.stand import world
@@ -209,12 +209,22 @@ def test_the_poller_takes_every_one_of_them_for_a_failed_poll(dify: SimulatorSer
     self_metrics, clock = SelfMetrics(), ManualClock()
     server = ServerConfig(NAME, dify.url)
     exposition = Exposition(self_metrics=self_metrics, document_name=True, monotonic=clock.monotonic)
-    statuses = TargetStatuses(NAME, dify.url, listener=exposition)
-    store = Store(
-        NAME, statuses, listener=exposition, unknown=lambda _: None, clock=clock, stall=StallLimits(900, 1800)
+    statuses = TargetStatuses(NAME, listener=exposition)
+    store = Store(NAME, statuses.watched, listeners=(exposition,), unknown=lambda _: None, clock=clock)
+    polling = Polling()
+    health = ServerHealth(NAME, dify.url, listener=exposition, polling=polling, random=lambda: 0.5)
+    poller = Poller(
+        server,
+        client,
+        store,
+        statuses,
+        health,
+        polling=polling,
+        observer=self_metrics,
+        clock=clock,
+        jitter=lambda: 0.5,
     )
-    poller = Poller(server, client, store, statuses, Polling(), observer=self_metrics, clock=clock, jitter=lambda: 0.5)
-    target = Target("batch", dataset(NAME), batches(NAME)[0])
+    target = Target(BATCH_STATUS, dataset(NAME), batches(NAME)[0])
     dify.api.faults.clear()
     poller.watch([target])
     poller.work(Event())
@@ -226,7 +236,7 @@ def test_the_poller_takes_every_one_of_them_for_a_failed_poll(dify: SimulatorSer
             dify.api.faults.add(Fault(kind="json", endpoint="indexing-status", body=case.body))
             clock.advance(3600)
             poller.work(Event())
-            status = statuses.target(target)
+            status = statuses.get(target)
             assert (False, before) == (
                 status.success if status else None,
                 store.document(dataset(NAME), document(NAME)),

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from exporter.config import ERROR_REASONS as REASONS
 from exporter.metrics import CATALOG, Exposition, Family, Format
 from exporter.metrics.families import IDENTITY
 from exporter.tracking.counters import PHASE_BOUNDS, PHASES
-from exporter.tracking.error_reasons import REASONS
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     KINDS,
@@ -132,7 +132,16 @@ details = st.none() | st.builds(
 )
 times = st.just(0.0) | st.floats(1, 2e9)
 documents = st.builds(
-    Document, ids, ids, ids, text, progresses, details, last_progress=times, stalled=st.booleans(), moved=times
+    Document,
+    ids,
+    ids,
+    ids,
+    text,
+    progresses,
+    details,
+    last_progress=times,
+    stalled=st.booleans(),
+    last_progress_monotonic=times,
 )
 batches = st.builds(
     Batch,

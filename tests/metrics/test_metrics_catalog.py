@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from exporter.config import ERROR_REASONS as REASONS
 from exporter.metrics import CATALOG
 from exporter.metrics.families import IDENTITY
 from exporter.tracking.counters import PHASES, new_counters
-from exporter.tracking.error_reasons import REASONS
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     STATUSES,

@@ -104,7 +104,7 @@ def test_below_the_limit_changes_pass_as_they_are() -> None:
     passed: list[Sequence[Change]] = []
 
     class Recording:
-        def changed(self, changes: Sequence[Change]) -> None:
+        def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
             passed.append(changes)
             listening.changed(changes)
 
@@ -250,7 +250,7 @@ def test_the_listener_is_told_under_the_lock() -> None:
     seen: list[bool] = []
 
     class Watching:
-        def changed(self, changes: Sequence[Change]) -> None:
+        def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
             assert changes
             seen.append(limit._lock.locked())
 

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families as text
 from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail, IndexingItem
 from exporter.metrics import DocumentLimit, Exposition, Format, SelfMetrics
-from exporter.polling import TargetStatuses
-from exporter.tracking import STATUSES, Store, Target
+from exporter.polling import BATCH_STATUS, Target, TargetStatuses
+from exporter.tracking import STATUSES, Store
 
 DATASET = "501756ed-cffa-44bb-b992-713f60113872"
 BATCHES = ("b1", "b2")
@@ -58,9 +58,9 @@ def test_any_sequence_of_answers_gives_a_valid_page(sequence: list[object], limi
     clock = ManualClock()
     exposition = Exposition(self_metrics=SelfMetrics({}), monotonic=clock.monotonic)
     limited = DocumentLimit(exposition, limit)
-    statuses = TargetStatuses("main", "http://x/v1", listener=limited)
-    store = Store("main", statuses, listener=limited, unknown=lambda _: None, clock=clock)
-    statuses.add(Target("batch", DATASET, name) for name in BATCHES)
+    statuses = TargetStatuses("main", listener=limited)
+    store = Store("main", statuses.watched, listeners=(limited,), unknown=lambda _: None, clock=clock)
+    statuses.add(Target(BATCH_STATUS, DATASET, name) for name in BATCHES)
     for answer in sequence:
         if isinstance(answer, float):
             clock.advance(answer)
@@ -72,7 +72,7 @@ def test_any_sequence_of_answers_gives_a_valid_page(sequence: list[object], limi
             assert isinstance(answer, tuple)
             name, found = answer
             if found is None:
-                store.forget_batch(DATASET, name)
+                store.remove_batch(DATASET, name)
             else:
                 store.apply_batch(DATASET, name, found)
         for fmt, parse in ((Format.TEXT, text), (Format.OPENMETRICS, openmetrics)):

@@ -1,4 +1,4 @@
-"""Fixtures of the tracking tests."""
+"""Fixtures of the polling tests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.polling.fake_server import Rig
 
 @pytest.fixture
 def rig() -> Rig:
-    """A poller with default intervals."""
+    """A poller with the default pace."""
     return Rig()

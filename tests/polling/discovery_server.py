@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from exporter.config import DatasetConfig, Polling, ServerConfig
 from exporter.dify import DatasetAnswer, ListedDocument
-from exporter.tracking import Dataset, Document, configured_targets
+from exporter.polling import configured_targets
+from exporter.tracking import Dataset, Document
 from tests.polling.fake_server import DATASET, Rig
 
 URL = "http://127.0.0.1:5001/v1"
@@ -32,11 +33,11 @@ def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude
 
 
 def reload(rig: Rig, server: ServerConfig, polling: Polling | None = None) -> None:
-    """Apply a changed configuration of the server."""
-    rig.poller.change(server, rig.client, polling or Polling())
+    """Go on with another configuration of the server."""
+    rig.poller.reconfigure(server, rig.client, polling or Polling())
     left = rig.poller.watched - set(configured_targets(server))
     rig.poller.watch(configured_targets(server))
-    rig.poller.leave(left)
+    rig.poller.unwatch(left)
 
 
 def listed(document_id: str, status: str, display: str) -> ListedDocument:

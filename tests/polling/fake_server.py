@@ -24,7 +24,7 @@ from exporter.dify import (
     NotFound,
     SegmentPage,
 )
-from exporter.polling import Poller, TargetStatuses
+from exporter.polling import Poller, ServerHealth, TargetStatuses
 from exporter.tracking import Change, Store, Tracked
 
 if TYPE_CHECKING:
@@ -127,11 +127,14 @@ class Listening:
         self.objects: set[Tracked] = set()
         self.calls: list[list[Change]] = []
 
-    def changed(self, changes: Sequence[Change]) -> None:
-        """Handle changes as the exposition would."""
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
+        """Take changes as the exposition would."""
         self.calls.append(list(changes))
         for old, new in changes:
-            if old is not None:
+            if old is not None and new is None:
+                # It may have been restored from the state file and never seen since.
+                self.objects.discard(old)
+            elif old is not None:
                 self.objects.remove(old)
             if new is not None:
                 assert new not in self.objects
@@ -142,24 +145,24 @@ class Listening:
         return [found for found in self.objects if isinstance(found, kind)]
 
 
-class Noting:
-    """Keeps the changes that can wait for the next save."""
+class Recorder:
+    """Records the changes that a state file may save later; none of them has to be durable."""
 
     def __init__(self) -> None:
-        self.noted: list[Change] = []
+        self.changes: list[Change] = []
 
-    def note(self, changes: Sequence[Change], *, at_once: bool) -> None:
-        """Record changes as the state would."""
-        assert not at_once
-        self.noted.extend(changes)
+    def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:
+        """Take changes as the state file would."""
+        assert not durable
+        self.changes.extend(changes)
 
 
-def noting() -> tuple[Store, Noting, Listening]:
-    """A store without a poller, with its listener and recorder."""
-    recorder, listening = Noting(), Listening()
-    statuses = TargetStatuses("main", "http://x/v1", listener=listening)
-    store = Store("main", statuses, listener=listening, unknown=lambda _: None, clock=ManualClock(), recorder=recorder)
-    return store, recorder, listening
+def recorded_store() -> tuple[Store, Recorder]:
+    """A store that nothing polls, and what it records."""
+    recorder = Recorder()
+    statuses = TargetStatuses("main", listener=recorder)
+    store = Store("main", statuses.watched, listeners=(recorder,), unknown=lambda _: None, clock=ManualClock())
+    return store, recorder
 
 
 class CountingObserver:
@@ -196,20 +199,24 @@ class Rig:
         self.client = FakeClient()
         self.listening = Listening()
         self.observer = CountingObserver()
-        self.statuses = TargetStatuses("main", "http://127.0.0.1:5001/v1", listener=self.listening)
+        self.statuses = TargetStatuses("main", listener=self.listening)
         self.store = Store(
             "main",
-            self.statuses,
-            listener=self.listening,
+            self.statuses.watched,
+            listeners=(self.listening,),
             unknown=lambda field: self.observer.unknown_value("main", field),
             clock=self.clock,
         )
+        polling = polling or Polling()
+        url = "http://127.0.0.1:5001/v1"
+        self.health = ServerHealth("main", url, listener=self.listening, polling=polling, random=lambda: 0.5)
         self.poller = Poller(
-            server or ServerConfig("main", "http://127.0.0.1:5001/v1"),
+            server or ServerConfig("main", url),
             self.client,
             self.store,
             self.statuses,
-            polling or Polling(),
+            self.health,
+            polling=polling,
             observer=self.observer,
             clock=self.clock,
             jitter=lambda: 0.5,

@@ -6,7 +6,8 @@ import pytest
 
 from exporter.config import DatasetConfig, Polling, ServerConfig
 from exporter.dify import DatasetAnswer, DocumentDetail, NotFound
-from exporter.tracking import Batch, Document, Target, configured_targets
+from exporter.polling import BATCH_STATUS, DATASET_SCAN, Target, configured_targets
+from exporter.tracking import Batch, Document
 from exporter.tracking.model import Progress
 from tests.polling.discovery_server import documents
 from tests.polling.fake_server import DATASET, Rig, item
@@ -24,7 +25,7 @@ def configured(*, batches: tuple[str, ...] = (), names: tuple[str, ...] = ()) ->
 def lose_knowledge_base(rig: Rig) -> None:
     """The dataset answers 404 once, then exists again."""
     rig.client.bases[DATASET] = NotFound("Dataset not found.", gone=True)
-    rig.poller.schedule.put(Target("dataset", DATASET, DATASET), rig.clock.monotonic())
+    rig.poller.schedule.put(Target(DATASET_SCAN, DATASET, DATASET), rig.clock.monotonic())
     rig.poll()
     assert rig.listening.of(Batch) == rig.listening.of(Document) == []
     rig.client.bases[DATASET] = DatasetAnswer(DATASET, "Handbook")
@@ -56,9 +57,9 @@ def test_a_batch_that_is_forgotten_while_it_is_asked_for_comes_back_soon() -> No
     rig = configured(batches=("b",))
     rig.client.batches["b"] = [item("1", "completed", 3, 3)]
     rig.poll()
-    todo = [rig.store.forget_dataset]
+    todo = [rig.store.remove_dataset]
     rig.client.before_answer = lambda key: todo.pop()(DATASET) if key == "b" and todo else None
-    rig.poller.schedule.put(Target("batch", DATASET, "b"), rig.clock.monotonic())
+    rig.poller.schedule.put(Target(BATCH_STATUS, DATASET, "b"), rig.clock.monotonic())
     rig.poll()
     assert documents(rig) == {}
     rig.pass_time(60)
@@ -87,7 +88,7 @@ def test_a_document_that_its_batch_leaves_to_the_configuration_is_asked_for_soon
     rig.pass_time(24 * 3600, tick=60)
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing")
     rig.client.batches["b"] = [item("2", "completed", 3, 3)] if lost else NotFound("Documents not found.", gone=True)
-    rig.poller.schedule.put(Target("batch", DATASET, "b"), rig.clock.monotonic())
+    rig.poller.schedule.put(Target(BATCH_STATUS, DATASET, "b"), rig.clock.monotonic())
     rig.pass_time(30)
     assert documents(rig)["1"] == "indexing"
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from exporter.clock import ManualClock
 from exporter.config import DatasetConfig
 from exporter.dify import DocumentDetail
-from exporter.polling import TargetStatuses
-from exporter.tracking import Document, Store, Target
+from exporter.polling import BATCH_STATUS, DOCUMENT_DETAIL, Target, TargetStatuses
+from exporter.tracking import Document, Store
 from exporter.tracking.model import DatasetCounters, Progress
 from tests.polling.discovery_server import discovering, documents, listed
 from tests.polling.fake_server import DATASET, Listening, Rig, item
@@ -66,7 +66,7 @@ def complete(rig: Rig) -> None:
     rig.client.listed[DATASET] = []
     rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=9, segment_count=3)
     rig.clock.advance(1)
-    rig.poller.schedule.put(Target("detail", DATASET, "1"), rig.clock.monotonic())
+    rig.poller.schedule.put(Target(DOCUMENT_DETAIL, DATASET, "1"), rig.clock.monotonic())
     rig.poll()
     assert documents(rig) == {"1": "completed"}
 
@@ -88,7 +88,7 @@ def test_an_end_is_not_taken_back_by_a_batch_from_before_it(rig: Rig) -> None:
         rig.client.batches["b"] = [item("1", "completed", 3, 3, completed_at=9)]
 
     between_polls(rig, "b", meanwhile)
-    rig.poller.watch([Target("batch", DATASET, "b")])
+    rig.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
     rig.poll()
     assert rig.client.count("batch") == 2
     (document,) = rig.listening.of(Document)
@@ -100,7 +100,7 @@ def test_what_was_passed_over_is_read_when_it_comes_again(rig: Rig) -> None:
     """An answer identical to one that was ignored as outdated is decoded: by now it is current."""
     rig.client.batches["b"] = [item("1", "indexing", 2, 3)]
     between_polls(rig, "b", lambda: complete(rig))
-    rig.poller.watch([Target("batch", DATASET, "b")])
+    rig.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
     rig.poll()
     assert documents(rig) == {"1": "indexing"}
     assert counted(rig.listening) == (1, 1)
@@ -116,7 +116,7 @@ def test_a_document_stays_in_the_batch_that_took_it_last() -> None:
     def upload() -> None:
         rig.client.batches["old"] = []
         rig.clock.advance(1)
-        rig.poller.watch([Target("batch", DATASET, "new")])
+        rig.poller.watch([Target(BATCH_STATUS, DATASET, "new")])
         rig.poll()
 
     between_polls(rig, "old", upload)
@@ -132,9 +132,11 @@ class Race:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.listening = Listening()
-        statuses = TargetStatuses("main", "http://x/v1", listener=self.listening)
-        self.store = Store("main", statuses, listener=self.listening, unknown=lambda _: None, clock=self.clock)
-        self.store.open_dataset(DATASET)
+        statuses = TargetStatuses("main", listener=self.listening)
+        self.store = Store(
+            "main", statuses.watched, listeners=(self.listening,), unknown=lambda _: None, clock=self.clock
+        )
+        self.store.watch_dataset(DATASET)
         self.moves = 0
         self.under_way: list[Callable[[], object]] = []
 
@@ -167,15 +169,15 @@ class Race:
         match kind:
             case "detail":
                 told = DocumentDetail("1", indexing_status=status, completed_at=completed_at, segment_count=10)
-                return lambda: store.apply_detail(DATASET, told, document_id="1", asked=asked)
+                return lambda: store.apply_detail(DATASET, told, document_id="1", sent=asked)
             case "segments":
-                return lambda: store.apply_segments(DATASET, "1", segments, asked=asked)
+                return lambda: store.apply_segments(DATASET, "1", segments, sent=asked)
             case "list":
                 unfinished = {} if status == "completed" else {"1": (Progress(status), None)}
-                return lambda: store.apply_listed(DATASET, unfinished, asked=asked)
+                return lambda: store.apply_listed(DATASET, unfinished, sent=asked)
             case _:
                 items = [item("1", status, segments, 10, completed_at=completed_at)]
-                return lambda: store.apply_batch(DATASET, "b", items, asked=asked)
+                return lambda: store.apply_batch(DATASET, "b", items, sent=asked)
 
 
 acts = st.sampled_from(["move", "first", "last", "detail", "segments", "list", "batch"])

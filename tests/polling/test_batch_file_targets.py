@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.dify import DatasetAnswer, DocumentDetail
-from exporter.polling import BatchFiles, BatchFileTargets
-from exporter.tracking import Target
+from exporter.polling import BATCH_STATUS, DATASET_SCAN, BatchFiles, BatchFileTargets, Target
 from tests.polling.discovery_server import OTHER, bases, discovering, documents, listed
 from tests.polling.fake_server import DATASET, Rig, item
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = 86_400.0
-FILED = Target("batch", DATASET, "b")
-BASE = Target("dataset", DATASET, DATASET)
+FILED = Target(BATCH_STATUS, DATASET, "b")
+BASE = Target(DATASET_SCAN, DATASET, DATASET)
 
 
 def filed(rig: Rig, path: Path, *configured: Target) -> BatchFileTargets:
@@ -64,10 +63,10 @@ def test_a_batch_that_leaves_the_config_stays_while_a_file_names_it(rig: Rig, tm
     batches = filed(rig, tmp_path, FILED)
     rig.poller.watch([FILED])
     rig.poll()
-    batches.change(configured=[], retention=DAY)
+    batches.reconfigure(configured=[], retention=DAY)
     batches.look()
     assert batches.holds(FILED)
-    assert not batches.holds(Target("batch", OTHER, "b"))
+    assert not batches.holds(Target(BATCH_STATUS, OTHER, "b"))
     rig.pass_time(DAY + 60, tick=30.0)
     batches.retire()
     assert FILED not in rig.poller.watched
@@ -80,11 +79,11 @@ def test_a_batch_that_the_config_named_meanwhile_is_not_long_finished(rig: Rig, 
     rig.poll()
     rig.pass_time(DAY + 60, tick=30.0)
     batches.retire()
-    batches.change(configured=[FILED], retention=DAY)
+    batches.reconfigure(configured=[FILED], retention=DAY)
     rig.poller.watch([FILED])
     rig.client.batches["b"] = [item("filed", "waiting")]
     rig.poll()
-    batches.change(configured=[], retention=DAY)
+    batches.reconfigure(configured=[], retention=DAY)
     batches.retire()
     assert batches.holds(FILED)
 
@@ -94,11 +93,11 @@ def test_a_filed_batch_holds_a_knowledge_base_that_discovery_lost(rig: Rig, tmp_
     rig.client.batches["b"] = [item("filed", "indexing", 1, 9)]
     filed(rig, tmp_path)
     rig.poll()
-    moved = rig.store.batch(DATASET, "b").moved  # type: ignore[union-attr]
+    moved = rig.store.batch(DATASET, "b").last_progress_monotonic  # type: ignore[union-attr]
     rig.client.bases[DATASET] = DatasetAnswer(DATASET, "Archive")
     rig.pass_time(3600)
     assert {FILED, BASE} <= rig.poller.watched
     assert (bases(rig)[DATASET].name, bases(rig)[DATASET].documents) == ("Archive", ())
     found = rig.store.batch(DATASET, "b")
     assert found is not None
-    assert (found.moved, found.stalled) == (moved, True)
+    assert (found.last_progress_monotonic, found.stalled) == (moved, True)

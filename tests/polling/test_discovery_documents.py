@@ -6,7 +6,8 @@ import pytest
 
 from exporter.config import DatasetConfig
 from exporter.dify import BadRequest, DocumentDetail, NotFound, SchemaMismatch, ServerFailed
-from exporter.tracking import Document, Target
+from exporter.polling import BATCH_STATUS, Target
+from exporter.tracking import Document
 from exporter.tracking.model import DatasetCounters
 from tests.polling.discovery_server import discovering, documents, listed
 from tests.polling.fake_server import DATASET, item
@@ -80,14 +81,14 @@ def test_a_list_does_not_show_that_segments_stand_still() -> None:
     rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
     rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
     rig.poll()
-    moved = rig.listening.of(Document)[0].moved
+    moved = rig.listening.of(Document)[0].last_progress_monotonic
     for jump in range(1, 6):
         rig.pass_time(moved + 899 - rig.clock.monotonic())
         rig.client.segments["1"] = jump
         rig.pass_time(61)
         (document,) = rig.listening.of(Document)
         assert (jump, False) == (document.progress.completed_segments, document.stalled)
-        moved = document.moved
+        moved = document.last_progress_monotonic
     rig.pass_time(moved + 900 - rig.clock.monotonic())
     assert rig.listening.of(Document)[0].stalled
 
@@ -157,7 +158,7 @@ def test_an_end_that_a_detail_told_is_not_counted_again_by_the_batch() -> None:
     rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=210)
     rig.pass_time(70)
     rig.client.batches["b"] = [item("1", "completed", 1, 1, processing_started_at=200, completed_at=210)]
-    rig.poller.watch([Target("batch", DATASET, "b")])
+    rig.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
     rig.pass_time(30)
 
     (document,) = rig.listening.of(Document)

@@ -6,7 +6,8 @@ import pytest
 
 from exporter.config import DatasetConfig, Polling, ServerConfig
 from exporter.dify import BadRequest, DatasetAnswer, Forbidden, NotFound, ServerFailed
-from exporter.tracking import DISPLAY_STATUSES, Target, configured_targets
+from exporter.polling import DATASET_LIST, DATASET_SCAN, Target, configured_targets
+from exporter.tracking import DISPLAY_STATUSES
 from exporter.tracking.model import DatasetCounters
 from tests.polling.discovery_server import OTHER, bases, discovering, documents, listed
 from tests.polling.fake_server import DATASET, Rig, item
@@ -59,8 +60,8 @@ def test_a_plugin_daemon_that_is_down_stops_neither_batches_nor_known_datasets(e
     rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
     rig.poll()
     assert documents(rig) == {"1": "waiting", "9": "waiting"}
-    assert rig.statuses.target(Target("dataset", DATASET, DATASET)).success is True  # type: ignore[union-attr]
-    assert rig.statuses.target(Target("datasets", "", "")).success is False  # type: ignore[union-attr]
+    assert rig.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)).success is True  # type: ignore[union-attr]
+    assert rig.statuses.get(Target(DATASET_LIST, "", "")).success is False  # type: ignore[union-attr]
     rig.client.list_error = None
     rig.pass_time(700)
     assert bases(rig)[DATASET].name == "Handbook"
@@ -77,7 +78,7 @@ def test_a_knowledge_base_that_disappears_takes_its_series_along() -> None:
     rig.pass_time(400)
     assert documents(rig) == {}
     assert set(bases(rig)) == {OTHER}
-    assert rig.statuses.target(Target("dataset", DATASET, DATASET)) is None
+    assert rig.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)) is None
     asked = len([1 for kind, key in rig.client.asked if key.startswith(DATASET)])
     rig.pass_time(3600)
     assert len([1 for kind, key in rig.client.asked if key.startswith(DATASET)]) == asked
@@ -91,8 +92,8 @@ def test_access_that_is_off_for_one_knowledge_base_harms_no_other() -> None:
     rig.poll()
     rig.pass_time(120)
     assert documents(rig) == {"1": "waiting"}
-    assert rig.statuses.status.up is True
-    assert rig.statuses.target(Target("dataset", DATASET, DATASET)).success is False  # type: ignore[union-attr]
+    assert rig.health.status.up is True
+    assert rig.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)).success is False  # type: ignore[union-attr]
 
 
 def test_a_configured_dataset_is_named_without_discovery() -> None:
@@ -114,7 +115,7 @@ def test_an_answer_with_another_id_names_what_was_asked_for() -> None:
     """The name is stored under the requested id: nothing would ever remove an object under another id."""
     rig = Rig(Polling(), ServerConfig("main", "http://x/v1", datasets=(DatasetConfig(DATASET),)))
     rig.client.bases = {DATASET: DatasetAnswer(OTHER, "Handbook")}
-    rig.poller.watch([Target("dataset", DATASET, DATASET)])
+    rig.poller.watch([Target(DATASET_SCAN, DATASET, DATASET)])
     rig.poll()
     assert {DATASET: "Handbook"} == {key: base.name for key, base in bases(rig).items()}
 

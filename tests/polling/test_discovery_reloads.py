@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from exporter.config import DatasetConfig, Polling, ServerConfig
 from exporter.dify import DatasetAnswer, DocumentDetail, Stopped
-from exporter.tracking import configured_targets
+from exporter.polling import configured_targets
 from tests.polling.discovery_server import OTHER, URL, bases, discovering, documents, listed, reload
 from tests.polling.fake_server import DATASET, Rig, item
 

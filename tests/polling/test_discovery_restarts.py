@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.dify import DocumentDetail
-from exporter.state.state_file import SavedObjects
+from exporter.tracking import SavedObjects
 from exporter.tracking.model import DatasetCounters
 from tests.polling.discovery_server import discovering, documents, listed
 from tests.polling.fake_server import DATASET
@@ -17,7 +17,7 @@ def test_a_recalled_document_is_read_in_full_again() -> None:
     before.poll()
     after = discovering()
     after.client.listed, after.client.details = before.client.listed, before.client.details
-    after.store.recall(SavedObjects(before.store.documents, [], []))
+    after.store.restore(SavedObjects(before.store.documents, [], []))
     after.poll()
     assert 1 == after.client.count("document")
 
@@ -30,7 +30,7 @@ def test_a_found_document_that_ends_while_the_exporter_is_down_is_counted_once()
     before.poll()
     after = discovering()
     after.client.details["1"] = DocumentDetail("1", indexing_status="completed")
-    after.store.recall(SavedObjects(before.store.documents, [], before.listening.of(DatasetCounters)))
+    after.store.restore(SavedObjects(before.store.documents, [], before.listening.of(DatasetCounters)))
     after.poll()
     assert documents(after) == {"1": "completed"}
     (activity,) = [found for found in after.listening.of(DatasetCounters) if found.dataset_id == DATASET]

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Polling
-from exporter.polling.intervals import PollInterval, after_answer, after_failure, after_gone, backoff, longest_backoff
+from exporter.polling.intervals import (
+    PollInterval,
+    after_answer,
+    after_failure,
+    after_missing,
+    backoff,
+    longest_backoff,
+)
 
 POLLING = Polling()
 
@@ -44,10 +51,10 @@ def test_settled_batch_that_moves_again_is_active_again() -> None:
 
 
 def test_gone_is_rechecked_slowly() -> None:
-    """After a 404 the intervals are those of a finished target."""
-    first = after_gone(PollInterval(15.0, "active"), POLLING)
+    """404: as slow as something settled."""
+    first = after_missing(PollInterval(15.0, "active"), POLLING)
     assert (first.interval, first.state) == (600, "gone")
-    assert after_gone(first, POLLING).interval == 1200
+    assert after_missing(first, POLLING).interval == 1200
 
 
 def test_failures_back_off_exponentially_and_obey_retry_after() -> None:
@@ -69,7 +76,7 @@ def test_backoff_stays_within_its_jitter(failures: int, random: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("polling", "longest"),
+    ("polling", "longest_wait"),
     [
         (Polling(interval=1.0, max_interval=1.0), 5.0),
         (Polling(), 300.0),
@@ -79,8 +86,8 @@ def test_backoff_stays_within_its_jitter(failures: int, random: float) -> None:
     ids=["quick", "default", "rare", "never often"],
 )
 def test_what_fails_is_tried_again_within_minutes_however_rarely_the_rest_is_polled(
-    polling: Polling, longest: float
+    polling: Polling, longest_wait: float
 ) -> None:
-    """The backoff is limited to five minutes, unless ``interval`` itself is longer."""
-    assert longest == longest_backoff(polling)
-    assert longest == backoff(30, polling, random=lambda: 0.5)
+    """Five minutes are the limit; only an ``interval`` that is longer itself is kept."""
+    assert longest_wait == longest_backoff(polling)
+    assert longest_wait == backoff(30, polling, random=lambda: 0.5)

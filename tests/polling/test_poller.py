@@ -16,13 +16,14 @@ from exporter.dify import (
     TimedOut,
     Unauthorized,
 )
-from exporter.tracking import Batch, Document, Target, TargetStatus
+from exporter.polling import BATCH_STATUS, CONFIGURED_DOCUMENT, DOCUMENT_DETAIL, Target
+from exporter.tracking import Batch, Document, TargetStatus
 from tests.polling.fake_server import DATASET, Rig, item
 
 
 def batch(name: str = "b") -> Target:
     """A batch target."""
-    return Target("batch", DATASET, name)
+    return Target(BATCH_STATUS, DATASET, name)
 
 
 def test_a_moving_batch_is_polled_each_interval_without_drift(rig: Rig) -> None:
@@ -63,7 +64,7 @@ def test_a_settled_batch_costs_next_to_nothing(rig: Rig) -> None:
     rig.poll()
     rig.pass_time(86_400, tick=5.0)
     assert (rig.client.count("batch"), rig.client.count("document")) == (9, 1)
-    assert rig.statuses.target(batch()) == TargetStatus(
+    assert rig.statuses.get(batch()) == TargetStatus(
         "main", "batch", DATASET, "b", True, rig.clock.time() - (86_400 - 81_000), 21_600.0
     )
 
@@ -92,7 +93,7 @@ def test_a_stall_is_told_in_the_very_second() -> None:
     """A poll takes place exactly when missing progress becomes a stall, and the stall is reported once."""
     rig = Rig(Polling(interval=70.0, max_interval=700.0))
     rig.client.batches["b"] = [item("1", "indexing", 1, 5)]
-    rig.poller.watch([Target("batch", DATASET, "b")])
+    rig.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
     rig.poll()
     assert [70.0, 175.0, 333.0, 569.0, 900.0] == [round(at) for at in rig.times_of("b", 905)]
     assert [True] == [batch.stalled for batch in rig.listening.of(Batch)]
@@ -100,8 +101,8 @@ def test_a_stall_is_told_in_the_very_second() -> None:
 
 
 def test_a_configured_document_is_polled_by_its_detail(rig: Rig) -> None:
-    """A configured document without a batch is polled like a batch and has target series of its own."""
-    target = Target("document", DATASET, "1")
+    """Without a batch the detail is all there is: polled like a batch, with series of its own."""
+    target = Target(CONFIGURED_DOCUMENT, DATASET, "1")
     rig.client.details["1"] = DocumentDetail("1", name="a", indexing_status="indexing")
     rig.poller.watch([target])
     rig.poll()
@@ -121,7 +122,7 @@ def test_a_gone_batch_loses_its_series_and_is_looked_for_slowly(rig: Rig) -> Non
     rig.client.batches["b"] = NotFound("Documents not found.", gone=True)
     rig.pass_time(15)
     assert rig.listening.of(Document) + rig.listening.of(Batch) == []
-    assert rig.statuses.target(batch()).success is False  # type: ignore[union-attr]
+    assert rig.statuses.get(batch()).success is False  # type: ignore[union-attr]
     assert rig.observer.failures == {("batch", "not_found"): 1}
     assert rig.times_of("b", 700) == [600]
     rig.client.batches["b"] = answer
@@ -148,7 +149,7 @@ def test_a_failing_target_keeps_its_values_and_backs_off(rig: Rig) -> None:
     seen = rig.clock.time()
     rig.client.batches["b"] = ServerFailed("Internal Server Error", status=500)
     assert rig.times_of("b", 240) == [15, 30, 60, 120, 240]
-    target = rig.statuses.target(batch())
+    target = rig.statuses.get(batch())
     assert target is not None
     assert (target.success, target.last_success) == (False, seen)
     assert len(rig.listening.of(Document)) == 1
@@ -168,12 +169,12 @@ def test_a_wrong_key_stops_the_whole_server(rig: Rig) -> None:
     rig.pass_time(60)
     assert len(rig.client.asked) == 3
     assert {found.success for found in rig.listening.of(TargetStatus)} <= {False, None}
-    assert rig.statuses.status.up is False
+    assert rig.health.status.up is False
     for target in targets:
         rig.client.batches[target.id] = [item(target.id, "completed", 1, 1)]
     rig.pass_time(121)
     assert {found.success for found in rig.listening.of(TargetStatus)} == {True}
-    assert rig.statuses.status.up is True
+    assert rig.health.status.up is True
 
 
 def test_a_rate_limit_is_obeyed(rig: Rig) -> None:
@@ -182,17 +183,17 @@ def test_a_rate_limit_is_obeyed(rig: Rig) -> None:
     rig.poller.watch([batch()])
     rig.poll()
     assert rig.times_of("b", 150) == [100]
-    assert rig.statuses.status.up is None
+    assert rig.health.status.up is None
 
 
 def test_a_403_leaves_other_datasets_alone_and_the_key_is_good(rig: Rig) -> None:
-    """A 403 for one dataset delays only its own targets, and ``dify_up`` stays 1."""
-    rig.client.batches["b"] = Forbidden("Dataset api access is not enabled.", status=403)
+    """API access off for a dataset: its own targets wait, ``dify_up`` stays 1."""
+    rig.client.batches["b"] = Forbidden("Dataset api access is not enabled.", status=403, by_dify=True)
     rig.client.batches["c"] = [item("1", "indexing", 1, 9)]
     rig.poller.watch([batch("b"), batch("c")])
     rig.poll()
     assert rig.client.count("batch") == 1
-    assert rig.statuses.status.up is True
+    assert rig.health.status.up is True
 
 
 def test_a_dead_server_is_probed_and_not_hammered(rig: Rig) -> None:
@@ -204,7 +205,7 @@ def test_a_dead_server_is_probed_and_not_hammered(rig: Rig) -> None:
     rig.poll()
     assert len(rig.client.asked) == 3
     assert rig.poller.unpolled == 0
-    assert rig.statuses.status.up is False
+    assert rig.health.status.up is False
 
 
 def test_details_that_an_old_server_lacks_are_asked_for_rarely(rig: Rig) -> None:
@@ -229,16 +230,16 @@ def test_the_detail_of_a_document_that_is_gone_is_not_asked_for_again(rig: Rig) 
 
 
 def test_the_problem_of_a_document_that_is_gone_is_forgotten(rig: Rig) -> None:
-    """Failures of removed documents do not accumulate."""
-    detail = Target("detail", DATASET, "1")
+    """What documents leave behind does not pile up."""
+    detail = Target(DOCUMENT_DETAIL, DATASET, "1")
     rig.client.batches["b"] = [item("1", "waiting"), item("2", "waiting")]
     rig.client.details["1"] = ServerFailed("Internal Server Error", status=500)
     rig.poller.watch([batch()])
     rig.poll()
-    assert rig.poller.problem(detail) == "Internal Server Error"
+    assert rig.poller.health.problem(detail) == "Internal Server Error"
     rig.client.batches["b"] = [item("2", "waiting")]
     rig.pass_time(60)
-    assert rig.poller.problem(detail) == ""
+    assert rig.poller.health.problem(detail) == ""
 
 
 def test_a_bug_in_one_poll_does_not_end_the_others(rig: Rig) -> None:
@@ -248,7 +249,7 @@ def test_a_bug_in_one_poll_does_not_end_the_others(rig: Rig) -> None:
     rig.poller.watch([batch("b"), batch("c")])
     rig.poll()
     assert rig.observer.failures == {("batch", "internal"): 1}
-    assert rig.statuses.target(batch("c")).success is True  # type: ignore[union-attr]
+    assert rig.statuses.get(batch("c")).success is True  # type: ignore[union-attr]
 
 
 def test_stopping_in_the_middle_loses_no_target(rig: Rig) -> None:

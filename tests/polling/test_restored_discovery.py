@@ -6,12 +6,11 @@ import pytest
 
 from exporter.config import DatasetConfig, ServerConfig
 from exporter.dify import DocumentDetail, NotFound, ServerFailed
-from exporter.state.state_file import SavedObjects
-from exporter.tracking import Document
+from exporter.tracking import Document, SavedObjects
 from exporter.tracking.model import DatasetCounters, Progress
-from exporter.tracking.parse import sum_batch
+from exporter.tracking.progress import sum_batch
 from tests.polling.discovery_server import OTHER, URL, discovering, documents, listed, reload
-from tests.polling.fake_server import DATASET, Rig, item, noting
+from tests.polling.fake_server import DATASET, Rig, item, recorded_store
 
 
 def remembered(document_id: str, batch: str = "") -> Document:
@@ -22,7 +21,7 @@ def remembered(document_id: str, batch: str = "") -> Document:
 def remember(rig: Rig, *known: Document) -> None:
     """Simulate a restart of the exporter."""
     batches = [sum_batch("main", DATASET, found.batch, [found]) for found in known if found.batch]
-    rig.store.recall(SavedObjects(list(known), batches, []))
+    rig.store.restore(SavedObjects(list(known), batches, []))
 
 
 def completed(rig: Rig) -> float:
@@ -93,16 +92,16 @@ def test_a_document_that_leaves_the_config_stays_while_discovery_holds_it() -> N
 
 
 def test_what_is_forgotten_leaves_the_state_too() -> None:
-    """The recorder receives removals of restored objects, and nothing once the store is closed."""
-    store, recorder, listening = noting()
+    """Objects that were only restored are removed from the state file; a closed store reports nothing more."""
+    store, recorder = recorded_store()
     one, other = remembered("1", "b"), remembered("2", "c")
     batch, rest = (sum_batch("main", DATASET, found.batch, [found]) for found in (one, other))
-    store.recall(SavedObjects([one, other], [batch, rest], []))
-    store.forget_batch(DATASET, "b")
-    assert recorder.noted == [(batch, None)]
+    store.restore(SavedObjects([one, other], [batch, rest], []))
+    store.remove_batch(DATASET, "b")
+    assert recorder.changes == [(batch, None)]
     store.close()
-    assert {id(old) for old, _ in recorder.noted} >= {id(rest), id(other)}
+    assert {id(old) for old, _ in recorder.changes} >= {id(rest), id(other)}
     assert store.document(DATASET, "1") is None
-    told = len(recorder.noted), len(listening.objects)
+    reported = len(recorder.changes)
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 3)])
-    assert (len(recorder.noted), len(listening.objects)) == told
+    assert len(recorder.changes) == reported

@@ -6,12 +6,12 @@ import pytest
 
 from exporter.config import DatasetConfig, Polling, ServerConfig
 from exporter.dify import DatasetAnswer, DocumentDetail, NotFound
-from exporter.state.state_file import SavedObjects
-from exporter.tracking import Document, configured_targets
+from exporter.polling import configured_targets
+from exporter.tracking import Document, SavedObjects
 from exporter.tracking.model import Progress
-from exporter.tracking.parse import sum_batch
+from exporter.tracking.progress import sum_batch
 from tests.polling.discovery_server import discovering, documents
-from tests.polling.fake_server import DATASET, Rig, item, noting
+from tests.polling.fake_server import DATASET, Rig, item, recorded_store
 
 FOUND = Document("main", DATASET, "1", "", Progress("indexing"))
 
@@ -23,7 +23,7 @@ def restarted(*, batches: tuple[str, ...] = (), status: str = "indexing") -> Rig
     rig.client.bases[DATASET] = DatasetAnswer(DATASET, "Handbook")
     rig.client.details["1"] = DocumentDetail("1", indexing_status=status, segment_count=3)
     document = Document("main", DATASET, "1", "b", Progress(status, completed_segments=1, total_segments=3))
-    rig.store.recall(SavedObjects([document], [sum_batch("main", DATASET, "b", [document])], []))
+    rig.store.restore(SavedObjects([document], [sum_batch("main", DATASET, "b", [document])], []))
     rig.poller.watch(configured_targets(server))
     return rig
 
@@ -73,7 +73,7 @@ def test_a_document_whose_batch_is_watched_waits_for_it() -> None:
 def test_a_document_that_was_deleted_meanwhile_is_asked_for_once() -> None:
     """A deleted document is fetched once (404); afterwards its dataset counts as idle."""
     rig = discovering()
-    rig.store.recall(SavedObjects([FOUND], [], []))
+    rig.store.restore(SavedObjects([FOUND], [], []))
     rig.client.details["1"] = NotFound("Document Not Exists.", gone=True)
     rig.poll()
     rig.pass_time(7200)
@@ -83,11 +83,11 @@ def test_a_document_that_was_deleted_meanwhile_is_asked_for_once() -> None:
 
 
 def test_a_document_that_was_deleted_meanwhile_leaves_the_state() -> None:
-    """Only the recorder receives the removal: the document was never shown."""
-    store, recorder, listening = noting()
-    store.recall(SavedObjects([FOUND], [], []))
-    store.forget_document(DATASET, "1")
-    store.forget_document(DATASET, "1")
-    assert recorder.noted == [(FOUND, None)]
+    """A document that was only restored is removed from the state file, once."""
+    store, recorder = recorded_store()
+    store.restore(SavedObjects([FOUND], [], []))
+    store.remove_document(DATASET, "1")
+    store.remove_document(DATASET, "1")
+    assert recorder.changes == [(FOUND, None)]
     assert store.document(DATASET, "1") is None
-    assert listening.of(Document) == []
+    assert store.documents == []

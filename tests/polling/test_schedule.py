@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.polling import BATCH_STATUS, DOCUMENT_DETAIL, Target
 from exporter.polling.schedule import Schedule, next_due
-from exporter.tracking.targets import Target
 
-A, B, C = (Target("batch", "d", name) for name in "abc")
-DETAIL = Target("detail", "d", "x")
+A, B, C = (Target(BATCH_STATUS, "d", name) for name in "abc")
+DETAIL = Target(DOCUMENT_DETAIL, "d", "x")
 
 
 def test_targets_are_taken_in_the_order_of_their_due_times() -> None:
@@ -48,7 +48,7 @@ def test_hastening_makes_nothing_later_and_brings_nothing_back() -> None:
     schedule.done(A, 60.0)
     assert schedule.next_due() == 20.0
     schedule.take(20.0)
-    schedule.drop(A)
+    schedule.remove(A)
     schedule.hasten(A, 20.0)
     schedule.hasten(B, 20.0)
     assert not schedule.done(A, 60.0)
@@ -59,11 +59,11 @@ def test_a_dropped_target_does_not_come_back() -> None:
     """A target dropped while due or during its poll is not polled again."""
     schedule = Schedule()
     schedule.put(A, 0.0)
-    schedule.drop(A)
+    schedule.remove(A)
     assert not schedule.has_due(1.0)
     schedule.put(B, 0.0)
     schedule.take(1.0)
-    schedule.drop(B)
+    schedule.remove(B)
     schedule.done(B, 1.0)
     assert schedule.take(9.0) is None
     assert B not in schedule
@@ -74,7 +74,7 @@ def test_a_target_that_returns_while_its_poll_is_under_way_is_not_polled_twice()
     schedule = Schedule()
     schedule.put(A, 0.0)
     schedule.take(1.0)
-    schedule.drop(A)
+    schedule.remove(A)
     schedule.put(A, 2.0)
     assert schedule.take(9.0) is None
     assert schedule.done(A, 60.0)
@@ -99,9 +99,9 @@ def test_progress_comes_before_details_but_does_not_starve_them() -> None:
     """While both are due, three of four polls report progress."""
     schedule = Schedule()
     for number in range(6):
-        schedule.put(Target("batch", "d", str(number)), 1.0)
-        schedule.put(Target("detail", "d", str(number)), 0.0)
-    taken = [found[0].kind for found in (schedule.take(2.0) for _ in range(12)) if found]
+        schedule.put(Target(BATCH_STATUS, "d", str(number)), 1.0)
+        schedule.put(Target(DOCUMENT_DETAIL, "d", str(number)), 0.0)
+    taken = [found[0].type.name for found in (schedule.take(2.0) for _ in range(12)) if found]
     assert taken[:8] == ["batch", "batch", "batch", "detail"] * 2
     assert len(taken) == 12
 
@@ -140,12 +140,12 @@ def test_every_target_is_in_one_place_only(steps: list[tuple[str, int, int]]) ->
     alive: set[Target] = set()
     taken: set[Target] = set()
     for step, number, at in steps:
-        target = Target("batch", "d", str(number))
+        target = Target(BATCH_STATUS, "d", str(number))
         if step == "put":
             schedule.put(target, float(at))
             alive.add(target)
         elif step == "drop":
-            schedule.drop(target)
+            schedule.remove(target)
             alive.discard(target)
         elif step == "done":
             assert schedule.done(target, float(at)) == (target in taken and target in alive)

@@ -7,12 +7,12 @@ import threading
 from exporter.clock import SystemClock
 from exporter.config import Polling, ServerConfig
 from exporter.dify import Stopped
-from exporter.polling import Poller, TargetStatuses, Workers
-from exporter.tracking import Store, Target
+from exporter.polling import BATCH_STATUS, Poller, ServerHealth, Target, TargetStatuses, Workers
+from exporter.tracking import Store
 from tests.polling.fake_server import DATASET, CountingObserver, FakeClient, Listening, item
 
 PATIENCE = 10.0
-"""Seconds after which a test stops waiting for a thread; never reached in a passing test."""
+"""Seconds after which a test gives up waiting for a thread; never reached when all is well."""
 
 
 class GatedClient(FakeClient):
@@ -46,13 +46,16 @@ class GatedClient(FakeClient):
 def pool(client: FakeClient, *, targets: int, size: int) -> tuple[Workers, Poller, threading.Event]:
     """A thread pool on a poller with this number of unfinished batches, all due."""
     listening = Listening()
-    statuses = TargetStatuses("main", "http://x/v1", listener=listening)
-    store = Store("main", statuses, listener=listening, unknown=lambda _: None, clock=SystemClock())
+    statuses = TargetStatuses("main", listener=listening)
+    store = Store("main", statuses.watched, listeners=(listening,), unknown=lambda _: None, clock=SystemClock())
     server = ServerConfig("main", "http://x/v1")
-    poller = Poller(server, client, store, statuses, Polling(), observer=CountingObserver(), clock=SystemClock())
+    polling = Polling()
+    health = ServerHealth("main", server.url, listener=listening, polling=polling, random=lambda: 0.5)
+    observer = CountingObserver()
+    poller = Poller(server, client, store, statuses, health, polling=polling, observer=observer, clock=SystemClock())
     for number in range(targets):
         client.batches[str(number)] = [item(str(number), "completed", 1, 1)]
-    poller.watch(Target("batch", DATASET, str(number)) for number in range(targets))
+    poller.watch(Target(BATCH_STATUS, DATASET, str(number)) for number in range(targets))
     stop = threading.Event()
     workers = Workers(poller, size, stop)
     workers.start()

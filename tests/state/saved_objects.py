@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.state.rows import Key
-    from exporter.state.state_file import SavedObjects
+    from exporter.tracking import SavedObjects
 
 BATCH = "20261121173517669864"
 
@@ -45,7 +45,9 @@ def a_document(
     """A document with status indexing that made progress just now."""
     progress = Progress("indexing", 1_795_282_000, completed_segments=completed, total_segments=20)
     document = Document(server, DATASET, f"c23d659c-{number:04}", BATCH, progress, Detail(name="a.txt"))
-    return replace(document, last_progress=clock.time(), moved=clock.monotonic()) if clock else document
+    return (
+        replace(document, last_progress=clock.time(), last_progress_monotonic=clock.monotonic()) if clock else document
+    )
 
 
 def a_batch(*documents: Document, server: str = "main") -> Batch:
@@ -63,9 +65,9 @@ def timeless(kept: Kept) -> Kept:
     """The object without the values that do not survive a restart."""
     match kept:
         case Document():
-            return replace(kept, moved=0.0)
+            return replace(kept, last_progress_monotonic=0.0)
         case Batch():
-            return replace(kept, moved=0.0, trail=())
+            return replace(kept, last_progress_monotonic=0.0, milestones=())
     return kept
 
 
@@ -90,7 +92,7 @@ def filled(path: Path) -> list[Document]:
     """Save some objects in a new state file. Returns them."""
     documents = [a_document(number) for number in range(20)]
     state = opened(path)
-    state.note([(None, document) for document in documents], at_once=False)
+    state.changed([(None, document) for document in documents], durable=False)
     state.close()
     return documents
 
@@ -98,13 +100,13 @@ def filled(path: Path) -> list[Document]:
 def goes_on(state: StateFile) -> None:
     """Changes are accepted although they cannot be saved, and nothing more is logged about it."""
     with capture_logs() as log:
-        state.note([(None, a_document(100))], at_once=True)
+        state.changed([(None, a_document(100))], durable=True)
         assert not state.save()
         assert not state.save()
         assert not state.claim([])
     assert [] == log
     assert (None, False) == (state.last_save, state.last_save_successful)
-    assert by_key([a_document(100)]).items() <= by_key(state.recall("main")).items()
+    assert by_key([a_document(100)]).items() <= by_key(state.restore("main")).items()
 
 
 def works_again(state: StateFile, path: Path) -> None:
@@ -117,7 +119,7 @@ def works_again(state: StateFile, path: Path) -> None:
     assert state.last_save_successful
     state.close()
     state = opened(path)
-    assert by_key([a_document(100)]).items() <= by_key(state.recall("main")).items()
+    assert by_key([a_document(100)]).items() <= by_key(state.restore("main")).items()
     state.close()
 
 

@@ -37,14 +37,14 @@ def test_forgets_what_nothing_claims_for_thirty_days(path: Path, clock: ManualCl
     """A batch removed from the configuration is deleted after 30 days; claimed rows stay even if they never change."""
     settled, removed = a_document(1), a_document(2)
     state = opened(path, clock)
-    state.note([(None, settled), (None, removed)], at_once=True)
+    state.changed([(None, settled), (None, removed)], durable=True)
     for _ in range(30):
         clock.advance(86_400)
         assert state.claim([settled])
-    assert by_key([settled, removed]) == by_key(state.recall("main"))
+    assert by_key([settled, removed]) == by_key(state.restore("main"))
     clock.advance(1)
     assert state.claim([settled])
-    assert by_key([settled]) == by_key(state.recall("main"))
+    assert by_key([settled]) == by_key(state.restore("main"))
     state.close()
     assert 1 == rows_of(path)
 
@@ -52,7 +52,7 @@ def test_forgets_what_nothing_claims_for_thirty_days(path: Path, clock: ManualCl
 def test_claiming_hardly_writes(path: Path, clock: ManualClock) -> None:
     """A claim is renewed once per day."""
     state = opened(path, clock)
-    state.note([(None, a_document())], at_once=True)
+    state.changed([(None, a_document())], durable=True)
     assert state._file.connection is not None
     before = state._file.connection.total_changes
     clock.advance(86_400)
@@ -68,11 +68,11 @@ def test_claiming_hardly_writes(path: Path, clock: ManualClock) -> None:
 def test_what_is_claimed_and_has_no_row_gets_one(path: Path) -> None:
     """After the file was lost, claims restore known objects; pending changes are newer and win."""
     state = opened(path)
-    state.note([(None, a_document(1, completed=9)), (a_document(3), None)], at_once=False)
+    state.changed([(None, a_document(1, completed=9)), (a_document(3), None)], durable=False)
     assert state.claim([a_document(1), a_document(2), a_document(3)])
     state.close()
     state = opened(path)
-    assert by_key([a_document(1, completed=9), a_document(2)]) == by_key(state.recall("main"))
+    assert by_key([a_document(1, completed=9), a_document(2)]) == by_key(state.restore("main"))
     state.close()
 
 
@@ -87,7 +87,7 @@ def test_collects_the_claims_before_it_holds_the_file(path: Path) -> None:
     state = opened(path)
 
     def known() -> Iterator[Document]:
-        state.note([(None, a_document())], at_once=True)
+        state.changed([(None, a_document())], durable=True)
         yield a_document()
 
     thread = threading.Thread(target=state.claim, args=(known(),), daemon=True)
@@ -101,15 +101,15 @@ def test_a_long_stop_is_no_reason_to_forget(path: Path, clock: ManualClock) -> N
     """After weeks of downtime nothing is deleted before all targets can have been polled."""
     watched, removed = a_document(1), a_document(2)
     state = opened(path, clock)
-    state.note([(None, watched), (None, removed)], at_once=True)
+    state.changed([(None, watched), (None, removed)], durable=True)
     state.close()
     clock.advance(40 * 86_400)
     state = opened(path, clock)
     assert state.claim([])
     clock.advance(GRACE - 1)
     assert state.claim([watched])
-    assert by_key([watched, removed]) == by_key(state.recall("main"))
+    assert by_key([watched, removed]) == by_key(state.restore("main"))
     clock.advance(1)
     assert state.claim([watched])
-    assert by_key([watched]) == by_key(state.recall("main"))
+    assert by_key([watched]) == by_key(state.restore("main"))
     state.close()

@@ -31,13 +31,13 @@ def test_what_is_no_database_is_set_aside(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with told("warning", "set aside", "state.db.corrupt-20261121T173430Z"):
         state = opened(path)
-    assert by_key([]) == by_key(state.recall("main"))
-    state.note([(None, a_document())], at_once=True)
+    assert by_key([]) == by_key(state.restore("main"))
+    state.changed([(None, a_document())], durable=True)
     assert state.save()
     state.close()
     assert content == path.with_name("state.db.corrupt-20261121T173430Z").read_bytes()
     state = opened(path)
-    assert by_key([a_document()]) == by_key(state.recall("main"))
+    assert by_key([a_document()]) == by_key(state.restore("main"))
     state.close()
 
 
@@ -59,7 +59,7 @@ def test_a_damaged_file_is_set_aside(path: Path) -> None:
     path.write_bytes(content)
     with told("warning", "set aside", "corrupt-"):
         state = opened(path)
-    assert by_key([]) == by_key(state.recall("main"))
+    assert by_key([]) == by_key(state.restore("main"))
     state.close()
 
 
@@ -71,7 +71,7 @@ def test_a_file_that_sqlite_would_only_read_is_set_aside(path: Path) -> None:
     path.write_bytes(content)
     with told("warning", "set aside", "corrupt-"):
         state = opened(path)
-    state.note([(None, a_document())], at_once=True)
+    state.changed([(None, a_document())], durable=True)
     assert state.save()
     state.close()
 
@@ -122,27 +122,27 @@ def test_the_log_of_a_lost_file_is_not_put_into_another(path: Path) -> None:
     filled(path)
     copy = path.read_bytes()
     state = opened(path)
-    state.note([(DOCUMENTS[0], None)], at_once=True)
+    state.changed([(DOCUMENTS[0], None)], durable=True)
     path.unlink()
     path.write_bytes(copy)
     with told("warning", "state file was removed or replaced"):
         assert state.save()
-    assert by_key(DOCUMENTS) == by_key(state.recall("main"))
+    assert by_key(DOCUMENTS) == by_key(state.restore("main"))
     state.close()
 
 
 def test_a_file_that_was_taken_away_is_begun_anew(path: Path) -> None:
     """If the file is removed, a new one is created: saving to an unlinked file would be useless."""
     state = opened(path)
-    state.note([(None, document) for document in DOCUMENTS], at_once=True)
+    state.changed([(None, document) for document in DOCUMENTS], durable=True)
     path.unlink()
-    state.note([(None, a_document(100))], at_once=False)
+    state.changed([(None, a_document(100))], durable=False)
     with told("warning", "state file was removed or replaced"):
         assert state.save()
     assert state.claim(DOCUMENTS)
     state.close()
     state = opened(path)
-    assert by_key([*DOCUMENTS, a_document(100)]) == by_key(state.recall("main"))
+    assert by_key([*DOCUMENTS, a_document(100)]) == by_key(state.restore("main"))
     state.close()
 
 
@@ -153,13 +153,13 @@ def test_damage_that_shows_while_it_works_begins_a_new_file(path: Path) -> None:
     assert state._file.connection is not None
     path.write_bytes(b"\xff" * path.stat().st_size)
     state._file.connection.execute("PRAGMA shrink_memory")
-    state.note([(None, a_document(100))], at_once=False)
+    state.changed([(None, a_document(100))], durable=False)
     with capture_logs() as log:
         assert state.save()
     assert ["error", "warning", "info"] == [line["log_level"] for line in log]
     state.close()
     state = opened(path)
-    assert by_key([a_document(100)]) == by_key(state.recall("main"))
+    assert by_key([a_document(100)]) == by_key(state.restore("main"))
     state.close()
 
 
@@ -189,7 +189,7 @@ def test_a_row_that_cannot_be_read_harms_no_other(path: Path, change: str) -> No
         assert 1 == connection.execute(change, (DOCUMENTS[3].document_id,)).rowcount
     state = opened(path)
     with told("warning", "could not be read", "'rows': 1"):
-        memory = state.recall("main")
+        memory = state.restore("main")
     assert by_key([*DOCUMENTS[:3], *DOCUMENTS[4:]]) == by_key(memory)
     assert state.claim(DOCUMENTS)
     state.close()

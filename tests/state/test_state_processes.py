@@ -19,10 +19,10 @@ import os, resource, signal, sys
 from pathlib import Path
 from exporter.clock import SystemClock
 from exporter.daemon.logs import set_up_logging
-from exporter.tracking import State
+from exporter.state import StateFile
 from tests.state.saved_objects import a_batch, a_document, an_activity
 set_up_logging("info", "logfmt")
-state = State(Path(sys.argv[1]), SystemClock())
+state = StateFile(Path(sys.argv[1]), SystemClock())
 state.open()
 """
 
@@ -43,8 +43,8 @@ def test_what_is_noted_at_once_outlives_a_kill(path: Path) -> None:
     """A process killed right after ``note`` keeps its ``at_once`` changes; those waiting for ``save`` are lost."""
     program = """
 document = a_document(1, completed=20)
-state.note([(None, a_document(2))], at_once=False)
-state.note([(None, document), (None, a_batch(document)), (None, an_activity(7))], at_once=True)
+state.changed([(None, a_document(2))], durable=False)
+state.changed([(None, document), (None, a_batch(document)), (None, an_activity(7))], durable=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = process(path, program)
@@ -52,7 +52,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert -signal.SIGKILL == killed.returncode, errors
     document = a_document(1, completed=20)
     state = opened(path)
-    assert by_key([document, a_batch(document), an_activity(7)]) == by_key(state.recall("main"))
+    assert by_key([document, a_batch(document), an_activity(7)]) == by_key(state.restore("main"))
     state.close()
 
 
@@ -61,9 +61,9 @@ def test_no_counter_falls_and_none_counts_twice_after_a_kill(path: Path, lines: 
     """Killed at any moment, the file contains all events that were shown, and at most one more."""
     program = """
 for count in range(1, 1_000_000):
-    state.note([(None, a_document(count % 50, count)), (None, an_activity(count))], at_once=True)
+    state.changed([(None, a_document(count % 50, count)), (None, an_activity(count))], durable=True)
     print(count, flush=True)
-    state.note([(None, a_document(50 + count % 50, count))], at_once=False)
+    state.changed([(None, a_document(50 + count % 50, count))], durable=False)
     if count % 5 == 0:
         state.save()
 """
@@ -75,7 +75,7 @@ for count in range(1, 1_000_000):
         running.kill()
         shown = max([lines, *(int(line) for line in running.stdout.read().split("\n")[:-1])])
     state = opened(path)
-    memory = state.recall("main")
+    memory = state.restore("main")
     (activity,) = memory.counters
     assert activity.restarted in (shown, shown + 1)
     latest = [document for document in memory.documents if document.document_id == a_document(shown % 50).document_id]
@@ -86,16 +86,16 @@ for count in range(1, 1_000_000):
 def test_a_second_process_leaves_the_file_to_the_first(path: Path) -> None:
     """A second process logs the lock once, recalls nothing, and takes over when the first one has ended."""
     program = """
-print(len(state.recall("main").documents), state.save(), flush=True)
+print(len(state.restore("main").documents), state.save(), flush=True)
 sys.stdin = open(0)
-state.note([(None, a_document(2))], at_once=True)
+state.changed([(None, a_document(2))], durable=True)
 print(state.save(), flush=True)
 input()
 print(state.save(), flush=True)
 state.close()
 """
     first = opened(path)
-    first.note([(None, a_document(1))], at_once=True)
+    first.changed([(None, a_document(1))], durable=True)
     command = [sys.executable, "-c", PROLOGUE + program, str(path)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as second:
@@ -108,17 +108,17 @@ state.close()
     assert "True\n" == output
     assert ["level=warning", "level=info"] == [line.split()[1] for line in errors.splitlines()]
     state = opened(path)
-    assert by_key([a_document(1), a_document(2)]) == by_key(state.recall("main"))
+    assert by_key([a_document(1), a_document(2)]) == by_key(state.restore("main"))
     state.close()
 
 
 def test_a_disk_that_takes_no_more(path: Path) -> None:
     """On a full disk the process continues, logs that once, and saves everything once there is space."""
     program = """
-state.note([(None, a_document(number)) for number in range(10)], at_once=True)
+state.changed([(None, a_document(number)) for number in range(10)], durable=True)
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, most))
-state.note([(None, a_document(number)) for number in range(1000)], at_once=True)
+state.changed([(None, a_document(number)) for number in range(1000)], durable=True)
 print(state.save(), state.save(), state.last_save)
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 print(state.save(), state.last_save is not None)
@@ -129,5 +129,5 @@ state.close()
     assert "False False None\nTrue True\n" == output
     assert ["level=error", "level=info"] == [line.split()[1] for line in errors.splitlines()]
     state = opened(path)
-    assert by_key(map(a_document, range(1000))) == by_key(state.recall("main"))
+    assert by_key(map(a_document, range(1000))) == by_key(state.restore("main"))
     state.close()

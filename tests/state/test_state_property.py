@@ -38,9 +38,9 @@ def whole() -> dict[str, bytes]:
     """The files of a state with many objects, partly in the database, partly still in SQLite's log."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as copy:
         state = opened(folder)
-        state.note([(None, kept) for kept in KEPT[::2]], at_once=False)
+        state.changed([(None, kept) for kept in KEPT[::2]], durable=False)
         state.save()
-        state.note([(None, kept) for kept in KEPT[1::2]], at_once=True)
+        state.changed([(None, kept) for kept in KEPT[1::2]], durable=True)
         shutil.copytree(folder, copy, dirs_exist_ok=True)
         state.close()
         return {file.name: file.read_bytes() for file in Path(copy).iterdir()}
@@ -51,25 +51,25 @@ def closed() -> bytes:
     """The file of a closed state: without a log."""
     with tempfile.TemporaryDirectory() as folder:
         state = opened(folder)
-        state.note([(None, kept) for kept in KEPT], at_once=False)
+        state.changed([(None, kept) for kept in KEPT], durable=False)
         state.close()
         return (Path(folder) / "state.db").read_bytes()
 
 
 @settings(max_examples=100)
-@given(kept=st.lists(kept_objects, max_size=6), gone=st.sets(st.integers(0, 5)), at_once=st.booleans())
-def test_what_is_recalled_is_what_was_noted(kept: list[Kept], gone: set[int], at_once: bool) -> None:
-    """Each object is recalled as last recorded, except values that only made sense in the old process."""
+@given(kept=st.lists(kept_objects, max_size=6), gone=st.sets(st.integers(0, 5)), durable=st.booleans())
+def test_what_is_recalled_is_what_was_noted(kept: list[Kept], gone: set[int], durable: bool) -> None:
+    """Every object comes back as it was noted last, but for what means something to the old process alone."""
     expected = by_key({key_of(one): one for one in kept}.values())
     with tempfile.TemporaryDirectory() as folder:
         state = opened(folder)
-        state.note([(None, one) for one in kept], at_once=at_once)
+        state.changed([(None, one) for one in kept], durable=durable)
         for one in (kept[position] for position in gone if position < len(kept)):
-            state.note([(one, None)], at_once=False)
+            state.changed([(one, None)], durable=False)
             expected.pop(key_of(one), None)
         state.close()
         state = opened(folder)
-        found = by_key(state.recall("main")) | by_key(state.recall("other"))
+        found = by_key(state.restore("main")) | by_key(state.restore("other"))
         state.close()
     assert expected == found
 
@@ -111,11 +111,11 @@ def recalled(files: Mapping[str, bytes]) -> dict[Key, Kept]:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         state = opened(folder)
-        found = by_key(state.recall("main"))
-        state.note([(None, an_activity(7, server="new"))], at_once=True)
+        found = by_key(state.restore("main"))
+        state.changed([(None, an_activity(7, server="new"))], durable=True)
         assert state.save()
         state.close()
         state = opened(folder)
-        assert by_key([an_activity(7, server="new")]) == by_key(state.recall("new"))
+        assert by_key([an_activity(7, server="new")]) == by_key(state.restore("new"))
         state.close()
     return found

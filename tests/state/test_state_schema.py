@@ -54,7 +54,7 @@ def recalled(path: Path) -> object:
     state = StateFile(path, ManualClock())
     with capture_logs() as log:
         state.open()
-        found = by_key(state.recall("main"))
+        found = by_key(state.restore("main"))
         state.close()
     assert [] == log
     return found
@@ -155,7 +155,7 @@ def test_an_object_that_this_version_does_not_know_is_left_out(path: Path, chang
     state = StateFile(path, ManualClock())
     state.open()
     with capture_logs() as log:
-        assert {} == by_key(state.recall("main"))
+        assert {} == by_key(state.restore("main"))
     assert 1 == len(log)
     assert "written by another version" in log[0]["first"]
     state.close()

@@ -39,7 +39,7 @@ def test_a_missing_file_is_made_without_a_word(path: Path) -> None:
     """The first start logs nothing."""
     with capture_logs() as log:
         state = opened(path)
-        assert by_key([]) == by_key(state.recall("main"))
+        assert by_key([]) == by_key(state.restore("main"))
         assert state.save()
         state.close()
     assert [] == log
@@ -103,9 +103,9 @@ def test_a_file_in_use_is_tried_again(path: Path) -> None:
     first = opened(path)
     with told("warning", "another process", "its own state.path"):
         second = opened(path)
-    assert by_key([]) == by_key(second.recall("main"))
+    assert by_key([]) == by_key(second.restore("main"))
     goes_on(second)
-    first.note([(None, an_activity(1))], at_once=True)
+    first.changed([(None, an_activity(1))], durable=True)
     assert first.save()
     first.close()
     works_again(second, path)
@@ -124,14 +124,14 @@ def test_a_full_disk_in_the_middle(path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert state._file.connection is not None
     state._file.connection.execute("PRAGMA max_page_count=1")
     with told("error", "the disk is full", "free some space", "continues without it"):
-        state.note([(None, a_document(number)) for number in range(100, 300)], at_once=True)
+        state.changed([(None, a_document(number)) for number in range(100, 300)], durable=True)
     with monkeypatch.context() as patched:
         patched.setattr(statefile, "open_database", small)
         goes_on(state)
     works_again(state, path)
     state = opened(path)
     expected = [*DOCUMENTS, *(a_document(number) for number in range(100, 300))]
-    assert by_key(expected) == by_key(state.recall("main"))
+    assert by_key(expected) == by_key(state.restore("main"))
     state.close()
 
 
@@ -139,19 +139,19 @@ def test_what_changes_while_saving_fails_is_saved_as_it_is_then(path: Path) -> N
     """A failed save does not replace newer pending changes with older ones."""
     state = opened(path)
     assert state._file.connection is not None
-    state.note([(None, a_document(1)), (None, a_document(2)), (a_document(3), None)], at_once=False)
+    state.changed([(None, a_document(1)), (None, a_document(2)), (a_document(3), None)], durable=False)
 
     def deny(*_: object) -> int:
-        state.note([(None, a_document(1, completed=5)), (None, a_document(3)), (a_document(2), None)], at_once=False)
+        state.changed([(None, a_document(1, completed=5)), (None, a_document(3)), (a_document(2), None)], durable=False)
         return sqlite3.SQLITE_DENY
 
     state._file.connection.set_authorizer(deny)
     with told("error", "check the disk"):
         assert not state.save()
-    assert by_key([a_document(1, completed=5), a_document(3)]) == by_key(state.recall("main"))
+    assert by_key([a_document(1, completed=5), a_document(3)]) == by_key(state.restore("main"))
     state.close()
     state = opened(path)
-    assert by_key([a_document(1, completed=5), a_document(3)]) == by_key(state.recall("main"))
+    assert by_key([a_document(1, completed=5), a_document(3)]) == by_key(state.restore("main"))
     state.close()
 
 
@@ -166,18 +166,18 @@ def denying(state: StateFile, action: int) -> None:
 def test_a_log_that_cannot_be_copied_into_the_file_is_tried_again(path: Path) -> None:
     """A save counts as successful only once the data is in the file itself."""
     state = opened(path)
-    state.note([(None, a_document(100))], at_once=True)
+    state.changed([(None, a_document(100))], durable=True)
     denying(state, sqlite3.SQLITE_PRAGMA)
     with told("error", "check the disk"):
         assert not state.save()
     works_again(state, path)
 
 
-@pytest.mark.parametrize("failing", [lambda state: state.recall("main"), lambda state: state.claim([])])
+@pytest.mark.parametrize("failing", [lambda state: state.restore("main"), lambda state: state.claim([])])
 def test_a_file_that_cannot_be_read_is_tried_again(path: Path, failing: Callable[[StateFile], object]) -> None:
     """A read failure is handled like a write failure."""
     state = opened(path)
-    state.note([(None, a_document(100))], at_once=True)
+    state.changed([(None, a_document(100))], durable=True)
     denying(state, sqlite3.SQLITE_READ)
     with told("error", "check the disk"):
         assert failing(state) in (False, ([], [], []))
@@ -193,10 +193,10 @@ def test_a_file_that_may_not_be_written_is_read() -> None:
         Path(folder).chmod(0o555)
         with powerless(), told("error", "the file is not writable", "give the exporter's user write access"):
             state = opened(path)
-        assert by_key(DOCUMENTS) == by_key(state.recall("main"))
+        assert by_key(DOCUMENTS) == by_key(state.restore("main"))
         with powerless():
             goes_on(state)
-            assert by_key([*DOCUMENTS, a_document(100)]) == by_key(state.recall("main"))
+            assert by_key([*DOCUMENTS, a_document(100)]) == by_key(state.restore("main"))
         Path(folder).chmod(0o755)
         path.chmod(0o644)
         works_again(state, path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.tracking.fold import Folded, fold_batch, refold_batch
+from exporter.clock import Instant
+from exporter.config import StallLimits
 from exporter.tracking.model import Batch, Document, Progress
-from exporter.tracking.progress import Instant, StallLimits
+from exporter.tracking.progress import FoldedBatch, fold_batch, refold_batch
 
 KEY = ("main", "d", "b")
 STALL = StallLimits(after=900, queued_after=1800)
@@ -26,9 +27,9 @@ class Life:
         self.now = Instant(1_000_000.0 + seconds, seconds)
         return self
 
-    def answer(self, **progress: Progress) -> Folded:
-        """Receive this answer, by document id."""
-        folded = fold_batch(KEY, self.batch, self.documents.get, progress, now=self.now, stall=STALL)
+    def answer(self, **progress: Progress) -> FoldedBatch:
+        """The server answers this, by document id."""
+        folded = fold_batch(KEY, self.batch, self.documents.get, progress, now=self.now, limits=STALL)
         self.batch = folded.batch
         self.documents = {found.document_id: found for found in folded.documents}
         self.events += folded.events
@@ -38,7 +39,7 @@ class Life:
         """Receive the previous answer again."""
         assert self.batch is not None
         self.batch, documents, events = refold_batch(
-            self.batch, tuple(self.documents.values()), now=self.now, stall=STALL
+            self.batch, tuple(self.documents.values()), now=self.now, limits=STALL
         )
         self.documents = {found.document_id: found for found in documents}
         self.events += events

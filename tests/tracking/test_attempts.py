@@ -8,10 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from exporter.clock import Instant
 from exporter.dify.answers import IndexingStatus
+from exporter.tracking import FINISHED
+from exporter.tracking.events import Finished, Restarted, Stalled
 from exporter.tracking.model import Detail, Document, Progress
-from exporter.tracking.parse import FINISHED, progress_of_list, read_item
-from exporter.tracking.progress import Finished, Instant, Restarted, Stalled, advance
+from exporter.tracking.parse import merge_listed, parse_item
+from exporter.tracking.progress import advance
 from tests.tracking.batch_history import DONE, FAILED, KEY, WAITING, Life, working
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -104,8 +107,8 @@ def test_an_end_is_not_counted_again_when_its_batch_tells_more_times(end: Progre
 def test_a_list_keeps_the_times_only_while_the_status_is_the_same() -> None:
     """A new status in a list discards the times: they belong to an earlier attempt."""
     before = msgspec.structs.replace(DONE, completed_segments=4, total_segments=5)
-    assert before == progress_of_list(Progress("completed"), before)
-    assert Progress("error", completed_segments=4, total_segments=5, has_error=True) == progress_of_list(
+    assert before == merge_listed(Progress("completed"), before)
+    assert Progress("error", completed_segments=4, total_segments=5, has_error=True) == merge_listed(
         Progress("error", has_error=True), before
     )
 
@@ -141,7 +144,7 @@ def test_real_lives_end_once_for_each_attempt(trace: Path) -> None:
         if entry["status"] != 200:
             continue
         items = msgspec.convert(entry["json"], IndexingStatus).data
-        life.at(entry["t"]).answer(**{found.id: read_item(found, pytest.fail) for found in items})
+        life.at(entry["t"]).answer(**{found.id: parse_item(found, pytest.fail) for found in items})
         for found in items:
             if found.indexing_status in FINISHED and before.get(found.id, "completed") not in FINISHED:
                 ends[found.id] = ends.get(found.id, 0) + 1

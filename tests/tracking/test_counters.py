@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.config import ERROR_REASONS as REASONS
 from exporter.tracking.counters import (
     PHASE_BOUNDS,
     PHASES,
@@ -14,7 +15,6 @@ from exporter.tracking.counters import (
     new_counters,
     restored_counters,
 )
-from exporter.tracking.error_reasons import REASONS
 from exporter.tracking.model import DatasetCounters, Distribution
 
 EMPTY = new_counters("main", "ds")

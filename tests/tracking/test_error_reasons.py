@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.tracking.error_reasons import MAX_TEXT, PATTERNS, REASONS, Pattern, classify
+from exporter.config import ERROR_REASONS as REASONS
+from exporter.tracking.error_reasons import MAX_TEXT, PATTERNS, Pattern, classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

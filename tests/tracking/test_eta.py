@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.tracking.eta import KEPT, estimate_eta
+from exporter.clock import Instant
+from exporter.config import StallLimits
+from exporter.tracking.eta import RECENT, estimate_eta
 from exporter.tracking.model import STATUSES, Batch, Document, Progress
-from exporter.tracking.parse import sum_batch
-from exporter.tracking.progress import Instant, StallLimits, gather
+from exporter.tracking.progress import sum_batch, update_batch
 
 WALL = 1_795_282_470.25
 """Unix seconds at monotonic second 0."""
@@ -31,8 +32,8 @@ class Watching:
             for number, (status, done, total) in enumerate(documents)
         ]
         now = Instant(WALL + second, second)
-        trail, eta = estimate_eta(self.batch, described, now)
-        self.batch = Batch("main", "ds", "b1", (), (), trail=trail)
+        milestones, eta = estimate_eta(self.batch.milestones if self.batch else (), described, now)
+        self.batch = Batch("main", "ds", "b1", (), (), milestones=milestones)
         return None if eta is None else eta - WALL
 
 
@@ -85,7 +86,7 @@ def test_many_documents_of_ten_jumps() -> None:
     assert {None} == {eta for second, eta in etas.items() if second < 200}
     assert {True} == {eta is not None and 4_990 <= eta < 5_011 for second, eta in etas.items() if second >= 200}
     assert watching.batch is not None
-    assert len(watching.batch.trail) <= 2 * KEPT
+    assert len(watching.batch.milestones) <= 2 * RECENT
 
 
 def test_segments_count_once_all_of_the_rest_is_split() -> None:
@@ -128,7 +129,9 @@ def test_a_stalled_batch_has_no_end() -> None:
         document = Document("main", "ds", "d", "b1", Progress("indexing", completed_segments=done, total_segments=100))
         summed = sum_batch("main", "ds", "b1", [document])
         moved = batch is None or batch.completed_segments != done
-        batch, _ = gather(batch, summed, [document], moved=moved, now=Instant(WALL + second, second), stall=stall)
+        batch, _ = update_batch(
+            batch, summed, [document], moved=moved, now=Instant(WALL + second, second), limits=stall
+        )
         seen.append((batch.stalled, batch.eta is not None))
 
     assert [(False, False), (False, False), (False, True), (False, True), (True, False)] == seen
@@ -182,7 +185,7 @@ def test_a_finished_batch_forgets() -> None:
         watching.see(second, ("indexing", second, 100))
     assert watching.see(100, ("completed", 100, 100)) is None
     assert watching.batch is not None
-    assert () == watching.batch.trail
+    assert () == watching.batch.milestones
 
     assert watching.see(110, ("error", 100, 100), ("indexing", 10, 100)) is None
 
@@ -208,7 +211,7 @@ def test_an_end_is_never_in_the_past(steps: list[tuple[float, list[At]]]) -> Non
         assert watching.batch is not None
         if eta is not None:
             assert eta >= second
-            assert eta >= watching.batch.trail[-1].monotonic
+            assert eta >= watching.batch.milestones[-1].monotonic
             assert any(status not in {"completed", "error"} for status, _, _ in documents)
             assert all(status != "paused" for status, _, _ in documents)
 

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.dify import DocumentDetail
-from exporter.tracking import Target
+from exporter.polling import BATCH_STATUS, Target
 from tests.polling.fake_server import DATASET, Rig, item
 
 NAME = "Price list.xlsx"
@@ -19,7 +19,7 @@ def test_names_of_documents(*, shown: bool) -> None:
     rig.client.details["1"] = DocumentDetail("1", name=NAME)
     rig.client.batches["b"] = [item("1", "indexing", 1, 9)]
     with capture_logs() as log:
-        rig.poller.watch([Target("batch", DATASET, "b")])
+        rig.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
         rig.pass_time(20)
         for status in ("error", "parsing", "completed"):
             rig.client.batches["b"] = [item("1", status, 9, 9, error="too large" if status == "error" else None)]

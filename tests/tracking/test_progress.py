@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.tracking.events import Stalled
 from exporter.tracking.model import Progress
-from exporter.tracking.progress import Stalled
 from tests.tracking.batch_history import DONE, FAILED, PARSING, WAITING, Life, working
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.tracking.events import Finished, Restarted, Resumed, Stalled
 from exporter.tracking.model import STATUSES, Progress
-from exporter.tracking.progress import Finished, Restarted, Resumed, Stalled
 from tests.tracking.batch_history import Life
 
 times = st.none() | st.integers(0, 400)

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail
 from exporter.dify.answers import IndexingStatus
-from exporter.polling import TargetStatuses
-from exporter.tracking import STATUSES, Batch, Document, Progress, Store, Target
-from exporter.tracking.outcome import Outcome
-from exporter.tracking.parse import FINISHED
+from exporter.polling import CONFIGURED_DOCUMENT, Target, TargetStatuses
+from exporter.tracking import FINISHED, STATUSES, Batch, Document, Progress, Store, Wanted
+from exporter.tracking.events import Outcome
 from tests.polling.fake_server import DATASET, CountingObserver, Listening, item
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -26,11 +25,11 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 def new_store(listening: Listening) -> Store:
     """A store that reports unknown values to its listener's observer."""
     observer = CountingObserver()
-    statuses = TargetStatuses("main", "http://x/v1", listener=listening)
+    statuses = TargetStatuses("main", listener=listening)
     store = Store(
         "main",
-        statuses,
-        listener=listening,
+        statuses.watched,
+        listeners=(listening,),
         unknown=lambda f: observer.unknown_value("main", f),
         clock=ManualClock(),
     )
@@ -70,7 +69,7 @@ def test_a_batch_is_the_sum_of_its_documents(store: Store, listening: Listening)
     assert batch is not None
     assert dict(zip(STATUSES, batch.counts, strict=True)) == dict.fromkeys(STATUSES, 0) | {"parsing": 2, "splitting": 1}
     assert (batch.segments, batch.completed_segments) == (30, 0)
-    assert (applied.moved, applied.settled, len(applied.wanted)) == (True, False, 3)
+    assert (applied.moved, applied.settled, len(applied.wanted.details)) == (True, False, 3)
     assert len(listening.of(Document)) == 3
 
 
@@ -79,7 +78,7 @@ def test_the_same_answer_changes_nothing(store: Store, listening: Listening) -> 
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
     before = len(listening.calls)
     applied = store.apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
-    assert applied == Outcome(moved=False, settled=False, verdict_at=900.0)
+    assert applied == Outcome(moved=False, settled=False, stall_due=900.0)
     assert len(listening.calls) == before
 
 
@@ -116,16 +115,16 @@ def test_a_document_that_moves_to_another_batch_appears_once(store: Store, liste
         ("old", ("2",), 3),
     ]
     store.apply_batch(DATASET, "old", [item("2", "completed", 3, 3)])
-    store.forget_batch(DATASET, "old")
+    store.remove_batch(DATASET, "old")
     assert [(d.document_id, d.batch) for d in listening.of(Document)] == [("1", "new")]
 
 
 def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listening: Listening) -> None:
-    """After a 404 everything in the batch is removed, except documents that the configuration names."""
-    store.statuses.add([Target("document", DATASET, "2")])  # type: ignore[attr-defined]
+    """After a 404 nothing of the batch is left, but for a document that the config names itself."""
+    store.statuses.add([Target(CONFIGURED_DOCUMENT, DATASET, "2")])  # type: ignore[attr-defined]
     store.apply_batch(DATASET, "b", [item("1", "waiting"), item("2", "waiting")])
-    store.forget_batch(DATASET, "b")
-    store.forget_batch(DATASET, "b")
+    store.remove_batch(DATASET, "b")
+    store.remove_batch(DATASET, "b")
     assert [(d.document_id, d.batch) for d in listening.of(Document)] == [("2", "")]
     assert listening.of(Batch) == []
 
@@ -144,19 +143,19 @@ def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
 def test_a_detail_alone_tells_the_progress(store: Store, listening: Listening) -> None:
     """Without a known batch, status and end come from the detail."""
     applied = store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
-    assert applied == Outcome(moved=True, settled=True, wanted=(Target("segments", DATASET, "1"),))
+    assert applied == Outcome(moved=True, settled=True, wanted=Wanted(segments=("1",)))
     assert listening.of(Document)[0].progress == Progress("completed", completed_at=1795282543, total_segments=20)
     store.apply_segments(DATASET, "1", 19)
     assert listening.of(Document)[0].progress.completed_segments == 19
-    store.forget_document(DATASET, "1")
-    store.forget_document(DATASET, "1")
+    store.remove_document(DATASET, "1")
+    store.remove_document(DATASET, "1")
     assert listening.of(Document) == []
 
 
 def test_a_document_that_its_batch_names_is_not_forgotten_for_its_detail(store: Store) -> None:
     """A 404 for a detail does not remove a document in a batch: servers before 1.5.1 have no details."""
     store.apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
-    store.forget_document(DATASET, "1")
+    store.remove_document(DATASET, "1")
     assert store.document(DATASET, "1") is not None
 
 
@@ -257,7 +256,7 @@ def test_any_sequence_of_answers_leaves_consistent_objects(steps: list[tuple[str
     for batch, answer in steps:
         owner = {document: name for document, name in owner.items() if name != batch}
         if answer is None:
-            store.forget_batch(DATASET, batch)
+            store.remove_batch(DATASET, batch)
             assert store.batch(DATASET, batch) is None
         else:
             owner |= {found.id: batch for found in answer}

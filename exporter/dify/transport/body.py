@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 LARGEST = 16 * 1024 * 1024
 """Maximum size of an answer in bytes, decompressed. The status of 10 000 documents takes 5 MB."""
 
+VERSION_HEADER = "X-Version"
+"""Dify's API sends its version with every answer; proxies and the web frontend do not."""
+
 _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -26,7 +29,7 @@ def read_body(response: requests.Response, endpoint: str, largest: int = LARGEST
     stream and for a content coding that was not requested. A body that ends before its Content-Length or its last
     chunk was cut in transit: urllib3's exception is passed on.
     """
-    status = response.status_code
+    status, by_dify = response.status_code, VERSION_HEADER in response.headers
     try:
         return _read(response, largest)
     except _Large:
@@ -35,8 +38,8 @@ def read_body(response: requests.Response, endpoint: str, largest: int = LARGEST
         damage = str(error)
     # Raised outside the handlers: the error must not reference the inner exception, whose frames hold the data read.
     if damage:
-        raise DecodeFailed(f"{endpoint}: {damage}", status=status)
-    raise TooLarge(f"{endpoint}: the answer is larger than {largest // 1024} KiB", status=status)
+        raise DecodeFailed(f"{endpoint}: {damage}", status=status, by_dify=by_dify)
+    raise TooLarge(f"{endpoint}: the answer is larger than {largest // 1024} KiB", status=status, by_dify=by_dify)
 
 
 class _Large(Exception):

@@ -23,6 +23,7 @@ from exporter.dify.errors import (
     ServerFailed,
     Unauthorized,
 )
+from exporter.dify.transport.body import VERSION_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ class Reply(NamedTuple):
     @property
     def by_dify(self) -> bool:
         """Whether the answer is from Dify's API itself, not from a proxy or the web frontend."""
-        return "X-Version" in self.headers
+        return VERSION_HEADER in self.headers
 
 
 def refused(endpoint: str, reply: Reply, key: Secret | None, now: float) -> DifyError:
@@ -89,6 +90,7 @@ def refused(endpoint: str, reply: Reply, key: Secret | None, now: float) -> Dify
             error = ServerFailed(f"{start}: redirect{target}; set url to the final address", status=status)
         case _:
             error = ServerFailed(start, status=status, retry_after=wait)
+    error.by_dify = reply.by_dify
     return error
 
 
@@ -97,7 +99,7 @@ def _not_found(start: str, reply: Reply, code: str | None, key: Secret | None) -
     if status == HTTPStatus.NOT_FOUND and code == "not_found":
         return NotFound(start, gone=True)
     if reply.by_dify:
-        version = excerpt(reply.headers["X-Version"], key)
+        version = excerpt(reply.headers[VERSION_HEADER], key)
         remedy = f"the id is malformed, or this version of Dify ({version}) does not have this endpoint"
         return NotFound(f"{start}; {remedy}", status=status)
     return NotFound(f"{start}; {_FRONTEND}", status=status)
@@ -105,8 +107,10 @@ def _not_found(start: str, reply: Reply, code: str | None, key: Secret | None) -
 
 def undecodable(endpoint: str, reply: Reply, error: Exception, key: Secret | None) -> DifyError:
     """The error for a 200 whose body does not conform to the API."""
+    status, by_dify = reply.status, reply.by_dify
     if isinstance(error, msgspec.ValidationError):
-        return SchemaMismatch(f"{endpoint}: unexpected JSON: {excerpt(str(error), key)}", status=reply.status)
+        text = f"{endpoint}: unexpected JSON: {excerpt(str(error), key)}"
+        return SchemaMismatch(text, status=status, by_dify=by_dify)
     body = reply.body.lstrip()
     if not body:
         reason = "the answer is empty"
@@ -119,8 +123,8 @@ def undecodable(endpoint: str, reply: Reply, error: Exception, key: Secret | Non
         reason = "the JSON is nested too deeply"
     else:
         reason = "the JSON is not UTF-8"
-    remedy = "" if reply.by_dify else f"; {_FRONTEND}"
-    return DecodeFailed(f"{endpoint}: {reason}{remedy}", status=reply.status)
+    remedy = "" if by_dify else f"; {_FRONTEND}"
+    return DecodeFailed(f"{endpoint}: {reason}{remedy}", status=status, by_dify=by_dify)
 
 
 def _broken_by_half_a_pair(body: bytes, error: msgspec.DecodeError) -> bool:
