@@ -240,7 +240,9 @@ class _Command:
 
     def __init__(self, *arguments: str, **variables: str) -> None:
         self._done: list[Done] = []
-        self._thread = Thread(target=lambda: self._done.append(run(*EXPORTER, *arguments, **variables)))
+        self._thread = Thread(
+            target=lambda: self._done.append(run(*EXPORTER, *arguments, timeout=PATIENCE, **variables))
+        )
         self._thread.start()
 
     def said(self) -> bytes:
