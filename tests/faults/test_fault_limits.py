@@ -26,7 +26,7 @@ def test_64_descriptors(launch: Launch) -> None:
     until(lambda: Page.of(port).is_known(MAIN))
     with contextlib.ExitStack() as held:
         for _ in range(100):
-            held.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", port), 5)))
+            held.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", port), 60)))
         until(lambda: _answers(port), why=lambda: program.log)
         polls = Page.of(port).polls(MAIN)
         until(lambda: Page.of(port).polls(MAIN) >= polls + 2)
@@ -50,11 +50,11 @@ def test_10_000_documents_in_a_batch_with_little_memory(launch: Launch) -> None:
     scenario = Scenario(key=CANARY, datasets=(DatasetPlan(dataset(MAIN), batches=(batch,)),))
     with SimulatorServer(Api(World(scenario, SystemClock())), connections=None) as dify:
         program = launch(
-            "sh", "-c", f'ulimit -v {MEMORY} && exec "$0" "$@"', server={"url": dify.url, "timeout": "20s"}
+            "sh", "-c", f'ulimit -v {MEMORY} && exec "$0" "$@"', server={"url": dify.url, "timeout": "60s"}
         )
         port = program.port()
         labels = f'server="{MAIN}",dataset_id="{dataset(MAIN)}",batch="{batches(MAIN)[0]}",status="waiting"'
         shown = f"dify_batch_documents{{{labels}}}"
-        until(lambda: Page.of(port).server(MAIN).get(shown) == 10_000, 30, why=lambda: program.log)
+        until(lambda: Page.of(port).server(MAIN).get(shown) == 10_000, why=lambda: program.log)
         assert "bug in the exporter" not in program.log
         assert 0 == program.stop()

@@ -43,5 +43,5 @@ def test_a_name_that_is_not_found_and_found_again(launch: Launch, dify: Simulato
     assert 1 == program.log.count(f"target={MAIN}-first") - program.log.count("poll succeeded again")
     assert "host name could not be resolved (DNS)" in program.log
     hosts.write_text(HERE)
-    until(lambda: Page.of(port).target("success", MAIN) == 1, LONGEST_STEP + 3)
+    until(lambda: Page.of(port).target("success", MAIN) == 1, LONGEST_STEP + 20)
     assert 0 == program.stop()
