@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LIST_ROUNDS = 5
 """The list of datasets, which costs the server 180 ms and more, is fetched once per so many rounds."""
 
-QUIET_ROUNDS = 4
+SETTLED_ROUNDS = 4
 """A dataset without unfinished documents is scanned at least once per so many rounds."""
 
 GUIDED_ROUNDS = 30
@@ -101,7 +101,7 @@ class Discovery:
         for dataset_id in vanished:
             if dataset_id not in self._configured:
                 self._clear_document_counts(dataset_id)
-                self._scan.forget(dataset_id)
+                self._scan.reset(dataset_id)
                 self._name_due.pop(dataset_id, None)
         if appeared or vanished:
             counts = {"found": len(chosen), "new": len(appeared), "gone": len(vanished)}

@@ -55,7 +55,7 @@ class DocumentScan:
         self._rounds: dict[str, int] = {}
         self._ignores_status = False
 
-    def forget(self, dataset_id: str) -> None:
+    def reset(self, dataset_id: str) -> None:
         """Start again with a full scan should the dataset return."""
         self._rounds.pop(dataset_id, None)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.dify import BadRequest, SchemaMismatch
-from exporter.polling.discovery import GUIDED_ROUNDS, LIST_ROUNDS, NAME_INTERVAL, QUIET_ROUNDS, Discovery
+from exporter.polling.discovery import GUIDED_ROUNDS, LIST_ROUNDS, NAME_INTERVAL, SETTLED_ROUNDS, Discovery
 from exporter.tracking import Outcome
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Fetcher:
         self.detail_intervals = _constant(polling, polling.detail_interval)
         self.list_intervals = _constant(polling, found * LIST_ROUNDS)
         self._name_intervals = _constant(polling, NAME_INTERVAL)
-        self._scan_intervals = _slower_when_settled(polling, found, QUIET_ROUNDS)
+        self._scan_intervals = _slower_when_settled(polling, found, SETTLED_ROUNDS)
         self._guided_intervals = _slower_when_settled(polling, found, GUIDED_ROUNDS)
         self._guided_for = 3 * found * LIST_ROUNDS
 
@@ -78,7 +78,7 @@ class Fetcher:
             dataset_id, batch, answer.value, sent=sent, previous_success=self._last_success(dataset_id, batch)
         )
         token = self._store.batch_token(dataset_id, batch)
-        self._remember(("batch", dataset_id, batch), answer.digest, token, outcome)
+        self._store_digest(("batch", dataset_id, batch), answer.digest, token, outcome)
         return outcome
 
     def fetch_document(self, dataset_id: str, document_id: str) -> Outcome:
@@ -125,7 +125,7 @@ class Fetcher:
             return self._store.confirm_document(dataset_id, document_id)
         outcome = self._store.apply_detail(dataset_id, answer.value, document_id=document_id, sent=sent, adopt=adopt)
         token = self._store.document_token(dataset_id, document_id)
-        self._remember((name, dataset_id, document_id), answer.digest, token, outcome)
+        self._store_digest((name, dataset_id, document_id), answer.digest, token, outcome)
         return outcome
 
     def _known(self, name: str, dataset_id: str, id_: str, token: object) -> bytes | None:
@@ -133,7 +133,7 @@ class Fetcher:
         digest, stored = self._digests.get((name, dataset_id, id_), (None, None))
         return digest if stored is not None and stored == token else None
 
-    def _remember(self, key: _Key, digest: bytes, token: object, outcome: Outcome) -> None:
+    def _store_digest(self, key: _Key, digest: bytes, token: object, outcome: Outcome) -> None:
         """Skip decoding a byte-identical answer, unless part of this one was ignored."""
         if outcome.outdated:
             self._digests.pop(key, None)

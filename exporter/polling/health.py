@@ -167,7 +167,7 @@ class ServerHealth:
             self._logged.add(target)
             return True
 
-    def forget(self, target: Target) -> None:
+    def remove(self, target: Target) -> None:
         """``target`` is no longer polled."""
         with self._lock:
             self._failures.pop(target, None)

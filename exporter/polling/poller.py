@@ -128,7 +128,7 @@ class Poller:
                 wait = 0.0
             else:
                 wait = longest_wait(present, target.type.intervals(self._fetcher, target.dataset_id))
-            self.schedule.hasten(target, now + wait)
+            self.schedule.bring_forward(target, now + wait)
 
     def close_connections(self) -> None:
         """Close idle connections at the end of a burst: the server has few of them."""
@@ -201,7 +201,7 @@ class Poller:
             watched = self.schedule.done(target, due)
             if due is None or not watched:
                 self._intervals.remove(target)
-                self.health.forget(target)
+                self.health.remove(target)
                 self._invalidate(target)
             elif interval is not None:
                 self._intervals.put(target, interval)
@@ -214,7 +214,7 @@ class Poller:
             for target in targets:
                 self.schedule.remove(target)
                 self._intervals.remove(target)
-                self.health.forget(target)
+                self.health.remove(target)
         for target in targets:
             self._invalidate(target)
         self.statuses.remove(targets)
@@ -291,7 +291,7 @@ class Poller:
                 self.schedule.put(heartbeat, now)
         if isinstance(error, NotFound) and (error.gone or target.type.is_follow_up):
             for wanted in self._remove_object(target) if error.gone else ():
-                self.schedule.hasten(wanted, self._clock.monotonic())
+                self.schedule.bring_forward(wanted, self._clock.monotonic())
             new = after_missing(interval, self._polling)
         else:
             new = after_failure(interval, self._polling, retry_after=error.retry_after, random=self._jitter)

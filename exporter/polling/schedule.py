@@ -48,7 +48,7 @@ class Schedule:
             else:
                 self._push(target, due)
 
-    def hasten(self, target: Target, due: float) -> None:
+    def bring_forward(self, target: Target, due: float) -> None:
         """Make ``target`` due at ``due`` at the latest, if it is scheduled at all."""
         with self._lock:
             if target in self._due:

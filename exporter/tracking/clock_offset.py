@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from exporter.tracking.model import Progress
 
-KEPT = 20
+OBSERVATIONS = 20
 """Number of observations that the estimate is based on."""
 
 WIDEST = 120.0
@@ -89,7 +89,7 @@ class ClockOffset:
 
     def _add(self, bounds: _Bounds) -> None:
         if all(bounds.meet(other) for other in self._bounds):
-            self._bounds = (*self._bounds, bounds)[-KEPT:]
+            self._bounds = (*self._bounds, bounds)[-OBSERVATIONS:]
             self._doubt = None
         elif self._doubt is not None and self._doubt.now != bounds.now and bounds.meet(self._doubt):
             # Two answers agree: a clock was set, or the time zone was fixed.

@@ -78,7 +78,7 @@ def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloader: ConfigR
         return answer
 
     with mock.patch.object(served.client, "datasets", slowly):
-        served.poller.schedule.hasten(Target(DATASET_LIST, "", ""), 0.0)
+        served.poller.schedule.bring_forward(Target(DATASET_LIST, "", ""), 0.0)
         served.workers.wake()
         assert asked.wait(10)
         reloader.config = reloader.configure(replace(reloader.server, name="other", discover=False))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from exporter.metrics import document_limit as limits
 from exporter.metrics.document_limit import DocumentLimit
 from exporter.tracking.model import STATUSES, Batch, Detail, Document, Progress, ServerStatus
-from tests.polling.fake_server import Listening
+from tests.polling.fake_server import RecordingListener
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +42,9 @@ def add(limit: DocumentLimit, *documents: Document) -> None:
     limit.changed([(None, one) for one in documents])
 
 
-def names(listening: Listening) -> str:
+def names(listener: RecordingListener) -> str:
     """The ids of the shown documents, sorted."""
-    return "".join(sorted(one.document_id for one in listening.of(Document)))
+    return "".join(sorted(one.document_id for one in listener.of(Document)))
 
 
 def most_interesting(documents: Sequence[Document], limit: int) -> list[Document]:
@@ -75,8 +75,8 @@ drawn_changes = st.lists(st.lists(st.tuples(drawn_documents, st.integers(0, 3)),
 @given(st.integers(0, 10), drawn_changes)
 def test_it_shows_what_sorting_everything_would_show(most: int, drawn: list[list[tuple[Document, int]]]) -> None:
     """After any changes, also several of one document in a call, the first documents in the order are shown."""
-    listening = Listening()
-    limit = DocumentLimit(listening, most)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, most)
     known: dict[Key, Document] = {}
     for answer in drawn:
         changes: list[Change] = []
@@ -87,26 +87,26 @@ def test_it_shows_what_sorting_everything_would_show(most: int, drawn: list[list
                 changes.append((old, one))
             elif old is not None:
                 changes.append((old, None))
-        calls = len(listening.calls)
+        calls = len(listener.calls)
         limit.changed(changes)
         expected = most_interesting(list(known.values()), most)
         hidden = Counter((one.server, one.dataset_id) for one in known.values())
         hidden.subtract((one.server, one.dataset_id) for one in expected)
 
-        assert set(expected) == listening.objects
+        assert set(expected) == listener.objects
         assert dict(+hidden) == limit.collapsed()
-        assert len(listening.calls) - calls <= 1
+        assert len(listener.calls) - calls <= 1
 
 
 def test_below_the_limit_changes_pass_as_they_are() -> None:
     """Below the limit, the very sequence of changes is passed on."""
-    listening = Listening()
+    listener = RecordingListener()
     passed: list[Sequence[Change]] = []
 
     class Recording:
         def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
             passed.append(changes)
-            listening.changed(changes)
+            listener.changed(changes)
 
     limit = DocumentLimit(Recording(), 3)
     first: list[Change] = [(None, document("a")), (None, document("b"))]
@@ -120,128 +120,128 @@ def test_below_the_limit_changes_pass_as_they_are() -> None:
 
 def test_unfinished_then_failed_then_newest() -> None:
     """Unfinished documents rank before failed ones, those before completed ones; then the newer first."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 4)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 4)
     add(limit, document("a", created=1), document("b", created=9), document("c", "error", 2), document("d", "error", 1))
     add(limit, document("e", "paused", 0), document("f", "waiting", 0))
 
-    assert "cdef" == names(listening)
+    assert "cdef" == names(listener)
     add(limit, document("g", "indexing", 5), document("h", "unknown", 5))
-    assert "efgh" == names(listening)
+    assert "efgh" == names(listener)
     assert {("main", "ds"): 4} == limit.collapsed()
 
 
 def test_without_a_detail_the_last_progress_tells_the_age() -> None:
     """A document with unknown creation time is as new as its last progress."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 1)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 1)
     add(limit, document("a", created=5), document("b", created=None, last_progress=6.0))
 
-    assert "b" == names(listening)
+    assert "b" == names(listener)
 
 
 def test_equals_go_by_id() -> None:
     """The order of arrival does not matter among documents of equal rank."""
     seen = set()
     for order in ("abc", "cba", "bac"):
-        listening = Listening()
-        add(DocumentLimit(listening, 2), *[document(name) for name in order])
-        seen.add(names(listening))
+        listener = RecordingListener()
+        add(DocumentLimit(listener, 2), *[document(name) for name in order])
+        seen.add(names(listener))
 
     assert {"ab"} == seen
 
 
 def test_one_that_goes_makes_room_in_the_same_call() -> None:
     """The most interesting withheld document replaces a removed one in the same call."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 2)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 2)
     documents = [document(name, created=age) for age, name in enumerate("abcd")]
     add(limit, *documents)
-    assert "cd" == names(listening)
+    assert "cd" == names(listener)
 
     limit.changed([(documents[3], None)])
-    assert "bc" == names(listening)
-    assert [[(documents[3], None), (None, documents[1])]] == listening.calls[1:]
+    assert "bc" == names(listener)
+    assert [[(documents[3], None), (None, documents[1])]] == listener.calls[1:]
 
 
 def test_one_that_finishes_gives_way_in_the_same_call() -> None:
     """A shown document that becomes less interesting is replaced by a withheld one in the same call."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 1)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 1)
     working, failed = document("a", "indexing"), document("b", "error")
     add(limit, working, failed)
     done = replace(working, progress=Progress("completed"))
     limit.changed([(working, done)])
 
-    assert {failed} == listening.objects
-    assert [(working, None), (None, failed)] == listening.calls[1]
+    assert {failed} == listener.objects
+    assert [(working, None), (None, failed)] == listener.calls[1]
     assert {("main", "ds"): 1} == limit.collapsed()
 
 
 def test_a_withheld_document_that_starts_again_is_shown_as_it_is_now() -> None:
     """A document that is shown again has its latest values, not those from when it was hidden."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 1)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 1)
     newer, older = document("a", created=2), document("b", created=1)
     add(limit, newer, older)
     again = replace(older, progress=Progress("waiting"))
     limit.changed([(older, again)])
 
-    assert {again} == listening.objects
-    assert [(None, again), (newer, None)] == listening.calls[1]
+    assert {again} == listener.objects
+    assert [(None, again), (newer, None)] == listener.calls[1]
 
 
 def test_what_is_out_of_sight_changes_nothing() -> None:
     """A change of withheld documents alone is not passed on."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 1)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 1)
     older = document("b", created=1)
     add(limit, document("a", created=9), older)
     limit.changed([(older, replace(older, batch="b2"))])
     limit.changed([(replace(older, batch="b2"), None)])
 
-    assert 1 == len(listening.calls)
+    assert 1 == len(listener.calls)
     assert {} == limit.collapsed()
 
 
 def test_other_objects_pass() -> None:
     """Objects other than documents pass in the same call, however many documents are withheld."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 1)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 1)
     batch = Batch("main", "ds", "b1", ("a", "b"), (0,) * len(STATUSES))
     status = ServerStatus("main", "http://dify/v1")
     limit.changed([(None, status), (None, document("a")), (None, document("b")), (None, batch)])
 
-    assert [[(None, status), (None, batch), (None, document("a"))]] == listening.calls
+    assert [[(None, status), (None, batch), (None, document("a"))]] == listener.calls
     limit.changed([(batch, None), (document("a"), document("a", "error"))])
-    assert {status, document("a", "error")} == listening.objects
+    assert {status, document("a", "error")} == listener.objects
 
 
 def test_a_limit_of_all_servers_together() -> None:
     """The limit applies to all servers together; withheld documents are counted per dataset."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 2)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 2)
     add(limit, document("a", created=1), document("b", created=2))
     add(limit, document("a", created=3, server="other"), document("b", created=0, server="other", dataset="dt"))
 
-    assert {("main", "b"), ("other", "a")} == {(one.server, one.document_id) for one in listening.of(Document)}
+    assert {("main", "b"), ("other", "a")} == {(one.server, one.document_id) for one in listener.of(Document)}
     assert {("main", "ds"): 1, ("other", "dt"): 1} == limit.collapsed()
 
 
 def test_far_below_the_limit_the_order_is_forgotten() -> None:
     """The sort order is discarded far below the limit, so that it does not cost forever."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 8)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 8)
     documents = [document(str(n)) for n in range(9)]
     add(limit, *documents)
     assert limit._order is not None
 
     limit.changed([(one, None) for one in documents[:4]])
     assert limit._order is None
-    assert {*documents[4:]} == listening.objects
+    assert {*documents[4:]} == listener.objects
 
     add(limit, *documents[:4])
-    assert 8 == len(listening.objects)
+    assert 8 == len(listener.objects)
     assert {("main", "ds"): 1} == limit.collapsed()
 
 
@@ -264,8 +264,8 @@ def test_the_listener_is_told_under_the_lock() -> None:
 
 def test_several_servers_at_a_time() -> None:
     """Changes from several threads are passed on in a consistent order, and none is lost."""
-    listening = Listening()
-    limit = DocumentLimit(listening, 50)
+    listener = RecordingListener()
+    limit = DocumentLimit(listener, 50)
     last: dict[str, list[Document]] = {}
     failures: list[BaseException] = []
 
@@ -292,13 +292,13 @@ def test_several_servers_at_a_time() -> None:
 
     assert [] == failures
     everything = [one for documents in last.values() for one in documents]
-    assert {*most_interesting(everything, 50)} == listening.objects
+    assert {*most_interesting(everything, 50)} == listener.objects
     assert 120 - 50 == sum(limit.collapsed().values())
 
 
 def test_a_change_costs_little_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of documents examined per change does not grow with the number of documents."""
-    limit = DocumentLimit(Listening(), 500)
+    limit = DocumentLimit(RecordingListener(), 500)
     documents = [document(f"{n:03}", "indexing", n) for n in range(1_000)]
     add(limit, *documents)
     ranked: list[Document] = []

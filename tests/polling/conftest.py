@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.polling.fake_server import Rig
+from tests.polling.fake_server import PollerHarness
 
 
 @pytest.fixture
-def rig() -> Rig:
+def harness() -> PollerHarness:
     """A poller with the default pace."""
-    return Rig()
+    return PollerHarness()

@@ -6,14 +6,16 @@ from exporter.config import DatasetConfig, Polling, ServerConfig
 from exporter.dify import DatasetAnswer, ListedDocument
 from exporter.polling import configured_targets
 from exporter.tracking import Dataset, Document
-from tests.polling.fake_server import DATASET, Rig
+from tests.polling.fake_server import DATASET, PollerHarness
 
 URL = "http://127.0.0.1:5001/v1"
 
 OTHER = "a7d082b4-b651-4647-810f-f1a7176fe54f"
 
 
-def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Rig:
+def discovering(
+    *datasets: DatasetConfig, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()
+) -> PollerHarness:
     """A rig whose server has discovery on; nothing is polled yet."""
     server = ServerConfig(
         "main",
@@ -23,21 +25,21 @@ def discovering(*datasets: DatasetConfig, include: tuple[str, ...] = (), exclude
         discover_exclude=exclude,
         datasets=datasets,
     )
-    rig = Rig(Polling(), server)
-    rig.client.bases = {
+    harness = PollerHarness(Polling(), server)
+    harness.client.bases = {
         DATASET: DatasetAnswer(DATASET, "Handbook", "high_quality", "bge"),
         OTHER: DatasetAnswer(OTHER, "Tickets"),
     }
-    rig.poller.watch(configured_targets(server))
-    return rig
+    harness.poller.watch(configured_targets(server))
+    return harness
 
 
-def reload(rig: Rig, server: ServerConfig, polling: Polling | None = None) -> None:
+def reload(harness: PollerHarness, server: ServerConfig, polling: Polling | None = None) -> None:
     """Go on with another configuration of the server."""
-    rig.poller.reconfigure(server, rig.client, polling or Polling())
-    left = rig.poller.watched - set(configured_targets(server))
-    rig.poller.watch(configured_targets(server))
-    rig.poller.unwatch(left)
+    harness.poller.reconfigure(server, harness.client, polling or Polling())
+    left = harness.poller.watched - set(configured_targets(server))
+    harness.poller.watch(configured_targets(server))
+    harness.poller.unwatch(left)
 
 
 def listed(document_id: str, status: str, display: str) -> ListedDocument:
@@ -45,11 +47,11 @@ def listed(document_id: str, status: str, display: str) -> ListedDocument:
     return ListedDocument(document_id, status, display)
 
 
-def bases(rig: Rig) -> dict[str, Dataset]:
+def bases(harness: PollerHarness) -> dict[str, Dataset]:
     """The known datasets, by id."""
-    return {found.dataset_id: found for found in rig.listening.of(Dataset)}
+    return {found.dataset_id: found for found in harness.listener.of(Dataset)}
 
 
-def documents(rig: Rig) -> dict[str, str]:
+def documents(harness: PollerHarness) -> dict[str, str]:
     """The status of every known document, by id."""
-    return {found.document_id: found.progress.status for found in rig.listening.of(Document)}
+    return {found.document_id: found.progress.status for found in harness.listener.of(Document)}

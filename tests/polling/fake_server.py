@@ -120,7 +120,7 @@ class FakeClient:
         return sum(asked == kind for asked, _ in self.asked)
 
 
-class Listening:
+class RecordingListener:
     """Keeps the current objects by key; rejects changes that do not match the previous ones."""
 
     def __init__(self) -> None:
@@ -189,7 +189,7 @@ class CountingObserver:
         self.unknown[field] += 1
 
 
-class Rig:
+class PollerHarness:
     """A poller in a faked environment; ``pass_time`` advances the clock tick by tick, as the main loop would."""
 
     def __init__(
@@ -197,19 +197,19 @@ class Rig:
     ) -> None:
         self.clock = ManualClock()
         self.client = FakeClient()
-        self.listening = Listening()
+        self.listener = RecordingListener()
         self.observer = CountingObserver()
-        self.statuses = TargetStatuses("main", listener=self.listening)
+        self.statuses = TargetStatuses("main", listener=self.listener)
         self.store = Store(
             "main",
             self.statuses.watched,
-            listeners=(self.listening,),
+            listeners=(self.listener,),
             unknown=lambda field: self.observer.unknown_value("main", field),
             clock=self.clock,
         )
         polling = polling or Polling()
         url = "http://127.0.0.1:5001/v1"
-        self.health = ServerHealth("main", url, listener=self.listening, polling=polling, random=lambda: 0.5)
+        self.health = ServerHealth("main", url, listener=self.listener, polling=polling, random=lambda: 0.5)
         self.poller = Poller(
             server or ServerConfig("main", url),
             self.client,

@@ -15,21 +15,21 @@ from exporter.polling import BATCH_STATUS, DOCUMENT_DETAIL, Target, TargetStatus
 from exporter.tracking import Document, Store
 from exporter.tracking.model import DatasetCounters, Progress
 from tests.polling.discovery_server import discovering, documents, listed
-from tests.polling.fake_server import DATASET, Listening, Rig, item
+from tests.polling.fake_server import DATASET, PollerHarness, RecordingListener, item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def counted(listening: Listening) -> tuple[int, int]:
+def counted(listener: RecordingListener) -> tuple[int, int]:
     """Number of finished and of restarted documents counted in the dataset."""
-    (activity,) = [found for found in listening.of(DatasetCounters) if found.dataset_id == DATASET]
-    return sum(count for _, count in activity.finished), activity.restarted
+    (counters,) = [found for found in listener.of(DatasetCounters) if found.dataset_id == DATASET]
+    return sum(count for _, count in counters.finished), counters.restarted
 
 
-def between_lists(rig: Rig, meanwhile: Callable[[], None]) -> None:
+def between_lists(harness: PollerHarness, meanwhile: Callable[[], None]) -> None:
     """Run something once during a document scan, after its list of indexing documents."""
-    real, todo = rig.client.documents, [meanwhile]
+    real, todo = harness.client.documents, [meanwhile]
 
     def read(dataset_id: str, status: str, **more: Any) -> Any:
         answer = real(dataset_id, status, **more)
@@ -37,10 +37,10 @@ def between_lists(rig: Rig, meanwhile: Callable[[], None]) -> None:
             todo.pop()()
         return answer
 
-    rig.client.documents = read  # type: ignore[method-assign]
+    harness.client.documents = read  # type: ignore[method-assign]
 
 
-def between_polls(rig: Rig, key: str, meanwhile: Callable[[], None]) -> None:
+def between_polls(harness: PollerHarness, key: str, meanwhile: Callable[[], None]) -> None:
     """Run something once while ``key`` is being requested, after the server has created its answer."""
     todo = [meanwhile]
 
@@ -48,82 +48,82 @@ def between_polls(rig: Rig, key: str, meanwhile: Callable[[], None]) -> None:
         if asked == key and todo:
             todo.pop()()
 
-    rig.client.before_answer = before_answer
+    harness.client.before_answer = before_answer
 
 
 @pytest.fixture
-def rig() -> Rig:
+def harness() -> PollerHarness:
     """A document that discovery found while it was indexing."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=3)
-    rig.poll()
-    return rig
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=3)
+    harness.poll()
+    return harness
 
 
-def complete(rig: Rig) -> None:
+def complete(harness: PollerHarness) -> None:
     """The document finishes, and another worker fetches its detail."""
-    rig.client.listed[DATASET] = []
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=9, segment_count=3)
-    rig.clock.advance(1)
-    rig.poller.schedule.put(Target(DOCUMENT_DETAIL, DATASET, "1"), rig.clock.monotonic())
-    rig.poll()
-    assert documents(rig) == {"1": "completed"}
+    harness.client.listed[DATASET] = []
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=9, segment_count=3)
+    harness.clock.advance(1)
+    harness.poller.schedule.put(Target(DOCUMENT_DETAIL, DATASET, "1"), harness.clock.monotonic())
+    harness.poll()
+    assert documents(harness) == {"1": "completed"}
 
 
-def test_an_end_is_not_taken_back_by_a_list_from_before_it(rig: Rig) -> None:
+def test_an_end_is_not_taken_back_by_a_list_from_before_it(harness: PollerHarness) -> None:
     """A scan takes several requests; a detail fetched in between is newer than the first lists of the scan."""
-    between_lists(rig, lambda: complete(rig))
-    rig.pass_time(3600)
-    assert documents(rig) == {"1": "completed"}
-    assert counted(rig.listening) == (1, 0)
+    between_lists(harness, lambda: complete(harness))
+    harness.pass_time(3600)
+    assert documents(harness) == {"1": "completed"}
+    assert counted(harness.listener) == (1, 0)
 
 
-def test_an_end_is_not_taken_back_by_a_batch_from_before_it(rig: Rig) -> None:
+def test_an_end_is_not_taken_back_by_a_batch_from_before_it(harness: PollerHarness) -> None:
     """If the first answer of a new batch is older than the end of a document, the batch is polled again."""
-    rig.client.batches["b"] = [item("1", "indexing", 2, 3)]
+    harness.client.batches["b"] = [item("1", "indexing", 2, 3)]
 
     def meanwhile() -> None:
-        complete(rig)
-        rig.client.batches["b"] = [item("1", "completed", 3, 3, completed_at=9)]
+        complete(harness)
+        harness.client.batches["b"] = [item("1", "completed", 3, 3, completed_at=9)]
 
-    between_polls(rig, "b", meanwhile)
-    rig.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
-    rig.poll()
-    assert rig.client.count("batch") == 2
-    (document,) = rig.listening.of(Document)
+    between_polls(harness, "b", meanwhile)
+    harness.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
+    harness.poll()
+    assert harness.client.count("batch") == 2
+    (document,) = harness.listener.of(Document)
     assert (document.batch, document.progress.completed_segments) == ("b", 3)
-    assert counted(rig.listening) == (1, 0)
+    assert counted(harness.listener) == (1, 0)
 
 
-def test_what_was_passed_over_is_read_when_it_comes_again(rig: Rig) -> None:
+def test_an_ignored_answer_is_decoded_when_it_repeats(harness: PollerHarness) -> None:
     """An answer identical to one that was ignored as outdated is decoded: by now it is current."""
-    rig.client.batches["b"] = [item("1", "indexing", 2, 3)]
-    between_polls(rig, "b", lambda: complete(rig))
-    rig.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
-    rig.poll()
-    assert documents(rig) == {"1": "indexing"}
-    assert counted(rig.listening) == (1, 1)
+    harness.client.batches["b"] = [item("1", "indexing", 2, 3)]
+    between_polls(harness, "b", lambda: complete(harness))
+    harness.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
+    harness.poll()
+    assert documents(harness) == {"1": "indexing"}
+    assert counted(harness.listener) == (1, 1)
 
 
 def test_a_document_stays_in_the_batch_that_took_it_last() -> None:
     """A document that is uploaded again during a request for its old batch stays in the new batch."""
-    rig = discovering(DatasetConfig(DATASET, batches=("old",)))
-    rig.client.batches = {"old": [item("1", "indexing", 1, 3)], "new": [item("1", "waiting", 0, 3)]}
-    rig.poll()
-    rig.client.batches["old"] = [item("1", "completed", 3, 3, completed_at=9)]
+    harness = discovering(DatasetConfig(DATASET, batches=("old",)))
+    harness.client.batches = {"old": [item("1", "indexing", 1, 3)], "new": [item("1", "waiting", 0, 3)]}
+    harness.poll()
+    harness.client.batches["old"] = [item("1", "completed", 3, 3, completed_at=9)]
 
     def upload() -> None:
-        rig.client.batches["old"] = []
-        rig.clock.advance(1)
-        rig.poller.watch([Target(BATCH_STATUS, DATASET, "new")])
-        rig.poll()
+        harness.client.batches["old"] = []
+        harness.clock.advance(1)
+        harness.poller.watch([Target(BATCH_STATUS, DATASET, "new")])
+        harness.poll()
 
-    between_polls(rig, "old", upload)
-    rig.pass_time(60)
-    (document,) = rig.listening.of(Document)
+    between_polls(harness, "old", upload)
+    harness.pass_time(60)
+    (document,) = harness.listener.of(Document)
     assert (document.batch, document.progress.status) == ("new", "waiting")
-    assert counted(rig.listening) == (0, 0)
+    assert counted(harness.listener) == (0, 0)
 
 
 class Race:
@@ -131,10 +131,10 @@ class Race:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.listening = Listening()
-        statuses = TargetStatuses("main", listener=self.listening)
+        self.listener = RecordingListener()
+        statuses = TargetStatuses("main", listener=self.listener)
         self.store = Store(
-            "main", statuses.watched, listeners=(self.listening,), unknown=lambda _: None, clock=self.clock
+            "main", statuses.watched, listeners=(self.listener,), unknown=lambda _: None, clock=self.clock
         )
         self.store.watch_dataset(DATASET)
         self.moves = 0
@@ -190,7 +190,7 @@ def test_no_order_of_answers_counts_what_did_not_happen(what: list[str]) -> None
     race = Race()
     for act in what:
         race.act(act)
-        ends, restarts = counted(race.listening)
+        ends, restarts = counted(race.listener)
         assert ends <= race.ends
         assert restarts <= race.moves // 3
     while race.under_way:

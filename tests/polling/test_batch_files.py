@@ -165,7 +165,7 @@ def test_a_renamed_file_is_a_change_whatever_its_time_and_size(folder: Folder) -
     assert ["2"] == folder.look()
 
 
-def test_a_change_that_hides_its_time_is_seen(folder: Folder) -> None:
+def test_a_change_with_an_unchanged_mtime_is_noticed(folder: Folder) -> None:
     """A change with the same mtime, size and inode is detected by its ctime."""
     file = folder.write("a.yaml", "1")
     folder.look()

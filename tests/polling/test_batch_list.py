@@ -131,7 +131,7 @@ def test_each_mistake_has_its_message(file: str, text: str, message: str) -> Non
     assert any(message in problem for problem in _problems(file, text)), _problems(file, text)
 
 
-def test_a_key_in_the_wrong_place_is_not_shown() -> None:
+def test_a_key_in_the_wrong_place_is_masked() -> None:
     """An API key put into a list by mistake is not quoted in the message."""
     text = f"- {{dataset_id: {KEY}, batch: '{KEY}/'}}\n- {KEY}\n- {{dataset_id: '{KEY}\n"
     assert KEY not in "\n".join(_problems("a.yaml", text) + _problems("a.yaml", text[:-30]) + _problems("a.json", text))

@@ -15,153 +15,153 @@ from tests.polling.fake_server import DATASET, item
 
 def test_an_unfinished_document_is_followed_to_its_end_and_then_dropped() -> None:
     """Status from the list, segments from the segment count, end from the detail; removed after the retention."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    rig.client.details["1"] = DocumentDetail("1", name="a", indexing_status="waiting", segment_count=0)
-    rig.poll()
-    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
-    rig.client.details["1"] = DocumentDetail("1", name="a", indexing_status="indexing", segment_count=9)
-    rig.client.segments["1"] = 4
-    rig.pass_time(70)
-    (document,) = rig.listening.of(Document)
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.client.details["1"] = DocumentDetail("1", name="a", indexing_status="waiting", segment_count=0)
+    harness.poll()
+    harness.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    harness.client.details["1"] = DocumentDetail("1", name="a", indexing_status="indexing", segment_count=9)
+    harness.client.segments["1"] = 4
+    harness.pass_time(70)
+    (document,) = harness.listener.of(Document)
     assert (document.progress.status, document.progress.completed_segments, document.progress.total_segments) == (
         "indexing",
         4,
         9,
     )
-    rig.client.listed[DATASET] = [listed("1", "completed", "available")]
-    rig.client.details["1"] = DocumentDetail("1", name="a", indexing_status="completed", segment_count=9)
-    rig.client.segments["1"] = 9
-    rig.pass_time(70)
-    (document,) = rig.listening.of(Document)
+    harness.client.listed[DATASET] = [listed("1", "completed", "available")]
+    harness.client.details["1"] = DocumentDetail("1", name="a", indexing_status="completed", segment_count=9)
+    harness.client.segments["1"] = 9
+    harness.pass_time(70)
+    (document,) = harness.listener.of(Document)
     assert (document.progress.status, document.progress.completed_segments) == ("completed", 9)
-    (activity,) = [found for found in rig.listening.of(DatasetCounters) if found.dataset_id == DATASET]
-    assert dict(activity.finished)["completed", ""] == 1
-    asked = rig.client.count("document") + rig.client.count("segments")
-    rig.pass_time(3600)
-    assert rig.client.count("document") + rig.client.count("segments") == asked
-    rig.store.expire(7200.0)
-    assert documents(rig) == {"1": "completed"}
-    rig.store.expire(3000.0)
-    assert documents(rig) == {}
+    (counters,) = [found for found in harness.listener.of(DatasetCounters) if found.dataset_id == DATASET]
+    assert dict(counters.finished)["completed", ""] == 1
+    asked = harness.client.count("document") + harness.client.count("segments")
+    harness.pass_time(3600)
+    assert harness.client.count("document") + harness.client.count("segments") == asked
+    harness.store.expire(7200.0)
+    assert documents(harness) == {"1": "completed"}
+    harness.store.expire(3000.0)
+    assert documents(harness) == {}
 
 
 def test_moving_segments_keep_a_found_document_from_stalling() -> None:
     """Slow is not stalled: only 15 minutes without newly completed segments are a stall."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
-    rig.poll()
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
+    harness.poll()
     for minute in range(40):
-        rig.client.segments["1"] = minute // 10
-        rig.pass_time(60)
-        assert not rig.listening.of(Document)[0].stalled
-    rig.pass_time(15 * 60)
-    assert rig.listening.of(Document)[0].stalled
-    rig.client.segments["1"] = 4
-    rig.pass_time(70)
-    assert not rig.listening.of(Document)[0].stalled
+        harness.client.segments["1"] = minute // 10
+        harness.pass_time(60)
+        assert not harness.listener.of(Document)[0].stalled
+    harness.pass_time(15 * 60)
+    assert harness.listener.of(Document)[0].stalled
+    harness.client.segments["1"] = 4
+    harness.pass_time(70)
+    assert not harness.listener.of(Document)[0].stalled
 
 
-def test_a_document_that_waits_for_ever_is_seen_to() -> None:
+def test_a_document_that_waits_forever_is_found_and_stalls() -> None:
     """A document that is queued forever and has no known batch stalls after ``queued_after``, not before."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting", segment_count=0)
-    rig.poll()
-    rig.pass_time(1795)
-    assert not rig.listening.of(Document)[0].stalled
-    rig.pass_time(70)
-    assert rig.listening.of(Document)[0].stalled
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="waiting", segment_count=0)
+    harness.poll()
+    harness.pass_time(1795)
+    assert not harness.listener.of(Document)[0].stalled
+    harness.pass_time(70)
+    assert harness.listener.of(Document)[0].stalled
 
 
 def test_a_list_does_not_show_that_segments_stand_still() -> None:
     """Segments completed just before the limit prevent a stall, whichever request comes first."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
-    rig.poll()
-    moved = rig.listening.of(Document)[0].last_progress_monotonic
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
+    harness.poll()
+    moved = harness.listener.of(Document)[0].last_progress_monotonic
     for jump in range(1, 6):
-        rig.pass_time(moved + 899 - rig.clock.monotonic())
-        rig.client.segments["1"] = jump
-        rig.pass_time(61)
-        (document,) = rig.listening.of(Document)
+        harness.pass_time(moved + 899 - harness.clock.monotonic())
+        harness.client.segments["1"] = jump
+        harness.pass_time(61)
+        (document,) = harness.listener.of(Document)
         assert (jump, False) == (document.progress.completed_segments, document.stalled)
         moved = document.last_progress_monotonic
-    rig.pass_time(moved + 900 - rig.clock.monotonic())
-    assert rig.listening.of(Document)[0].stalled
+    harness.pass_time(moved + 900 - harness.clock.monotonic())
+    assert harness.listener.of(Document)[0].stalled
 
 
 @pytest.mark.parametrize("error", [BadRequest("provider_not_initialize"), SchemaMismatch("no total")])
 def test_a_document_whose_segments_are_refused_is_judged_without_them(error: Exception) -> None:
     """If the server rejects the segment count, the document is judged by its other values."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
-    rig.client.segments["1"] = error
-    rig.poll()
-    rig.pass_time(895)
-    assert not rig.listening.of(Document)[0].stalled
-    rig.pass_time(10)
-    assert rig.listening.of(Document)[0].stalled
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
+    harness.client.segments["1"] = error
+    harness.poll()
+    harness.pass_time(895)
+    assert not harness.listener.of(Document)[0].stalled
+    harness.pass_time(10)
+    assert harness.listener.of(Document)[0].stalled
 
 
 def test_segments_that_cannot_be_read_are_not_taken_for_still_ones() -> None:
     """A segment count that cannot be fetched does not mean a stall."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
-    rig.client.segments["1"] = ServerFailed("segments: 500")
-    rig.poll()
-    rig.pass_time(3600)
-    assert not rig.listening.of(Document)[0].stalled
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="indexing", segment_count=1000)
+    harness.client.segments["1"] = ServerFailed("segments: 500")
+    harness.poll()
+    harness.pass_time(3600)
+    assert not harness.listener.of(Document)[0].stalled
 
 
 def test_a_batch_serves_the_documents_that_it_covers() -> None:
     """A document in a batch is not polled itself; if the batch considers it finished, the batch is polled at once."""
-    rig = discovering(DatasetConfig(DATASET, batches=("b",)))
-    rig.client.batches["b"] = [item("1", "completed", 9, 9)]
-    rig.client.listed[DATASET] = [listed("1", "completed", "available")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="completed")
-    rig.poll()
-    rig.pass_time(300)
-    rig.client.batches["b"] = [item("1", "indexing", 9, 9)]
-    rig.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
-    rig.pass_time(250)
-    assert documents(rig) == {"1": "indexing"}
-    assert rig.client.count("segments") == 0
+    harness = discovering(DatasetConfig(DATASET, batches=("b",)))
+    harness.client.batches["b"] = [item("1", "completed", 9, 9)]
+    harness.client.listed[DATASET] = [listed("1", "completed", "available")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="completed")
+    harness.poll()
+    harness.pass_time(300)
+    harness.client.batches["b"] = [item("1", "indexing", 9, 9)]
+    harness.client.listed[DATASET] = [listed("1", "indexing", "indexing")]
+    harness.pass_time(250)
+    assert documents(harness) == {"1": "indexing"}
+    assert harness.client.count("segments") == 0
 
 
-def test_a_deleted_document_is_forgotten() -> None:
+def test_a_deleted_document_is_removed() -> None:
     """A document missing from the lists whose detail is a 404 is removed; new ones are still found."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
-    rig.poll()
-    rig.client.listed[DATASET] = []
-    rig.client.details["1"] = NotFound("Document Not Exists.", gone=True)
-    rig.pass_time(70)
-    assert documents(rig) == {}
-    rig.client.listed[DATASET] = [listed("2", "waiting", "queuing")]
-    rig.pass_time(300)
-    assert {"2": "waiting"} == documents(rig)
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
+    harness.poll()
+    harness.client.listed[DATASET] = []
+    harness.client.details["1"] = NotFound("Document Not Exists.", gone=True)
+    harness.pass_time(70)
+    assert documents(harness) == {}
+    harness.client.listed[DATASET] = [listed("2", "waiting", "queuing")]
+    harness.pass_time(300)
+    assert {"2": "waiting"} == documents(harness)
 
 
-def test_an_end_that_a_detail_told_is_not_counted_again_by_the_batch() -> None:
+def test_an_end_in_a_detail_is_not_counted_again_by_the_batch() -> None:
     """A batch that becomes known after the end of a discovered document does not count that end again."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
-    rig.poll()
-    rig.client.listed[DATASET] = []
-    rig.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=210)
-    rig.pass_time(70)
-    rig.client.batches["b"] = [item("1", "completed", 1, 1, processing_started_at=200, completed_at=210)]
-    rig.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
-    rig.pass_time(30)
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="waiting")
+    harness.poll()
+    harness.client.listed[DATASET] = []
+    harness.client.details["1"] = DocumentDetail("1", indexing_status="completed", completed_at=210)
+    harness.pass_time(70)
+    harness.client.batches["b"] = [item("1", "completed", 1, 1, processing_started_at=200, completed_at=210)]
+    harness.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
+    harness.pass_time(30)
 
-    (document,) = rig.listening.of(Document)
-    (activity,) = [found for found in rig.listening.of(DatasetCounters) if found.dataset_id == DATASET]
+    (document,) = harness.listener.of(Document)
+    (counters,) = [found for found in harness.listener.of(DatasetCounters) if found.dataset_id == DATASET]
     assert ("b", 200) == (document.batch, document.progress.processing_started_at)
-    assert {("completed", ""): 1} == {end: count for end, count in dict(activity.finished).items() if count}
+    assert {("completed", ""): 1} == {end: count for end, count in dict(counters.finished).items() if count}

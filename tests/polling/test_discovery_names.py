@@ -10,20 +10,20 @@ from exporter.polling import DATASET_LIST, DATASET_SCAN, Target, configured_targ
 from exporter.tracking import DISPLAY_STATUSES
 from exporter.tracking.model import DatasetCounters
 from tests.polling.discovery_server import OTHER, bases, discovering, documents, listed
-from tests.polling.fake_server import DATASET, Rig, item
+from tests.polling.fake_server import DATASET, PollerHarness, item
 
 
 def test_every_knowledge_base_is_found_named_and_counted() -> None:
     """Every visible dataset has a name and document counts by display status; unknown counts have no series."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [
+    harness = discovering()
+    harness.client.listed[DATASET] = [
         listed("1", "waiting", "queuing"),
         listed("2", "completed", "available"),
         listed("3", "completed", "available"),
         listed("4", "error", "error"),
     ]
-    rig.poll()
-    found = bases(rig)
+    harness.poll()
+    found = bases(harness)
     assert (found[DATASET].name, found[DATASET].indexing_technique, found[DATASET].embedding_model) == (
         "Handbook",
         "high_quality",
@@ -40,90 +40,90 @@ def test_every_knowledge_base_is_found_named_and_counted() -> None:
         "unknown": None,
     }
     assert found[OTHER].name == "Tickets"
-    assert documents(rig) == {"1": "waiting"}
-    assert {found.dataset_id for found in rig.listening.of(DatasetCounters)} == {DATASET, OTHER}
+    assert documents(harness) == {"1": "waiting"}
+    assert {found.dataset_id for found in harness.listener.of(DatasetCounters)} == {DATASET, OTHER}
 
 
 def test_patterns_choose_by_name() -> None:
     """``discover_include`` and ``discover_exclude`` match the name case-insensitively; exclusion wins."""
-    rig = discovering(include=("hand*", "tick*"), exclude=("*TICKETS*",))
-    rig.poll()
-    assert set(bases(rig)) == {DATASET}
+    harness = discovering(include=("hand*", "tick*"), exclude=("*TICKETS*",))
+    harness.poll()
+    assert set(bases(harness)) == {DATASET}
 
 
 @pytest.mark.parametrize("error", [BadRequest("plugin daemon", status=400), ServerFailed("x", status=500)])
 def test_a_plugin_daemon_that_is_down_stops_neither_batches_nor_known_datasets(error: Exception) -> None:
     """If names and the list fail, documents of configured datasets are still found."""
-    rig = discovering(DatasetConfig(DATASET, batches=("b",)))
-    rig.client.list_error = error
-    rig.client.batches["b"] = [item("9", "waiting")]
-    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    rig.poll()
-    assert documents(rig) == {"1": "waiting", "9": "waiting"}
-    assert rig.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)).success is True  # type: ignore[union-attr]
-    assert rig.statuses.get(Target(DATASET_LIST, "", "")).success is False  # type: ignore[union-attr]
-    rig.client.list_error = None
-    rig.pass_time(700)
-    assert bases(rig)[DATASET].name == "Handbook"
-    assert OTHER in bases(rig)
+    harness = discovering(DatasetConfig(DATASET, batches=("b",)))
+    harness.client.list_error = error
+    harness.client.batches["b"] = [item("9", "waiting")]
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.poll()
+    assert documents(harness) == {"1": "waiting", "9": "waiting"}
+    assert harness.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)).success is True  # type: ignore[union-attr]
+    assert harness.statuses.get(Target(DATASET_LIST, "", "")).success is False  # type: ignore[union-attr]
+    harness.client.list_error = None
+    harness.pass_time(700)
+    assert bases(harness)[DATASET].name == "Handbook"
+    assert OTHER in bases(harness)
 
 
 def test_a_knowledge_base_that_disappears_takes_its_series_along() -> None:
     """A dataset that is deleted or hidden from the key loses all objects and is no longer polled."""
-    rig = discovering()
-    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    rig.poll()
-    del rig.client.bases[DATASET]
-    rig.client.listed[DATASET] = NotFound("Dataset not found.", gone=True)
-    rig.pass_time(400)
-    assert documents(rig) == {}
-    assert set(bases(rig)) == {OTHER}
-    assert rig.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)) is None
-    asked = len([1 for kind, key in rig.client.asked if key.startswith(DATASET)])
-    rig.pass_time(3600)
-    assert len([1 for kind, key in rig.client.asked if key.startswith(DATASET)]) == asked
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.poll()
+    del harness.client.bases[DATASET]
+    harness.client.listed[DATASET] = NotFound("Dataset not found.", gone=True)
+    harness.pass_time(400)
+    assert documents(harness) == {}
+    assert set(bases(harness)) == {OTHER}
+    assert harness.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)) is None
+    asked = len([1 for kind, key in harness.client.asked if key.startswith(DATASET)])
+    harness.pass_time(3600)
+    assert len([1 for kind, key in harness.client.asked if key.startswith(DATASET)]) == asked
 
 
 def test_access_that_is_off_for_one_knowledge_base_harms_no_other() -> None:
     """A 403 for one dataset does not affect discovery in the others."""
-    rig = discovering()
-    rig.client.listed[DATASET] = Forbidden("Dataset api access is not enabled.", status=403)
-    rig.client.listed[OTHER] = [listed("1", "waiting", "queuing")]
-    rig.poll()
-    rig.pass_time(120)
-    assert documents(rig) == {"1": "waiting"}
-    assert rig.health.status.up is True
-    assert rig.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)).success is False  # type: ignore[union-attr]
+    harness = discovering()
+    harness.client.listed[DATASET] = Forbidden("Dataset api access is not enabled.", status=403)
+    harness.client.listed[OTHER] = [listed("1", "waiting", "queuing")]
+    harness.poll()
+    harness.pass_time(120)
+    assert documents(harness) == {"1": "waiting"}
+    assert harness.health.status.up is True
+    assert harness.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)).success is False  # type: ignore[union-attr]
 
 
 def test_a_configured_dataset_is_named_without_discovery() -> None:
     """Without discovery, names are still fetched at the start and hourly, because alerts show them; nothing else is."""
     server = ServerConfig("main", "http://x/v1", datasets=(DatasetConfig(DATASET, batches=("b",)),))
-    rig = Rig(Polling(), server)
-    rig.client.bases = {DATASET: DatasetAnswer(DATASET, "Handbook")}
-    rig.client.batches["b"] = [item("1", "completed", 1, 1)]
-    rig.poller.watch(configured_targets(server))
-    rig.poll()
-    assert bases(rig)[DATASET].name == "Handbook"
-    rig.client.bases = {DATASET: DatasetAnswer(DATASET, "Renamed")}
-    rig.pass_time(7300)
-    assert bases(rig)[DATASET].name == "Renamed"
-    assert (rig.client.count("dataset"), rig.client.count("documents")) == (3, 0)
+    harness = PollerHarness(Polling(), server)
+    harness.client.bases = {DATASET: DatasetAnswer(DATASET, "Handbook")}
+    harness.client.batches["b"] = [item("1", "completed", 1, 1)]
+    harness.poller.watch(configured_targets(server))
+    harness.poll()
+    assert bases(harness)[DATASET].name == "Handbook"
+    harness.client.bases = {DATASET: DatasetAnswer(DATASET, "Renamed")}
+    harness.pass_time(7300)
+    assert bases(harness)[DATASET].name == "Renamed"
+    assert (harness.client.count("dataset"), harness.client.count("documents")) == (3, 0)
 
 
 def test_an_answer_with_another_id_names_what_was_asked_for() -> None:
     """The name is stored under the requested id: nothing would ever remove an object under another id."""
-    rig = Rig(Polling(), ServerConfig("main", "http://x/v1", datasets=(DatasetConfig(DATASET),)))
-    rig.client.bases = {DATASET: DatasetAnswer(OTHER, "Handbook")}
-    rig.poller.watch([Target(DATASET_SCAN, DATASET, DATASET)])
-    rig.poll()
-    assert {DATASET: "Handbook"} == {key: base.name for key, base in bases(rig).items()}
+    harness = PollerHarness(Polling(), ServerConfig("main", "http://x/v1", datasets=(DatasetConfig(DATASET),)))
+    harness.client.bases = {DATASET: DatasetAnswer(OTHER, "Handbook")}
+    harness.poller.watch([Target(DATASET_SCAN, DATASET, DATASET)])
+    harness.poll()
+    assert {DATASET: "Handbook"} == {key: base.name for key, base in bases(harness).items()}
 
 
 def test_one_dataset_can_opt_out_of_discovery() -> None:
     """``discover: false`` on a dataset overrides the server's setting."""
-    rig = discovering(DatasetConfig(DATASET, discover=False))
-    rig.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
-    rig.client.listed[OTHER] = [listed("2", "waiting", "queuing")]
-    rig.poll()
-    assert documents(rig) == {"2": "waiting"}
+    harness = discovering(DatasetConfig(DATASET, discover=False))
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.client.listed[OTHER] = [listed("2", "waiting", "queuing")]
+    harness.poll()
+    assert documents(harness) == {"2": "waiting"}

@@ -9,7 +9,7 @@ from tests.polling.discovery_server import discovering, documents, listed
 from tests.polling.fake_server import DATASET
 
 
-def test_a_recalled_document_is_read_in_full_again() -> None:
+def test_a_restored_document_is_fetched_in_full_again() -> None:
     """A restored document's detail is fetched even if its status is unchanged: only the detail shows its segments."""
     before = discovering()
     before.client.listed[DATASET] = [listed("1", "splitting", "indexing")]
@@ -30,10 +30,10 @@ def test_a_found_document_that_ends_while_the_exporter_is_down_is_counted_once()
     before.poll()
     after = discovering()
     after.client.details["1"] = DocumentDetail("1", indexing_status="completed")
-    after.store.restore(SavedObjects(before.store.documents, [], before.listening.of(DatasetCounters)))
+    after.store.restore(SavedObjects(before.store.documents, [], before.listener.of(DatasetCounters)))
     after.poll()
     assert documents(after) == {"1": "completed"}
-    (activity,) = [found for found in after.listening.of(DatasetCounters) if found.dataset_id == DATASET]
-    assert dict(activity.finished)["completed", ""] == 1
+    (counters,) = [found for found in after.listener.of(DatasetCounters) if found.dataset_id == DATASET]
+    assert dict(counters.finished)["completed", ""] == 1
     after.store.expire(0.0)
     assert documents(after) == {}

@@ -25,7 +25,7 @@ from exporter.dify import (
 )
 from exporter.polling import BATCH_STATUS, DATASET_SCAN, HEARTBEAT, ServerHealth, Target
 from exporter.tracking import ServerStatus
-from tests.polling.fake_server import Listening
+from tests.polling.fake_server import RecordingListener
 
 A, B, C, D = (Target(BATCH_STATUS, "one", name) for name in "abcd")
 OTHER = Target(BATCH_STATUS, "two", "e")
@@ -36,10 +36,8 @@ class Server:
     """A server whose polls are reported at monotonic second 0 unless the test says otherwise."""
 
     def __init__(self) -> None:
-        self.listening = Listening()
-        self.health = ServerHealth(
-            "main", "http://x/v1", listener=self.listening, polling=Polling(), random=lambda: 0.5
-        )
+        self.listener = RecordingListener()
+        self.health = ServerHealth("main", "http://x/v1", listener=self.listener, polling=Polling(), random=lambda: 0.5)
 
     def succeed(self, *targets: Target) -> None:
         """Report an answer about each target."""
@@ -234,11 +232,11 @@ def test_a_gateway_that_refuses_the_heartbeat_is_no_outage(server: Server) -> No
     assert server.health.status.up is True
 
 
-def test_the_version_stays_when_an_answer_does_not_tell_it(server: Server) -> None:
+def test_the_version_stays_when_an_answer_has_none(server: Server) -> None:
     """A failure without a version keeps the version."""
     server.fail(ConnectFailed("x"), A)
     assert ServerStatus("main", "http://x/v1", "1.12.1", up=False) == server.health.status
-    assert [server.health.status] == server.listening.of(ServerStatus)
+    assert [server.health.status] == server.listener.of(ServerStatus)
 
 
 def test_a_new_configuration_is_tried_at_once(server: Server) -> None:
@@ -253,7 +251,7 @@ def test_a_closed_server_has_no_series(server: Server) -> None:
     """Late reports about a server that left the configuration reach nobody."""
     server.health.close()
     server.succeed(A)
-    assert [] == server.listening.of(ServerStatus)
+    assert [] == server.listener.of(ServerStatus)
 
 
 def test_why_a_target_is_not_read(server: Server) -> None:
@@ -264,7 +262,7 @@ def test_why_a_target_is_not_read(server: Server) -> None:
     assert refusal is not None
     assert ("forbidden", "API access is off") == refusal
     assert server.health.refusal_of_dataset("two") is None
-    server.health.forget(A)
+    server.health.remove(A)
     assert "" == server.health.problem(A)
     server.fail(Unauthorized("key refused"), Target(DATASET_SCAN, "two", "two"))
     assert "unauthorized" == server.health.problem(A)

@@ -25,7 +25,7 @@ def test_moving_batch_keeps_the_shortest_interval() -> None:
     assert after_answer(slow, POLLING, moved=True, settled=False) == PollInterval(15.0, "active")
 
 
-def test_resting_batch_is_asked_more_and_more_rarely() -> None:
+def test_idle_batch_is_polled_more_and_more_rarely() -> None:
     """Without progress the interval grows by half each time, up to ``max_interval``."""
     pace, intervals = PollInterval(), []
     for _ in range(6):

@@ -36,26 +36,26 @@ def test_a_target_is_never_handed_out_twice() -> None:
     assert len(schedule) == 1
 
 
-def test_hastening_makes_nothing_later_and_brings_nothing_back() -> None:
+def test_a_latest_due_time_delays_nothing_and_restores_nothing() -> None:
     """Hastening moves no target to a later time and adds no unknown target."""
     schedule = Schedule()
     schedule.put(A, 9.0)
-    schedule.hasten(A, 5.0)
-    schedule.hasten(A, 7.0)
+    schedule.bring_forward(A, 5.0)
+    schedule.bring_forward(A, 7.0)
     assert schedule.next_due() == 5.0
     schedule.take(5.0)
-    schedule.hasten(A, 20.0)
+    schedule.bring_forward(A, 20.0)
     schedule.done(A, 60.0)
     assert schedule.next_due() == 20.0
     schedule.take(20.0)
     schedule.remove(A)
-    schedule.hasten(A, 20.0)
-    schedule.hasten(B, 20.0)
+    schedule.bring_forward(A, 20.0)
+    schedule.bring_forward(B, 20.0)
     assert not schedule.done(A, 60.0)
     assert schedule.next_due() is None
 
 
-def test_a_dropped_target_does_not_come_back() -> None:
+def test_a_removed_target_does_not_come_back() -> None:
     """A target dropped while due or during its poll is not polled again."""
     schedule = Schedule()
     schedule.put(A, 0.0)
@@ -159,7 +159,7 @@ def test_every_target_is_in_one_place_only(steps: list[tuple[str, int, int]]) ->
         assert len(schedule) == len(alive)
 
 
-def test_overtaken_wishes_do_not_pile_up() -> None:
+def test_superseded_entries_do_not_pile_up() -> None:
     """Repeatedly changed due times do not increase memory use."""
     schedule = Schedule()
     for number in range(10_000):

@@ -9,7 +9,7 @@ from exporter.config import Polling, ServerConfig
 from exporter.dify import Stopped
 from exporter.polling import BATCH_STATUS, Poller, ServerHealth, Target, TargetStatuses, Workers
 from exporter.tracking import Store
-from tests.polling.fake_server import DATASET, CountingObserver, FakeClient, Listening, item
+from tests.polling.fake_server import DATASET, CountingObserver, FakeClient, RecordingListener, item
 
 PATIENCE = 10.0
 """Seconds after which a test gives up waiting for a thread; never reached when all is well."""
@@ -45,12 +45,12 @@ class GatedClient(FakeClient):
 
 def pool(client: FakeClient, *, targets: int, size: int) -> tuple[Workers, Poller, threading.Event]:
     """A thread pool on a poller with this number of unfinished batches, all due."""
-    listening = Listening()
-    statuses = TargetStatuses("main", listener=listening)
-    store = Store("main", statuses.watched, listeners=(listening,), unknown=lambda _: None, clock=SystemClock())
+    listener = RecordingListener()
+    statuses = TargetStatuses("main", listener=listener)
+    store = Store("main", statuses.watched, listeners=(listener,), unknown=lambda _: None, clock=SystemClock())
     server = ServerConfig("main", "http://x/v1")
     polling = Polling()
-    health = ServerHealth("main", server.url, listener=listening, polling=polling, random=lambda: 0.5)
+    health = ServerHealth("main", server.url, listener=listener, polling=polling, random=lambda: 0.5)
     observer = CountingObserver()
     poller = Poller(server, client, store, statuses, health, polling=polling, observer=observer, clock=SystemClock())
     for number in range(targets):

@@ -13,7 +13,7 @@ KEY = ("main", "d", "b")
 STALL = StallLimits(after=900, queued_after=1800)
 
 
-class Life:
+class BatchHistory:
     """A batch that receives one answer after another."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Life:
         self.events: list[object] = []
         self.now = Instant(1_000_000.0, 0.0)
 
-    def at(self, seconds: float) -> Life:
+    def at(self, seconds: float) -> BatchHistory:
         """Set the clock to so many seconds after the start."""
         self.now = Instant(1_000_000.0 + seconds, seconds)
         return self

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from exporter.tracking.clock_offset import KEPT, WIDEST, ClockOffset
+from exporter.tracking.clock_offset import OBSERVATIONS, WIDEST, ClockOffset
 from exporter.tracking.model import Progress
 
 NOW = 1_795_282_470.0
@@ -56,7 +56,7 @@ def test_zone(ahead: float, hours: float | None) -> None:
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_time_tells(field: str) -> None:
+def test_every_phase_time_bounds_the_offset(field: str) -> None:
     """Each time that the server writes is used, even if it overwrites one of an earlier attempt."""
     offset = ClockOffset()
     transition(offset, -28_800.0, field=field)
@@ -83,11 +83,11 @@ def test_it_gets_narrower_and_never_wrong(ahead: float, polls: list[tuple[float,
         narrowest = min(narrowest, gap)
         since += gap
         assert offset.seconds is not None
-        if len(polls) <= KEPT:
+        if len(polls) <= OBSERVATIONS:
             assert abs(offset.seconds - ahead) <= (narrowest + 1) / 2 + 1e-3
 
 
-def test_polls_far_apart_tell_nothing() -> None:
+def test_polls_far_apart_give_no_offset() -> None:
     """Transitions between polls that are minutes apart are ignored."""
     offset = ClockOffset()
     offset.observe(WAITING, replace(WAITING, completed_at=int(NOW)), since=NOW, now=NOW + WIDEST + 1)
@@ -181,7 +181,7 @@ def test_the_own_clock_is_set_between_two_polls(step: float) -> None:
 def test_only_recent_transitions_count() -> None:
     """The number of transitions in the estimate is bounded."""
     offset = ClockOffset()
-    for second in itertools.islice(itertools.count(0, 20), KEPT + 5):
+    for second in itertools.islice(itertools.count(0, 20), OBSERVATIONS + 5):
         transition(offset, 0.0, NOW + second)
 
-    assert KEPT == len(offset._bounds)
+    assert OBSERVATIONS == len(offset._bounds)

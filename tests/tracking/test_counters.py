@@ -66,18 +66,18 @@ def test_a_bound_belongs_to_its_bucket(seconds: float, bucket: int) -> None:
 @given(st.lists(st.tuples(st.sampled_from(PHASES), st.floats(0, 1e6))))
 def test_no_duration_is_lost(durations: list[tuple[str, float]]) -> None:
     """The buckets of a phase contain all counted durations, and their sum is right."""
-    activity = EMPTY
+    counters = EMPTY
     for duration in durations:
-        activity = count_finished(activity, "completed", "", [duration])
+        counters = count_finished(counters, "completed", "", [duration])
 
-    assert len(durations) == dict(activity.finished)["completed", ""]
-    for phase, seen in activity.phases:
+    assert len(durations) == dict(counters.finished)["completed", ""]
+    for phase, seen in counters.phases:
         spent = [seconds for name, seconds in durations if name == phase]
         assert len(spent) == sum(seen.counts)
         assert seen.total == pytest.approx(sum(spent))
 
 
-def test_counters_go_on_after_a_restart() -> None:
+def test_counters_continue_after_a_restart() -> None:
     """Saved counters continue; counters that are new in this version start at 0, so that every series exists."""
     known = tuple((phase, seen) for phase, seen in EMPTY.phases if phase != "queued")
     before = count_finished(
@@ -91,7 +91,7 @@ def test_counters_go_on_after_a_restart() -> None:
     assert EMPTY == restored_counters("main", "ds", None)
 
 
-def test_a_histogram_of_other_bounds_starts_anew() -> None:
+def test_a_histogram_with_other_bounds_starts_again() -> None:
     """Counts for other bucket bounds cannot be converted: they are discarded, like a counter reset."""
     before = DatasetCounters("main", "ds", EMPTY.finished, 0, (("total", Distribution((1, 2), 9.0)),))
 

@@ -54,7 +54,7 @@ def test_reason(reason: str, text: str) -> None:
         ("unsupported", "Failed to load document: see https://docs.example.com/quota/rate-limits?model=not-found"),
     ],
 )
-def test_names_of_files_tell_nothing(reason: str, text: str) -> None:
+def test_names_of_files_do_not_count(reason: str, text: str) -> None:
     """File names and paths chosen by users do not affect the reason."""
     assert reason == classify(text)
 
@@ -74,7 +74,7 @@ def test_every_reason_has_texts() -> None:
     assert counts.total() > 40
 
 
-def test_the_text_of_a_document_tells_nothing() -> None:
+def test_the_text_of_a_document_does_not_count() -> None:
     """A failed statement quotes the document: only the database's own message counts."""
     text = (
         "(psycopg2.errors.StringDataRightTruncation) value too long for type character varying(255)\n"

@@ -55,7 +55,7 @@ def test_uneven_jumps() -> None:
     assert eta == pytest.approx(70 + 30, abs=1)
 
 
-def test_a_single_jump_tells_nothing() -> None:
+def test_a_single_jump_gives_no_eta() -> None:
     """With economy indexing all segments complete in one jump: there is no ETA before it."""
     watching = Watching()
     assert [None] * 4 == [watching.see(second, ("indexing", 0, 3_200)) for second in range(0, 60, 15)]
@@ -65,10 +65,10 @@ def test_a_single_jump_tells_nothing() -> None:
 def test_economy_documents_one_after_another() -> None:
     """While the other documents are not split yet, the rate is in documents."""
     watching = Watching()
-    lives = [
+    histories = [
         [("completed", 50, 50)] * done + [("indexing", 0, 50)] + [("parsing", 0, 0)] * (9 - done) for done in range(10)
     ]
-    seen = [watching.see(100 * done, *documents) for done, documents in enumerate(lives)]
+    seen = [watching.see(100 * done, *documents) for done, documents in enumerate(histories)]
 
     assert [None, None] == seen[:2]
     assert [pytest.approx(1_000, abs=1)] * 8 == seen[2:]
@@ -102,7 +102,7 @@ def test_segments_count_once_all_of_the_rest_is_split() -> None:
 
 
 @pytest.mark.parametrize("status", ["waiting", "parsing", "splitting", "unknown"])
-def test_queued_documents_have_no_pace(status: str) -> None:
+def test_queued_documents_have_no_eta(status: str) -> None:
     """A batch that has not started has no ETA."""
     watching = Watching()
 
@@ -137,7 +137,7 @@ def test_a_stalled_batch_has_no_end() -> None:
     assert [(False, False), (False, False), (False, True), (False, True), (True, False)] == seen
 
 
-def test_a_restart_begins_anew() -> None:
+def test_a_restart_resets_the_milestones() -> None:
     """When a document restarts indexing, earlier jumps are discarded."""
     watching = Watching()
     for second in range(0, 100, 10):
@@ -148,7 +148,7 @@ def test_a_restart_begins_anew() -> None:
     assert watching.see(140, ("indexing", 10, 100)) == pytest.approx(140 + 90 * 4, abs=1)
 
 
-def test_a_document_that_falls_back_begins_anew() -> None:
+def test_a_document_that_falls_back_resets_the_milestones() -> None:
     """A document that leaves ``completed`` with all its segments also resets the rate: it is indexed again."""
     watching = Watching()
     for done in range(4):
@@ -167,7 +167,7 @@ def test_indexed_but_not_finished() -> None:
     assert eta is None
 
 
-def test_a_pace_that_was_not_kept() -> None:
+def test_an_eta_that_has_passed_is_absent() -> None:
     """An ETA that has passed is withdrawn instead of remaining in the past."""
     watching = Watching()
     for second in range(0, 60, 10):
@@ -178,7 +178,7 @@ def test_a_pace_that_was_not_kept() -> None:
     assert watching.see(eta + 1, ("indexing", 50, 100)) is None
 
 
-def test_a_finished_batch_forgets() -> None:
+def test_a_finished_batch_keeps_no_milestones() -> None:
     """A finished batch has no ETA, and a new attempt starts without a rate."""
     watching = Watching()
     for second in range(0, 100, 10):
@@ -217,7 +217,7 @@ def test_an_end_is_never_in_the_past(steps: list[tuple[float, list[At]]]) -> Non
 
 
 @given(st.integers(1, 500), st.integers(1, 300))
-def test_a_steady_pace_is_kept(gap: int, amount: int) -> None:
+def test_a_steady_rate_gives_a_steady_eta(gap: int, amount: int) -> None:
     """At any steady rate the ETA is exact from the second jump on."""
     watching = Watching()
     etas = [watching.see(gap * turn, ("indexing", amount * turn, 1_000)) for turn in range(-(-1_000 // amount))]

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.tracking.events import Stalled
 from exporter.tracking.model import Progress
-from tests.tracking.batch_history import DONE, FAILED, PARSING, WAITING, Life, working
+from tests.tracking.batch_history import DONE, FAILED, PARSING, WAITING, BatchHistory, working
 
 
 @pytest.mark.parametrize(
@@ -21,29 +21,29 @@ from tests.tracking.batch_history import DONE, FAILED, PARSING, WAITING, Life, w
 )
 def test_nothing_moves_for_too_long(progress: Progress, limit: float) -> None:
     """A batch is stalled at the limit, not before: ``queued_after`` while all documents wait, else ``after``."""
-    life = Life()
+    history = BatchHistory()
     if progress.status == "odd":
         progress = Progress("unknown")
-    life.answer(a=progress)
-    life.at(limit - 0.1).again()
-    assert not life.stalled
-    life.at(limit).again()
-    assert life.stalled
-    assert life.documents["a"].stalled
-    assert life.names() == ["Stalled"]
-    (event,) = life.events
+    history.answer(a=progress)
+    history.at(limit - 0.1).again()
+    assert not history.stalled
+    history.at(limit).again()
+    assert history.stalled
+    assert history.documents["a"].stalled
+    assert history.names() == ["Stalled"]
+    (event,) = history.events
     assert isinstance(event, Stalled)
     assert event.since == 1_000_000.0
 
 
 @pytest.mark.parametrize("progress", [DONE, FAILED, working(3, status="paused")])
-def test_what_is_at_rest_never_stalls(progress: Progress) -> None:
+def test_finished_and_paused_documents_never_stall(progress: Progress) -> None:
     """completed, error and paused never stall."""
-    life = Life()
-    life.answer(a=progress)
-    life.at(10_000_000).again()
-    assert not life.stalled
-    assert life.events == []
+    history = BatchHistory()
+    history.answer(a=progress)
+    history.at(10_000_000).again()
+    assert not history.stalled
+    assert history.events == []
 
 
 @pytest.mark.parametrize(
@@ -58,60 +58,60 @@ def test_what_is_at_rest_never_stalls(progress: Progress) -> None:
 )
 def test_any_change_is_progress(change: Progress) -> None:
     """Any change of status, phase times or segments restarts the stall clock."""
-    life = Life()
-    life.answer(a=working(3))
-    life.at(890).answer(a=change)
-    life.at(1000).again()
-    assert not life.stalled
-    assert life.batch is not None
-    assert life.batch.last_progress == 1_000_890.0
+    history = BatchHistory()
+    history.answer(a=working(3))
+    history.at(890).answer(a=change)
+    history.at(1000).again()
+    assert not history.stalled
+    assert history.batch is not None
+    assert history.batch.last_progress == 1_000_890.0
 
 
 def test_a_change_of_the_error_text_alone_is_no_progress() -> None:
     """A changed error text is no progress: texts contain temporary paths that vary."""
-    life = Life()
-    life.answer(a=working(3))
-    life.at(950).answer(a=working(3, has_error=True))
-    assert life.stalled
+    history = BatchHistory()
+    history.answer(a=working(3))
+    history.at(950).answer(a=working(3, has_error=True))
+    assert history.stalled
 
 
 def test_the_set_of_documents_is_progress_too() -> None:
     """A document that is added or removed is progress of the batch."""
-    life = Life()
-    life.answer(a=working(3), b=DONE)
-    life.at(800).answer(a=working(3))
-    life.at(1600).answer(a=working(3), c=DONE)
-    life.at(2400).again()
-    assert not life.stalled
+    history = BatchHistory()
+    history.answer(a=working(3), b=DONE)
+    history.at(800).answer(a=working(3))
+    history.at(1600).answer(a=working(3), c=DONE)
+    history.at(2400).again()
+    assert not history.stalled
 
 
 def test_one_that_moves_keeps_all_others_of_its_batch_from_stalling() -> None:
     """One worker runs documents one after another: document 50 may wait in parsing while 1 to 49 run."""
-    life = Life()
+    history = BatchHistory()
     for step in range(20):
-        life.at(step * 600).answer(first=working(step, 100), last=PARSING)
-        assert not life.stalled
-    assert not life.documents["last"].stalled
-    assert life.documents["last"].last_progress == 1_000_000.0
+        history.at(step * 600).answer(first=working(step, 100), last=PARSING)
+        assert not history.stalled
+    assert not history.documents["last"].stalled
+    assert history.documents["last"].last_progress == 1_000_000.0
 
 
 def test_a_paused_document_does_not_hide_one_that_hangs() -> None:
     """If one document is paused and its siblings make no progress, the batch is stalled."""
-    life = Life()
-    life.answer(a=working(3, status="paused"), b=PARSING)
-    life.at(900).again()
-    assert life.stalled
-    assert (life.documents["a"].stalled, life.documents["b"].stalled) == (False, True)
+    history = BatchHistory()
+    history.answer(a=working(3, status="paused"), b=PARSING)
+    history.at(900).again()
+    assert history.stalled
+    assert (history.documents["a"].stalled, history.documents["b"].stalled) == (False, True)
 
 
-def test_a_stall_that_ends_is_told_once() -> None:
+def test_the_end_of_a_stall_is_reported_once() -> None:
     """Resumed is reported once: on progress, or when the remaining documents finish."""
-    life = Life()
-    life.answer(a=working(3))
-    life.at(900).again()
-    life.at(960).again()
-    life.at(1000).answer(a=working(4))
-    life.at(1900).again()
-    life.at(2000).answer(a=DONE)
-    assert life.names() == ["Stalled", "Resumed", "Stalled", "Finished", "Resumed"]
-    assert not life.documents["a"].stalled
+    history = BatchHistory()
+    history.answer(a=working(3))
+    history.at(900).again()
+    history.at(960).again()
+    history.at(1000).answer(a=working(4))
+    history.at(1900).again()
+    history.at(2000).answer(a=DONE)
+    assert history.names() == ["Stalled", "Resumed", "Stalled", "Finished", "Resumed"]
+    assert not history.documents["a"].stalled

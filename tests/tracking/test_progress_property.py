@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.tracking.events import Finished, Restarted, Resumed, Stalled
 from exporter.tracking.model import STATUSES, Progress
-from tests.tracking.batch_history import Life
+from tests.tracking.batch_history import BatchHistory
 
 times = st.none() | st.integers(0, 400)
 progresses = st.builds(
@@ -32,24 +32,24 @@ steps = st.lists(
 
 
 @given(steps)
-def test_progress_never_moves_back_in_time_and_no_end_is_told_twice(
-    lives: list[tuple[int, dict[str, Progress]]],
+def test_progress_never_moves_back_in_time_and_no_end_is_reported_twice(
+    histories: list[tuple[int, dict[str, Progress]]],
 ) -> None:
     """For any answers, the last progress never decreases, and between two ends of a document there is a restart."""
-    life = Life()
+    history = BatchHistory()
     seconds, latest = 0, 0.0
     ended: dict[str, bool] = {}
-    for gap, answer in lives:
+    for gap, answer in histories:
         seconds += gap
-        told = len(life.events)
-        life.at(seconds).answer(**answer)
-        assert life.batch is not None
-        assert life.batch.last_progress >= latest
-        latest = life.batch.last_progress
-        for document in life.documents.values():
+        told = len(history.events)
+        history.at(seconds).answer(**answer)
+        assert history.batch is not None
+        assert history.batch.last_progress >= latest
+        latest = history.batch.last_progress
+        for document in history.documents.values():
             assert document.last_progress <= latest
-        assert life.batch.eta is None or life.batch.eta >= life.now.wall - 1
-        for event in life.events[told:]:
+        assert history.batch.eta is None or history.batch.eta >= history.now.wall - 1
+        for event in history.events[told:]:
             if isinstance(event, Finished):
                 assert not ended.get(event.document.document_id)
                 ended[event.document.document_id] = True
@@ -57,19 +57,19 @@ def test_progress_never_moves_back_in_time_and_no_end_is_told_twice(
                 ended[event.document.document_id] = False
         # A document that returns to the batch after leaving it counts as new.
         ended = {name: end for name, end in ended.items() if name in answer}
-    verdicts = [type(event) for event in life.events if isinstance(event, (Stalled, Resumed))]
+    verdicts = [type(event) for event in history.events if isinstance(event, (Stalled, Resumed))]
     assert verdicts == [Stalled, Resumed] * (len(verdicts) // 2) + [Stalled] * (len(verdicts) % 2)
 
 
 @settings(max_examples=50)
 @given(steps, st.randoms(use_true_random=False))
 def test_the_order_of_documents_in_an_answer_does_not_matter(
-    lives: list[tuple[int, dict[str, Progress]]], random: Any
+    histories: list[tuple[int, dict[str, Progress]]], random: Any
 ) -> None:
     """``data`` is unordered: objects and events are the same for any order."""
-    one, other = Life(), Life()
+    one, other = BatchHistory(), BatchHistory()
     seconds = 0
-    for gap, answer in lives:
+    for gap, answer in histories:
         seconds += gap
         shuffled = list(answer.items())
         random.shuffle(shuffled)
@@ -81,16 +81,16 @@ def test_the_order_of_documents_in_an_answer_does_not_matter(
 
 @given(steps)
 def test_a_document_is_stalled_only_with_its_batch_and_while_unfinished(
-    lives: list[tuple[int, dict[str, Progress]]],
+    histories: list[tuple[int, dict[str, Progress]]],
 ) -> None:
     """A document is stalled exactly if its batch is stalled and it is active."""
-    life = Life()
+    history = BatchHistory()
     seconds = 0
-    for gap, answer in lives:
+    for gap, answer in histories:
         seconds += gap
-        life.at(seconds).answer(**answer)
-        life.at(seconds + gap / 2).again()
-        for document in life.documents.values():
+        history.at(seconds).answer(**answer)
+        history.at(seconds + gap / 2).again()
+        for document in history.documents.values():
             unfinished = document.progress.status not in {"completed", "error", "paused"}
-            assert document.stalled == (life.stalled and unfinished)
+            assert document.stalled == (history.stalled and unfinished)
         seconds += gap

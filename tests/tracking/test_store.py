@@ -17,19 +17,19 @@ from exporter.dify.answers import IndexingStatus
 from exporter.polling import CONFIGURED_DOCUMENT, Target, TargetStatuses
 from exporter.tracking import FINISHED, STATUSES, Batch, Document, Progress, Store, Wanted
 from exporter.tracking.events import Outcome
-from tests.polling.fake_server import DATASET, CountingObserver, Listening, item
+from tests.polling.fake_server import DATASET, CountingObserver, RecordingListener, item
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
-def new_store(listening: Listening) -> Store:
+def new_store(listener: RecordingListener) -> Store:
     """A store that reports unknown values to its listener's observer."""
     observer = CountingObserver()
-    statuses = TargetStatuses("main", listener=listening)
+    statuses = TargetStatuses("main", listener=listener)
     store = Store(
         "main",
         statuses.watched,
-        listeners=(listening,),
+        listeners=(listener,),
         unknown=lambda f: observer.unknown_value("main", f),
         clock=ManualClock(),
     )
@@ -49,18 +49,18 @@ def detail(case: str) -> DocumentDetail:
 
 
 @pytest.fixture
-def listening() -> Listening:
+def listener() -> RecordingListener:
     """A listener without objects."""
-    return Listening()
+    return RecordingListener()
 
 
 @pytest.fixture
-def store(listening: Listening) -> Store:
+def store(listener: RecordingListener) -> Store:
     """An empty store."""
-    return new_store(listening)
+    return new_store(listener)
 
 
-def test_a_batch_is_the_sum_of_its_documents(store: Store, listening: Listening) -> None:
+def test_a_batch_is_the_sum_of_its_documents(store: Store, listener: RecordingListener) -> None:
     """A batch sums its documents by status and segments; each document is an object of its own."""
     applied = store.apply_batch(
         DATASET, "b", msgspec.convert(recorded("indexing-status--batch3-midway"), IndexingStatus).data
@@ -70,26 +70,26 @@ def test_a_batch_is_the_sum_of_its_documents(store: Store, listening: Listening)
     assert dict(zip(STATUSES, batch.counts, strict=True)) == dict.fromkeys(STATUSES, 0) | {"parsing": 2, "splitting": 1}
     assert (batch.segments, batch.completed_segments) == (30, 0)
     assert (applied.moved, applied.settled, len(applied.wanted.details)) == (True, False, 3)
-    assert len(listening.of(Document)) == 3
+    assert len(listener.of(Document)) == 3
 
 
-def test_the_same_answer_changes_nothing(store: Store, listening: Listening) -> None:
+def test_the_same_answer_changes_nothing(store: Store, listener: RecordingListener) -> None:
     """An equal answer, in any order, is no progress and causes no change."""
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
-    before = len(listening.calls)
+    before = len(listener.calls)
     applied = store.apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
     assert applied == Outcome(moved=False, settled=False, stall_due=900.0)
-    assert len(listening.calls) == before
+    assert len(listener.calls) == before
 
 
-def test_one_answer_is_told_in_one_call(store: Store, listening: Listening) -> None:
+def test_one_answer_is_published_in_one_call(store: Store, listener: RecordingListener) -> None:
     """All changes of one answer are published together."""
-    before = len(listening.calls)
+    before = len(listener.calls)
     store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
-    assert len(listening.calls) == before + 1
+    assert len(listener.calls) == before + 1
 
 
-def test_segments_that_no_document_tells_have_no_sum(store: Store) -> None:
+def test_segments_that_no_document_reports_have_no_sum(store: Store) -> None:
     """Null stays unknown; it does not become 0."""
     store.apply_batch(DATASET, "b", [item("1", "waiting", None, None)])
     batch = store.batch(DATASET, "b")
@@ -97,36 +97,36 @@ def test_segments_that_no_document_tells_have_no_sum(store: Store) -> None:
     assert (batch.counts, batch.segments, batch.completed_segments) == ((1, 0, 0, 0, 0, 0, 0, 0, 0), None, None)
 
 
-def test_a_document_that_leaves_its_batch_is_gone(store: Store, listening: Listening) -> None:
+def test_a_document_that_leaves_its_batch_is_gone(store: Store, listener: RecordingListener) -> None:
     """A document deleted in Dify is removed, and the sums are updated."""
     store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5), item("2", "waiting")])
     applied = store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5)])
     assert applied == Outcome(moved=True, settled=True)
-    assert [found.document_id for found in listening.of(Document)] == ["1"]
+    assert [found.document_id for found in listener.of(Document)] == ["1"]
 
 
-def test_a_document_that_moves_to_another_batch_appears_once(store: Store, listening: Listening) -> None:
+def test_a_document_that_moves_to_another_batch_appears_once(store: Store, listener: RecordingListener) -> None:
     """A re-uploaded document appears in the new batch and leaves the sums of the old one at the same time."""
     store.apply_batch(DATASET, "old", [item("1", "completed", 5, 5), item("2", "completed", 3, 3)])
     store.apply_batch(DATASET, "new", [item("1", "waiting", 5, 5)])
-    assert sorted((d.document_id, d.batch) for d in listening.of(Document)) == [("1", "new"), ("2", "old")]
-    assert sorted((b.batch, b.documents, b.segments) for b in listening.of(Batch)) == [
+    assert sorted((d.document_id, d.batch) for d in listener.of(Document)) == [("1", "new"), ("2", "old")]
+    assert sorted((b.batch, b.documents, b.segments) for b in listener.of(Batch)) == [
         ("new", ("1",), 5),
         ("old", ("2",), 3),
     ]
     store.apply_batch(DATASET, "old", [item("2", "completed", 3, 3)])
     store.remove_batch(DATASET, "old")
-    assert [(d.document_id, d.batch) for d in listening.of(Document)] == [("1", "new")]
+    assert [(d.document_id, d.batch) for d in listener.of(Document)] == [("1", "new")]
 
 
-def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listening: Listening) -> None:
+def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listener: RecordingListener) -> None:
     """After a 404 nothing of the batch is left, but for a document that the config names itself."""
     store.statuses.add([Target(CONFIGURED_DOCUMENT, DATASET, "2")])  # type: ignore[attr-defined]
     store.apply_batch(DATASET, "b", [item("1", "waiting"), item("2", "waiting")])
     store.remove_batch(DATASET, "b")
     store.remove_batch(DATASET, "b")
-    assert [(d.document_id, d.batch) for d in listening.of(Document)] == [("2", "")]
-    assert listening.of(Batch) == []
+    assert [(d.document_id, d.batch) for d in listener.of(Document)] == [("2", "")]
+    assert listener.of(Batch) == []
 
 
 def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
@@ -140,19 +140,19 @@ def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
     assert (document.detail.name, document.detail.segment_count) == ("small.txt", 20)
 
 
-def test_a_detail_alone_tells_the_progress(store: Store, listening: Listening) -> None:
+def test_a_detail_alone_reports_the_progress(store: Store, listener: RecordingListener) -> None:
     """Without a known batch, status and end come from the detail."""
     applied = store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
     assert applied == Outcome(moved=True, settled=True, wanted=Wanted(segments=("1",)))
-    assert listening.of(Document)[0].progress == Progress("completed", completed_at=1795282543, total_segments=20)
+    assert listener.of(Document)[0].progress == Progress("completed", completed_at=1795282543, total_segments=20)
     store.apply_segments(DATASET, "1", 19)
-    assert listening.of(Document)[0].progress.completed_segments == 19
+    assert listener.of(Document)[0].progress.completed_segments == 19
     store.remove_document(DATASET, "1")
     store.remove_document(DATASET, "1")
-    assert listening.of(Document) == []
+    assert listener.of(Document) == []
 
 
-def test_a_document_that_its_batch_names_is_not_forgotten_for_its_detail(store: Store) -> None:
+def test_a_document_in_a_batch_is_not_removed_when_its_detail_is_missing(store: Store) -> None:
     """A 404 for a detail does not remove a document in a batch: servers before 1.5.1 have no details."""
     store.apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
     store.remove_document(DATASET, "1")
@@ -250,8 +250,8 @@ answers = st.lists(
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.none() | answers), max_size=12))
 def test_any_sequence_of_answers_leaves_consistent_objects(steps: list[tuple[str, list[Any] | None]]) -> None:
     """Each document exists once, in the batch that had it last, and the listener agrees with the store."""
-    listening = Listening()
-    store = new_store(listening)
+    listener = RecordingListener()
+    store = new_store(listener)
     owner: dict[str, str] = {}
     for batch, answer in steps:
         owner = {document: name for document, name in owner.items() if name != batch}
@@ -262,9 +262,9 @@ def test_any_sequence_of_answers_leaves_consistent_objects(steps: list[tuple[str
             owner |= {found.id: batch for found in answer}
             applied = store.apply_batch(DATASET, batch, answer)
             assert applied.settled == all(found.indexing_status in FINISHED for found in answer)
-    assert {d.document_id: d.batch for d in listening.of(Document)} == owner
-    assert set(store.documents) == set(listening.of(Document))
-    for found in listening.of(Batch):
+    assert {d.document_id: d.batch for d in listener.of(Document)} == owner
+    assert set(store.documents) == set(listener.of(Document))
+    for found in listener.of(Batch):
         members = sorted(document for document, name in owner.items() if name == found.batch)
         assert (found.documents, sum(found.counts)) == (tuple(members), len(members))
 
@@ -274,7 +274,7 @@ def test_the_order_of_an_answer_does_not_matter(pair: tuple[list[Any], list[Any]
     """``data`` is unordered: any order yields the same batch."""
     batches = []
     for answer in pair:
-        store = new_store(Listening())
+        store = new_store(RecordingListener())
         store.apply_batch(DATASET, "b", answer)
         batches.append(store.batch(DATASET, "b"))
     assert batches[0] == batches[1]
