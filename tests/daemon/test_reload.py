@@ -277,17 +277,17 @@ def test_a_reload_waits_for_a_look_at_the_batch_files(reloader: ConfigReloader) 
     def look() -> None:
         if not looking.is_set():
             looking.set()
-            assert go.wait(10)
+            assert go.wait(60)
 
     with mock.patch.object(served.batch_file_targets, "look", look):
         looker = threading.Thread(target=reloader.app._look_at_files)
         looker.start()
-        assert looking.wait(10)
+        assert looking.wait(60)
         reload = threading.Thread(target=reloader.app.reloader.reload)
         reload.start()
         reload.join(0.2)
         assert reload.is_alive()
         go.set()
-        looker.join(10)
-        reload.join(10)
+        looker.join(60)
+        reload.join(60)
     assert not reload.is_alive()

@@ -74,15 +74,15 @@ def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloader: ConfigR
     def slowly(page: int) -> DatasetPage:
         answer = ask(page)
         asked.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return answer
 
     with mock.patch.object(served.client, "datasets", slowly):
         served.poller.schedule.bring_forward(Target(DATASET_LIST, "", ""), 0.0)
         served.workers.wake()
-        assert asked.wait(10)
+        assert asked.wait(60)
         reloader.config = reloader.configure(replace(reloader.server, name="other", discover=False))
         assert reloader.app.reloader.reload() is None
         go.set()
-        assert served.workers.join(10)
+        assert served.workers.join(60)
     assert 'server="main"' not in reloader.page()

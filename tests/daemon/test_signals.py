@@ -17,7 +17,7 @@ def test_signal_handlers_are_put_back() -> None:
     with stop_signals() as stop:
         signal.raise_signal(signal.SIGTERM)
         assert isinstance(stop, threading.Event)
-        assert stop.wait(10)
+        assert stop.wait(60)
 
     assert before == signal.getsignal(signal.SIGTERM)
 
@@ -34,7 +34,7 @@ def test_a_handler_waits_for_no_lock_that_the_main_thread_holds() -> None:
     with reload_signal(reload):
         with wanted:
             signal.raise_signal(signal.SIGHUP)
-        assert done.wait(10)
+        assert done.wait(60)
 
 
 def test_each_signal_is_answered() -> None:
@@ -56,7 +56,7 @@ from exporter.daemon.signals import reload_signal
 os.kill(os.getpid(), signal.SIGHUP)
 done = threading.Event()
 with reload_signal(done.set):
-    print(done.wait(10))
+    print(done.wait(60))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
@@ -76,6 +76,6 @@ runpy.run_module("exporter", run_name="__main__")
             assert process.stdout is not None
             assert process.stdout.readline()
             os.kill(process.pid, signal.SIGHUP)
-            assert -signal.SIGHUP == process.wait(10)
+            assert -signal.SIGHUP == process.wait(60)
         finally:
             process.kill()

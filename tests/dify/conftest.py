@@ -82,7 +82,7 @@ class Peer:
 
     def silence(self) -> None:
         """Send nothing until the test ends."""
-        self.ending.wait(20)
+        self.ending.wait(120)
 
     def reset(self) -> None:
         """Reset the connection (TCP RST)."""
@@ -143,7 +143,7 @@ class Upstream:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def _accept(self) -> None:
         while True:
@@ -226,7 +226,7 @@ def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient
         target = url or f"http://{request.getfixturevalue('upstream').address}/v1"
         own: dict[str, Any] = {"clock": SystemClock()}
         own |= {name: settings.pop(name) for name in ("clock", "stop") if name in settings}
-        options: dict[str, Any] = {"api_key": Secret(KEY), "timeout": 5.0, "requests_per_second": 1e6} | settings
+        options: dict[str, Any] = {"api_key": Secret(KEY), "timeout": 60.0, "requests_per_second": 1e6} | settings
         server = ServerConfig(name="main", url=target, **options)
         client = Client(server, observer=notes, user_agent="dify-exporter/test", **own)
         clients.append(client)

@@ -87,7 +87,7 @@ def test_a_connection_that_was_opened_again_counts_as_new(upstream: Upstream, co
     upstream.play(once(EMPTY), lambda peer: (peer.request(), None)[1])
     client = connect()
     ask(client)
-    assert upstream.closed.acquire(timeout=5)
+    assert upstream.closed.acquire(timeout=60)
     with pytest.raises(ConnectFailed):
         ask(client)
     assert 2 == upstream.connections
@@ -128,7 +128,7 @@ def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Up
 
     def work() -> None:
         for _ in range(5):
-            meet.wait(5)
+            meet.wait(60)
             ask(client)
 
     with ThreadPoolExecutor(3) as pool:
@@ -137,7 +137,7 @@ def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Up
         assert 3 == upstream.connections
         client.close_connections()
         for _ in range(3):
-            assert upstream.closed.acquire(timeout=5)
+            assert upstream.closed.acquire(timeout=60)
         pool.submit(ask, client).result()
     assert 4 == upstream.connections
 
@@ -149,7 +149,7 @@ def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connec
     def script(peer: Peer) -> None:
         peer.request()
         asked.set()
-        go.wait(5)
+        go.wait(60)
         peer.send(EMPTY)
         peer.request()
 
@@ -157,11 +157,11 @@ def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connec
     client = connect()
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(client.indexing_status, DATASET, BATCH)
-        assert asked.wait(5)
+        assert asked.wait(60)
         client.close_connections()
         go.set()
         assert [] == under_way.result().value
-        assert upstream.closed.acquire(timeout=5)
+        assert upstream.closed.acquire(timeout=60)
 
 
 def test_closing_at_any_moment_harms_no_request(upstream: Upstream, connect: MakeClient) -> None:
@@ -214,10 +214,10 @@ def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, note
     ask(client)
     with ThreadPoolExecutor(1) as pool:
         worker = pool.submit(ask, client)
-        assert waiting.wait(5)
+        assert waiting.wait(60)
         stop.set()
         with pytest.raises(Stopped):
-            worker.result(timeout=5)
+            worker.result(timeout=60)
     assert 1 == len(upstream.heard)
     assert 5 > notes.waited[0]
 

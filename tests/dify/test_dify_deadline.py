@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from exporter.dify import Client
 
-TIMEOUT = 0.3
-MARGIN = 0.5
+TIMEOUT = 0.5
+MARGIN = 3.0
+"""Seconds by which a busy machine may be late. Without a deadline every script here goes on for longer."""
 EMPTY = http_answer(200, {"data": []})
 CHUNKED = http_answer(200, b"", {"Transfer-Encoding": "chunked"})
 
@@ -36,7 +37,7 @@ def slow_lines(peer: Peer) -> None:
     peer.request()
     peer.send(b"HTTP/1.1 200 OK\r\n")
     for number in range(90):
-        if peer.ending.wait(0.02):
+        if peer.ending.wait(0.1):
             return
         peer.send(f"X-{number}: a\r\n".encode())
 
@@ -45,7 +46,7 @@ def endless_continue(peer: Peer) -> None:
     """Send endless interim answers."""
     peer.request()
     for _ in range(200):
-        if peer.ending.wait(0.02):
+        if peer.ending.wait(0.05):
             return
         peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -94,12 +95,12 @@ def ask(client: Client) -> object:
     return client.indexing_status(DATASET, BATCH).value
 
 
-def assert_ends_in_time(client: Client, notes: Notes) -> None:
+def assert_ends_in_time(client: Client, notes: Notes, timeout: float = TIMEOUT) -> None:
     """Assert that a request ends at the deadline: not earlier, and not much later."""
     started = time.monotonic()
-    with pytest.raises(TimedOut, match=r"no complete answer within 0\.3 s"):
+    with pytest.raises(TimedOut, match=f"no complete answer within {timeout:g} s"):
         ask(client)
-    assert TIMEOUT * 0.9 <= time.monotonic() - started <= TIMEOUT + MARGIN
+    assert timeout * 0.9 <= time.monotonic() - started <= timeout + MARGIN
     assert ("main", "indexing_status", "timeout") == notes.requests[-1]
 
 
@@ -117,17 +118,18 @@ def test_no_dripping_server_holds_a_worker(
 
 def test_a_used_connection_has_a_deadline_too(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
     """The second request on a connection has its own full timeout, and a timeout is not repeated."""
+    timeout = 2.0
 
     def script(peer: Peer) -> None:
         peer.request()
-        peer.ending.wait(TIMEOUT * 0.5)
+        peer.ending.wait(timeout * 0.5)
         peer.send(EMPTY)
         slow_headers(peer)
 
     upstream.play(script)
-    client = connect(timeout=TIMEOUT)
+    client = connect(timeout=timeout)
     assert [] == ask(client)
-    assert_ends_in_time(client, notes)
+    assert_ends_in_time(client, notes, timeout)
     assert 1 == upstream.connections
 
 
@@ -136,15 +138,15 @@ def test_a_late_byte_does_not_prolong_the_wait(upstream: Upstream, connect: Make
 
     def script(peer: Peer) -> None:
         peer.request()
-        peer.ending.wait(0.8)
+        peer.ending.wait(1.8)
         peer.send(b"H")
         peer.silence()
 
     upstream.play(script)
     started = time.monotonic()
     with pytest.raises(TimedOut):
-        ask(connect(timeout=1.0))
-    assert 1.0 + MARGIN > time.monotonic() - started
+        ask(connect(timeout=2.0))
+    assert 3.5 > time.monotonic() - started
 
 
 def test_an_error_whose_body_drips_keeps_its_status(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
@@ -184,7 +186,7 @@ def test_a_dead_address_leaves_time_for_the_next(
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: known)
         upstream.play(always(EMPTY))
-        assert [] == ask(connect("http://two.invalid/v1", timeout=1.0))
+        assert [] == ask(connect("http://two.invalid/v1", timeout=3.0))
 
 
 @pytest.mark.parametrize("known", [[], [(99, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))]])

@@ -83,7 +83,7 @@ def promtool() -> Callable[[bytes], tuple[int, str]]:
     program = tool("promtool")
 
     def check(page: bytes) -> tuple[int, str]:
-        done = subprocess.run([program, "check", "metrics"], input=page, capture_output=True, check=False, timeout=30)
+        done = subprocess.run([program, "check", "metrics"], input=page, capture_output=True, check=False, timeout=60)
         return done.returncode, (done.stdout + done.stderr).decode()
 
     return check

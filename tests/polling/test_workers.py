@@ -11,7 +11,7 @@ from exporter.polling import BATCH_STATUS, Poller, ServerHealth, Target, TargetS
 from exporter.tracking import Store
 from tests.polling.fake_server import DATASET, CountingObserver, FakeClient, RecordingListener, item
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which a test gives up waiting for a thread; never reached when all is well."""
 
 

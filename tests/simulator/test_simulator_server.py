@@ -46,7 +46,7 @@ def serve() -> Iterator[Callable[..., SimulatorServer]]:
 
 def connect(server: SimulatorServer) -> socket.socket:
     """A raw connection."""
-    return socket.create_connection((server.host, server.port), timeout=5)
+    return socket.create_connection((server.host, server.port), timeout=60)
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -65,7 +65,7 @@ def test_an_answer_over_http(serve: Callable[..., SimulatorServer]) -> None:
     server = serve()
     answer = requests.get(
         f"{server.url}/datasets/{DATASET}/documents/{BATCH}/indexing-status",
-        timeout=5,
+        timeout=60,
         headers={"Authorization": f"Bearer {KEY}"},
     )
     assert (200, "waiting") == (answer.status_code, answer.json()["data"][0]["indexing_status"])
@@ -75,7 +75,7 @@ def test_an_answer_over_http(serve: Callable[..., SimulatorServer]) -> None:
 
 def test_head_has_the_headers_alone(serve: Callable[..., SimulatorServer]) -> None:
     """Content-Length is that of the GET, no body is sent, and the connection serves the next request."""
-    with closing(http.client.HTTPConnection("127.0.0.1", serve().port, timeout=5)) as client:
+    with closing(http.client.HTTPConnection("127.0.0.1", serve().port, timeout=60)) as client:
         client.request("HEAD", PATH, headers={"Authorization": f"Bearer {KEY}"})
         head = client.getresponse()
         assert (200, b"") == (head.status, head.read())
@@ -109,24 +109,24 @@ def test_an_endless_head_is_cut(serve: Callable[..., SimulatorServer]) -> None:
 def test_idle_connections_are_closed(serve: Callable[..., SimulatorServer]) -> None:
     """The server closes a kept-alive connection after the idle time."""
     with closing(connect(serve(idle=0.05))) as connection:
-        connection.sendall(REQUEST)
         since = time.monotonic()
+        connection.sendall(REQUEST)
         assert read_all(connection).endswith(b"]}")
-        assert 0.04 < time.monotonic() - since < 2
+        assert 0.04 < time.monotonic() - since < 30
 
 
 def test_further_connections_wait_for_a_place(serve: Callable[..., SimulatorServer]) -> None:
     """A connection above the limit is served when an idle one is closed, and not before."""
     server = serve(connections=2, idle=0.3)
+    since = time.monotonic()
     holders = [connect(server) for _ in range(2)]
     for holder in holders:
         holder.sendall(REQUEST)
         holder.recv(65_536)
-    since = time.monotonic()
     with closing(connect(server)) as late:
         late.sendall(REQUEST)
         assert late.recv(65_536).startswith(b"HTTP/1.1 200")
-    assert time.monotonic() - since > 0.2
+    assert time.monotonic() - since > 0.3
     assert (3, 2) == (server.opened, server.peak)
     for holder in holders:
         holder.close()
@@ -144,7 +144,7 @@ def test_one_that_gives_up_waiting_is_forgotten(serve: Callable[..., SimulatorSe
 
 def test_latency_holds_for_each_of_many(serve: Callable[..., SimulatorServer]) -> None:
     """Every answer is delayed by the latency, and concurrent ones are delayed concurrently."""
-    server = serve(latency=0.1, connections=None)
+    server = serve(latency=0.5, connections=None)
     connections = [connect(server) for _ in range(20)]
     since = time.monotonic()
     for connection in connections:
@@ -152,7 +152,7 @@ def test_latency_holds_for_each_of_many(serve: Callable[..., SimulatorServer]) -
     for connection in connections:
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         connection.close()
-    assert 0.09 < time.monotonic() - since < 1.0
+    assert 0.45 < time.monotonic() - since < 5.0  # one after the other they would take 10 s
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_huge_answer_is_streamed(serve: Callable[..., SimulatorServer]) -> Non
     """Megabytes arrive completely, and a client that stops reading does not block the server."""
     server = serve()
     server.api.faults.add(Fault(kind="huge", size=3_000_000))
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)) as client:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as client:
         client.request("GET", PATH, headers={"Authorization": f"Bearer {KEY}"})
         assert 3_000_000 == len(client.getresponse().read())
     with closing(connect(server)) as lazy:
@@ -214,11 +214,11 @@ def test_a_wrong_length_is_announced(serve: Callable[..., SimulatorServer]) -> N
 
 def test_the_switches_over_http(serve: Callable[..., SimulatorServer]) -> None:
     """Faults can be controlled from another process; the control endpoints have no latency and no faults."""
-    server = serve(latency=30.0)
+    server = serve(latency=300.0)
     base = server.url.removesuffix("/v1")
-    answer = requests.post(f"{base}/_simulator/faults", data=json.dumps({"kind": "delay", "seconds": 60}), timeout=5)
+    answer = requests.post(f"{base}/_simulator/faults", data=json.dumps({"kind": "delay", "seconds": 60}), timeout=60)
     assert [60.0] == [fault["seconds"] for fault in answer.json()]
-    assert 1 == len(requests.get(f"{base}/_simulator/faults", timeout=5).json())
+    assert 1 == len(requests.get(f"{base}/_simulator/faults", timeout=60).json())
 
 
 def test_a_port_in_use_is_an_error(serve: Callable[..., SimulatorServer]) -> None:
@@ -233,11 +233,11 @@ def test_a_port_in_use_is_an_error(serve: Callable[..., SimulatorServer]) -> Non
 def test_stop_ends_everything(serve: Callable[..., SimulatorServer]) -> None:
     """Connections end, including slow answers, the port is free and no thread is left."""
     before = threading.active_count()
-    server = serve(latency=60.0)
+    server = serve(latency=300.0)
     with closing(connect(server)) as slow, closing(connect(server)) as dripping:
         slow.sendall(REQUEST)
-        requests.get(server.url.replace("/v1", "/_simulator/faults"), timeout=5)
-        server.api.faults.add(Fault(kind="drip", seconds=60.0))
+        requests.get(server.url.replace("/v1", "/_simulator/faults"), timeout=60)
+        server.api.faults.add(Fault(kind="drip", seconds=300.0))
         server.latency = 0.0
         dripping.sendall(REQUEST)
         dripping.recv(1)
@@ -251,7 +251,7 @@ def test_stop_ends_everything(serve: Callable[..., SimulatorServer]) -> None:
 def test_a_server_is_a_context(serve: Callable[..., SimulatorServer]) -> None:
     """The server listens inside ``with`` and not after it."""
     with SimulatorServer(serve().api) as server:
-        assert 200 == requests.get(f"{server.url}/", timeout=5).status_code
+        assert 200 == requests.get(f"{server.url}/", timeout=60).status_code
     with pytest.raises(ConnectionRefusedError):
         connect(server)
 
@@ -260,4 +260,4 @@ def test_the_url_of_ipv6(serve: Callable[..., SimulatorServer]) -> None:
     """An IPv6 address is in brackets."""
     server = serve(host="::1")
     assert f"http://[::1]:{server.port}/v1" == server.url
-    assert 200 == requests.get(f"{server.url}/", timeout=5).status_code
+    assert 200 == requests.get(f"{server.url}/", timeout=60).status_code

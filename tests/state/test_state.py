@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from exporter.tracking import Change
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

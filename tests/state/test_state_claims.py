@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from exporter.tracking import Document
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

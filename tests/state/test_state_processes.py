@@ -12,7 +12,7 @@ import pytest
 from tests.state.saved_objects import a_batch, a_document, an_activity, by_key, opened
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 PROLOGUE = """
 import os, resource, signal, sys

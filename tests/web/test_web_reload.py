@@ -137,7 +137,7 @@ def test_one_at_a_time(site: Site, source: FakeSource) -> None:
     def reload() -> None:
         inside.append(1)
         most.append(len(inside))
-        assert gate.wait(10)
+        assert gate.wait(60)
         inside.pop()
 
     ask = site(reload=reload).ask
@@ -149,7 +149,7 @@ def test_one_at_a_time(site: Site, source: FakeSource) -> None:
     scraped = ask("/metrics").body
     gate.set()
     for each in posts:
-        each.join(10)
+        each.join(60)
 
     assert source.text == scraped
     assert [1] * 50 == most

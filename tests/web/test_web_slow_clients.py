@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,7 +39,11 @@ if TYPE_CHECKING:
     from tests.web.conftest import FakeSource, Secure, Serve, Site
 
 hello = PlainTextResponse("hello")
-HURRY = ClientTimeouts(head=0.4, idle=1, stall=0.4, answer=30.0)
+HURRY = ClientTimeouts(head=0.4, idle=120, stall=0.4, answer=120.0)
+PATIENT = ClientTimeouts(head=120.0, idle=120, stall=2.0, answer=120.0)
+STEADY = ClientTimeouts(head=120.0, idle=120, stall=120.0, answer=120.0)
+SOON = 30.0
+"""Seconds in which even a busy machine does what does not wait for one of the longer timeouts."""
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 LARGE = b"x" * 32_000_000
@@ -64,7 +69,7 @@ answers = Starlette(routes=[Route("/", _endless), Route("/large", _large)])
 def connected(port: int, sent: bytes = b"", *, host: str = "127.0.0.1") -> Iterator[socket.socket]:
     """A connection from ``host`` with a small receive buffer that has sent some bytes."""
     with socket.socket() as client:
-        client.settimeout(10)
+        client.settimeout(60)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.bind((host, 0))
         client.connect(("127.0.0.1", port))
@@ -81,9 +86,8 @@ def read_hello(client: socket.socket, times: int = 1) -> None:
         received += chunk
 
 
-def cut_after(client: socket.socket) -> float:
-    """Seconds until the server closes the connection, ignoring received data."""
-    began = time.monotonic()
+def cut_after(client: socket.socket, began: float) -> float:
+    """Seconds from ``began`` until the server closes the connection, ignoring received data."""
     with contextlib.suppress(ConnectionResetError):
         while client.recv(1 << 20):
             pass
@@ -93,7 +97,7 @@ def cut_after(client: socket.socket) -> float:
 def wait_until_at_most(server: WebServer, connections: int) -> None:
     """Wait until the server has no more connections, by its own count and by uvicorn's."""
     assert server._server is not None
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + SOON
     while max(len(server._connections), len(server._server.server_state.connections)) > connections:
         assert time.monotonic() < deadline, len(server._connections)
         threading.Event().wait(0.01)
@@ -108,9 +112,10 @@ def wait_until_nobody(server: WebServer) -> None:
 def test_request_that_never_ends(serve: Serve, sent: bytes) -> None:
     """The time for a request's head is limited."""
     server = serve(hello, timeouts=HURRY)
+    began = time.monotonic()
 
     with connected(server.port, sent) as client:
-        assert 0.3 < cut_after(client) < 2
+        assert 0.3 < cut_after(client, began) < SOON
     wait_until_nobody(server)
 
 
@@ -120,11 +125,11 @@ def test_request_byte_by_byte(serve: Serve) -> None:
     began = time.monotonic()
 
     with connected(server.port, b"GET / HTTP/1.1\r\nX: ") as client, contextlib.suppress(OSError):
-        while time.monotonic() - began < 10:
+        while time.monotonic() - began < SOON:
             client.sendall(b"x")
             threading.Event().wait(0.05)
 
-    assert 0.3 < time.monotonic() - began < 2
+    assert 0.3 < time.monotonic() - began < SOON
 
 
 def test_second_request_and_body_that_trickle(serve: Serve) -> None:
@@ -135,20 +140,21 @@ def test_second_request_and_body_that_trickle(serve: Serve) -> None:
     with connected(server.port, REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 1000\r\n\r\n")) as client:
         read_hello(client)
         with contextlib.suppress(OSError):
-            while time.monotonic() - began < 10:
+            while time.monotonic() - began < SOON:
                 client.sendall(b"x")
                 threading.Event().wait(0.05)
 
-    assert 0.3 < time.monotonic() - began < 2
+    assert 0.3 < time.monotonic() - began < SOON
 
 
 def test_idle_connection(serve: Serve) -> None:
     """An idle connection may last longer than a head, and is then closed gracefully."""
-    server = serve(hello, timeouts=HURRY)
+    server = serve(hello, timeouts=replace(HURRY, idle=1))
+    began = time.monotonic()
 
     with connected(server.port, REQUEST) as client:
         read_hello(client)
-        assert 0.8 < cut_after(client) < 2
+        assert 0.8 < cut_after(client, began) < SOON
 
 
 def test_pipelined_requests(serve: Serve) -> None:
@@ -176,20 +182,20 @@ def test_answer_that_is_not_read(serve: Serve, sent: bytes) -> None:
     with connected(server.port, sent) as client:
         assert b"HTTP/1.1 200" == client.recv(12)
         wait_until_nobody(server)
-        cut_after(client)
+        cut_after(client, 0.0)
     assert server._server is not None
     assert set() == server._server.server_state.tasks
 
 
 def test_slow_reader_that_reads(serve: Serve) -> None:
     """A client that reads its answer slowly but steadily gets all of it."""
-    server = serve(answers, timeouts=HURRY)
+    server = serve(answers, timeouts=PATIENT)
     with connected(server.port, LAST) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         received = 0
         while chunk := client.recv(1 << 18):
             received += len(chunk)
-            threading.Event().wait(0.005)
+            threading.Event().wait(0.025)
 
     assert received > len(LARGE)
 
@@ -198,7 +204,7 @@ def test_slow_reader_that_reads(serve: Serve) -> None:
 def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, encrypted: bool) -> None:
     """Even very small reads count as progress, also with TLS, before the client is disconnected."""
     security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}") if encrypted else None
-    server = serve(answers, security=security, timeouts=HURRY)
+    server = serve(answers, security=security, timeouts=PATIENT)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connected(server.port))
         if encrypted:
@@ -206,7 +212,7 @@ def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, e
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             client = stack.enter_context(context.wrap_socket(client))
         client.sendall(REQUEST)
-        end = time.monotonic() + 4 * HURRY.stall
+        end = time.monotonic() + 1.5 * PATIENT.stall
         while time.monotonic() < end:
             assert client.recv(1 << 14)
             threading.Event().wait(0.02)
@@ -214,10 +220,11 @@ def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, e
 
 def test_answer_without_end(serve: Serve) -> None:
     """An answer has a time limit, however steadily it is read."""
-    server = serve(answers, timeouts=ClientTimeouts(head=5, idle=5, stall=5, answer=0.5))
+    server = serve(answers, timeouts=replace(STEADY, answer=0.5))
+    began = time.monotonic()
 
     with connected(server.port, REQUEST) as client:
-        assert 0.3 < cut_after(client) < 3
+        assert 0.3 < cut_after(client, began) < SOON
 
 
 def test_tls_that_never_begins(serve: Serve, secure: Secure) -> None:
@@ -226,8 +233,9 @@ def test_tls_that_never_begins(serve: Serve, secure: Secure) -> None:
     server = serve(hello, security=security, timeouts=HURRY)
 
     for sent in (b"", b"\x16\x03\x01\x02\x00"):
+        began = time.monotonic()
         with connected(server.port, sent) as client:
-            assert 0.3 < cut_after(client) < 2
+            assert 0.3 < cut_after(client, began) < SOON
     with connected(server.port, b"rubbish"):
         wait_until_nobody(server)
 
@@ -235,14 +243,14 @@ def test_tls_that_never_begins(serve: Serve, secure: Secure) -> None:
 @pytest.mark.parametrize("sent", [b"", REQUEST], ids=["silent", "do not read"])
 def test_too_many(serve: Serve, sent: bytes) -> None:
     """Beyond the limit slow clients are disconnected; new clients that send requests are served."""
-    server = serve(answers if sent else hello, limit=16)
+    server = serve(answers if sent else hello, limit=16, timeouts=STEADY)
     with contextlib.ExitStack() as clients:
         for _ in range(100):
             clients.enter_context(connected(server.port, sent))
         began = time.monotonic()
         with connected(server.port, REQUEST) as client:
             assert b"HTTP/1.1 200" == client.recv(12)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON
         assert len(server._connections) <= 20
         wait_until_at_most(server, 16)
     assert server._connections.evicted > 0
@@ -261,7 +269,7 @@ def test_one_address_of_many(serve: Serve) -> None:
 
 def test_all_at_work(site: Site, source: FakeSource) -> None:
     """When every connection waits for the exporter, none is closed: a new client is refused."""
-    client = site(server={"limit": 2})
+    client = site(server={"limit": 2, "timeouts": STEADY})
     source.gate.clear()
     bodies: list[bytes] = []
     scrapes = [threading.Thread(target=lambda: bodies.append(client.ask("/metrics").body)) for _ in range(2)]
@@ -269,11 +277,12 @@ def test_all_at_work(site: Site, source: FakeSource) -> None:
         each.start()
     while [ConnectionState.ANSWERING] * 2 != [each.state for each in tuple(client.server._connections._open.values())]:
         threading.Event().wait(0.01)
+    began = time.monotonic()
     with connected(client.server.port) as newcomer:
-        assert cut_after(newcomer) < 2
+        assert cut_after(newcomer, began) < SOON
     source.gate.set()
     for each in scrapes:
-        each.join(10)
+        each.join(60)
 
     assert [source.text] * 2 == bodies
 
@@ -340,7 +349,7 @@ def test_malformed_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptu
         server.port, REQUEST.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost")
     ) as client:
         assert b"HTTP/1.1 200" == client.recv(12)
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         connection.request("GET", "/")
         assert b"hello" == connection.getresponse().read()
 

@@ -52,14 +52,14 @@ class Tls:
     def get(self, server: WebServer) -> bytes:
         """The answer; OSError when there is none."""
         with closing(
-            http.client.HTTPSConnection("localhost", server.port, timeout=10, context=self.context)
+            http.client.HTTPSConnection("localhost", server.port, timeout=60, context=self.context)
         ) as connection:
             connection.request("GET", "/")
             return connection.getresponse().read()
 
     def handshake(self, server: WebServer) -> ssl.SSLSocket:
         """A connection, for inspection; closed at the end."""
-        plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         return self.context.wrap_socket(plain, server_hostname="localhost")
 
 
@@ -88,7 +88,7 @@ def test_plain_client(serve: Serve, secure: Secure, caplog: pytest.LogCaptureFix
     server = serve(whoami, security=secure(TLS + "}"))
 
     for sent in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff\xff"):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
             client.sendall(sent)
             client.shutdown(socket.SHUT_WR)
             assert not b"".join(iter(lambda: client.recv(4096), b"")).startswith(b"HTTP")
@@ -207,7 +207,7 @@ def test_rotation(serve: Serve, secure: Secure, folder: Path, authority: Authori
     server = serve(whoami, security=security)
     new = other_authority.sign("localhost")
     with closing(
-        http.client.HTTPSConnection("localhost", server.port, timeout=10, context=Tls(authority).context)
+        http.client.HTTPSConnection("localhost", server.port, timeout=60, context=Tls(authority).context)
     ) as old:
         old.request("GET", "/")
         old.getresponse().read()
@@ -246,7 +246,7 @@ def test_rotation_of_client_authorities(
     assert b'["https",true]' == Tls(authority, other_authority.sign("prometheus")).get(server)
     with pytest.raises(OSError, match=r"."):
         client.get(server)
-    plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+    plain = socket.create_connection(("127.0.0.1", server.port), timeout=60)
     with plain, pytest.raises(OSError, match=r"."):
         client.context.wrap_socket(plain, server_hostname="localhost", session=session)
 
