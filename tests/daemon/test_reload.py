@@ -27,7 +27,7 @@ from exporter.yamlconf import ConfigError, Problem
 from tests.integration.harness import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ONE, TWO = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01", "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a02"
@@ -80,12 +80,25 @@ class ConfigReloader:
         """Poll in the background until everything has been polled once."""
         for served in self.app.monitors:
             served.start()
-        until(lambda: self.app.what_is_awaited() is None)
-        until(lambda: len(self.lines("dify_document_created_timestamp_seconds")) == 3)
+        self.poll_until(lambda: self.app.what_is_awaited() is None)
+        self.poll_until(lambda: len(self.lines("dify_document_created_timestamp_seconds")) == 3)
 
     def settle(self) -> None:
         """Poll until the new targets have been polled."""
-        until(lambda: self.app.what_is_awaited() is None)
+        self.poll_until(lambda: self.app.what_is_awaited() is None)
+
+    def poll_until(self, condition: Callable[[], bool]) -> None:
+        """Wake the workers, as the loop does every second, until ``condition`` is met.
+
+        Without the loop nobody else does: a poll that a reload stops is put back after the reload has woken them.
+        """
+
+        def woken() -> bool:
+            for monitor in self.app.monitors:
+                monitor.workers.wake()
+            return condition()
+
+        until(woken)
 
     def end(self) -> None:
         """Wait for running polls."""
@@ -209,7 +222,7 @@ def test_a_storm_of_reloads_ends_in_the_last_configuration(reloader: ConfigReloa
     reloader.config = configs[0]
     assert reloader.app.reloader.reload() is None
     reloader.settle()
-    until(lambda: len(reloader.lines("dify_batch_stalled")) == 3)
+    reloader.poll_until(lambda: len(reloader.lines("dify_batch_stalled")) == 3)
     assert len(reloader.lines("dify_exporter_target_success")) == 5
 
 
