@@ -75,9 +75,7 @@ soak: $(READY) ## Run the real process through every event and fault at 720 time
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 docs: $(READY) ## Regenerate pages and dashboards
-	$(BIN)/python -m exporter.metrics.docs
-	$(BIN)/python -m exporter.config.docs
-	$(BIN)/python -m exporter.web.docs
+	$(BIN)/python -m tools.write_docs
 	$(BIN)/python -m deploy.grafana
 
 rules: $(READY) ## Record the input of the rule tests again, from an exporter on the simulator

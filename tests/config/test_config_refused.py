@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from exporter.config.docs import PAGE
 from exporter.config.files import MAX_TEXT_FILE
 from exporter.config.load import show_path
 from exporter.yamlconf import reader, tree
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     Refuse = Callable[..., list[str]]
     RefuseFile = Callable[[Path], list[str]]
 
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 DATASET = "501756ed-cffa-44bb-b992-713f60113872"
 KEY = "dataset-0123456789"
 HEAD = "servers:\n  - name: main\n    url: https://api.dify.ai/v1\n"
