@@ -20,7 +20,7 @@ from exporter.daemon.logs import FORMATS, LEVELS, set_up_logging
 from exporter.daemon.signals import release_hangup, reload_signal, stop_signals
 from exporter.metrics import Format
 from exporter.terminal import fail, show_progress
-from exporter.web import ListenError, WebSecurity, parse_listen_address
+from exporter.web import ListenError, WebConfigFile, parse_listen_address
 from exporter.yamlconf import ConfigError, parse_duration
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ def run(
 ) -> None:
     """Poll the configured servers and serve /metrics until SIGTERM or Ctrl-C. SIGHUP reloads the config."""
     config = _configure(config_file, overrides)
-    security = _read_web_config(web_config_file)
-    for warning in security.warnings if security else ():
+    web_config = _read_web_config(web_config_file)
+    for warning in web_config.warnings if web_config else ():
         _log.warning("web config warning", problem=str(warning))
 
     def reread() -> Config:
@@ -130,7 +130,7 @@ def run(
         remember=True,
         reread=reread if config_file else None,
         reread_every=auto_reload_interval,
-        security=security,
+        web_config=web_config,
     )
     with stop_signals() as stop, reload_signal(app.reloader.wanted.set):
         _serve(app, stop)
@@ -144,12 +144,12 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
     """Check the config, then its servers: version, API key and every configured id. Exit 1 if anything is wrong."""
     web_alone = offline and web_config_file and not config_file and not is_in_environment(os.environ)
     config = None if web_alone else _read_config(config_file, {})
-    security = _read_web_config(web_config_file)
-    for warning in (*(config.warnings if config else ()), *(security.warnings if security else ())):
+    web_config = _read_web_config(web_config_file)
+    for warning in (*(config.warnings if config else ()), *(web_config.warnings if web_config else ())):
         click.echo(f"warning: {warning}")
     if config:
         click.echo(f"{config_file or 'environment'}: configuration is valid")
-    if security:
+    if web_config:
         click.echo(f"{web_config_file}: web configuration is valid")
     if config is None:
         click.echo("no exporter configuration given: only the web configuration was checked")
@@ -266,9 +266,9 @@ def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> 
     return _overridden(config, overrides)
 
 
-def _read_web_config(path: Path | None) -> WebSecurity | None:
+def _read_web_config(path: Path | None) -> WebConfigFile | None:
     try:
-        return WebSecurity(path, os.environ) if path else None
+        return WebConfigFile(path, os.environ) if path else None
     except ConfigError as error:
         fail(str(error))
 

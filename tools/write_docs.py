@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.web.connections import MOST_CONNECTIONS, ClientTimeouts
-from exporter.web.passwords import MOST_OF_A_CLIENT, MOST_REMEMBERED, MOST_WAITING
-from exporter.web.web_config_values import LEAST_COST, MOST_COST
+from exporter.web.connections import MAX_CONNECTIONS, ClientTimeouts
+from exporter.web.passwords import MAX_CACHED, MAX_WAITING, MAX_WAITING_PER_ADDRESS
+from exporter.web.web_config_values import MAX_COST, MIN_COST
 from tools.key_tables import configuration_sections, restart_sections, web_config_sections
 from tools.metric_tables import metric_sections
 
@@ -37,16 +37,16 @@ def pages() -> dict[str, str]:
         "configuration.md": {"sections": configuration_sections(), "restart": restart_sections()},
         "web-security.md": {
             "sections": web_config_sections(),
-            "most_remembered": MOST_REMEMBERED,
-            "most_waiting": MOST_WAITING,
-            "most_of_a_client": MOST_OF_A_CLIENT,
-            "least_cost": LEAST_COST,
-            "most_cost": MOST_COST,
+            "max_cached": MAX_CACHED,
+            "max_waiting": MAX_WAITING,
+            "max_waiting_per_address": MAX_WAITING_PER_ADDRESS,
+            "min_cost": MIN_COST,
+            "max_cost": MAX_COST,
             "head": f"{timeouts.head:g}",
             "idle": timeouts.idle,
             "stall": f"{timeouts.stall:g}",
             "answer": f"{timeouts.answer:g}",
-            "most_connections": MOST_CONNECTIONS,
+            "max_connections": MAX_CONNECTIONS,
         },
     }
     return {f"docs/{name}": _page(name, of_page) for name, of_page in values.items()}

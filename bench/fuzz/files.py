@@ -12,7 +12,7 @@ from bench.fuzz.canned import KEY, ROOT, check, outcome, seeds
 from exporter.config import load
 from exporter.config.keys import ROOT as CONFIG
 from exporter.daemon.logs import set_up_logging
-from exporter.web import WebSecurity
+from exporter.web import WebConfigFile
 from exporter.web.web_config_keys import ROOT as WEB
 from exporter.yamlconf import ConfigError
 from exporter.yamlconf.schema import ListOf, Section
@@ -92,9 +92,9 @@ class WebFile(_File):
         set_up_logging("critical", "logfmt")
 
     def _load(self) -> str:
-        security = WebSecurity(self._path, ENVIRONMENT)
-        security.look()
+        web_config = WebConfigFile(self._path, ENVIRONMENT)
+        web_config.look()
         # A hash in a header, a name or a path is not a password hash, whatever it looks like.
-        rest = replace(security.settings, headers=(), allowed_sans=frozenset(), files=())
+        rest = replace(web_config.settings, headers=(), allowed_sans=frozenset(), files=())
         check(HASH.decode() not in repr(rest), "a hash is shown")
-        return f"{len(security.settings.users)} users, {len(security.settings.headers)} headers"
+        return f"{len(web_config.settings.users)} users, {len(web_config.settings.headers)} headers"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from bench.fuzz.canned import check, seeds
 from bench.fuzz.files import HASH
 from exporter.metrics import Exposition, SelfMetrics
-from exporter.web import WebSecurity, WebServer, create_app
+from exporter.web import WebConfigFile, WebServer, create_app
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -81,7 +81,7 @@ class Request:
         application = _application(Exposition(self_metrics=self_metrics, document_name=True))
         self._servers = [
             WebServer(application, "127.0.0.1:0"),
-            WebServer(application, "127.0.0.1:0", security=WebSecurity(web)),
+            WebServer(application, "127.0.0.1:0", web_config=WebConfigFile(web)),
         ]
         for server in self._servers:
             server.start()

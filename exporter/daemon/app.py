@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exporter.clock import Clock
     from exporter.config import Config
     from exporter.tracking import ServerSchedule
-    from exporter.web import WebSecurity
+    from exporter.web import WebConfigFile
 
 FLUSH_AFTER = 0.1
 """Seconds for which a change may wait to be rendered with others. A scrape renders pending changes immediately."""
@@ -62,15 +62,15 @@ class App:
         remember: bool = False,
         reread: Callable[[], Config] | None = None,
         reread_every: int | None = None,
-        security: WebSecurity | None = None,
+        web_config: WebConfigFile | None = None,
     ) -> None:
         """``remember``: load the state file and keep it up to date, as the daemon does.
 
         ``reread`` reads the configuration again, for ``reloader``; if ``reread_every`` is set, it is also called every
-        so many seconds and a changed configuration is applied. ``security``: TLS, users and headers for the pages that
-        ``run`` serves.
+        so many seconds and a changed configuration is applied. ``web_config``: TLS, users and headers for the pages
+        that ``run`` serves.
         """
-        self._security = security
+        self._web_config = web_config
         self._clock = clock or SystemClock()
         self.self_metrics = SelfMetrics()
         self.reloader = ConfigReloader(config, reread, self._change, self_metrics=self.self_metrics, clock=self._clock)
@@ -78,8 +78,8 @@ class App:
             self_metrics=self.self_metrics, document_name=config.labels.document_name, monotonic=self._clock.monotonic
         )
         self._limit = DocumentLimit(self.exposition, config.limits.documents)
-        if security is not None:
-            self.self_metrics.web_config_loaded = lambda: security.problem is None
+        if web_config is not None:
+            self.self_metrics.web_config_loaded = lambda: web_config.problem is None
         self._state = state = StateFile(config.state.path, self._clock) if remember and config.state.path else None
         if state is not None:
             state.open()
@@ -125,7 +125,7 @@ class App:
                 unapplied=self.reloader.what_needs_restart,
             ),
             self.config.web.listen_address,
-            security=self._security,
+            web_config=self._web_config,
         )
         try:
             with self.reloader.lock:  # a reload requested this early waits until polling has started

@@ -6,7 +6,7 @@ from exporter.web.connections import ClientTimeouts
 from exporter.web.reload import Reload
 from exporter.web.scrape import Page, PageSource
 from exporter.web.server import WebServer
-from exporter.web.web_config import WebSecurity
+from exporter.web.web_config import WebConfigFile
 
 __all__ = [
     "Check",
@@ -17,7 +17,7 @@ __all__ = [
     "Page",
     "PageSource",
     "Reload",
-    "WebSecurity",
+    "WebConfigFile",
     "WebServer",
     "create_app",
     "parse_listen_address",

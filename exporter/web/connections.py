@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-MOST_CONNECTIONS: Final = 512
+MAX_CONNECTIONS: Final = 512
 """Maximum number of open connections, unless the limit of file descriptors requires fewer."""
 
-_LEAST_CONNECTIONS: Final = 8
+_MIN_CONNECTIONS: Final = 8
 
 _ACCEPTED_AT_ONCE: Final = 64
 """Connections accepted in a row before pending requests are processed."""
@@ -30,12 +30,12 @@ _SEND_BUFFER: Final = 128 * 1024
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-def most_connections() -> int:
+def max_connections() -> int:
     """The connection limit: leaves half of the file descriptors to everything else."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
-        return MOST_CONNECTIONS
-    return max(_LEAST_CONNECTIONS, min(MOST_CONNECTIONS, descriptors // 2))
+        return MAX_CONNECTIONS
+    return max(_MIN_CONNECTIONS, min(MAX_CONNECTIONS, descriptors // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class ClientConnections:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeouts = timeouts or ClientTimeouts()
-        self._limit = limit or most_connections()
+        self._limit = limit or max_connections()
         self._most = self._limit + self._limit // 4  # only for a moment, while all are being answered
         self._now = now
         self._open: dict[int, ClientConnection] = {}

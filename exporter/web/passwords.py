@@ -17,40 +17,42 @@ import bcrypt
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MOST_REMEMBERED: Final = 256
+MAX_CACHED: Final = 256
 """Maximum number of cached pairs of user and password that were correct and need no further bcrypt."""
 
-MOST_WAITING: Final = 32
+MAX_WAITING: Final = 32
 """Maximum number of passwords that wait to be verified, over all clients."""
 
-MOST_OF_A_CLIENT: Final = 4
+MAX_WAITING_PER_ADDRESS: Final = 4
 """Maximum number of waiting passwords per address: guessing cannot lock out other clients."""
 
 _BCRYPT_READS: Final = 72
 """Bytes of a password that bcrypt reads; the rest is ignored, as in htpasswd and Prometheus."""
 
 
-class Verdict(Enum):
+class PasswordResult(Enum):
     """The result of an authentication attempt."""
 
-    RIGHT = auto()
+    CORRECT = auto()
     WRONG = auto()
     BUSY = auto()
     """Not verified: too many passwords wait to be verified."""
 
 
 class PasswordVerifier:
-    """Verifies users. Use it in one event loop; ``verify`` is bcrypt's except in tests."""
+    """Verifies users. Use it in one event loop; ``check`` is bcrypt's except in tests."""
 
-    def __init__(self, verify: Callable[[bytes, bytes], bool] | None = None) -> None:
-        self._verify = verify or _verify
+    def __init__(self, check: Callable[[bytes, bytes], bool] | None = None) -> None:
+        self._check = check or _check
         self._salt = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._cached: OrderedDict[bytes, None] = OrderedDict()
         self._running: dict[bytes, asyncio.Future[bool]] = {}
         self._waiting: Counter[str] = Counter()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bcrypt")
 
-    async def judge(self, users: Mapping[bytes, bytes], credentials: tuple[bytes, bytes], client: str) -> Verdict:
+    async def verify(
+        self, users: Mapping[bytes, bytes], credentials: tuple[bytes, bytes], client: str
+    ) -> PasswordResult:
         """Whether ``credentials``, name and password, match ``users``, a mapping of name to bcrypt hash.
 
         ``client``: the client's address. An unknown name takes as long as a known one.
@@ -59,25 +61,25 @@ class PasswordVerifier:
         known = name in users
         hashed = users[name] if known else max(users.values(), key=_cost)
         digest = self._digest(name, hashed, password)
-        if known and digest in self._right:
-            self._right.move_to_end(digest)
-            return Verdict.RIGHT
+        if known and digest in self._cached:
+            self._cached.move_to_end(digest)
+            return PasswordResult.CORRECT
         verified = self._running.get(digest)
         if verified is None:
-            if self._waiting.total() >= MOST_WAITING or self._waiting[client] >= MOST_OF_A_CLIENT:
-                return Verdict.BUSY
+            if self._waiting.total() >= MAX_WAITING or self._waiting[client] >= MAX_WAITING_PER_ADDRESS:
+                return PasswordResult.BUSY
             verified = self._begin(digest, password, hashed, client)
         if not (await asyncio.shield(verified) and known):
-            return Verdict.WRONG
-        self._right[digest] = None
-        while len(self._right) > MOST_REMEMBERED:
-            self._right.popitem(last=False)
-        return Verdict.RIGHT
+            return PasswordResult.WRONG
+        self._cached[digest] = None
+        while len(self._cached) > MAX_CACHED:
+            self._cached.popitem(last=False)
+        return PasswordResult.CORRECT
 
     def _begin(self, digest: bytes, password: bytes, hashed: bytes, client: str) -> asyncio.Future[bool]:
         self._waiting[client] += 1
         loop = asyncio.get_running_loop()
-        verified = loop.run_in_executor(self._worker, self._verify, password, hashed)
+        verified = loop.run_in_executor(self._worker, self._check, password, hashed)
         self._running[digest] = verified
 
         def end(_done: object) -> None:
@@ -101,7 +103,7 @@ class PasswordVerifier:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
 
-def _verify(password: bytes, hashed: bytes) -> bool:
+def _check(password: bytes, hashed: bytes) -> bool:
     try:
         return bcrypt.checkpw(password[:_BCRYPT_READS], hashed)
     except ValueError:  # a byte that the library rejects

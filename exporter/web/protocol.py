@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from exporter.web.connections import ClientConnection, ClientConnections
-    from exporter.web.web_config import WebSecurity
+    from exporter.web.web_config import WebConfigFile
 
 
 _REFUSAL: Final = (
@@ -43,13 +43,13 @@ class _Quiet(logging.LoggerAdapter[logging.Logger]):
 
 
 class HttpProtocol(H11Protocol):
-    """Created by uvicorn for each connection; ``connections`` and ``security`` are bound beforehand."""
+    """Created by uvicorn for each connection; ``connections`` and ``web_config`` are bound beforehand."""
 
-    def __init__(self, *, connections: ClientConnections, security: WebSecurity | None, **settings: Any) -> None:
+    def __init__(self, *, connections: ClientConnections, web_config: WebConfigFile | None, **settings: Any) -> None:
         super().__init__(**settings)
         self.logger = _Quiet(self.logger)  # type: ignore[assignment]
         self._all = connections
-        self._security = security
+        self._web_config = web_config
         self._connection: ClientConnection | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -58,8 +58,8 @@ class HttpProtocol(H11Protocol):
         super().connection_made(transport)
         self._connection = self._all.ready(transport.get_extra_info("socket").fileno(), transport)
         certificate = transport.get_extra_info("peercert")  # empty unless verified
-        if self._security is not None:
-            allowed = self._security.settings.allowed_sans
+        if self._web_config is not None:
+            allowed = self._web_config.settings.allowed_sans
             if allowed and not allowed & alternative_names(certificate or {}):
                 transport.abort()
         if certificate:

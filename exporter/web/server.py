@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 
 from exporter.web.address import BACKLOG, open_sockets, parse_listen_address
-from exporter.web.auth import Guard
+from exporter.web.auth import WebConfigMiddleware
 from exporter.web.connections import ClientConnections, ClientTimeouts, ListeningSocket
 from exporter.web.passwords import PasswordVerifier
 from exporter.web.protocol import HttpProtocol
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from exporter.web.web_config import WebSecurity
+    from exporter.web.web_config import WebConfigFile
 
 _log = logging.getLogger(__name__)
 
-LOOK_EVERY: Final = 1.0
+CHECK_INTERVAL: Final = 1.0
 """Seconds between checks of the web config file and the files that it names."""
 
 STOP_TIMEOUT: Final = 4.0
@@ -38,19 +38,21 @@ _CUT_MARGIN: Final = 1.0
 class _Server(uvicorn.Server):
     """uvicorn, extended to signal when it accepts connections and to close unfinished connections at the end."""
 
-    def __init__(self, config: uvicorn.Config, connections: ClientConnections, security: WebSecurity | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, connections: ClientConnections, web_config: WebConfigFile | None
+    ) -> None:
         super().__init__(config)
         self.ready = threading.Event()
         self.grace = 0.0
         self._connections = connections
-        self._security = security
+        self._web_config = web_config
         self._following: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; then sets ``ready``."""
         await super().startup(sockets)
-        if self._security is not None:
-            self._following = asyncio.create_task(_follow(self._security))
+        if self._web_config is not None:
+            self._following = asyncio.create_task(_follow(self._web_config))
         self.ready.set()
 
     async def on_tick(self, counter: int) -> bool:
@@ -73,18 +75,18 @@ class _Server(uvicorn.Server):
             self._connections.cut()
 
 
-async def _follow(security: WebSecurity) -> None:
+async def _follow(web_config: WebConfigFile) -> None:
     while True:
-        await asyncio.sleep(LOOK_EVERY)
-        await asyncio.to_thread(security.look)
+        await asyncio.sleep(CHECK_INTERVAL)
+        await asyncio.to_thread(web_config.look)
 
 
 class WebServer:
     """Serves ``app`` on ``listen_address`` (``host:port``, ``[IPv6]:port``, ``:port``; port 0: any free port).
 
-    ``security``: TLS, users and headers; changes are followed while the server runs. ``timeouts``: time limits for slow
-    clients; ``limit``: maximum number of connections, by default derived from the limit of file descriptors. Beyond it,
-    the connection that has waited longest for its client is closed.
+    ``web_config``: TLS, users and headers; changed files are applied while the server runs. ``timeouts``: time limits
+    for slow clients; ``limit``: maximum number of connections, by default derived from the limit of file descriptors.
+    Beyond it, the connection that has waited longest for its client is closed.
 
     Requests are not logged, not even malformed ones; uvicorn's errors go to the logger ``uvicorn.error``.
     A request head may be 16 KiB long, h11's own limit. A server can be started once.
@@ -95,14 +97,14 @@ class WebServer:
         app: ASGIApp,
         listen_address: str,
         *,
-        security: WebSecurity | None = None,
+        web_config: WebConfigFile | None = None,
         timeouts: ClientTimeouts | None = None,
         limit: int | None = None,
     ) -> None:
         """Raise ListenError for an invalid address. Opens nothing yet."""
-        self._security = security
+        self._web_config = web_config
         self._verifier = PasswordVerifier()
-        self._app = app if security is None else Guard(app, security, self._verifier)
+        self._app = app if web_config is None else WebConfigMiddleware(app, web_config, self._verifier)
         self._timeouts = timeouts or ClientTimeouts()
         self._connections = ClientConnections(self._timeouts, limit)
         self._address = parse_listen_address(listen_address)
@@ -114,7 +116,7 @@ class WebServer:
         """Bind in the calling thread (ListenError on failure), then serve; returns once requests are accepted."""
         sockets = [ListeningSocket.of(each, self._connections) for each in open_sockets(self._address)]
         self._port = sockets[0].getsockname()[1]
-        self._server = _Server(self._config(), self._connections, self._security)
+        self._server = _Server(self._config(), self._connections, self._web_config)
         self._thread = threading.Thread(target=_run, args=(self._server, sockets), name="web", daemon=True)
         self._thread.start()
         self._server.ready.wait()
@@ -124,9 +126,9 @@ class WebServer:
     def _config(self) -> uvicorn.Config:
         config = _config(self._app, self._timeouts.idle)
         config.load()
-        protocol = partial(HttpProtocol, connections=self._connections, security=self._security)
+        protocol = partial(HttpProtocol, connections=self._connections, web_config=self._web_config)
         config.http_protocol_class = protocol  # type: ignore[assignment]
-        config.ssl = self._security.server_context() if self._security else None
+        config.ssl = self._web_config.server_context() if self._web_config else None
         return config
 
     @property

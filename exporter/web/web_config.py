@@ -42,7 +42,7 @@ class Settings:
     signature: Signature = ()
 
 
-class WebSecurity:
+class WebConfigFile:
     """TLS, users and headers from a web config file in the format of Prometheus' exporter-toolkit.
 
     Call ``look`` regularly, from any thread, one call at a time.

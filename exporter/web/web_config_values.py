@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LEAST_COST: Final = 4
-MOST_COST: Final = 16
+MIN_COST: Final = 4
+MAX_COST: Final = 16
 """A bcrypt cost of 16 takes about 4 s of CPU per password; half of the usual scrape timeout."""
 
 _HASH = re.compile(r"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
@@ -101,8 +101,8 @@ def _hash(text: str) -> bytes:
         raise Invalid(
             "is not a bcrypt hash ($2y$10$…, 60 characters): create one with htpasswd -nBC 10 '' | tr -d ':\\n'"
         )
-    if not LEAST_COST <= int(match["cost"]) <= MOST_COST:
-        raise Invalid(f"has a bcrypt cost outside {LEAST_COST} to {MOST_COST}: create a hash with cost 10")
+    if not MIN_COST <= int(match["cost"]) <= MAX_COST:
+        raise Invalid(f"has a bcrypt cost outside {MIN_COST} to {MAX_COST}: create a hash with cost 10")
     return text.encode()
 
 

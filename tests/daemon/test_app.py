@@ -28,7 +28,7 @@ from exporter.simulator import (
     World,
     simulated_server,
 )
-from exporter.web import ListenError, WebSecurity
+from exporter.web import ListenError, WebConfigFile
 from tests.integration.harness import until
 
 if TYPE_CHECKING:
@@ -251,16 +251,16 @@ def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
     """With a web config file, the page shows whether its current content is in effect; otherwise it shows nothing."""
     file = tmp_path / "web.yml"
     file.write_text("{}")
-    security = WebSecurity(file)
+    web_config = WebConfigFile(file)
     config = Config(servers=(), state=StateConfig(None))
     name = "dify_exporter_web_config_last_reload_successful"
     assert name not in _page(App(config))
 
-    app = App(config, security=security)
+    app = App(config, web_config=web_config)
     for text, value in (("{}", 1), ("a: 1", 0), ("{}", 1)):
         file.write_text(text)
-        security.look()
-        security.look()
+        web_config.look()
+        web_config.look()
         assert f"\n{name} {value}.0\n" in _page(app)
 
 

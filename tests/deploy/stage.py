@@ -18,7 +18,7 @@ from exporter.polling import Poller, ServerHealth, TargetStatuses, configured_ta
 from exporter.simulator import Api, World, watched
 from exporter.state import StateFile
 from exporter.tracking import Store
-from exporter.web import WebSecurity
+from exporter.web import WebConfigFile
 from tests.deploy.series import Series
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ class Exporter:
         self.self_metrics.schedules = lambda: [self.poller.snapshot()]
         self.self_metrics.state_saved = lambda: self.state.last_save
         self.self_metrics.state_save_successful = lambda: self.state.last_save_successful
-        self.security = security = WebSecurity(stage.web_config) if stage.web_config.exists() else None
-        if security is not None:
-            self.self_metrics.web_config_loaded = lambda: security.problem is None
+        self.web_config = web_config = WebConfigFile(stage.web_config) if stage.web_config.exists() else None
+        if web_config is not None:
+            self.self_metrics.web_config_loaded = lambda: web_config.problem is None
         self.self_metrics.collapsed = limit.collapsed
         self.poller.watch(configured_targets(server))
 
@@ -177,8 +177,8 @@ class Stage:
         if self._exporter is not None:
             if self.saving and second % SAVE_EVERY == 0:
                 self._exporter.state.save()
-            if self._exporter.security is not None:
-                self._exporter.security.look()
+            if self._exporter.web_config is not None:
+                self._exporter.web_config.look()
             if second % EXPIRE_EVERY == 0:
                 self._exporter.store.expire(Retention().finished)
         if second % self._interval == 0:

@@ -24,9 +24,9 @@ class Certificate:
 
     def copy(self, folder: Path, name: str) -> None:
         """Write NAME.pem and NAME.key to ``folder``, each with one rename."""
-        for source, suffix in ((self.certificate, "pem"), (self.key, "key")):
+        for exposition, suffix in ((self.certificate, "pem"), (self.key, "key")):
             fresh = folder / f".{name}.{suffix}"
-            shutil.copyfile(source, fresh)
+            shutil.copyfile(exposition, fresh)
             fresh.rename(folder / f"{name}.{suffix}")
 
 

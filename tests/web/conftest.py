@@ -1,4 +1,4 @@
-"""A page source with known content, and the real server on a free port."""
+"""An exposition with known content, and the real server on a free port."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.web import WebSecurity, WebServer, create_app
+from exporter.web import WebConfigFile, WebServer, create_app
 from tests.web.authority import Authority, Certificate
 
 if TYPE_CHECKING:
@@ -61,17 +61,17 @@ def _uneven(data: bytes, size: int) -> Iterator[bytes]:
 
 
 @dataclass
-class FakeSource:
+class FakeExposition:
     """Returns pages and records the requested formats.
 
-    ``gate``: a page is made only while it is open. ``linger``: seconds that making a page takes.
+    ``gate``: a page is made only while it is open. ``delay``: seconds that making a page takes.
     """
 
     text: bytes = TEXT
     formats: list[Format] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
-    most_at_once: int = 0
-    linger: float = 0.0
+    max_concurrent: int = 0
+    delay: float = 0.0
     error: Exception | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
@@ -84,13 +84,13 @@ class FakeSource:
     def page(self, fmt: Format, /) -> FakePage:
         """Return a page of ``text``."""
         self._inside += 1
-        self.most_at_once = max(self.most_at_once, self._inside)
+        self.max_concurrent = max(self.max_concurrent, self._inside)
         try:
             self.formats.append(fmt)
             self.threads.add(threading.current_thread().name)
             self.entered.set()
             assert self.gate.wait(60)
-            threading.Event().wait(self.linger)
+            threading.Event().wait(self.delay)
             if self.error:
                 raise self.error
             return FakePage(self.text)
@@ -113,7 +113,7 @@ class Client:
 
     server: WebServer
 
-    def ask(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
+    def request(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
         """Send one request on its own connection; ``accept_encoding`` is Accept-Encoding."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)) as connection:
             connection.putrequest(method, path, skip_accept_encoding=True)
@@ -125,21 +125,21 @@ class Client:
             return Answer(response.status, received, response.read())
 
 
-Serve = Callable[..., WebServer]
-Secure = Callable[..., WebSecurity]
-Site = Callable[..., Client]
+StartServer = Callable[..., WebServer]
+LoadWebConfig = Callable[..., WebConfigFile]
+StartApp = Callable[..., Client]
 
 
 @pytest.fixture
-def source() -> Iterator[FakeSource]:
-    """A source of one page. Its gate is opened at the end, so that nothing waits for it."""
-    source = FakeSource()
-    yield source
-    source.gate.set()
+def exposition() -> Iterator[FakeExposition]:
+    """An exposition with one page. Its gate is opened at the end, so that nothing waits for it."""
+    exposition = FakeExposition()
+    yield exposition
+    exposition.gate.set()
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def start_server() -> Iterator[StartServer]:
     """Starts an app, by default on a free loopback port, with server settings; stops it at the end."""
     servers: list[WebServer] = []
 
@@ -155,20 +155,20 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
-def site(source: FakeSource, serve: Serve) -> Site:
-    """Starts the exporter's app on a free port, with ``source`` and changed settings.
+def start_app(exposition: FakeExposition, start_server: StartServer) -> StartApp:
+    """Starts the exporter's app on a free port, with ``exposition`` and changed settings.
 
     ``server``: settings of the server.
     """
 
-    def start(pages: PageSource = source, server: dict[str, Any] | None = None, **changes: Any) -> Client:
+    def start(pages: PageSource = exposition, server: dict[str, Any] | None = None, **changes: Any) -> Client:
         settings: dict[str, Any] = {
             "telemetry_path": "/metrics",
             "version": "1.2.3",
             "healthy": lambda: None,
             "ready": lambda: None,
         }
-        return Client(serve(create_app(pages, **(settings | changes)), **(server or {})))
+        return Client(start_server(create_app(pages, **(settings | changes)), **(server or {})))
 
     return start
 
@@ -199,11 +199,11 @@ def web_file(tmp_path: Path, localhost: Certificate) -> Path:
 
 
 @pytest.fixture
-def secure(web_file: Path) -> Secure:
+def load_web_config(web_file: Path) -> LoadWebConfig:
     """Writes a web config file and loads it."""
 
-    def read(text: str) -> WebSecurity:
+    def read(text: str) -> WebConfigFile:
         web_file.write_text(text, encoding="utf-8")
-        return WebSecurity(web_file)
+        return WebConfigFile(web_file)
 
     return read

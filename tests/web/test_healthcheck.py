@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.web.authority import Authority
-    from tests.web.conftest import FakeSource, Secure, Serve, Site
+    from tests.web.conftest import FakeExposition, LoadWebConfig, StartApp, StartServer
 
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 USERS = f"basic_auth_users: {{alice: {HASH}}}\n"
@@ -50,7 +50,7 @@ def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> I
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:
 
-        def serve() -> None:
+        def start_server() -> None:
             while True:
                 try:
                     connection, _ = listening.accept()
@@ -59,7 +59,7 @@ def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> I
                 with connection:
                     answer(connection)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=start_server)
         thread.start()
         yield listening.getsockname()[1]
         listening.shutdown(socket.SHUT_RDWR)
@@ -81,13 +81,13 @@ def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> I
     ],
 )
 def test_tells_what_the_exporter_tells(
-    site: Site, secure: Secure, caplog: pytest.LogCaptureFixture, web_config: str | None
+    start_app: StartApp, load_web_config: LoadWebConfig, caplog: pytest.LogCaptureFixture, web_config: str | None
 ) -> None:
     """With any TLS and password settings, 200 is healthy and the text of a 503 is reported; the server logs nothing."""
     caplog.set_level(logging.INFO)
     wrong: list[str] = []
-    settings = {} if web_config is None else {"security": secure(web_config)}
-    port = site(server=settings, healthy=lambda: wrong[0] if wrong else None).server.port
+    settings = {} if web_config is None else {"web_config": load_web_config(web_config)}
+    port = start_app(server=settings, healthy=lambda: wrong[0] if wrong else None).server.port
 
     well = ask(port)
     wrong.append(STUCK)
@@ -99,27 +99,27 @@ def test_tells_what_the_exporter_tells(
 
 @pytest.mark.parametrize("more", ["", ", max_version: TLS12", ", client_allowed_sans: [reader]"])
 def test_without_the_certificate_that_is_wanted(
-    site: Site, secure: Secure, caplog: pytest.LogCaptureFixture, more: str
+    start_app: StartApp, load_web_config: LoadWebConfig, caplog: pytest.LogCaptureFixture, more: str
 ) -> None:
     """A server that rejects clients without a certificate is healthy and does not log the check."""
     caplog.set_level(logging.INFO)
-    port = site(server={"security": secure(MUTUAL + more + "}")}, healthy=lambda: STUCK).server.port
+    port = start_app(server={"web_config": load_web_config(MUTUAL + more + "}")}, healthy=lambda: STUCK).server.port
 
     assert None is ask(port)
     assert [] == caplog.records
 
 
-def test_readiness(site: Site, secure: Secure) -> None:
+def test_readiness(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Another page can be checked, on the machine itself also without a password."""
-    port = site(server={"security": secure(USERS)}, ready=lambda: "not ready: 1 of 3").server.port
+    port = start_app(server={"web_config": load_web_config(USERS)}, ready=lambda: "not ready: 1 of 3").server.port
 
     assert "503: not ready: 1 of 3" == ask(port, "--path=/-/ready")
 
 
 @pytest.mark.parametrize(("status", "told"), [(401, None), (404, "404: what"), (500, "500: what"), (302, "302: what")])
-def test_statuses(serve: Serve, status: int, told: str | None) -> None:
+def test_statuses(start_server: StartServer, status: int, told: str | None) -> None:
     """A server that requires a password is healthy; other statuses are reported with their text in one safe line."""
-    port = serve(PlainTextResponse(" what\x1b\n\n", status)).port
+    port = start_server(PlainTextResponse(" what\x1b\n\n", status)).port
 
     assert told == ask(port)
 
@@ -202,18 +202,18 @@ def test_time_is_limited(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
-def test_ipv6(serve: Serve, source: FakeSource) -> None:
+def test_ipv6(start_server: StartServer, exposition: FakeExposition) -> None:
     """An exporter that listens only on IPv6 is found."""
-    app = create_app(source, telemetry_path="/metrics", version="", healthy=lambda: None, ready=lambda: None)
-    server = serve(app, "[::1]:0")
+    app = create_app(exposition, telemetry_path="/metrics", version="", healthy=lambda: None, ready=lambda: None)
+    server = start_server(app, "[::1]:0")
 
     assert None is ask(server.port)
 
 
 @pytest.mark.parametrize(("wrong", "code", "told"), [(None, 0, b""), (STUCK, 1, f"503: {STUCK}\n".encode())])
-def test_command(site: Site, wrong: str | None, code: int, told: bytes) -> None:
+def test_command(start_app: StartApp, wrong: str | None, code: int, told: bytes) -> None:
     """The command exits with 0, or with 1 and one line; it imports nothing else of the exporter."""
-    port = site(healthy=lambda: wrong).server.port
+    port = start_app(healthy=lambda: wrong).server.port
     command = [sys.executable, "-X", "importtime", "-m", "exporter.healthcheck", f"--port={port}"]
 
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)

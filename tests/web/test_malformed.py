@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.web.conftest import Site
+    from tests.web.conftest import StartApp
 
 CHUNKED = b"%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 BROKEN = b"5 and no chunk\r\n"
@@ -19,11 +19,11 @@ BROKEN = b"5 and no chunk\r\n"
 @pytest.mark.parametrize("path", [b"GET /-/healthy", b"HEAD /-/healthy", b"GET /metrics", b"POST /nowhere"])
 @pytest.mark.parametrize("together", [True, False], ids=["at once", "after the answer"])
 def test_a_malformed_body_is_refused_without_a_word(
-    site: Site, caplog: pytest.LogCaptureFixture, path: bytes, together: bool
+    start_app: StartApp, caplog: pytest.LogCaptureFixture, path: bytes, together: bool
 ) -> None:
     """A malformed chunk causes a 400 before the answer or closes the connection after it began; neither is logged."""
     caplog.set_level(logging.WARNING)
-    with closing(socket.create_connection(("127.0.0.1", site().server.port), 10)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", start_app().server.port), 10)) as connection:
         connection.sendall(CHUNKED % path + (BROKEN if together else b""))
         answer = b"" if together else connection.recv(64)
         with suppress(ConnectionError):

@@ -9,21 +9,21 @@ import pytest
 from exporter.web import create_app
 
 if TYPE_CHECKING:
-    from tests.web.conftest import FakeSource, Site
+    from tests.web.conftest import FakeExposition, StartApp
 
 
-def test_healthy(site: Site) -> None:
+def test_healthy(start_app: StartApp) -> None:
     """While the loop runs, health is 200 in plain text."""
-    answer = site().ask("/-/healthy")
+    answer = start_app().request("/-/healthy")
 
     assert 200 == answer.status
     assert b"dify-exporter is healthy.\n" == answer.body
     assert "text/plain; charset=utf-8" == answer.headers["content-type"]
 
 
-def test_unhealthy(site: Site) -> None:
+def test_unhealthy(start_app: StartApp) -> None:
     """When the loop hangs, health is 503 with the problem; readiness is independent."""
-    ask = site(healthy=lambda: "the schedule has not turned for 61 s").ask
+    ask = start_app(healthy=lambda: "the schedule has not turned for 61 s").request
 
     answer = ask("/-/healthy")
 
@@ -32,10 +32,10 @@ def test_unhealthy(site: Site) -> None:
     assert 200 == ask("/-/ready").status
 
 
-def test_ready_follows_the_check(site: Site) -> None:
+def test_ready_follows_the_check(start_app: StartApp) -> None:
     """Readiness is evaluated per request: 503 with the reason until the first cycle is done, then 200."""
     waiting: list[str] = ["not ready: 12 of 40 targets polled"]
-    ask = site(ready=lambda: waiting[0] if waiting else None).ask
+    ask = start_app(ready=lambda: waiting[0] if waiting else None).request
 
     before = ask("/-/ready")
     waiting.clear()
@@ -45,13 +45,13 @@ def test_ready_follows_the_check(site: Site) -> None:
     assert (200, b"dify-exporter is ready.\n") == (after.status, after.body)
 
 
-def test_landing_page(site: Site) -> None:
+def test_landing_page(start_app: StartApp) -> None:
     """The landing page has the version, links that work behind a prefix, the verdicts and the facts."""
-    ask = site(
+    ask = start_app(
         telemetry_path="/probe/metrics",
         ready=lambda: "not ready: 1 of 2 targets polled",
         facts=lambda: {"Servers": 2, "Targets": 40},
-    ).ask
+    ).request
 
     answer = ask("/")
     page = answer.body.decode()
@@ -65,9 +65,9 @@ def test_landing_page(site: Site) -> None:
     assert "<dt>Servers</dt><dd>2</dd>\n<dt>Targets</dt><dd>40</dd>" in page
 
 
-def test_landing_page_loads_nothing(site: Site) -> None:
+def test_landing_page_loads_nothing(start_app: StartApp) -> None:
     """The headers forbid the browser to load resources, run scripts and guess types, and the page uses none of that."""
-    answer = site().ask("/")
+    answer = start_app().request("/")
 
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "script-src" not in answer.headers["content-security-policy"]
@@ -77,10 +77,10 @@ def test_landing_page_loads_nothing(site: Site) -> None:
     assert b"url(" not in answer.body
 
 
-def test_landing_page_escapes(site: Site) -> None:
+def test_landing_page_escapes(start_app: StartApp) -> None:
     """Markup in displayed values is escaped."""
     evil = "<script>alert('x')</script>"
-    ask = site(version=evil, healthy=lambda: evil, facts=lambda: {evil: evil}).ask
+    ask = start_app(version=evil, healthy=lambda: evil, facts=lambda: {evil: evil}).request
 
     page = ask("/").body
 
@@ -88,9 +88,9 @@ def test_landing_page_escapes(site: Site) -> None:
     assert 4 == page.count(b"&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;")
 
 
-def test_head(site: Site) -> None:
+def test_head(start_app: StartApp) -> None:
     """HEAD returns the headers of GET without a body, on every page."""
-    ask = site().ask
+    ask = start_app().request
 
     for path in ("/", "/-/healthy", "/-/ready"):
         get, head = ask(path), ask(path, method="HEAD")
@@ -98,9 +98,9 @@ def test_head(site: Site) -> None:
         assert get.headers | {"date": ""} == head.headers | {"date": ""}
 
 
-def test_unknown_path(site: Site) -> None:
+def test_unknown_path(start_app: StartApp) -> None:
     """An unknown path is 404 in plain text, not a redirect."""
-    ask = site().ask
+    ask = start_app().request
 
     for path in ("/metricsx", "/metrics/", "/-/", "/-/reload", "//", "/%00", "/../etc/passwd"):
         answer = ask(path)
@@ -110,40 +110,40 @@ def test_unknown_path(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
-def test_wrong_method(site: Site, source: FakeSource, path: str) -> None:
+def test_wrong_method(start_app: StartApp, exposition: FakeExposition, path: str) -> None:
     """Methods other than GET and HEAD are 405 with Allow and make no page."""
-    ask = site().ask
+    ask = start_app().request
 
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
         answer = ask(path, method=method)
         assert (405, b"Method Not Allowed\n") == (answer.status, answer.body)
         assert "GET, HEAD" == answer.headers["allow"]
-    assert [] == source.formats
+    assert [] == exposition.formats
 
 
-def test_telemetry_path_in_place_of_the_landing_page(site: Site, source: FakeSource) -> None:
+def test_telemetry_path_in_place_of_the_landing_page(start_app: StartApp, exposition: FakeExposition) -> None:
     """With the telemetry path "/", the metrics replace the landing page."""
-    answer = site(telemetry_path="/").ask("/")
+    answer = start_app(telemetry_path="/").request("/")
 
-    assert source.text == answer.body
+    assert exposition.text == answer.body
 
 
 @pytest.mark.parametrize("path", ["", "metrics", "/-/healthy", "/-/ready", "/{x}", "/a b", "/metrics?x", "/ü", "/a\n"])
-def test_telemetry_path_that_is_none(source: FakeSource, path: str) -> None:
+def test_telemetry_path_that_is_none(exposition: FakeExposition, path: str) -> None:
     """A telemetry path that is not a plain path, or belongs to another page, is refused when the app is created."""
     with pytest.raises(ValueError, match="telemetry path"):
-        create_app(source, telemetry_path=path, version="", healthy=lambda: None, ready=lambda: None)
+        create_app(exposition, telemetry_path=path, version="", healthy=lambda: None, ready=lambda: None)
 
 
-def test_failing_check(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_check(start_app: StartApp, caplog: pytest.LogCaptureFixture) -> None:
     """An exception is answered with 500 without its text, which appears only in the log."""
 
     def broken() -> str | None:
         raise OSError("secret detail")
 
-    client = site(healthy=broken)
+    client = start_app(healthy=broken)
 
-    answer = client.ask("/-/healthy")
+    answer = client.request("/-/healthy")
     client.server.stop()  # the line is written after the answer
 
     assert (500, b"Internal Server Error: see the log for details.\n") == (answer.status, answer.body)

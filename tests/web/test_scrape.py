@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporter.web.scrape import Page
-    from tests.web.conftest import FakeSource, Site
+    from tests.web.conftest import FakeExposition, StartApp
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 
 
-def test_plain(site: Site, source: FakeSource) -> None:
+def test_plain(start_app: StartApp, exposition: FakeExposition) -> None:
     """Without Accept-Encoding, the text is sent uncompressed, with its length and type."""
-    answer = site().ask("/metrics")
+    answer = start_app().request("/metrics")
 
     assert 200 == answer.status
-    assert source.text == answer.body
-    assert str(len(source.text)) == answer.headers["content-length"]
+    assert exposition.text == answer.body
+    assert str(len(exposition.text)) == answer.headers["content-length"]
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert "Accept, Accept-Encoding" == answer.headers["vary"]
     assert "nosniff" == answer.headers["x-content-type-options"]
@@ -38,31 +38,31 @@ def test_plain(site: Site, source: FakeSource) -> None:
     assert "transfer-encoding" not in answer.headers
 
 
-def test_gzip(site: Site, source: FakeSource) -> None:
+def test_gzip(start_app: StartApp, exposition: FakeExposition) -> None:
     """If gzip is accepted, the same text is sent as one gzip member, with Content-Encoding."""
-    answer = site().ask("/metrics", accept_encoding="gzip")
+    answer = start_app().request("/metrics", accept_encoding="gzip")
 
-    assert source.text == gzip.decompress(answer.body)
+    assert exposition.text == gzip.decompress(answer.body)
     assert str(len(answer.body)) == answer.headers["content-length"]
     assert "gzip" == answer.headers["content-encoding"]
     assert "Accept, Accept-Encoding" == answer.headers["vary"]
 
 
-def test_format_by_accept(site: Site, source: FakeSource) -> None:
+def test_format_by_accept(start_app: StartApp, exposition: FakeExposition) -> None:
     """The Accept header chooses the format of the page and its Content-Type."""
-    ask = site().ask
+    ask = start_app().request
 
     answers = [ask("/metrics", accept=OPENMETRICS), ask("/metrics", accept="text/plain")]
 
-    assert [fmt.content_type for fmt in source.formats] == [answer.headers["content-type"] for answer in answers]
+    assert [fmt.content_type for fmt in exposition.formats] == [answer.headers["content-type"] for answer in answers]
     assert answers[0].headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert answers[1].headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
-def test_head(site: Site, encoding: str) -> None:
+def test_head(start_app: StartApp, encoding: str) -> None:
     """HEAD returns the headers of GET, the length included, without a body."""
-    ask = site().ask
+    ask = start_app().request
 
     get = ask("/metrics", accept_encoding=encoding)
     head = ask("/metrics", method="HEAD", accept_encoding=encoding)
@@ -72,100 +72,100 @@ def test_head(site: Site, encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
-def test_empty_page(site: Site, source: FakeSource, encoding: str) -> None:
+def test_empty_page(start_app: StartApp, exposition: FakeExposition, encoding: str) -> None:
     """A page without lines is a complete answer."""
-    source.text = b""
+    exposition.text = b""
 
-    answer = site().ask("/metrics", accept_encoding=encoding)
+    answer = start_app().request("/metrics", accept_encoding=encoding)
 
     assert 200 == answer.status
     assert str(len(answer.body)) == answer.headers["content-length"]
 
 
-def test_page_made_beside_the_event_loop(site: Site, source: FakeSource) -> None:
+def test_page_made_beside_the_event_loop(start_app: StartApp, exposition: FakeExposition) -> None:
     """While a page is being made, the server answers other requests."""
-    source.gate.clear()
-    ask = site().ask
+    exposition.gate.clear()
+    ask = start_app().request
 
     with ThreadPoolExecutor() as pool:
         scrape = pool.submit(ask, "/metrics")
-        assert source.entered.wait(60)
+        assert exposition.entered.wait(60)
         healthy = ask("/-/healthy")
-        source.gate.set()
+        exposition.gate.set()
 
         assert 200 == healthy.status
-        assert source.text == scrape.result().body
-    assert "web" not in source.threads
+        assert exposition.text == scrape.result().body
+    assert "web" not in exposition.threads
 
 
-def test_failing_page(site: Site, source: FakeSource, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_page(start_app: StartApp, exposition: FakeExposition, caplog: pytest.LogCaptureFixture) -> None:
     """A failure to make a page is a 500 and a log line; the next scrape starts from scratch."""
-    client = site()
-    source.error = RuntimeError("no page")
+    client = start_app()
+    exposition.error = RuntimeError("no page")
 
-    failed = client.ask("/metrics")
-    source.error = None
-    after = client.ask("/metrics")
+    failed = client.request("/metrics")
+    exposition.error = None
+    after = client.request("/metrics")
     client.server.stop()  # the line is written after the answer
 
     assert (500, 200) == (failed.status, after.status)
     assert 1 == caplog.text.count("RuntimeError: no page")
 
 
-def test_waiting_scrapes_share_the_next_page(source: FakeSource) -> None:
+def test_waiting_scrapes_share_the_next_page(exposition: FakeExposition) -> None:
     """Scrapes that arrive while a page is being made share a later page per format."""
-    source.gate.clear()
+    exposition.gate.clear()
 
     async def play() -> list[Page]:
-        pages = Pages(source)
+        pages = Pages(exposition)
         early = asyncio.create_task(pages.page(Format.TEXT))
-        assert await asyncio.to_thread(source.entered.wait, 10)
+        assert await asyncio.to_thread(exposition.entered.wait, 10)
         late = [asyncio.create_task(pages.page(Format.TEXT)) for _ in range(3)]
         other = asyncio.create_task(pages.page(Format.OPENMETRICS))
         await asyncio.sleep(0)
-        source.gate.set()
+        exposition.gate.set()
         return [await early, *await asyncio.gather(*late), await other]
 
     old, *late, other = asyncio.run(play())
 
-    assert [Format.TEXT, Format.TEXT, Format.OPENMETRICS] == source.formats
+    assert [Format.TEXT, Format.TEXT, Format.OPENMETRICS] == exposition.formats
     assert 1 == len({id(page) for page in late})
     assert len({id(old), id(late[0]), id(other)}) == 3
 
 
-def test_a_client_that_hangs_up_takes_the_page_from_nobody(source: FakeSource) -> None:
+def test_a_client_that_hangs_up_takes_the_page_from_nobody(exposition: FakeExposition) -> None:
     """The page is made for the clients that still wait."""
-    source.gate.clear()
+    exposition.gate.clear()
 
     async def play() -> Page:
-        pages = Pages(source)
+        pages = Pages(exposition)
         leaving, staying = (asyncio.create_task(pages.page(Format.TEXT)) for _ in range(2))
-        assert await asyncio.to_thread(source.entered.wait, 10)
+        assert await asyncio.to_thread(exposition.entered.wait, 10)
         leaving.cancel()
         await asyncio.sleep(0)
-        source.gate.set()
+        exposition.gate.set()
         return await staying
 
-    assert source.text == b"".join(asyncio.run(play()).plain_chunks())
-    assert [Format.TEXT] == source.formats
+    assert exposition.text == b"".join(asyncio.run(play()).plain_chunks())
+    assert [Format.TEXT] == exposition.formats
 
 
-def test_one_page_at_a_time(site: Site, source: FakeSource) -> None:
+def test_one_page_at_a_time(start_app: StartApp, exposition: FakeExposition) -> None:
     """Concurrent scrapes wait for each other's page instead of contending for the interpreter."""
-    ask = site().ask
-    source.linger = 0.02
+    ask = start_app().request
+    exposition.delay = 0.02
     formats = [OPENMETRICS, "text/plain"] * 4
 
     with ThreadPoolExecutor(8) as pool:
         statuses = [answer.status for answer in pool.map(lambda accept: ask("/metrics", accept=accept), formats)]
 
     assert [200] * 8 == statuses
-    assert 1 == source.most_at_once
+    assert 1 == exposition.max_concurrent
 
 
-def test_many_scrapes_at_once(site: Site, source: FakeSource) -> None:
+def test_many_scrapes_at_once(start_app: StartApp, exposition: FakeExposition) -> None:
     """200 concurrent scrapes all get the complete answer."""
-    ask = site().ask
+    ask = start_app().request
     start = threading.Barrier(200)
     encodings = ["gzip", "identity"] * 100
 
@@ -177,11 +177,11 @@ def test_many_scrapes_at_once(site: Site, source: FakeSource) -> None:
     with ThreadPoolExecutor(200) as pool:
         bodies = list(pool.map(scrape, encodings))
 
-    assert [source.text] * 200 == bodies
+    assert [exposition.text] * 200 == bodies
 
 
 class _LongSource:
-    """A source of long pages that are produced while being sent. Counts the chunks."""
+    """An exposition with long pages that are produced while being sent. Counts the chunks."""
 
     chunk = b"x" * 65_536
     count = 1_600
@@ -214,29 +214,29 @@ def _begin_scrape(port: int) -> socket.socket:
     return client
 
 
-def test_slow_client_makes_no_work(site: Site) -> None:
+def test_slow_client_makes_no_work(start_app: StartApp) -> None:
     """Chunks are made as fast as the client reads, and no thread waits for it: others are served meanwhile."""
-    source = _LongSource()
-    client = site(source)
+    exposition = _LongSource()
+    client = start_app(exposition)
 
     with ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(_begin_scrape(client.server.port))
-        healthy = client.ask("/-/healthy")
+        healthy = client.request("/-/healthy")
         threads = threading.active_count()
 
     assert 200 == healthy.status
-    assert source.made < 50 * source.count / 4
+    assert exposition.made < 50 * exposition.count / 4
     assert threads < 20
 
 
-def test_client_that_leaves(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_client_that_leaves(start_app: StartApp, caplog: pytest.LogCaptureFixture) -> None:
     """When the client disconnects, its page is abandoned at once, and nothing is logged."""
-    source = _LongSource()
-    client = site(source)
+    exposition = _LongSource()
+    client = start_app(exposition)
 
     _begin_scrape(client.server.port).close()
     client.server.stop()  # waits for the chunk being sent
 
-    assert source.made < source.count
+    assert exposition.made < exposition.count
     assert "" == caplog.text

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from tests.web.conftest import FakeSource, Serve, Site
+    from tests.web.conftest import FakeExposition, StartApp, StartServer
 
 hello = PlainTextResponse("hello")
 
@@ -47,9 +47,9 @@ def _send(port: int, request: bytes) -> bytes:
         return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
-def test_port_in_use(serve: Serve) -> None:
+def test_port_in_use(start_server: StartServer) -> None:
     """A port in use raises one clear error in the calling thread and leaves no thread behind."""
-    port = serve(hello).port
+    port = start_server(hello).port
     threads = threading.active_count()
     second = WebServer(hello, f"127.0.0.1:{port}")
 
@@ -69,10 +69,10 @@ def test_bad_address() -> None:
         WebServer(hello, "9439")
 
 
-def test_port_before_and_after_start(serve: Serve) -> None:
+def test_port_before_and_after_start(start_server: StartServer) -> None:
     """Before the start the port is that of the address, afterwards the real one."""
     assert 9439 == WebServer(hello, ":9439").port
-    assert serve(hello).port > 0
+    assert start_server(hello).port > 0
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_port_before_and_after_start(serve: Serve) -> None:
         ("localhost:0", ["localhost"]),
     ],
 )
-def test_address_forms(serve: Serve, address: str, hosts: list[str]) -> None:
+def test_address_forms(start_server: StartServer, address: str, hosts: list[str]) -> None:
     """Every notation of an address is reachable where expected."""
-    port = serve(hello, address).port
+    port = start_server(hello, address).port
 
     for host in hosts:
         with closing(http.client.HTTPConnection(host, port, timeout=60)) as connection:
@@ -97,9 +97,9 @@ def test_address_forms(serve: Serve, address: str, hosts: list[str]) -> None:
             assert b"hello" == connection.getresponse().read()
 
 
-def test_stop_closes(serve: Serve) -> None:
+def test_stop_closes(start_server: StartServer) -> None:
     """After the stop nothing listens and the thread has ended; idle connections do not delay the stop."""
-    server = serve(hello)
+    server = start_server(hello)
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as idle:
         idle.request("GET", "/")
         idle.getresponse().read()
@@ -127,23 +127,23 @@ def test_stop_twice_and_before_start() -> None:
     assert server.stop()
 
 
-def test_stop_lets_answers_finish(site: Site, source: FakeSource) -> None:
+def test_stop_lets_answers_finish(start_app: StartApp, exposition: FakeExposition) -> None:
     """An answer in progress at the stop is sent completely."""
-    source.gate.clear()
-    client = site()
+    exposition.gate.clear()
+    client = start_app()
     bodies: list[bytes] = []
-    scrape = threading.Thread(target=lambda: bodies.append(client.ask("/metrics").body))
+    scrape = threading.Thread(target=lambda: bodies.append(client.request("/metrics").body))
     scrape.start()
-    assert source.entered.wait(60)
+    assert exposition.entered.wait(60)
 
     stop = threading.Thread(target=client.server.stop)
     stop.start()
     _wait_until_refused(client.server.port)
-    source.gate.set()
+    exposition.gate.set()
     stop.join(60)
     scrape.join(60)
 
-    assert [source.text] == bodies
+    assert [exposition.text] == bodies
 
 
 def _wait_until_refused(port: int) -> None:
@@ -168,9 +168,9 @@ async def _endless() -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
-def test_stop_cuts_clients_that_do_not_read(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_stop_cuts_clients_that_do_not_read(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     """An endless answer is cut off: the stop respects its timeout and leaves no connection open."""
-    server = serve(Starlette(routes=[Route("/", _stream)]))
+    server = start_server(Starlette(routes=[Route("/", _stream)]))
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"H" == client.recv(1)
@@ -189,18 +189,18 @@ def test_stop_cuts_clients_that_do_not_read(serve: Serve, caplog: pytest.LogCapt
     [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nX: " + b"x" * 65_536 + b"\r\n\r\n"],
     ids=["no HTTP", "TLS", "head of 64 KiB"],
 )
-def test_garbage(serve: Serve, request_: bytes) -> None:
+def test_garbage(start_server: StartServer, request_: bytes) -> None:
     """A malformed request, or one whose head exceeds the limit, gets 400 and has no other effect."""
-    port = serve(hello).port
+    port = start_server(hello).port
 
     assert _send(port, request_).startswith(b"HTTP/1.1 400 ")
     assert _send(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").endswith(b"hello")
 
 
-def test_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_requests_are_not_logged(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     """Start, requests and stop log nothing, and answers do not name the server software."""
     caplog.set_level(logging.DEBUG)
-    server = serve(hello)
+    server = start_server(hello)
 
     answer = _send(server.port, b"GET /?key=secret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     server.stop()
@@ -209,12 +209,12 @@ def test_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture)
     assert [] == [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
-def test_environment_is_not_read(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_not_read(start_server: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Environment variables of uvicorn have no effect."""
     monkeypatch.setenv("WEB_CONCURRENCY", "many")
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
 
-    assert serve(hello).port > 0
+    assert start_server(hello).port > 0
 
 
 def test_start_that_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

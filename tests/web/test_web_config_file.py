@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.web import WebSecurity
+from exporter.web import WebConfigFile
 from exporter.yamlconf import ConfigError
 from tests.web.authority import encrypted
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.web.authority import Authority
-    from tests.web.conftest import Secure
+    from tests.web.conftest import LoadWebConfig
 
 HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
 NOT_VERIFIED = "an unverified certificate proves nothing"
@@ -35,18 +35,18 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, other_authority: Authority)
     return folder
 
 
-def refused(secure: Secure, text: str) -> str:
+def refused(load_web_config: LoadWebConfig, text: str) -> str:
     """The error message without the file name."""
     with pytest.raises(ConfigError) as caught:
-        secure(text)
+        load_web_config(text)
     return "\n".join(str(problem).partition("web.yml")[2] for problem in caught.value.problems)
 
 
-def test_everything_at_once(secure: Secure, web_file: Path, authority: Authority) -> None:
+def test_everything_at_once(load_web_config: LoadWebConfig, web_file: Path, authority: Authority) -> None:
     """A file with every supported key is accepted, and relative paths start at its folder."""
     (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
 
-    found = secure(f"""
+    found = load_web_config(f"""
 tls_server_config:
   cert_file: server.pem
   key_file: {web_file.parent}/server.key
@@ -80,9 +80,9 @@ basic_auth_users:
 
 
 @pytest.mark.parametrize("text", ["{}", "tls_server_config:", "tls_server_config: {}", "basic_auth_users:\n"])
-def test_nothing(secure: Secure, text: str) -> None:
+def test_nothing(load_web_config: LoadWebConfig, text: str) -> None:
     """A file without settings means plain HTTP for everyone."""
-    found = secure(text)
+    found = load_web_config(text)
 
     assert None is found.server_context()
     assert {} == found.settings.users
@@ -110,9 +110,9 @@ def test_nothing(secure: Secure, text: str) -> None:
     ],
     ids=["unverified certificates", "old TLS", "HTTP/2", "no TLS"],
 )
-def test_warnings(secure: Secure, text: str, warning: str) -> None:
+def test_warnings(load_web_config: LoadWebConfig, text: str, warning: str) -> None:
     """Settings that are treated differently from what the file says cause a warning."""
-    assert [warning] == [str(found).partition("web.yml")[2] for found in secure(text).warnings]
+    assert [warning] == [str(found).partition("web.yml")[2] for found in load_web_config(text).warnings]
 
 
 @pytest.mark.parametrize(
@@ -228,11 +228,11 @@ def test_warnings(secure: Secure, text: str, warning: str) -> None:
         ),
     ],
 )
-def test_refused(secure: Secure, web_file: Path, faulty: Path, text: str, said: str) -> None:
+def test_refused(load_web_config: LoadWebConfig, web_file: Path, faulty: Path, text: str, said: str) -> None:
     """Problems are refused with their location and a remedy."""
     shutil.copytree(faulty, web_file.parent, dirs_exist_ok=True)
 
-    message = refused(secure, text)
+    message = refused(load_web_config, text)
 
     assert message.startswith(said), message
     assert "secret" not in message
@@ -242,7 +242,7 @@ def test_refused(secure: Secure, web_file: Path, faulty: Path, text: str, said: 
 def test_absent_file(tmp_path: Path) -> None:
     """A missing file is refused: otherwise the pages would be unprotected."""
     with pytest.raises(ConfigError, match="does not exist"):
-        WebSecurity(tmp_path / "none.yml")
+        WebConfigFile(tmp_path / "none.yml")
 
 
 PIECES = (
@@ -271,7 +271,7 @@ def test_any_text(web_file: Path, text: str) -> None:
 
     problems = None
     try:
-        WebSecurity(web_file)
+        WebConfigFile(web_file)
     except ConfigError as error:
         problems = error.problems
 

@@ -11,7 +11,7 @@ from exporter.yamlconf import ConfigError
 
 if TYPE_CHECKING:
     from tests.web.authority import Certificate
-    from tests.web.conftest import Secure
+    from tests.web.conftest import LoadWebConfig
 
 HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
 
@@ -41,10 +41,10 @@ HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
         ),
     ],
 )
-def test_misplaced_hash_is_not_shown(secure: Secure, text: str, said: str) -> None:
+def test_misplaced_hash_is_not_shown(load_web_config: LoadWebConfig, text: str, said: str) -> None:
     """A hash in the wrong place, such as a user name, appears in no part of an error; neither does its value."""
     with pytest.raises(ConfigError) as caught:
-        secure(text)
+        load_web_config(text)
     message = str(caught.value)
 
     assert f"web.yml{said}" in message
@@ -52,20 +52,20 @@ def test_misplaced_hash_is_not_shown(secure: Secure, text: str, said: str) -> No
     assert "alice" not in message
 
 
-def test_hashes_are_not_shown(secure: Secure) -> None:
+def test_hashes_are_not_shown(load_web_config: LoadWebConfig) -> None:
     """The representation of the settings in a log or a traceback contains no hash."""
-    found = secure(f"basic_auth_users: {{alice: {HASH}}}")
+    found = load_web_config(f"basic_auth_users: {{alice: {HASH}}}")
 
     assert HASH not in repr(found.settings)
 
 
 @pytest.mark.parametrize("key", ["cert_file", "key_file", "client_ca_file", "min_version"])
-def test_pasted_private_key_is_not_shown(secure: Secure, localhost: Certificate, key: str) -> None:
+def test_pasted_private_key_is_not_shown(load_web_config: LoadWebConfig, localhost: Certificate, key: str) -> None:
     """A key used in place of a file name is masked, whichever line of it a message would begin with."""
     pem = localhost.key.read_text()
     for pasted in (pem, "\n" + pem):
         with pytest.raises(ConfigError) as caught:
-            secure(f"tls_server_config:\n  {key}: |2\n{textwrap.indent(pasted, '    ')}")
+            load_web_config(f"tls_server_config:\n  {key}: |2\n{textwrap.indent(pasted, '    ')}")
         message = str(caught.value)
 
         assert f"web.yml:2: tls_server_config.{key}: '…'" in message

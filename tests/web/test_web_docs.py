@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from exporter.web.web_config_keys import HTTP, ROOT, TLS
 
 if TYPE_CHECKING:
-    from tests.web.conftest import Secure
+    from tests.web.conftest import LoadWebConfig
 
 TEXT = (Path(__file__).parents[2] / "docs" / "web-security.md").read_text(encoding="utf-8")
 
@@ -21,10 +21,10 @@ def test_every_key_is_there() -> None:
     assert {key.name for section in (ROOT, TLS, HTTP) for key in section.keys} == rows
 
 
-def test_example_is_accepted(secure: Secure) -> None:
+def test_example_is_accepted(load_web_config: LoadWebConfig) -> None:
     """The example file on the page is valid, except for the paths of certificate and key."""
     (shown,) = re.findall(r"^```yaml\n# web.yml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    found = secure(shown.replace("server.crt", "server.pem"))
+    found = load_web_config(shown.replace("server.crt", "server.pem"))
 
     assert {b"prometheus"} == set(found.settings.users)
     assert () == found.warnings

@@ -14,13 +14,13 @@ import bcrypt
 import pytest
 from starlette.responses import PlainTextResponse
 
-from exporter.web.auth import Guard
+from exporter.web.auth import WebConfigMiddleware
 from exporter.web.passwords import (
-    MOST_OF_A_CLIENT,
-    MOST_REMEMBERED,
-    MOST_WAITING,
+    MAX_CACHED,
+    MAX_WAITING,
+    MAX_WAITING_PER_ADDRESS,
+    PasswordResult,
     PasswordVerifier,
-    Verdict,
     basic_credentials,
 )
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
-    from tests.web.conftest import Secure, Site
+    from tests.web.conftest import LoadWebConfig, StartApp
 
 CHEAP = b"$2b$04$"
 USERS = {b"alice": CHEAP + b"alice", b"bob": b"$2b$10$bob"}
@@ -38,12 +38,12 @@ USERS = {b"alice": CHEAP + b"alice", b"bob": b"$2b$10$bob"}
 class FakeBcrypt:
     """Accepts the end of the hash as password, and records the calls.
 
-    ``gate``: verification runs while it is open. ``linger``: seconds that it takes.
+    ``gate``: verification runs while it is open. ``delay``: seconds that it takes.
     """
 
     asked: list[tuple[bytes, bytes]] = field(default_factory=list)
-    linger: float = 0.0
-    most_at_once: int = 0
+    delay: float = 0.0
+    max_concurrent: int = 0
     gate: threading.Event = field(default_factory=threading.Event)
     _inside: int = 0
 
@@ -54,160 +54,167 @@ class FakeBcrypt:
     def __call__(self, password: bytes, hashed: bytes) -> bool:
         """Verify a password."""
         self._inside += 1
-        self.most_at_once = max(self.most_at_once, self._inside)
+        self.max_concurrent = max(self.max_concurrent, self._inside)
         self.asked.append((password, hashed))
         assert self.gate.wait(60)
-        threading.Event().wait(self.linger)
+        threading.Event().wait(self.delay)
         self._inside -= 1
         return hashed[7:] == password
 
 
-def run(main: Callable[[Callable[..., Awaitable[Verdict]]], Coroutine[Any, Any, None]], verify: FakeBcrypt) -> None:
+def run(
+    main: Callable[[Callable[..., Awaitable[PasswordResult]]], Coroutine[Any, Any, None]], check: FakeBcrypt
+) -> None:
     """Run ``main`` with a function that authenticates a name and a password, optionally from an address."""
-    keeper = PasswordVerifier(verify)
+    verifier = PasswordVerifier(check)
 
-    async def ask(name: bytes, password: bytes, client: str = "10.0.0.1", users: Any = USERS) -> Verdict:
-        return await keeper.judge(users, (name, password), client)
+    async def ask(name: bytes, password: bytes, client: str = "10.0.0.1", users: Any = USERS) -> PasswordResult:
+        return await verifier.verify(users, (name, password), client)
 
     try:
         asyncio.run(main(ask))
     finally:
-        verify.gate.set()
-        keeper.close()
+        check.gate.set()
+        verifier.close()
 
 
-def test_right_password_costs_one_bcrypt() -> None:
+def test_cached_password_costs_one_bcrypt() -> None:
     """A correct pair is accepted again without bcrypt; a wrong pair is verified each time."""
-    verify = FakeBcrypt()
+    check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
-        assert [Verdict.RIGHT] * 3 == [await ask(b"alice", b"alice") for _ in range(3)]
-        assert [Verdict.WRONG] * 2 == [await ask(b"alice", b"bob") for _ in range(2)]
+    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
+        assert [PasswordResult.CORRECT] * 3 == [await ask(b"alice", b"alice") for _ in range(3)]
+        assert [PasswordResult.WRONG] * 2 == [await ask(b"alice", b"bob") for _ in range(2)]
 
-    run(main, verify)
+    run(main, check)
 
-    assert [b"alice", b"bob", b"bob"] == [password for password, _ in verify.asked]
+    assert [b"alice", b"bob", b"bob"] == [password for password, _ in check.asked]
 
 
 def test_unknown_name_costs_as_much() -> None:
     """An unknown name is verified against a hash of the highest cost, and is always rejected."""
-    verify = FakeBcrypt()
+    check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
-        assert Verdict.WRONG is await ask(b"mallory", b"bob")
-        assert Verdict.WRONG is await ask(b"mallory", b"bob")
-        assert Verdict.WRONG is await ask(b"", b"bob")
+    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
+        assert PasswordResult.WRONG is await ask(b"mallory", b"bob")
+        assert PasswordResult.WRONG is await ask(b"mallory", b"bob")
+        assert PasswordResult.WRONG is await ask(b"", b"bob")
 
-    run(main, verify)
+    run(main, check)
 
-    assert [(b"bob", USERS[b"bob"])] * 3 == verify.asked
+    assert [(b"bob", USERS[b"bob"])] * 3 == check.asked
 
 
 def test_changed_users() -> None:
     """A user who was removed or got another password is not accepted with the old password."""
-    verify = FakeBcrypt()
+    check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
-        assert Verdict.RIGHT is await ask(b"alice", b"alice")
-        assert Verdict.WRONG is await ask(b"alice", b"alice", users={b"bob": USERS[b"bob"]})
-        assert Verdict.WRONG is await ask(b"alice", b"alice", users={b"alice": CHEAP + b"other"})
-        assert Verdict.RIGHT is await ask(b"alice", b"alice")
+    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
+        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
+        assert PasswordResult.WRONG is await ask(b"alice", b"alice", users={b"bob": USERS[b"bob"]})
+        assert PasswordResult.WRONG is await ask(b"alice", b"alice", users={b"alice": CHEAP + b"other"})
+        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
 
-    run(main, verify)
+    run(main, check)
 
-    assert 3 == len(verify.asked)
+    assert 3 == len(check.asked)
 
 
 def test_one_at_a_time() -> None:
     """Concurrent requests run one bcrypt at a time, and identical pairs share one."""
-    verify = FakeBcrypt(linger=0.05)
+    check = FakeBcrypt(delay=0.05)
 
-    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
+    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
         asked = [ask(b"alice", password, client) for password in (b"alice", b"x") for client in "abcdefgh"]
-        assert [Verdict.RIGHT] * 8 + [Verdict.WRONG] * 8 == await asyncio.gather(*asked)
+        assert [PasswordResult.CORRECT] * 8 + [PasswordResult.WRONG] * 8 == await asyncio.gather(*asked)
 
-    run(main, verify)
+    run(main, check)
 
-    assert 1 == verify.most_at_once
-    assert 2 == len(verify.asked)
+    assert 1 == check.max_concurrent
+    assert 2 == len(check.asked)
 
 
 def test_flood() -> None:
     """Guesses from one address fill only its share: cached users are accepted at once, new clients are verified."""
-    verify = FakeBcrypt()
+    check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
-        assert Verdict.RIGHT is await ask(b"alice", b"alice")
-        verify.gate.clear()
+    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
+        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
+        check.gate.clear()
         guesses = [asyncio.create_task(_keep(ask(b"alice", b"guess %d" % number))) for number in range(100)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert 100 - MOST_OF_A_CLIENT == sum(guess.done() for guess in guesses)
+        assert 100 - MAX_WAITING_PER_ADDRESS == sum(guess.done() for guess in guesses)
 
-        assert Verdict.RIGHT is await ask(b"alice", b"alice")
+        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
         newcomer = asyncio.create_task(_keep(ask(b"bob", b"bob", "10.0.0.2")))
         await asyncio.sleep(0)
-        verify.gate.set()
+        check.gate.set()
 
-        assert Verdict.RIGHT is await newcomer
-        verdicts = await asyncio.gather(*guesses)
-        assert (MOST_OF_A_CLIENT, 96) == (verdicts.count(Verdict.WRONG), verdicts.count(Verdict.BUSY))
-        assert Verdict.WRONG is await ask(b"alice", b"one more")
+        assert PasswordResult.CORRECT is await newcomer
+        results = await asyncio.gather(*guesses)
+        assert (MAX_WAITING_PER_ADDRESS, 96) == (
+            results.count(PasswordResult.WRONG),
+            results.count(PasswordResult.BUSY),
+        )
+        assert PasswordResult.WRONG is await ask(b"alice", b"one more")
 
-    run(main, verify)
+    run(main, check)
 
 
-async def _keep(verdict: Awaitable[Verdict]) -> Verdict:
-    return await verdict
+async def _keep(result: Awaitable[PasswordResult]) -> PasswordResult:
+    return await result
 
 
 def test_flood_of_many_addresses() -> None:
     """The number of waiting passwords is bounded over all addresses."""
-    verify = FakeBcrypt()
+    check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
-        verify.gate.clear()
+    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
+        check.gate.clear()
         guesses = [asyncio.create_task(_keep(ask(b"alice", b"%d" % number, str(number)))) for number in range(100)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        verify.gate.set()
-        assert MOST_WAITING == (await asyncio.gather(*guesses)).count(Verdict.WRONG)
+        check.gate.set()
+        assert MAX_WAITING == (await asyncio.gather(*guesses)).count(PasswordResult.WRONG)
 
-    run(main, verify)
+    run(main, check)
 
 
 def test_memory_is_bounded() -> None:
     """The cache of correct pairs is bounded, keeps the most recently used ones, and contains no plain text."""
-    keeper = PasswordVerifier(FakeBcrypt())
-    users = {b"user%d" % number: CHEAP + b"password%d" % number for number in range(MOST_REMEMBERED + 10)}
+    verifier = PasswordVerifier(FakeBcrypt())
+    users = {b"user%d" % number: CHEAP + b"password%d" % number for number in range(MAX_CACHED + 10)}
 
     async def main() -> None:
-        for number in range(MOST_REMEMBERED + 10):
-            assert Verdict.RIGHT is await keeper.judge(users, (b"user%d" % number, b"password%d" % number), "x")
+        for number in range(MAX_CACHED + 10):
+            assert PasswordResult.CORRECT is await verifier.verify(
+                users, (b"user%d" % number, b"password%d" % number), "x"
+            )
 
     asyncio.run(main())
-    keeper.close()
+    verifier.close()
 
-    assert MOST_REMEMBERED == len(keeper._right)
-    assert b"password" not in b"".join(keeper._right)
+    assert MAX_CACHED == len(verifier._cached)
+    assert b"password" not in b"".join(verifier._cached)
 
 
 def test_given_up_request() -> None:
     """A client that disconnects during verification leaves nothing behind."""
-    verify = FakeBcrypt()
+    check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[Verdict]]) -> None:
-        verify.gate.clear()
-        gone = [asyncio.create_task(_keep(ask(b"alice", b"%d" % number))) for number in range(MOST_OF_A_CLIENT)]
+    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
+        check.gate.clear()
+        gone = [asyncio.create_task(_keep(ask(b"alice", b"%d" % number))) for number in range(MAX_WAITING_PER_ADDRESS)]
         await asyncio.sleep(0)
         for each in gone:
             each.cancel()
-        verify.gate.set()
+        check.gate.set()
         await asyncio.gather(*gone, return_exceptions=True)
-        assert Verdict.WRONG is await ask(b"alice", b"last", "10.0.0.2")  # after the abandoned ones
-        assert Verdict.RIGHT is await ask(b"alice", b"alice")
+        assert PasswordResult.WRONG is await ask(b"alice", b"last", "10.0.0.2")  # after the abandoned ones
+        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
 
-    run(main, verify)
+    run(main, check)
 
 
 @pytest.mark.parametrize("prefix", [b"$2a$", b"$2b$", b"$2y$"])
@@ -215,15 +222,15 @@ def test_real_bcrypt(prefix: bytes) -> None:
     """Hashes of all common tools work; bytes of a password beyond 72 are ignored, as in htpasswd."""
     password = b"x" * 72
     hashed = prefix + bcrypt.hashpw(password, bcrypt.gensalt(4))[4:]
-    keeper = PasswordVerifier()
+    verifier = PasswordVerifier()
 
-    async def judge(given: bytes) -> Verdict:
-        return await keeper.judge({b"alice": hashed}, (b"alice", given), "x")
+    async def judge(given: bytes) -> PasswordResult:
+        return await verifier.verify({b"alice": hashed}, (b"alice", given), "x")
 
-    verdicts = [asyncio.run(judge(given)) for given in (password, password + b"y", b"x" * 71, b"", b"a\0b")]
-    keeper.close()
+    results = [asyncio.run(judge(given)) for given in (password, password + b"y", b"x" * 71, b"", b"a\0b")]
+    verifier.close()
 
-    assert [Verdict.RIGHT] * 2 + [Verdict.WRONG] * 3 == verdicts
+    assert [PasswordResult.CORRECT] * 2 + [PasswordResult.WRONG] * 3 == results
 
 
 def test_password_that_the_library_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,11 +240,11 @@ def test_password_that_the_library_refuses(monkeypatch: pytest.MonkeyPatch) -> N
         raise ValueError("no")
 
     monkeypatch.setattr(bcrypt, "checkpw", refuse)
-    keeper = PasswordVerifier()
-    verdict = asyncio.run(keeper.judge(USERS, (b"alice", b"alice"), "x"))
-    keeper.close()
+    verifier = PasswordVerifier()
+    result = asyncio.run(verifier.verify(USERS, (b"alice", b"alice"), "x"))
+    verifier.close()
 
-    assert Verdict.WRONG is verdict
+    assert PasswordResult.WRONG is result
 
 
 def _basic(text: bytes) -> bytes:
@@ -271,9 +278,11 @@ HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 RIGHT = {"authorization": _basic(b"alice:secret").decode()}
 
 
-def test_everything_asks(site: Site, secure: Secure) -> None:
+def test_everything_asks(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Remote clients need a password for every path, health and unknown paths included; with it they get all."""
-    ask = site(server={"security": secure(f"basic_auth_users: {{alice: {HASH}}}")}, reload=lambda: None).ask
+    ask = start_app(
+        server={"web_config": load_web_config(f"basic_auth_users: {{alice: {HASH}}}")}, reload=lambda: None
+    ).request
     far = {"x_forwarded_for": "10.0.0.1"}
 
     for path, status in (("/", 200), ("/metrics", 200), ("/-/healthy", 200), ("/-/ready", 200), ("/none", 404)):
@@ -285,10 +294,12 @@ def test_everything_asks(site: Site, secure: Secure) -> None:
     assert 401 == ask("/-/reload", method="POST").status
 
 
-def test_health_checks_need_no_password(site: Site, secure: Secure) -> None:
+def test_health_checks_need_no_password(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Without a password the machine itself may read health and readiness only; a wrong password is rejected."""
-    security = secure(f"basic_auth_users: {{alice: {HASH}}}")
-    ask = site(server={"security": security}, healthy=lambda: "stuck", ready=lambda: None, reload=lambda: None).ask
+    web_config = load_web_config(f"basic_auth_users: {{alice: {HASH}}}")
+    ask = start_app(
+        server={"web_config": web_config}, healthy=lambda: "stuck", ready=lambda: None, reload=lambda: None
+    ).request
 
     assert [503, 200] == [ask(path).status for path in ("/-/healthy", "/-/ready")]
     assert [401] * 2 == [ask(path, authorization="Basic eDp5").status for path in ("/-/healthy", "/-/ready")]
@@ -298,7 +309,7 @@ def test_health_checks_need_no_password(site: Site, secure: Secure) -> None:
 
 
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.1", 401)])
-def test_health_checks_come_from_the_machine(secure: Secure, host: str, status: int) -> None:
+def test_health_checks_come_from_the_machine(load_web_config: LoadWebConfig, host: str, status: int) -> None:
     """A client counts as local by its address."""
     sent: list[Any] = []
 
@@ -308,47 +319,49 @@ def test_health_checks_come_from_the_machine(secure: Secure, host: str, status: 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request"}
 
-    keeper = PasswordVerifier()
-    guard = Guard(PlainTextResponse(""), secure(f"basic_auth_users: {{alice: {HASH}}}"), keeper)
+    verifier = PasswordVerifier()
+    middleware = WebConfigMiddleware(
+        PlainTextResponse(""), load_web_config(f"basic_auth_users: {{alice: {HASH}}}"), verifier
+    )
     scope = {"type": "http", "method": "GET", "path": "/-/healthy", "headers": [], "client": (host, 1)}
-    asyncio.run(guard(scope, receive, send))
-    keeper.close()
+    asyncio.run(middleware(scope, receive, send))
+    verifier.close()
 
     assert status == sent[0]["status"]
 
 
-def test_busy(site: Site, secure: Secure) -> None:
+def test_busy(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """When too many passwords wait, the answer is an immediate 429 with Retry-After."""
-    client = site(server={"security": secure(f"basic_auth_users: {{alice: {HASH}}}")})
-    verify = FakeBcrypt()
-    verify.gate.clear()
-    client.server._verifier._verify = verify
+    client = start_app(server={"web_config": load_web_config(f"basic_auth_users: {{alice: {HASH}}}")})
+    check = FakeBcrypt()
+    check.gate.clear()
+    client.server._verifier._check = check
     answers: list[int] = []
 
     def guess(number: int) -> None:
         wrong = _basic(b"alice:%d" % number).decode()
-        answers.append(client.ask("/", authorization=wrong).status)
+        answers.append(client.request("/", authorization=wrong).status)
 
-    guesses = [threading.Thread(target=guess, args=(number,)) for number in range(MOST_OF_A_CLIENT + 1)]
+    guesses = [threading.Thread(target=guess, args=(number,)) for number in range(MAX_WAITING_PER_ADDRESS + 1)]
     for each in guesses:
         each.start()
     while 429 not in answers:
         threading.Event().wait(0.01)
-    busy = client.ask("/", **RIGHT)
-    verify.gate.set()
+    busy = client.request("/", **RIGHT)
+    check.gate.set()
     for each in guesses:
         each.join(60)
 
     assert (429, "1") == (busy.status, busy.headers["retry-after"])
-    assert [401] * MOST_OF_A_CLIENT + [429] == sorted(answers)
+    assert [401] * MAX_WAITING_PER_ADDRESS + [429] == sorted(answers)
 
 
-def test_headers(site: Site, secure: Secure) -> None:
+def test_headers(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Configured headers are on every answer, once, replacing the exporter's own."""
-    security = secure(
+    web_config = load_web_config(
         "http_server_config: {headers: {X-Frame-Options: deny, Content-Security-Policy: \"default-src 'self'\"}}"
     )
-    port = site(server={"security": security}).server.port
+    port = start_app(server={"web_config": web_config}).server.port
 
     for path in ("/", "/metrics", "/none"):
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
@@ -358,19 +371,19 @@ def test_headers(site: Site, secure: Secure) -> None:
         assert ["default-src 'self'"] == headers.get_all("content-security-policy")
 
 
-def test_users_change_while_serving(site: Site, secure: Secure, web_file: Path) -> None:
+def test_users_change_while_serving(start_app: StartApp, load_web_config: LoadWebConfig, web_file: Path) -> None:
     """New users apply without a restart, also to open connections; an invalid file keeps the previous users."""
-    security = secure(f"basic_auth_users: {{alice: {HASH}}}")
-    ask = site(server={"security": security}).ask
+    web_config = load_web_config(f"basic_auth_users: {{alice: {HASH}}}")
+    ask = start_app(server={"web_config": web_config}).request
     bob = {"authorization": _basic(b"bob:secret").decode()}
     assert (200, 401) == (ask("/", **RIGHT).status, ask("/", **bob).status)
 
     web_file.write_text("basic_auth_users: {bob: not a hash}")
-    security.look()
-    security.look()
+    web_config.look()
+    web_config.look()
     assert (200, 401) == (ask("/", **RIGHT).status, ask("/", **bob).status)
 
     web_file.write_text(f"basic_auth_users: {{bob: {HASH}}}")
-    security.look()
-    security.look()
+    web_config.look()
+    web_config.look()
     assert (401, 200) == (ask("/", **RIGHT).status, ask("/", **bob).status)

@@ -13,13 +13,13 @@ from exporter.web import create_app
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.web.conftest import FakeSource, Site
+    from tests.web.conftest import FakeExposition, StartApp
 
 
-def test_done(site: Site) -> None:
+def test_done(start_app: StartApp) -> None:
     """A successful reload is 200."""
     asked: list[str] = []
-    ask = site(reload=lambda: asked.append(threading.current_thread().name)).ask
+    ask = start_app(reload=lambda: asked.append(threading.current_thread().name)).request
 
     answer = ask("/-/reload", method="POST")
 
@@ -28,48 +28,48 @@ def test_done(site: Site) -> None:
     assert ["web"] != asked
 
 
-def test_done_in_part(site: Site) -> None:
+def test_done_in_part(start_app: StartApp) -> None:
     """Changed sections that require a restart are named; the reload still counts as a success."""
-    answer = site(reload=lambda: None, unapplied=lambda: ["limits", "labels"]).ask("/-/reload", method="POST")
+    answer = start_app(reload=lambda: None, unapplied=lambda: ["limits", "labels"]).request("/-/reload", method="POST")
 
     expected = b"Configuration reloaded. Changes in limits, labels require a restart.\n"
     assert (200, expected) == (answer.status, answer.body)
 
 
-def test_refused_config(site: Site) -> None:
+def test_refused_config(start_app: StartApp) -> None:
     """A failed reload is 500 with the problems."""
-    answer = site(reload=lambda: "config.yaml:1: unknown key").ask("/-/reload", method="POST")
+    answer = start_app(reload=lambda: "config.yaml:1: unknown key").request("/-/reload", method="POST")
 
     assert (500, b"config.yaml:1: unknown key\n") == (answer.status, answer.body)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-def test_wrong_method(site: Site, method: str) -> None:
+def test_wrong_method(start_app: StartApp, method: str) -> None:
     """Methods that a crawler or a prefetch may use do not reload."""
     asked: list[None] = []
-    answer = site(reload=lambda: asked.append(None)).ask("/-/reload", method=method)
+    answer = start_app(reload=lambda: asked.append(None)).request("/-/reload", method=method)
 
     assert (405, "POST", []) == (answer.status, answer.headers["allow"], asked)
 
 
-def test_nothing_to_reload(site: Site) -> None:
+def test_nothing_to_reload(start_app: StartApp) -> None:
     """Without a reload function the page does not exist."""
-    assert 404 == site().ask("/-/reload", method="POST").status
+    assert 404 == start_app().request("/-/reload", method="POST").status
 
 
-def test_path_is_taken(source: FakeSource) -> None:
+def test_path_is_taken(exposition: FakeExposition) -> None:
     """The telemetry path cannot be the reload path."""
     with pytest.raises(ValueError, match="telemetry path"):
-        create_app(source, telemetry_path="/-/reload", version="", healthy=lambda: None, ready=lambda: None)
+        create_app(exposition, telemetry_path="/-/reload", version="", healthy=lambda: None, ready=lambda: None)
 
 
 def _post(
-    source: FakeSource, client: tuple[str, int] | None, headers: Mapping[str, str] | None = None, **state: bool
+    exposition: FakeExposition, client: tuple[str, int] | None, headers: Mapping[str, str] | None = None, **state: bool
 ) -> tuple[int, bytes, bool]:
     """Status, body and whether the configuration was reloaded, for a client at a given address."""
     done: list[None] = []
     app = create_app(
-        source,
+        exposition,
         telemetry_path="/metrics",
         version="",
         healthy=lambda: None,
@@ -97,15 +97,15 @@ def _post(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
-def test_local_client(source: FakeSource, host: str) -> None:
+def test_local_client(exposition: FakeExposition, host: str) -> None:
     """Clients on the machine may reload."""
-    assert (200, True) == _post(source, (host, 1))[::2]
+    assert (200, True) == _post(exposition, (host, 1))[::2]
 
 
 @pytest.mark.parametrize("client", [("10.0.0.1", 1), ("::ffff:10.0.0.1", 1), ("fe80::1%eth0", 1), ("", 1), None])
-def test_stranger(source: FakeSource, client: tuple[str, int] | None) -> None:
+def test_stranger(exposition: FakeExposition, client: tuple[str, int] | None) -> None:
     """Clients that are not known to be local may not reload and are told what to do."""
-    status, body, done = _post(source, client)
+    status, body, done = _post(exposition, client)
 
     assert (403, False) == (status, done)
     assert b"SIGHUP" in body
@@ -113,22 +113,24 @@ def test_stranger(source: FakeSource, client: tuple[str, int] | None) -> None:
 
 
 @pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-real-ip"])
-def test_stranger_behind_a_proxy(source: FakeSource, header: str) -> None:
+def test_stranger_behind_a_proxy(exposition: FakeExposition, header: str) -> None:
     """A proxy on the machine does not make its clients local."""
-    assert (403, False) == _post(source, ("127.0.0.1", 1), {header: "127.0.0.1"})[::2]
+    assert (403, False) == _post(exposition, ("127.0.0.1", 1), {header: "127.0.0.1"})[::2]
 
 
-def test_authenticated_stranger(source: FakeSource) -> None:
+def test_authenticated_stranger(exposition: FakeExposition) -> None:
     """Authenticated clients may reload from anywhere."""
-    assert (200, True) == _post(source, ("10.0.0.1", 1), {"x-forwarded-for": "x"}, authenticated=True)[::2]
+    assert (200, True) == _post(exposition, ("10.0.0.1", 1), {"x-forwarded-for": "x"}, authenticated=True)[::2]
 
 
-def test_web_page(source: FakeSource) -> None:
+def test_web_page(exposition: FakeExposition) -> None:
     """No web page in a browser on the machine may reload, with or without the password that the browser knows."""
-    assert (403, False) == _post(source, ("127.0.0.1", 1), {"origin": "https://evil.example"}, authenticated=True)[::2]
+    assert (403, False) == _post(exposition, ("127.0.0.1", 1), {"origin": "https://evil.example"}, authenticated=True)[
+        ::2
+    ]
 
 
-def test_one_at_a_time(site: Site, source: FakeSource) -> None:
+def test_one_at_a_time(start_app: StartApp, exposition: FakeExposition) -> None:
     """Reloads wait for each other without occupying threads, and scrapes do not wait for them."""
     inside: list[int] = []
     most: list[int] = []
@@ -140,7 +142,7 @@ def test_one_at_a_time(site: Site, source: FakeSource) -> None:
         assert gate.wait(60)
         inside.pop()
 
-    ask = site(reload=reload).ask
+    ask = start_app(reload=reload).request
     posts = [threading.Thread(target=ask, args=("/-/reload",), kwargs={"method": "POST"}) for _ in range(50)]
     for each in posts:
         each.start()
@@ -151,5 +153,5 @@ def test_one_at_a_time(site: Site, source: FakeSource) -> None:
     for each in posts:
         each.join(60)
 
-    assert source.text == scraped
+    assert exposition.text == scraped
     assert [1] * 50 == most

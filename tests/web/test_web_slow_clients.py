@@ -23,11 +23,11 @@ from starlette.routing import Route
 
 from exporter.web import ClientTimeouts
 from exporter.web.connections import (
-    MOST_CONNECTIONS,
+    MAX_CONNECTIONS,
     ClientConnections,
     ConnectionState,
     ListeningSocket,
-    most_connections,
+    max_connections,
 )
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from exporter.web import WebServer
-    from tests.web.conftest import FakeSource, Secure, Serve, Site
+    from tests.web.conftest import FakeExposition, LoadWebConfig, StartApp, StartServer
 
 hello = PlainTextResponse("hello")
-HURRY = ClientTimeouts(head=0.4, idle=120, stall=0.4, answer=120.0)
+SHORT_TIMEOUTS = ClientTimeouts(head=0.4, idle=120, stall=0.4, answer=120.0)
 PATIENT = ClientTimeouts(head=120.0, idle=120, stall=2.0, answer=120.0)
 STEADY = ClientTimeouts(head=120.0, idle=120, stall=120.0, answer=120.0)
 SOON = 30.0
 """Seconds in which even a busy machine does what does not wait for one of the longer timeouts."""
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-LAST = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+REQUEST_AND_CLOSE = b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 LARGE = b"x" * 32_000_000
 
 
@@ -66,7 +66,7 @@ answers = Starlette(routes=[Route("/", _endless), Route("/large", _large)])
 
 
 @contextlib.contextmanager
-def connected(port: int, sent: bytes = b"", *, host: str = "127.0.0.1") -> Iterator[socket.socket]:
+def connect(port: int, sent: bytes = b"", *, host: str = "127.0.0.1") -> Iterator[socket.socket]:
     """A connection from ``host`` with a small receive buffer that has sent some bytes."""
     with socket.socket() as client:
         client.settimeout(60)
@@ -86,7 +86,7 @@ def read_hello(client: socket.socket, times: int = 1) -> None:
         received += chunk
 
 
-def cut_after(client: socket.socket, began: float) -> float:
+def seconds_until_closed(client: socket.socket, began: float) -> float:
     """Seconds from ``began`` until the server closes the connection, ignoring received data."""
     with contextlib.suppress(ConnectionResetError):
         while client.recv(1 << 20):
@@ -109,22 +109,22 @@ def wait_until_nobody(server: WebServer) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", REQUEST[:-2]], ids=["nothing", "half a line", "no end"])
-def test_request_that_never_ends(serve: Serve, sent: bytes) -> None:
+def test_request_that_never_ends(start_server: StartServer, sent: bytes) -> None:
     """The time for a request's head is limited."""
-    server = serve(hello, timeouts=HURRY)
+    server = start_server(hello, timeouts=SHORT_TIMEOUTS)
     began = time.monotonic()
 
-    with connected(server.port, sent) as client:
-        assert 0.3 < cut_after(client, began) < SOON
+    with connect(server.port, sent) as client:
+        assert 0.3 < seconds_until_closed(client, began) < SOON
     wait_until_nobody(server)
 
 
-def test_request_byte_by_byte(serve: Serve) -> None:
+def test_request_byte_by_byte(start_server: StartServer) -> None:
     """Sending byte by byte does not extend the time."""
-    server = serve(hello, timeouts=HURRY)
+    server = start_server(hello, timeouts=SHORT_TIMEOUTS)
     began = time.monotonic()
 
-    with connected(server.port, b"GET / HTTP/1.1\r\nX: ") as client, contextlib.suppress(OSError):
+    with connect(server.port, b"GET / HTTP/1.1\r\nX: ") as client, contextlib.suppress(OSError):
         while time.monotonic() - began < SOON:
             client.sendall(b"x")
             threading.Event().wait(0.05)
@@ -132,12 +132,12 @@ def test_request_byte_by_byte(serve: Serve) -> None:
     assert 0.3 < time.monotonic() - began < SOON
 
 
-def test_second_request_and_body_that_trickle(serve: Serve) -> None:
+def test_second_request_and_body_that_trickle(start_server: StartServer) -> None:
     """An unexpected body or a following request gets no more time than a first head."""
-    server = serve(hello, timeouts=HURRY)
+    server = start_server(hello, timeouts=SHORT_TIMEOUTS)
     began = time.monotonic()
 
-    with connected(server.port, REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 1000\r\n\r\n")) as client:
+    with connect(server.port, REQUEST.replace(b"\r\n\r\n", b"\r\nContent-Length: 1000\r\n\r\n")) as client:
         read_hello(client)
         with contextlib.suppress(OSError):
             while time.monotonic() - began < SOON:
@@ -147,21 +147,21 @@ def test_second_request_and_body_that_trickle(serve: Serve) -> None:
     assert 0.3 < time.monotonic() - began < SOON
 
 
-def test_idle_connection(serve: Serve) -> None:
+def test_idle_connection(start_server: StartServer) -> None:
     """An idle connection may last longer than a head, and is then closed gracefully."""
-    server = serve(hello, timeouts=replace(HURRY, idle=1))
+    server = start_server(hello, timeouts=replace(SHORT_TIMEOUTS, idle=1))
     began = time.monotonic()
 
-    with connected(server.port, REQUEST) as client:
+    with connect(server.port, REQUEST) as client:
         read_hello(client)
-        assert 0.8 < cut_after(client, began) < SOON
+        assert 0.8 < seconds_until_closed(client, began) < SOON
 
 
-def test_pipelined_requests(serve: Serve) -> None:
+def test_pipelined_requests(start_server: StartServer) -> None:
     """Pipelined requests are answered in order."""
-    server = serve(hello, timeouts=HURRY)
+    server = start_server(hello, timeouts=SHORT_TIMEOUTS)
 
-    with connected(server.port, REQUEST * 50) as client:
+    with connect(server.port, REQUEST * 50) as client:
         read_hello(client, 50)
     wait_until_nobody(server)
 
@@ -171,26 +171,26 @@ def test_pipelined_requests(serve: Serve) -> None:
     [
         REQUEST,
         REQUEST.replace(b"/ ", b"/large "),
-        LAST,
+        REQUEST_AND_CLOSE,
     ],
     ids=["endless", "large", "large, then close"],
 )
-def test_answer_that_is_not_read(serve: Serve, sent: bytes) -> None:
+def test_answer_that_is_not_read(start_server: StartServer, sent: bytes) -> None:
     """A client that reads nothing of its answer is disconnected, also after all of it was handed over."""
-    server = serve(answers, timeouts=HURRY)
+    server = start_server(answers, timeouts=SHORT_TIMEOUTS)
 
-    with connected(server.port, sent) as client:
+    with connect(server.port, sent) as client:
         assert b"HTTP/1.1 200" == client.recv(12)
         wait_until_nobody(server)
-        cut_after(client, 0.0)
+        seconds_until_closed(client, 0.0)
     assert server._server is not None
     assert set() == server._server.server_state.tasks
 
 
-def test_slow_reader_that_reads(serve: Serve) -> None:
+def test_slow_reader_that_reads(start_server: StartServer) -> None:
     """A client that reads its answer slowly but steadily gets all of it."""
-    server = serve(answers, timeouts=PATIENT)
-    with connected(server.port, LAST) as client:
+    server = start_server(answers, timeouts=PATIENT)
+    with connect(server.port, REQUEST_AND_CLOSE) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         received = 0
         while chunk := client.recv(1 << 18):
@@ -201,12 +201,16 @@ def test_slow_reader_that_reads(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
-def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, encrypted: bool) -> None:
+def test_slow_reader_of_an_answer_without_end(
+    start_server: StartServer, load_web_config: LoadWebConfig, *, encrypted: bool
+) -> None:
     """Even very small reads count as progress, also with TLS, before the client is disconnected."""
-    security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}") if encrypted else None
-    server = serve(answers, security=security, timeouts=PATIENT)
+    web_config = (
+        load_web_config("tls_server_config: {cert_file: server.pem, key_file: server.key}") if encrypted else None
+    )
+    server = start_server(answers, web_config=web_config, timeouts=PATIENT)
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(connected(server.port))
+        client = stack.enter_context(connect(server.port))
         if encrypted:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -218,37 +222,37 @@ def test_slow_reader_of_an_answer_without_end(serve: Serve, secure: Secure, *, e
             threading.Event().wait(0.02)
 
 
-def test_answer_without_end(serve: Serve) -> None:
+def test_answer_without_end(start_server: StartServer) -> None:
     """An answer has a time limit, however steadily it is read."""
-    server = serve(answers, timeouts=replace(STEADY, answer=0.5))
+    server = start_server(answers, timeouts=replace(STEADY, answer=0.5))
     began = time.monotonic()
 
-    with connected(server.port, REQUEST) as client:
-        assert 0.3 < cut_after(client, began) < SOON
+    with connect(server.port, REQUEST) as client:
+        assert 0.3 < seconds_until_closed(client, began) < SOON
 
 
-def test_tls_that_never_begins(serve: Serve, secure: Secure) -> None:
+def test_tls_that_never_begins(start_server: StartServer, load_web_config: LoadWebConfig) -> None:
     """A client that never completes the TLS handshake is disconnected like one that never completes its request."""
-    security = secure("tls_server_config: {cert_file: server.pem, key_file: server.key}")
-    server = serve(hello, security=security, timeouts=HURRY)
+    web_config = load_web_config("tls_server_config: {cert_file: server.pem, key_file: server.key}")
+    server = start_server(hello, web_config=web_config, timeouts=SHORT_TIMEOUTS)
 
     for sent in (b"", b"\x16\x03\x01\x02\x00"):
         began = time.monotonic()
-        with connected(server.port, sent) as client:
-            assert 0.3 < cut_after(client, began) < SOON
-    with connected(server.port, b"rubbish"):
+        with connect(server.port, sent) as client:
+            assert 0.3 < seconds_until_closed(client, began) < SOON
+    with connect(server.port, b"rubbish"):
         wait_until_nobody(server)
 
 
 @pytest.mark.parametrize("sent", [b"", REQUEST], ids=["silent", "do not read"])
-def test_too_many(serve: Serve, sent: bytes) -> None:
+def test_too_many(start_server: StartServer, sent: bytes) -> None:
     """Beyond the limit slow clients are disconnected; new clients that send requests are served."""
-    server = serve(answers if sent else hello, limit=16, timeouts=STEADY)
+    server = start_server(answers if sent else hello, limit=16, timeouts=STEADY)
     with contextlib.ExitStack() as clients:
         for _ in range(100):
-            clients.enter_context(connected(server.port, sent))
+            clients.enter_context(connect(server.port, sent))
         began = time.monotonic()
-        with connected(server.port, REQUEST) as client:
+        with connect(server.port, REQUEST) as client:
             assert b"HTTP/1.1 200" == client.recv(12)
         assert time.monotonic() - began < SOON
         assert len(server._connections) <= 20
@@ -256,42 +260,42 @@ def test_too_many(serve: Serve, sent: bytes) -> None:
     assert server._connections.evicted > 0
 
 
-def test_one_address_of_many(serve: Serve) -> None:
+def test_one_address_of_many(start_server: StartServer) -> None:
     """The address with the most connections loses one; other addresses keep theirs, however old."""
-    server = serve(hello, limit=8)
-    with connected(server.port, REQUEST, host="127.0.0.2") as other, contextlib.ExitStack() as crowd:
+    server = start_server(hello, limit=8)
+    with connect(server.port, REQUEST, host="127.0.0.2") as other, contextlib.ExitStack() as crowd:
         read_hello(other)
         for _ in range(50):
-            crowd.enter_context(connected(server.port, b"GET"))
+            crowd.enter_context(connect(server.port, b"GET"))
         other.sendall(REQUEST)
         read_hello(other)
 
 
-def test_all_at_work(site: Site, source: FakeSource) -> None:
+def test_all_at_work(start_app: StartApp, exposition: FakeExposition) -> None:
     """When every connection waits for the exporter, none is closed: a new client is refused."""
-    client = site(server={"limit": 2, "timeouts": STEADY})
-    source.gate.clear()
+    client = start_app(server={"limit": 2, "timeouts": STEADY})
+    exposition.gate.clear()
     bodies: list[bytes] = []
-    scrapes = [threading.Thread(target=lambda: bodies.append(client.ask("/metrics").body)) for _ in range(2)]
+    scrapes = [threading.Thread(target=lambda: bodies.append(client.request("/metrics").body)) for _ in range(2)]
     for each in scrapes:
         each.start()
     while [ConnectionState.ANSWERING] * 2 != [each.state for each in tuple(client.server._connections._open.values())]:
         threading.Event().wait(0.01)
     began = time.monotonic()
-    with connected(client.server.port) as newcomer:
-        assert cut_after(newcomer, began) < SOON
-    source.gate.set()
+    with connect(client.server.port) as newcomer:
+        assert seconds_until_closed(newcomer, began) < SOON
+    exposition.gate.set()
     for each in scrapes:
         each.join(60)
 
-    assert [source.text] * 2 == bodies
+    assert [exposition.text] * 2 == bodies
 
 
-def test_burst(serve: Serve) -> None:
+def test_burst(start_server: StartServer) -> None:
     """Hundreds of clients that connect and send requests at the same instant all get an answer."""
-    server = serve(hello)
+    server = start_server(hello)
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(connected(server.port, REQUEST)) for _ in range(300)]
+        clients = [stack.enter_context(connect(server.port, REQUEST)) for _ in range(300)]
 
         for client in clients:
             read_hello(client)
@@ -332,22 +336,20 @@ def test_forgets_what_is_closed() -> None:
 
 def test_limit_follows_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the file descriptors are for connections, within bounds."""
-    for limit, most in ((64, 32), (4, 8), (1024, MOST_CONNECTIONS), (resource.RLIM_INFINITY, MOST_CONNECTIONS)):
+    for limit, most in ((64, 32), (4, 8), (1024, MAX_CONNECTIONS), (resource.RLIM_INFINITY, MAX_CONNECTIONS)):
         monkeypatch.setattr(resource, "getrlimit", lambda _which, limit=limit: (limit, limit))
-        assert most == most_connections()
+        assert most == max_connections()
 
 
-def test_malformed_requests_are_not_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_malformed_requests_are_not_logged(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing that a client sends is logged: neither malformed requests nor protocol upgrades."""
     caplog.set_level(logging.INFO)
-    server = serve(hello)
+    server = start_server(hello)
 
     for sent in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", REQUEST.replace(b"Host", b"Content-Length: x\r\nHost")):
-        with connected(server.port, sent) as client:
+        with connect(server.port, sent) as client:
             assert b"HTTP/1.1 400" == client.recv(12)
-    with connected(
-        server.port, REQUEST.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost")
-    ) as client:
+    with connect(server.port, REQUEST.replace(b"Host", b"Connection: upgrade\r\nUpgrade: websocket\r\nHost")) as client:
         assert b"HTTP/1.1 200" == client.recv(12)
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         connection.request("GET", "/")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.responses import JSONResponse
 
-from exporter.web import WebSecurity
+from exporter.web import WebConfigFile
 from exporter.web.tls import alternative_names
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from exporter.web import WebServer
     from tests.web.authority import Authority, Certificate
-    from tests.web.conftest import Secure, Serve
+    from tests.web.conftest import LoadWebConfig, StartServer
 
 TLS = "tls_server_config: {cert_file: server.pem, key_file: server.key"
 VERIFIED = TLS + ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem"
@@ -71,9 +71,9 @@ def folder(web_file: Path, authority: Authority) -> Path:
 
 
 @pytest.mark.usefixtures("folder")
-def test_https(serve: Serve, secure: Secure, authority: Authority) -> None:
+def test_https(start_server: StartServer, load_web_config: LoadWebConfig, authority: Authority) -> None:
     """HTTPS uses the certificate, TLS 1.3 and HTTP/1.1; a client without a certificate is unauthenticated."""
-    server = serve(whoami, security=secure(TLS + "}"))
+    server = start_server(whoami, web_config=load_web_config(TLS + "}"))
     client = Tls(authority)
     client.context.set_alpn_protocols(["h2", "http/1.1"])
 
@@ -82,10 +82,12 @@ def test_https(serve: Serve, secure: Secure, authority: Authority) -> None:
         assert ("TLSv1.3", "http/1.1") == (connection.version(), connection.selected_alpn_protocol())
 
 
-def test_plain_client(serve: Serve, secure: Secure, caplog: pytest.LogCaptureFixture) -> None:
+def test_plain_client(
+    start_server: StartServer, load_web_config: LoadWebConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     """A client that sends plain HTTP or garbage gets no answer and is not logged."""
     caplog.set_level(logging.INFO)
-    server = serve(whoami, security=secure(TLS + "}"))
+    server = start_server(whoami, web_config=load_web_config(TLS + "}"))
 
     for sent in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff\xff"):
         with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
@@ -117,10 +119,16 @@ def test_plain_client(serve: Serve, secure: Secure, caplog: pytest.LogCaptureFix
     ],
 )
 def test_what_is_spoken(
-    serve: Serve, secure: Secure, authority: Authority, *, more: str, client: dict[str, Any], served: bool
+    start_server: StartServer,
+    load_web_config: LoadWebConfig,
+    authority: Authority,
+    *,
+    more: str,
+    client: dict[str, Any],
+    served: bool,
 ) -> None:
     """Versions, cipher suites and curves follow the file."""
-    server = serve(whoami, security=secure(f"{TLS}{more}}}"))
+    server = start_server(whoami, web_config=load_web_config(f"{TLS}{more}}}"))
 
     if served:
         assert b'["https",false]' == Tls(authority, **client).get(server)
@@ -130,11 +138,13 @@ def test_what_is_spoken(
 
 
 @pytest.mark.parametrize(("prefer", "chosen"), [("true", "AES256"), ("false", "AES128")])
-def test_whose_order_counts(serve: Serve, secure: Secure, authority: Authority, prefer: str, chosen: str) -> None:
+def test_whose_order_counts(
+    start_server: StartServer, load_web_config: LoadWebConfig, authority: Authority, prefer: str, chosen: str
+) -> None:
     """The server's or the client's order of cipher suites takes precedence, as configured."""
     suites = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
     more = f", max_version: TLS12, cipher_suites: [{suites}], prefer_server_cipher_suites: {prefer}"
-    server = serve(whoami, security=secure(f"{TLS}{more}}}"))
+    server = start_server(whoami, web_config=load_web_config(f"{TLS}{more}}}"))
     client = Tls(authority, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384")
 
     with client.handshake(server) as connection:
@@ -142,9 +152,11 @@ def test_whose_order_counts(serve: Serve, secure: Secure, authority: Authority, 
 
 
 @pytest.mark.usefixtures("folder")
-def test_client_certificates(serve: Serve, secure: Secure, authority: Authority, other_authority: Authority) -> None:
+def test_client_certificates(
+    start_server: StartServer, load_web_config: LoadWebConfig, authority: Authority, other_authority: Authority
+) -> None:
     """Only clients with a certificate of the authority get an answer and count as authenticated."""
-    server = serve(whoami, security=secure(VERIFIED + "}"))
+    server = start_server(whoami, web_config=load_web_config(VERIFIED + "}"))
 
     assert b'["https",true]' == Tls(authority, authority.sign("prometheus")).get(server)
     for client in (Tls(authority), Tls(authority, other_authority.sign("prometheus"))):
@@ -154,11 +166,12 @@ def test_client_certificates(serve: Serve, secure: Secure, authority: Authority,
 
 @pytest.mark.usefixtures("folder")
 def test_optional_client_certificates(
-    serve: Serve, secure: Secure, authority: Authority, other_authority: Authority
+    start_server: StartServer, load_web_config: LoadWebConfig, authority: Authority, other_authority: Authority
 ) -> None:
     """A client certificate must be valid and authenticates the client; a client without one is anonymous."""
-    server = serve(
-        whoami, security=secure(VERIFIED.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven") + "}")
+    server = start_server(
+        whoami,
+        web_config=load_web_config(VERIFIED.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven") + "}"),
     )
 
     assert b'["https",false]' == Tls(authority).get(server)
@@ -181,11 +194,16 @@ def test_optional_client_certificates(
     ],
 )
 def test_allowed_names(
-    serve: Serve, secure: Secure, authority: Authority, *, names: tuple[str, ...], served: bool
+    start_server: StartServer,
+    load_web_config: LoadWebConfig,
+    authority: Authority,
+    *,
+    names: tuple[str, ...],
+    served: bool,
 ) -> None:
     """Among the authority's clients, only those with an allowed name get an answer."""
     allowed = '[monitor, 10.0.0.7, "::1", "spiffe://x/prometheus", a@x.example]'
-    server = serve(whoami, security=secure(f"{VERIFIED}, client_allowed_sans: {allowed}}}"))
+    server = start_server(whoami, web_config=load_web_config(f"{VERIFIED}, client_allowed_sans: {allowed}}}"))
     client = Tls(authority, authority.sign(*names))
 
     if served:
@@ -201,10 +219,16 @@ def test_odd_names() -> None:
     assert {"<invalid>", "x"} == alternative_names({"subjectAltName": (("IP Address", "<invalid>"), ("DNS", "x"))})
 
 
-def test_rotation(serve: Serve, secure: Secure, folder: Path, authority: Authority, other_authority: Authority) -> None:
+def test_rotation(
+    start_server: StartServer,
+    load_web_config: LoadWebConfig,
+    folder: Path,
+    authority: Authority,
+    other_authority: Authority,
+) -> None:
     """New connections use the new certificate, open ones continue; a temporary mismatch with the key is harmless."""
-    security = secure(TLS + "}")
-    server = serve(whoami, security=security)
+    web_config = load_web_config(TLS + "}")
+    server = start_server(whoami, web_config=web_config)
     new = other_authority.sign("localhost")
     with closing(
         http.client.HTTPSConnection("localhost", server.port, timeout=60, context=Tls(authority).context)
@@ -213,15 +237,15 @@ def test_rotation(serve: Serve, secure: Secure, folder: Path, authority: Authori
         old.getresponse().read()
 
         (folder / "server.pem").write_bytes(new.certificate.read_bytes())
-        security.look()
-        security.look()
-        assert "does not match the certificate" in str(security.problem)
+        web_config.look()
+        web_config.look()
+        assert "does not match the certificate" in str(web_config.problem)
         assert b'["https",false]' == Tls(authority).get(server)
 
         (folder / "server.key").write_bytes(new.key.read_bytes())
-        security.look()
-        security.look()
-        assert None is security.problem
+        web_config.look()
+        web_config.look()
+        assert None is web_config.problem
         assert b'["https",false]' == Tls(other_authority).get(server)
         with pytest.raises(ssl.SSLCertVerificationError):
             Tls(authority).get(server)
@@ -230,18 +254,22 @@ def test_rotation(serve: Serve, secure: Secure, folder: Path, authority: Authori
 
 
 def test_rotation_of_client_authorities(
-    serve: Serve, secure: Secure, folder: Path, authority: Authority, other_authority: Authority
+    start_server: StartServer,
+    load_web_config: LoadWebConfig,
+    folder: Path,
+    authority: Authority,
+    other_authority: Authority,
 ) -> None:
     """A new client authority applies without a restart, also to resumed sessions."""
-    security = secure(VERIFIED + "}")
-    server = serve(whoami, security=security)
+    web_config = load_web_config(VERIFIED + "}")
+    server = start_server(whoami, web_config=web_config)
     client = Tls(authority, authority.sign("prometheus"), maximum_version=ssl.TLSVersion.TLSv1_2)
     with client.handshake(server) as connection:
         session = connection.session
 
     (folder / "ca.pem").write_bytes(other_authority.certificate.read_bytes())
-    security.look()
-    security.look()
+    web_config.look()
+    web_config.look()
 
     assert b'["https",true]' == Tls(authority, other_authority.sign("prometheus")).get(server)
     with pytest.raises(OSError, match=r"."):
@@ -251,51 +279,51 @@ def test_rotation_of_client_authorities(
         client.context.wrap_socket(plain, server_hostname="localhost", session=session)
 
 
-def test_files_must_rest(secure: Secure, web_file: Path) -> None:
+def test_files_must_rest(load_web_config: LoadWebConfig, web_file: Path) -> None:
     """A file is read only once it is unchanged since the previous look: not while it is being written."""
-    security = secure("http_server_config: {headers: {X-Frame-Options: deny}}")
+    web_config = load_web_config("http_server_config: {headers: {X-Frame-Options: deny}}")
 
     web_file.write_text("http_server_config: {headers: {}}")
-    security.look()
+    web_config.look()
     web_file.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}")
-    security.look()
-    assert ((b"x-frame-options", b"deny"),) == security.settings.headers
-    security.look()
-    assert ((b"x-frame-options", b"sameorigin"),) == security.settings.headers
+    web_config.look()
+    assert ((b"x-frame-options", b"deny"),) == web_config.settings.headers
+    web_config.look()
+    assert ((b"x-frame-options", b"sameorigin"),) == web_config.settings.headers
 
 
 def test_broken_file_is_told_once(
-    secure: Secure, web_file: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    load_web_config: LoadWebConfig, web_file: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A problem is logged when it appears, not at each look; the file is tried until it is valid."""
-    security = secure("{}")
+    web_config = load_web_config("{}")
     web_file.unlink()
     for _ in range(5):
-        security.look()
-    assert "does not exist" in str(security.problem)
+        web_config.look()
+    assert "does not exist" in str(web_config.problem)
     web_file.write_text("{a: 1}")
     for _ in range(5):
-        security.look()
-    assert "unknown key" in str(security.problem)
+        web_config.look()
+    assert "unknown key" in str(web_config.problem)
     web_file.write_text("{}")
-    security.look()
-    security.look()
+    web_config.look()
+    web_config.look()
 
-    assert None is security.problem
+    assert None is web_config.problem
     written = caplog.text + capsys.readouterr().out
     assert (1, 1) == (written.count("does not exist"), written.count("unknown key"))
 
 
-def test_tls_neither_comes_nor_goes(secure: Secure, web_file: Path) -> None:
+def test_tls_neither_comes_nor_goes(load_web_config: LoadWebConfig, web_file: Path) -> None:
     """A file that turns TLS on or off changes nothing: passwords must not suddenly be sent in plain text."""
-    security = secure(TLS + "}")
+    web_config = load_web_config(TLS + "}")
     web_file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
-    security.look()
-    security.look()
+    web_config.look()
+    web_config.look()
 
-    assert "adding or removing it requires a restart" in str(security.problem)
-    assert () == security.settings.headers
-    assert None is not security.settings.tls
+    assert "adding or removing it requires a restart" in str(web_config.problem)
+    assert () == web_config.settings.headers
+    assert None is not web_config.settings.tls
 
 
 def test_symlink_swap(web_file: Path) -> None:
@@ -306,11 +334,11 @@ def test_symlink_swap(web_file: Path) -> None:
         (folder / name / "web.yml").write_text(f"http_server_config: {{headers: {{X-Frame-Options: {value}}}}}")
     (folder / "data").symlink_to("one")
     web_file.symlink_to("data/web.yml")
-    security = WebSecurity(web_file)
+    web_config = WebConfigFile(web_file)
 
     (folder / "fresh").symlink_to("two")
     (folder / "fresh").rename(folder / "data")
-    security.look()
-    security.look()
+    web_config.look()
+    web_config.look()
 
-    assert ((b"x-frame-options", b"sameorigin"),) == security.settings.headers
+    assert ((b"x-frame-options", b"sameorigin"),) == web_config.settings.headers
