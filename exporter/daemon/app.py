@@ -13,7 +13,7 @@ from exporter.clock import SystemClock
 from exporter.daemon.loop import BackgroundJob, Job, Loop
 from exporter.daemon.monitor import ServerMonitor, SharedServices
 from exporter.daemon.reload import ConfigReloader
-from exporter.metrics import DocumentLimit, Exposition, SelfMetrics
+from exporter.metrics import DocumentLimit, Exposition, ProcessState, SelfMetrics
 from exporter.polling import DOCUMENT_DETAIL, TICK, Target
 from exporter.state import StateFile
 from exporter.web import WebServer, create_app
@@ -78,20 +78,22 @@ class App:
             self_metrics=self.self_metrics, document_name=config.labels.document_name, monotonic=self._clock.monotonic
         )
         self._limit = DocumentLimit(self.exposition, config.limits.documents)
-        if web_config is not None:
-            self.self_metrics.web_config_loaded = lambda: web_config.problem is None
         self._state = state = StateFile(config.state.path, self._clock) if remember and config.state.path else None
         if state is not None:
             state.open()
-            self.self_metrics.state_saved = lambda: state.last_save
-            self.self_metrics.state_save_successful = lambda: state.last_save_successful
         flush = partial(self.exposition.flush, FLUSH_AFTER)
         self._shared = SharedServices(
             self._clock, self.self_metrics, self._limit, self._state, flush, config.labels.document_name
         )
         self.monitors = [ServerMonitor(server, config, self._shared) for server in config.servers]
-        self.self_metrics.schedules = self._schedules
-        self.self_metrics.collapsed = self._limit.collapsed
+        self.self_metrics.observe(
+            ProcessState(
+                schedules=self._schedules,
+                collapsed=self._limit.collapsed,
+                state_file=state,
+                web_config_loaded=None if web_config is None else lambda: web_config.problem is None,
+            )
+        )
         jobs = [Job("reload", reread_every, self.reloader.look)] if reread and reread_every else []
         self._loop = Loop(
             [

@@ -54,7 +54,7 @@ class ServerMonitor:
     def __init__(self, server: ServerConfig, config: Config, shared: SharedServices) -> None:
         self._shared = shared
         self.server = server
-        shared.self_metrics.prepare(server.name)
+        shared.self_metrics.add_server(server.name)
         self.client, self.workers_stop = self._connect(server)
         statuses = TargetStatuses(server.name, listener=shared.listener)
         # The state file comes first: what was counted is on disk before anybody sees it.
@@ -143,7 +143,7 @@ class ServerMonitor:
         self.poller.statuses.close()
         self.poller.health.close()
         self.client.close_connections()
-        self._shared.self_metrics.forget(self.server.name)
+        self._shared.self_metrics.remove_server(self.server.name)
 
     def _connect(self, server: ServerConfig) -> tuple[Client, threading.Event]:
         stop = threading.Event()

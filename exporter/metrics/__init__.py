@@ -7,7 +7,7 @@ from exporter.metrics.families import Family
 from exporter.metrics.formats import Format, accepts_gzip, negotiate
 from exporter.metrics.page import Page
 from exporter.metrics.self_catalog import SELF_METRICS, SelfFamily
-from exporter.metrics.self_metrics import SelfMetrics
+from exporter.metrics.self_metrics import ProcessState, SelfMetrics
 
 __all__ = [
     "CATALOG",
@@ -17,6 +17,7 @@ __all__ = [
     "Family",
     "Format",
     "Page",
+    "ProcessState",
     "SelfFamily",
     "SelfMetrics",
     "accepts_gzip",

@@ -1,10 +1,11 @@
-"""The exporter's own metrics, kept by prometheus-client in a separate registry."""
+"""The metrics about the exporter itself, counted by prometheus-client in a separate registry."""
 
 from __future__ import annotations
 
 import os
 import platform
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prometheus_client import (
@@ -21,7 +22,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from exporter import __version__
-from exporter.dify.errors import DifyError
+from exporter.dify import DifyError
 from exporter.metrics.formats import Format
 from exporter.metrics.lines import encodable
 from exporter.metrics.self_catalog import SELF_METRICS
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from exporter.state import StateFile
     from exporter.tracking.model import Kind, ServerSchedule
 
 _END = b"# EOF\n"
@@ -41,11 +43,11 @@ _ROWS = {row.name: row for row in SELF_METRICS}
 
 
 def _reasons(error: type[DifyError]) -> Iterator[str]:
-    kinds = error.__subclasses__()
-    if not kinds:
+    subclasses = error.__subclasses__()
+    if not subclasses:
         yield error.reason
-    for kind in kinds:
-        yield from _reasons(kind)
+    for subclass in subclasses:
+        yield from _reasons(subclass)
 
 
 REASONS = tuple(dict.fromkeys(_reasons(DifyError)))
@@ -55,48 +57,62 @@ _DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _UNKNOWN_FIELDS = ("indexing_status", "display_status")
 
 
-_Kept = TypeVar("_Kept", Counter, Histogram)
+_M = TypeVar("_M", Counter, Histogram)
 
 
-class _Children(Generic[_Kept]):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessState:
+    """What ``SelfMetrics`` reads at each scrape. A source that is None has no series.
+
+    ``schedules``: lag, targets and clock offset of each server. ``collapsed``: number of documents without series, by
+    server and dataset. ``web_config_loaded``: whether the current web config file is in use.
+    """
+
+    schedules: Callable[[], Iterable[ServerSchedule]]
+    collapsed: Callable[[], Mapping[tuple[str, str], int]]
+    state_file: StateFile | None = None
+    web_config_loaded: Callable[[], bool] | None = None
+
+
+class _Children(Generic[_M]):
     """The children of a metric by their labels, the server first, until that server is removed.
 
     Children are cached: asking the library for one is ten times as expensive as a lookup.
     """
 
-    def __init__(self, metric: _Kept) -> None:
-        self._metric: _Kept = metric
-        self._found: dict[tuple[str, ...], _Kept] = {}
+    def __init__(self, metric: _M) -> None:
+        self._metric: _M = metric
+        self._children: dict[tuple[str, ...], _M] = {}
         self._lock = threading.Lock()
-        self._forgotten: set[str] = set()
+        self._removed: set[str] = set()
 
-    def of(self, labels: tuple[str, ...]) -> _Kept | None:
+    def child(self, labels: tuple[str, ...]) -> _M | None:
         """The child, created on first use. None for a removed server: one of its polls ended late."""
-        return self._found.get(labels) or self._make(labels)
+        return self._children.get(labels) or self._create(labels)
 
-    def expect(self, server: str) -> None:
+    def add_server(self, server: str) -> None:
         """Allow children for the server, for the first time or again."""
         with self._lock:
-            self._forgotten.discard(server)
+            self._removed.discard(server)
 
-    def forget(self, server: str) -> None:
+    def remove_server(self, server: str) -> None:
         """Remove the children of the server and create no more."""
         with self._lock:
-            self._forgotten.add(server)
-            for labels in [labels for labels in self._found if labels[0] == server]:
-                del self._found[labels]
+            self._removed.add(server)
+            for labels in [labels for labels in self._children if labels[0] == server]:
+                del self._children[labels]
                 self._metric.remove(*map(encodable, labels))
 
-    def _make(self, labels: tuple[str, ...]) -> _Kept | None:
+    def _create(self, labels: tuple[str, ...]) -> _M | None:
         with self._lock:
-            if labels[0] in self._forgotten:
+            if labels[0] in self._removed:
                 return None
-            child: _Kept = self._metric.labels(*map(encodable, labels))
-            self._found[labels] = child
+            child: _M = self._metric.labels(*map(encodable, labels))
+            self._children[labels] = child
             return child
 
 
-class _Counted(_Children[Counter]):
+class _Counter(_Children[Counter]):
     """A counter with one child per set of labels."""
 
     def __init__(self, name: str, registry: CollectorRegistry) -> None:
@@ -105,52 +121,45 @@ class _Counted(_Children[Counter]):
 
     def add(self, *labels: str, amount: float = 1.0) -> None:
         """Add ``amount`` to the counter."""
-        child = self.of(labels)
+        child = self.child(labels)
         if child is not None:
             child.inc(amount)
 
 
 class SelfMetrics(Collector):
-    """Counts polls and requests (as ``PollObserver`` and ``RequestObserver``) and renders the result.
-
-    These attributes are set once their source exists, and are called at each scrape: ``schedules`` for lag, targets and
-    clock offset; ``state_saved`` for the time of the last save (Unix seconds, None before the first save);
-    ``state_save_successful`` for the result of the last save (None before the first attempt); ``web_config_loaded`` for
-    whether the current web config file is in use; ``collapsed`` for the number of documents without series, by server
-    and dataset.
-    """
+    """Counts polls and requests (as ``PollObserver`` and ``RequestObserver``) and renders the result."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         """``environ`` may contain the revision of the build, ``DIFY_EXPORTER_REVISION``."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.schedules: Callable[[], Iterable[ServerSchedule]] | None = None
-        self.state_saved: Callable[[], float | None] | None = None
-        self.state_save_successful: Callable[[], bool | None] | None = None
-        self.web_config_loaded: Callable[[], bool] | None = None
-        self.collapsed: Callable[[], Mapping[tuple[str, str], int]] | None = None
         self._registry = registry = CollectorRegistry()
         self._build = (__version__, encodable(environ.get(_REVISION, "")), platform.python_version())
-        self._reloaded: bool | None = None
-        self._reload_success: float | None = None
-        self._polls = _Counted("dify_exporter_polls_total", registry)
-        self._failures = _Counted("dify_exporter_poll_failures_total", registry)
-        self._requests = _Counted("dify_exporter_requests_total", registry)
-        self._throttled = _Counted("dify_exporter_throttled_seconds_total", registry)
-        self._unknown = _Counted("dify_exporter_unknown_values_total", registry)
+        self._process: ProcessState | None = None
+        self._reload_successful: bool | None = None
+        self._last_reload_success: float | None = None
+        self._polls = _Counter("dify_exporter_polls_total", registry)
+        self._failures = _Counter("dify_exporter_poll_failures_total", registry)
+        self._requests = _Counter("dify_exporter_requests_total", registry)
+        self._throttled = _Counter("dify_exporter_throttled_seconds_total", registry)
+        self._unknown = _Counter("dify_exporter_unknown_values_total", registry)
         durations = _ROWS["dify_exporter_request_duration_seconds"]
         self._durations = _Children(
             Histogram(durations.name, durations.help, durations.labels, registry=registry, buckets=_DURATIONS)
         )
         counters = (self._polls, self._failures, self._requests, self._throttled, self._unknown)
-        self._of_servers: tuple[_Children[Any], ...] = (*counters, self._durations)
-        registry.register(_Now(self._now))
+        self._by_server: tuple[_Children[Any], ...] = (*counters, self._durations)
+        registry.register(_ScrapeTimeCollector(self._scrape_time_metrics))
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
-    def prepare(self, server: str) -> None:
+    def observe(self, process: ProcessState) -> None:
+        """Read ``process`` at each scrape from now on."""
+        self._process = process
+
+    def add_server(self, server: str) -> None:
         """Initialize the counters of a server to 0, so that ``rate`` and ``increase`` see the first event."""
-        for children in self._of_servers:
-            children.expect(server)
+        for children in self._by_server:
+            children.add_server(server)
         for kind in KINDS:
             self._polls.add(server, kind, amount=0)
             for reason in REASONS:
@@ -159,10 +168,10 @@ class SelfMetrics(Collector):
             self._unknown.add(server, field, amount=0)
         self._throttled.add(server, amount=0)
 
-    def forget(self, server: str) -> None:
+    def remove_server(self, server: str) -> None:
         """Remove all counts of a server. What ends later is not counted until the server is prepared again."""
-        for children in self._of_servers:
-            children.forget(server)
+        for children in self._by_server:
+            children.remove_server(server)
 
     def polled(self, server: str, kind: Kind) -> None:
         """Count a finished poll, successful or failed."""
@@ -179,7 +188,7 @@ class SelfMetrics(Collector):
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
         """Record a finished request; ``code`` is the HTTP status, or the reason when there was no answer."""
         self._requests.add(server, endpoint, code)
-        child = self._durations.of((server, endpoint))
+        child = self._durations.child((server, endpoint))
         if child is not None:
             child.observe(seconds)
 
@@ -189,9 +198,9 @@ class SelfMetrics(Collector):
 
     def reloaded(self, now: float, *, success: bool) -> None:
         """Record whether loading the configuration at ``now`` (Unix seconds) succeeded, the first load included."""
-        self._reloaded = success
+        self._reload_successful = success
         if success:
-            self._reload_success = now
+            self._last_reload_success = now
 
     def collect(self) -> Iterator[Metric]:
         """The families that have samples, for prometheus-client."""
@@ -203,48 +212,45 @@ class SelfMetrics(Collector):
             return generate_openmetrics(self).removesuffix(_END)  # type: ignore[no-any-return, no-untyped-call]
         return generate_latest(self)
 
-    def _now(self) -> Iterator[Metric]:
-        """The values that are read at the instant of a scrape."""
+    def _scrape_time_metrics(self) -> Iterator[Metric]:
+        """The metrics whose values are read at the instant of a scrape."""
         yield _gauge("dify_exporter_build_info", [(self._build, 1)])
-        if self._reloaded is not None:
-            yield _gauge("dify_exporter_config_last_reload_successful", [((), self._reloaded)])
-        if self._reload_success is not None:
-            name = "dify_exporter_config_last_reload_success_timestamp_seconds"
-            yield _gauge(name, [((), self._reload_success)])
-        if self.state_saved is not None and (saved := self.state_saved()) is not None:
-            yield _gauge("dify_exporter_state_last_save_timestamp_seconds", [((), saved)])
-        if self.state_save_successful is not None and (successful := self.state_save_successful()) is not None:
-            yield _gauge("dify_exporter_state_last_save_successful", [((), successful)])
-        if self.web_config_loaded is not None:
-            yield _gauge("dify_exporter_web_config_last_reload_successful", [((), self.web_config_loaded())])
-        if self.collapsed is not None:
-            yield _gauge("dify_exporter_documents_collapsed", self.collapsed().items())
-        if self.schedules is not None:
-            yield from _of_schedules(list(self.schedules()))
+        yield _optional("dify_exporter_config_last_reload_successful", self._reload_successful)
+        yield _optional("dify_exporter_config_last_reload_success_timestamp_seconds", self._last_reload_success)
+        process = self._process
+        if process is None:
+            return
+        if process.state_file is not None:
+            yield _optional("dify_exporter_state_last_save_timestamp_seconds", process.state_file.last_save)
+            yield _optional("dify_exporter_state_last_save_successful", process.state_file.last_save_successful)
+        if process.web_config_loaded is not None:
+            yield _optional("dify_exporter_web_config_last_reload_successful", process.web_config_loaded())
+        yield _gauge("dify_exporter_documents_collapsed", process.collapsed().items())
+        yield from _schedule_metrics(list(process.schedules()))
 
 
-class _Now(Collector):
-    """A collector that calls ``ask`` at each scrape."""
+class _ScrapeTimeCollector(Collector):
+    """A collector that calls ``read`` at each scrape."""
 
-    def __init__(self, ask: Callable[[], Iterator[Metric]]) -> None:
-        self._ask = ask
+    def __init__(self, read: Callable[[], Iterator[Metric]]) -> None:
+        self._read = read
 
     def collect(self) -> Iterator[Metric]:
-        return self._ask()
+        return self._read()
 
     def describe(self) -> list[Metric]:
         # Without this method the registry would collect once to learn the names.
         return []
 
 
-def _of_schedules(schedules: Sequence[ServerSchedule]) -> Iterator[Metric]:
+def _schedule_metrics(schedules: Sequence[ServerSchedule]) -> Iterator[Metric]:
     yield _gauge("dify_exporter_schedule_lag_seconds", [((s.server,), s.lag) for s in schedules])
-    yield _gauge("dify_exporter_targets", [sample for schedule in schedules for sample in _targets(schedule)])
+    yield _gauge("dify_exporter_targets", [sample for schedule in schedules for sample in _target_counts(schedule)])
     offsets = [((s.server,), s.clock_offset) for s in schedules if s.clock_offset is not None]
     yield _gauge("dify_exporter_clock_offset_seconds", offsets)
 
 
-def _targets(schedule: ServerSchedule) -> list[tuple[tuple[str, ...], int]]:
+def _target_counts(schedule: ServerSchedule) -> list[tuple[tuple[str, ...], int]]:
     """The number of targets of a server by kind and state, zeros included."""
     counts: Mapping[Any, int] = schedule.targets
     return [((schedule.server, kind, state), counts.get((kind, state), 0)) for kind in KINDS for state in TARGET_STATES]
@@ -256,3 +262,8 @@ def _gauge(name: str, samples: Iterable[tuple[tuple[str, ...], float]]) -> Gauge
     for labels, value in samples:
         family.add_metric([encodable(label) for label in labels], value)
     return family
+
+
+def _optional(name: str, value: float | None) -> GaugeMetricFamily:
+    """A gauge without labels; no series while ``value`` is None."""
+    return _gauge(name, [] if value is None else [((), value)])

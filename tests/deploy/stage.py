@@ -13,7 +13,7 @@ from exporter.clock import ManualClock
 from exporter.config import Limits, Polling, Retention, Secret, ServerConfig
 from exporter.dify import Client, ConnectFailed
 from exporter.dify.transport.refusals import Reply
-from exporter.metrics import DocumentLimit, Exposition, Format, SelfMetrics
+from exporter.metrics import DocumentLimit, Exposition, Format, ProcessState, SelfMetrics
 from exporter.polling import Poller, ServerHealth, TargetStatuses, configured_targets
 from exporter.simulator import Api, World, watched
 from exporter.state import StateFile
@@ -73,7 +73,7 @@ class Exporter:
         """``documents``: the document limit."""
         clock = stage.clock
         self.self_metrics = SelfMetrics()
-        self.self_metrics.prepare(server.name)
+        self.self_metrics.add_server(server.name)
         self.self_metrics.reloaded(clock.time(), success=True)
         self.exposition = Exposition(self_metrics=self.self_metrics, monotonic=clock.monotonic)
         self.state = StateFile(stage.volume / "state.db", clock)
@@ -93,13 +93,15 @@ class Exporter:
         self.poller = Poller(
             server, client, self.store, statuses, health, polling=polling, observer=self.self_metrics, clock=clock
         )
-        self.self_metrics.schedules = lambda: [self.poller.snapshot()]
-        self.self_metrics.state_saved = lambda: self.state.last_save
-        self.self_metrics.state_save_successful = lambda: self.state.last_save_successful
         self.web_config = web_config = WebConfigFile(stage.web_config) if stage.web_config.exists() else None
-        if web_config is not None:
-            self.self_metrics.web_config_loaded = lambda: web_config.problem is None
-        self.self_metrics.collapsed = limit.collapsed
+        self.self_metrics.observe(
+            ProcessState(
+                schedules=lambda: [self.poller.snapshot()],
+                collapsed=limit.collapsed,
+                state_file=self.state,
+                web_config_loaded=None if web_config is None else lambda: web_config.problem is None,
+            )
+        )
         self.poller.watch(configured_targets(server))
 
     def page(self) -> str:

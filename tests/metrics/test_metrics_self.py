@@ -1,8 +1,9 @@
-"""The exporter's own metrics."""
+"""The metrics about the exporter itself."""
 
 from __future__ import annotations
 
 import platform
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,11 +11,14 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter import __version__
-from exporter.metrics import SELF_METRICS, Exposition, Format, SelfMetrics
+from exporter.clock import ManualClock
+from exporter.metrics import SELF_METRICS, Exposition, Format, ProcessState, SelfMetrics
+from exporter.state import StateFile
 from exporter.tracking.model import KINDS, TARGET_STATES, ServerSchedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from exporter.tracking.model import PollObserver
 
@@ -46,16 +50,42 @@ def samples(self_metrics: SelfMetrics, fmt: Format = Format.TEXT) -> dict[str, d
     return found
 
 
+def process(
+    *schedules: ServerSchedule,
+    collapsed: Mapping[tuple[str, str], int] | None = None,
+    state_file: StateFile | None = None,
+    web_config_loaded: bool | None = None,
+) -> ProcessState:
+    """A process in this state."""
+    return ProcessState(
+        schedules=lambda: schedules,
+        collapsed=lambda: collapsed or {},
+        state_file=state_file,
+        web_config_loaded=None if web_config_loaded is None else lambda: web_config_loaded,
+    )
+
+
 @pytest.fixture
-def self_metrics() -> SelfMetrics:
+def state_file(tmp_path: Path) -> StateFile:
+    """A state file in a directory that does not exist yet, at Unix second 1795282480.25."""
+    return StateFile(tmp_path / "volume" / "state.db", ManualClock(start=1795282480.25))
+
+
+@pytest.fixture
+def self_metrics(state_file: StateFile, tmp_path: Path) -> SelfMetrics:
     """The metrics of an exporter in which every kind of event has occurred once."""
     self_metrics = SelfMetrics({"DIFY_EXPORTER_REVISION": "abc123"})
-    self_metrics.schedules = lambda: [ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0)]
-    self_metrics.state_saved = lambda: 1795282480.25
-    self_metrics.state_save_successful = lambda: True
-    self_metrics.web_config_loaded = lambda: True
-    self_metrics.collapsed = lambda: {("main", "ds"): 12}
-    self_metrics.prepare("main")
+    (tmp_path / "volume").mkdir()
+    state_file.save()
+    self_metrics.observe(
+        process(
+            ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0),
+            collapsed={("main", "ds"): 12},
+            state_file=state_file,
+            web_config_loaded=True,
+        )
+    )
+    self_metrics.add_server("main")
     self_metrics.polled("main", "batch")
     self_metrics.poll_failed("main", "batch", "timeout")
     self_metrics.requested("main", "indexing-status", "200", 0.03)
@@ -65,7 +95,7 @@ def self_metrics() -> SelfMetrics:
     return self_metrics
 
 
-def test_a_server_that_is_forgotten(self_metrics: SelfMetrics) -> None:
+def test_removed_server(self_metrics: SelfMetrics) -> None:
     """A removed server has no series, late events restore none; when the server returns, its counters start at 0."""
 
     def happen() -> None:
@@ -76,14 +106,14 @@ def test_a_server_that_is_forgotten(self_metrics: SelfMetrics) -> None:
         self_metrics.unknown_value("other", "indexing_status")
 
     before = self_metrics.render(Format.TEXT).count(b'server="main"')
-    self_metrics.prepare("other")
+    self_metrics.add_server("other")
     happen()
-    self_metrics.forget("other")
+    self_metrics.remove_server("other")
     happen()
 
     assert b'server="other"' not in self_metrics.render(Format.TEXT)
     assert before == self_metrics.render(Format.TEXT).count(b'server="main"')
-    self_metrics.prepare("other")
+    self_metrics.add_server("other")
     assert {0.0} == {
         value for key, value in samples(self_metrics)["dify_exporter_polls_total"].items() if "other" in key
     }
@@ -130,7 +160,7 @@ def test_counters_start_at_zero() -> None:
     self_metrics = SelfMetrics({})
     assert b"dify_exporter_polls" not in self_metrics.render(Format.TEXT)
 
-    self_metrics.prepare("main")
+    self_metrics.add_server("main")
     seen = samples(self_metrics)
     assert {("main", kind): 0.0 for kind in KINDS} == seen["dify_exporter_polls_total"]
     assert {("main", k, r): 0.0 for k in KINDS for r in REASONS} == seen["dify_exporter_poll_failures_total"]
@@ -145,7 +175,7 @@ def test_schedule(self_metrics: SelfMetrics) -> None:
     assert {("main", k, s) for k in KINDS for s in TARGET_STATES} == seen["dify_exporter_targets"].keys()
     assert {("main", "batch", "active"): 7.0} == {k: v for k, v in seen["dify_exporter_targets"].items() if v}
 
-    self_metrics.schedules = list
+    self_metrics.observe(process())
     assert "dify_exporter_schedule_lag_seconds" not in samples(self_metrics)
 
 
@@ -154,29 +184,27 @@ def test_clock_offset(self_metrics: SelfMetrics) -> None:
     name = "dify_exporter_clock_offset_seconds"
     assert {("main",): -28800.0} == samples(self_metrics)[name]
 
-    self_metrics.schedules = lambda: [ServerSchedule("a", 0.0, {}, 0.0), ServerSchedule("b", 0.0, {})]
+    self_metrics.observe(process(ServerSchedule("a", 0.0, {}, 0.0), ServerSchedule("b", 0.0, {})))
     assert {("a",): 0.0} == samples(self_metrics)[name]
 
 
-def test_state_saved(self_metrics: SelfMetrics) -> None:
-    """The time of the last save is absent before the first save."""
-    name = "dify_exporter_state_last_save_timestamp_seconds"
-    assert {(): 1795282480.25} == samples(self_metrics)[name]
+def test_last_save(state_file: StateFile, tmp_path: Path) -> None:
+    """Nothing before the first attempt to save the state; the time of the last save survives a failed one."""
+    result, when = (f"dify_exporter_state_last_save_{word}" for word in ("successful", "timestamp_seconds"))
+    self_metrics = SelfMetrics({})
+    self_metrics.observe(process(state_file=state_file))
+    assert not {result, when} & samples(self_metrics).keys()
 
-    self_metrics.state_saved = lambda: None
-    assert name not in samples(self_metrics)
+    assert not state_file.save()
+    assert ({(): 0.0}, None) == (samples(self_metrics)[result], samples(self_metrics).get(when))
 
+    (tmp_path / "volume").mkdir()
+    assert state_file.save()
+    assert ({(): 1.0}, {(): 1795282480.25}) == (samples(self_metrics)[result], samples(self_metrics)[when])
 
-def test_state_save_successful(self_metrics: SelfMetrics) -> None:
-    """The result of the last save is absent before the first attempt; a failure is 0, even without earlier success."""
-    name = "dify_exporter_state_last_save_successful"
-    assert {(): 1.0} == samples(self_metrics)[name]
-
-    self_metrics.state_saved, self_metrics.state_save_successful = lambda: None, lambda: False
-    assert {(): 0.0} == samples(self_metrics)[name]
-
-    self_metrics.state_save_successful = lambda: None
-    assert name not in samples(self_metrics)
+    shutil.rmtree(tmp_path / "volume")
+    assert not state_file.save()
+    assert ({(): 0.0}, {(): 1795282480.25}) == (samples(self_metrics)[result], samples(self_metrics)[when])
 
 
 def test_web_config(self_metrics: SelfMetrics) -> None:
@@ -184,10 +212,10 @@ def test_web_config(self_metrics: SelfMetrics) -> None:
     name = "dify_exporter_web_config_last_reload_successful"
     assert {(): 1.0} == samples(self_metrics)[name]
 
-    self_metrics.web_config_loaded = lambda: False
+    self_metrics.observe(process(web_config_loaded=False))
     assert {(): 0.0} == samples(self_metrics)[name]
 
-    self_metrics.web_config_loaded = None
+    self_metrics.observe(process())
     assert name not in samples(self_metrics)
 
 
@@ -196,7 +224,7 @@ def test_collapsed(self_metrics: SelfMetrics) -> None:
     name = "dify_exporter_documents_collapsed"
     assert {("main", "ds"): 12.0} == samples(self_metrics)[name]
 
-    self_metrics.collapsed = dict
+    self_metrics.observe(process())
     assert name not in samples(self_metrics)
 
 
@@ -229,11 +257,11 @@ def test_no_created_series(self_metrics: SelfMetrics, fmt: Format) -> None:
 
 
 @pytest.mark.parametrize("fmt", Format)
-def test_label_values_that_utf8_cannot_hold(fmt: Format) -> None:
+def test_label_values_that_utf8_cannot_encode(fmt: Format) -> None:
     """A lone surrogate in a name does not make the page unreadable."""
     self_metrics = SelfMetrics({"DIFY_EXPORTER_REVISION": "\udcff"})
-    self_metrics.schedules = lambda: [ServerSchedule("\ud800", 0.0, {})]
-    self_metrics.prepare("\ud800")
+    self_metrics.observe(process(ServerSchedule("\ud800", 0.0, {})))
+    self_metrics.add_server("\ud800")
     self_metrics.requested("\ud800", "x", "200", 1.0)
 
     assert {("\ufffd",): 0.0} == samples(self_metrics, fmt)["dify_exporter_schedule_lag_seconds"]
@@ -248,8 +276,8 @@ def test_it_observes_polls(self_metrics: SelfMetrics) -> None:
     assert 1 == samples(self_metrics)["dify_exporter_polls_total"]["main", "document"]
 
 
-def test_promtool_finds_nothing_to_say(self_metrics: SelfMetrics, promtool: Callable[[bytes], tuple[int, str]]) -> None:
-    """The page with only the own metrics passes Prometheus' linter and ends as OpenMetrics requires."""
+def test_promtool_accepts_the_page(self_metrics: SelfMetrics, promtool: Callable[[bytes], tuple[int, str]]) -> None:
+    """The page with only the exporter's own metrics passes Prometheus' linter and ends as OpenMetrics requires."""
     exposition = Exposition(self_metrics=self_metrics)
     text, openmetrics = (b"".join(exposition.page(fmt).plain_chunks()) for fmt in Format)
 
