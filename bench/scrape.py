@@ -14,7 +14,7 @@ from bench.library import CustomCollector, LabelledGauges
 from bench.results import Row, middle, seconds, show, times
 from bench.side import side
 from exporter.daemon import allocator
-from exporter.web import create_app
+from exporter.web import ExporterStatus, create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from bench.side import Cost, Side
+    from exporter.metrics import Exposition
     from exporter.tracking import Progress
-    from exporter.web import PageSource
 
 OURS, GAUGES, COLLECTOR = "exporter", "labelled gauges", "custom collector"
 FASTER, CHEAPER = 500.0, 300.0
@@ -87,13 +87,9 @@ class Fetcher:
         await self._app(scope, receive, send)
 
 
-def metrics_app(source: PageSource) -> ASGIApp:
+def metrics_app(exposition: Exposition) -> ASGIApp:
     """The exporter's application on an exposition."""
-    return create_app(source, telemetry_path="/metrics", version="", healthy=_well, ready=_well)
-
-
-def _well() -> None:
-    return None
+    return create_app(exposition.page, ExporterStatus(), telemetry_path="/metrics")
 
 
 def ours(batches: int) -> Mapping[str, Callable[[], Any]]:

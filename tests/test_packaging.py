@@ -22,14 +22,13 @@ from starlette.responses import PlainTextResponse
 
 import exporter
 from exporter.healthcheck import TIMEOUT
-from exporter.web import WebServer, create_app
+from exporter.web import ExporterStatus, WebServer, create_app
 from tests.deploy.tools import image_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.metrics import Format
-    from exporter.web import Page
+    from exporter.metrics import Format, Page
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -246,7 +245,7 @@ def test_image_context() -> None:
 @pytest.mark.parametrize(("wrong", "code"), [(None, 0), ("stuck", 1)], ids=["healthy", "unhealthy"])
 def test_health_check(wrong: str | None, code: int) -> None:
     """The image's health check returns 0 for a healthy exporter and 1 for an unhealthy one, whatever proxy is set."""
-    app = create_app(_NoPages(), telemetry_path="/metrics", version="", healthy=lambda: wrong, ready=lambda: None)
+    app = create_app(_no_page, ExporterStatus(unhealthy=lambda: wrong), telemetry_path="/metrics")
     server = WebServer(app, "127.0.0.1:0")
     server.start()
     try:
@@ -272,9 +271,8 @@ def test_health_check_of_what_does_not_answer() -> None:
     assert (1, 1) == (not_found, _health_check(server.port))
 
 
-class _NoPages:
-    def page(self, _fmt: Format, /) -> Page:
-        raise NotImplementedError
+def _no_page(_fmt: Format) -> Page:
+    raise NotImplementedError
 
 
 def _health_check(port: int) -> int:

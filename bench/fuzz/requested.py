@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from bench.fuzz.canned import check, seeds
 from bench.fuzz.files import HASH
 from exporter.metrics import Exposition, SelfMetrics
-from exporter.web import WebConfigFile, WebServer, create_app
+from exporter.web import ExporterStatus, WebConfigFile, WebServer, create_app
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -131,14 +131,7 @@ class _Ear(logging.Handler):
 
 
 def _application(exposition: Exposition) -> ASGIApp:
-    return create_app(
-        exposition,
-        telemetry_path="/metrics",
-        version="",
-        healthy=lambda: None,
-        ready=lambda: None,
-        reload=lambda: None,
-    )
+    return create_app(exposition.page, ExporterStatus(), telemetry_path="/metrics")
 
 
 def _converse(port: int, data: bytes) -> bytes:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter import __version__
 from exporter.clock import SystemClock
 from exporter.daemon.loop import BackgroundJob, Job, Loop
 from exporter.daemon.monitor import ServerMonitor, SharedServices
@@ -16,7 +15,7 @@ from exporter.daemon.reload import ConfigReloader
 from exporter.metrics import DocumentLimit, Exposition, ProcessState, SelfMetrics
 from exporter.polling import DOCUMENT_DETAIL, TICK, Target
 from exporter.state import StateFile
-from exporter.web import WebServer, create_app
+from exporter.web import ExporterStatus, WebServer, create_app
 
 if TYPE_CHECKING:
     import threading
@@ -117,14 +116,15 @@ class App:
         """Poll and serve until ``stop`` is set. ``on_listening`` gets the port. ListenError if it cannot be bound."""
         web = WebServer(
             create_app(
-                self.exposition,
+                self.exposition.page,
+                ExporterStatus(
+                    unhealthy=self.what_is_stuck,
+                    unready=self.what_is_awaited,
+                    facts=self._facts,
+                    reload=self.reloader.reload,
+                    needs_restart=self.reloader.what_needs_restart,
+                ),
                 telemetry_path=self.config.web.telemetry_path,
-                version=__version__,
-                healthy=self.what_is_stuck,
-                ready=self.what_is_awaited,
-                facts=self._facts,
-                reload=self.reloader.reload,
-                unapplied=self.reloader.what_needs_restart,
             ),
             self.config.web.listen_address,
             web_config=self._web_config,

@@ -1,16 +1,26 @@
-"""The landing page: what the program is, its state, and links. No scripts, no external resources."""
+"""Pages for people: answers in plain text, and the landing page, without scripts and external resources."""
 
 from __future__ import annotations
 
 from html import escape
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+
+from starlette.responses import PlainTextResponse, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff"}
+"""The header of every answer that forbids browsers to guess its type."""
+
+_HTML_HEADERS: Final = {
+    **NO_SNIFFING,
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --page: #fff; --link: #0969da;
@@ -34,16 +44,22 @@ a { color: var(--link); }
 """
 
 
-def landing_page(
-    *, version: str, links: Mapping[str, str], verdicts: Mapping[str, str | None], facts: Mapping[str, object]
-) -> str:
-    """The page as HTML. A verdict of None means healthy; all values are escaped.
+def plain_text(text: str, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer with ``text``, to which a line break is added."""
+    return PlainTextResponse(text + "\n", status, headers={**NO_SNIFFING, **(headers or {})})
 
-    Links are absolute paths and are rendered as relative ones, so that they work behind a proxy's prefix too.
+
+def landing_page(
+    *, version: str, links: Mapping[str, str], problems: Mapping[str, str | None], facts: Mapping[str, object]
+) -> Response:
+    """What the program is, its state, and links. All values are escaped.
+
+    Links are absolute paths and are rendered as relative ones, so that they work behind a proxy's prefix too. A link
+    whose name is in ``problems`` shows the problem, or "yes" for None.
     """
-    linked = [_linked(name, path, verdicts) for name, path in links.items()]
+    linked = [_linked(name, path, problems) for name, path in links.items()]
     rows = "\n".join([*linked, *(_row(escape(name), escape(str(value))) for name, value in facts.items())])
-    return f"""<!DOCTYPE html>
+    page = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -62,14 +78,15 @@ def landing_page(
 </body>
 </html>
 """
+    return Response(page, media_type="text/html", headers=_HTML_HEADERS)
 
 
-def _linked(name: str, path: str, verdicts: Mapping[str, str | None]) -> str:
+def _linked(name: str, path: str, problems: Mapping[str, str | None]) -> str:
     link = f'<a href="{escape("." + path)}">{escape(name)}</a>'
-    if name not in verdicts:
+    if name not in problems:
         return _row(link, escape(path))
-    wrong = verdicts[name]
-    return _row(link, '<span class="good">yes</span>' if wrong is None else f'<span class="bad">{escape(wrong)}</span>')
+    bad = problems[name]
+    return _row(link, '<span class="good">yes</span>' if bad is None else f'<span class="bad">{escape(bad)}</span>')
 
 
 def _row(term: str, description: str) -> str:

@@ -3,98 +3,68 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from exporter.metrics import accepts_gzip, negotiate
+from exporter.web.pages import NO_SNIFFING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from starlette.requests import Request
 
-    from exporter.metrics import Format
+    from exporter.metrics import Format, Page
 
 
-class Page(Protocol):
-    """All metrics at one instant in one format. Does not change while it is being sent."""
-
-    @property
-    def gzip_length(self) -> int:
-        """Total bytes of ``gzip_chunks``."""
-        ...
-
-    @property
-    def plain_length(self) -> int:
-        """Total bytes of ``plain_chunks``."""
-        ...
-
-    def gzip_chunks(self) -> Iterator[bytes]:
-        """Yield the page as one gzip member. Cheap: the bytes are ready."""
-        ...
-
-    def plain_chunks(self) -> Iterator[bytes]:
-        """Yield the page as text, inflated on demand. A slow client occupies a chunk or two, not the page."""
-        ...
-
-
-class PageSource(Protocol):
-    """Source of pages: the exposition. Called in worker threads."""
-
-    def page(self, fmt: Format, /) -> Page:
-        """Return the current page. May take some milliseconds."""
-        ...
-
-
-class Pages:
-    """Pages of a source, made one at a time in worker threads, so that many scrapes slow down polls no more than one.
+class PageBuilder:
+    """Calls ``page`` in worker threads, once at a time, so that many scrapes slow down polls no more than one.
 
     Scrapes that wait for their turn share the next page: it is made after all of them have arrived.
     """
 
-    def __init__(self, source: PageSource) -> None:
-        self._source = source
+    def __init__(self, page: Callable[[Format], Page]) -> None:
+        self._page = page
         self._next: dict[Format, asyncio.Task[Page]] = {}
         self.turn = asyncio.Lock()
         """Held while a scrape uses the CPU."""
 
     async def page(self, fmt: Format) -> Page:
         """A page that is at least as new as this call."""
-        made = self._next.get(fmt)
-        if made is None:
-            made = self._next[fmt] = asyncio.create_task(self._make(fmt))
+        task = self._next.get(fmt)
+        if task is None:
+            task = self._next[fmt] = asyncio.create_task(self._build(fmt))
         # A client that disconnects must not cancel the page for the others.
-        return await asyncio.shield(made)
+        return await asyncio.shield(task)
 
-    async def _make(self, fmt: Format) -> Page:
+    async def _build(self, fmt: Format) -> Page:
         async with self.turn:
             del self._next[fmt]
-            return await run_in_threadpool(self._source.page, fmt)
+            return await run_in_threadpool(self._page, fmt)
 
 
-def scrape_endpoint(source: PageSource) -> Callable[[Request], Awaitable[Response]]:
+def scrape_endpoint(page_in: Callable[[Format], Page]) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint for GET and HEAD of the telemetry path."""
-    pages = Pages(source)
+    builder = PageBuilder(page_in)
 
     async def scrape(request: Request) -> Response:
         fmt = negotiate(_header(request, "accept"))
         gzip = accepts_gzip(_header(request, "accept-encoding"))
-        page = await pages.page(fmt)
+        page = await builder.page(fmt)
         headers = {
             "Content-Type": fmt.content_type,
             "Content-Length": str(page.gzip_length if gzip else page.plain_length),
             "Vary": "Accept, Accept-Encoding",
-            "X-Content-Type-Options": "nosniff",
+            **NO_SNIFFING,
         }
         if gzip:
             headers["Content-Encoding"] = "gzip"
         if request.method == "HEAD":
             return Response(headers=headers)
-        if gzip:
-            return StreamingResponse(_ready(page.gzip_chunks()), headers=headers)
-        return StreamingResponse(_inflated(page.plain_chunks(), pages.turn), headers=headers)
+        chunks = _ready(page.gzip_chunks()) if gzip else _inflated(page.plain_chunks(), builder.turn)
+        return StreamingResponse(chunks, headers=headers)
 
     return scrape
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import http.client
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.web import WebConfigFile, WebServer, create_app
+from exporter.metrics import Page
+from exporter.metrics.deflate import Deflater, row
+from exporter.web import ExporterStatus, WebConfigFile, WebServer, create_app
 from tests.web.authority import Authority, Certificate
 
 if TYPE_CHECKING:
@@ -21,48 +22,21 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from exporter.metrics import Format
-    from exporter.web import PageSource
 
 TEXT = b"".join(b'dify_up{server="main-%d"} 1\n' % number for number in range(40_000))
+PIECE = 50_000
+"""Bytes of text in each piece of a page."""
 
 
-@dataclass(frozen=True)
-class FakePage:
-    """A page of fixed bytes in chunks of uneven sizes."""
-
-    text: bytes
-
-    @property
-    def gzip_length(self) -> int:
-        """Length of the gzip form."""
-        return len(self._zipped())
-
-    @property
-    def plain_length(self) -> int:
-        """Length of the text."""
-        return len(self.text)
-
-    def gzip_chunks(self) -> Iterator[bytes]:
-        """Chunks of the gzip form."""
-        return _uneven(self._zipped(), 1_000)
-
-    def plain_chunks(self) -> Iterator[bytes]:
-        """Chunks of the text."""
-        return _uneven(self.text, 50_000)
-
-    def _zipped(self) -> bytes:
-        return gzip.compress(self.text, compresslevel=1, mtime=0)
-
-
-def _uneven(data: bytes, size: int) -> Iterator[bytes]:
-    yield data[:10]
-    for start in range(10, len(data), size):
-        yield data[start : start + size]
+def make_page(text: bytes) -> Page:
+    """A page with ``text``."""
+    deflater = Deflater()
+    return Page(*filter(None, [row(deflater.piece(text[at : at + PIECE]) for at in range(0, len(text), PIECE))]))
 
 
 @dataclass
 class FakeExposition:
-    """Returns pages and records the requested formats.
+    """Returns pages as an exposition does, and records the requested formats.
 
     ``gate``: a page is made only while it is open. ``delay``: seconds that making a page takes.
     """
@@ -81,7 +55,7 @@ class FakeExposition:
         """Open the gate."""
         self.gate.set()
 
-    def page(self, fmt: Format, /) -> FakePage:
+    def page(self, fmt: Format, /) -> Page:
         """Return a page of ``text``."""
         self._inside += 1
         self.max_concurrent = max(self.max_concurrent, self._inside)
@@ -93,7 +67,7 @@ class FakeExposition:
             threading.Event().wait(self.delay)
             if self.error:
                 raise self.error
-            return FakePage(self.text)
+            return make_page(self.text)
         finally:
             self._inside -= 1
 
@@ -156,19 +130,20 @@ def start_server() -> Iterator[StartServer]:
 
 @pytest.fixture
 def start_app(exposition: FakeExposition, start_server: StartServer) -> StartApp:
-    """Starts the exporter's app on a free port, with ``exposition`` and changed settings.
+    """Starts the exporter's app on a free port, with ``exposition`` unless ``page`` is another one's method.
 
-    ``server``: settings of the server.
+    ``server``: settings of the server. ``status``: fields of the status.
     """
 
-    def start(pages: PageSource = exposition, server: dict[str, Any] | None = None, **changes: Any) -> Client:
-        settings: dict[str, Any] = {
-            "telemetry_path": "/metrics",
-            "version": "1.2.3",
-            "healthy": lambda: None,
-            "ready": lambda: None,
-        }
-        return Client(start_server(create_app(pages, **(settings | changes)), **(server or {})))
+    def start(
+        page: Callable[[Format], Page] = exposition.page,
+        *,
+        telemetry_path: str = "/metrics",
+        server: dict[str, Any] | None = None,
+        **status: Any,
+    ) -> Client:
+        app = create_app(page, ExporterStatus(**status), telemetry_path=telemetry_path)
+        return Client(start_server(app, **(server or {})))
 
     return start
 

@@ -16,7 +16,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from exporter import healthcheck
-from exporter.web import create_app
+from exporter.web import ExporterStatus, create_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ def test_tells_what_the_exporter_tells(
     caplog.set_level(logging.INFO)
     wrong: list[str] = []
     settings = {} if web_config is None else {"web_config": load_web_config(web_config)}
-    port = start_app(server=settings, healthy=lambda: wrong[0] if wrong else None).server.port
+    port = start_app(server=settings, unhealthy=lambda: wrong[0] if wrong else None).server.port
 
     well = ask(port)
     wrong.append(STUCK)
@@ -103,7 +103,7 @@ def test_without_the_certificate_that_is_wanted(
 ) -> None:
     """A server that rejects clients without a certificate is healthy and does not log the check."""
     caplog.set_level(logging.INFO)
-    port = start_app(server={"web_config": load_web_config(MUTUAL + more + "}")}, healthy=lambda: STUCK).server.port
+    port = start_app(server={"web_config": load_web_config(MUTUAL + more + "}")}, unhealthy=lambda: STUCK).server.port
 
     assert None is ask(port)
     assert [] == caplog.records
@@ -111,7 +111,7 @@ def test_without_the_certificate_that_is_wanted(
 
 def test_readiness(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Another page can be checked, on the machine itself also without a password."""
-    port = start_app(server={"web_config": load_web_config(USERS)}, ready=lambda: "not ready: 1 of 3").server.port
+    port = start_app(server={"web_config": load_web_config(USERS)}, unready=lambda: "not ready: 1 of 3").server.port
 
     assert "503: not ready: 1 of 3" == ask(port, "--path=/-/ready")
 
@@ -204,7 +204,7 @@ def test_time_is_limited(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
 def test_ipv6(start_server: StartServer, exposition: FakeExposition) -> None:
     """An exporter that listens only on IPv6 is found."""
-    app = create_app(exposition, telemetry_path="/metrics", version="", healthy=lambda: None, ready=lambda: None)
+    app = create_app(exposition.page, ExporterStatus(), telemetry_path="/metrics")
     server = start_server(app, "[::1]:0")
 
     assert None is ask(server.port)
@@ -213,7 +213,7 @@ def test_ipv6(start_server: StartServer, exposition: FakeExposition) -> None:
 @pytest.mark.parametrize(("wrong", "code", "told"), [(None, 0, b""), (STUCK, 1, f"503: {STUCK}\n".encode())])
 def test_command(start_app: StartApp, wrong: str | None, code: int, told: bytes) -> None:
     """The command exits with 0, or with 1 and one line; it imports nothing else of the exporter."""
-    port = start_app(healthy=lambda: wrong).server.port
+    port = start_app(unhealthy=lambda: wrong).server.port
     command = [sys.executable, "-X", "importtime", "-m", "exporter.healthcheck", f"--port={port}"]
 
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)

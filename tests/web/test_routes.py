@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.web import create_app
+from exporter import __version__
+from exporter.web import ExporterStatus, create_app
 
 if TYPE_CHECKING:
     from tests.web.conftest import FakeExposition, StartApp
@@ -23,7 +24,7 @@ def test_healthy(start_app: StartApp) -> None:
 
 def test_unhealthy(start_app: StartApp) -> None:
     """When the loop hangs, health is 503 with the problem; readiness is independent."""
-    ask = start_app(healthy=lambda: "the schedule has not turned for 61 s").request
+    ask = start_app(unhealthy=lambda: "the schedule has not turned for 61 s").request
 
     answer = ask("/-/healthy")
 
@@ -35,7 +36,7 @@ def test_unhealthy(start_app: StartApp) -> None:
 def test_ready_follows_the_check(start_app: StartApp) -> None:
     """Readiness is evaluated per request: 503 with the reason until the first cycle is done, then 200."""
     waiting: list[str] = ["not ready: 12 of 40 targets polled"]
-    ask = start_app(ready=lambda: waiting[0] if waiting else None).request
+    ask = start_app(unready=lambda: waiting[0] if waiting else None).request
 
     before = ask("/-/ready")
     waiting.clear()
@@ -49,7 +50,7 @@ def test_landing_page(start_app: StartApp) -> None:
     """The landing page has the version, links that work behind a prefix, the verdicts and the facts."""
     ask = start_app(
         telemetry_path="/probe/metrics",
-        ready=lambda: "not ready: 1 of 2 targets polled",
+        unready=lambda: "not ready: 1 of 2 targets polled",
         facts=lambda: {"Servers": 2, "Targets": 40},
     ).request
 
@@ -58,7 +59,7 @@ def test_landing_page(start_app: StartApp) -> None:
 
     assert 200 == answer.status
     assert "text/html; charset=utf-8" == answer.headers["content-type"]
-    assert "dify-exporter <small>1.2.3</small>" in page
+    assert f"dify-exporter <small>{__version__}</small>" in page
     assert '<dt><a href="./probe/metrics">Metrics</a></dt><dd>/probe/metrics</dd>' in page
     assert '<dt><a href="./-/healthy">Healthy</a></dt><dd><span class="good">yes</span></dd>' in page
     assert '<a href="./-/ready">Ready</a></dt><dd><span class="bad">not ready: 1 of 2 targets polled</span>' in page
@@ -80,12 +81,12 @@ def test_landing_page_loads_nothing(start_app: StartApp) -> None:
 def test_landing_page_escapes(start_app: StartApp) -> None:
     """Markup in displayed values is escaped."""
     evil = "<script>alert('x')</script>"
-    ask = start_app(version=evil, healthy=lambda: evil, facts=lambda: {evil: evil}).request
+    ask = start_app(unhealthy=lambda: evil, facts=lambda: {evil: evil}).request
 
     page = ask("/").body
 
     assert b"<script" not in page
-    assert 4 == page.count(b"&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;")
+    assert 3 == page.count(b"&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;")
 
 
 def test_head(start_app: StartApp) -> None:
@@ -102,7 +103,7 @@ def test_unknown_path(start_app: StartApp) -> None:
     """An unknown path is 404 in plain text, not a redirect."""
     ask = start_app().request
 
-    for path in ("/metricsx", "/metrics/", "/-/", "/-/reload", "//", "/%00", "/../etc/passwd"):
+    for path in ("/metricsx", "/metrics/", "/-/", "/-/reloads", "//", "/%00", "/../etc/passwd"):
         answer = ask(path)
         assert (path, 404, b"Not Found\n") == (path, answer.status, answer.body)
         assert "text/plain; charset=utf-8" == answer.headers["content-type"]
@@ -128,11 +129,13 @@ def test_telemetry_path_in_place_of_the_landing_page(start_app: StartApp, exposi
     assert exposition.text == answer.body
 
 
-@pytest.mark.parametrize("path", ["", "metrics", "/-/healthy", "/-/ready", "/{x}", "/a b", "/metrics?x", "/ü", "/a\n"])
+@pytest.mark.parametrize(
+    "path", ["", "metrics", "/-/healthy", "/-/ready", "/-/reload", "/{x}", "/a b", "/x?y", "/ü", "/a\n"]
+)
 def test_telemetry_path_that_is_none(exposition: FakeExposition, path: str) -> None:
     """A telemetry path that is not a plain path, or belongs to another page, is refused when the app is created."""
     with pytest.raises(ValueError, match="telemetry path"):
-        create_app(exposition, telemetry_path=path, version="", healthy=lambda: None, ready=lambda: None)
+        create_app(exposition.page, ExporterStatus(), telemetry_path=path)
 
 
 def test_failing_check(start_app: StartApp, caplog: pytest.LogCaptureFixture) -> None:
@@ -141,7 +144,7 @@ def test_failing_check(start_app: StartApp, caplog: pytest.LogCaptureFixture) ->
     def broken() -> str | None:
         raise OSError("secret detail")
 
-    client = start_app(healthy=broken)
+    client = start_app(unhealthy=broken)
 
     answer = client.request("/-/healthy")
     client.server.stop()  # the line is written after the answer

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.metrics import Format
-from exporter.web.scrape import Pages
+from exporter.metrics import Format, Page
+from exporter.web.scrape import PageBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.web.scrape import Page
     from tests.web.conftest import FakeExposition, StartApp
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -117,11 +116,11 @@ def test_waiting_scrapes_share_the_next_page(exposition: FakeExposition) -> None
     exposition.gate.clear()
 
     async def play() -> list[Page]:
-        pages = Pages(exposition)
-        early = asyncio.create_task(pages.page(Format.TEXT))
+        builder = PageBuilder(exposition.page)
+        early = asyncio.create_task(builder.page(Format.TEXT))
         assert await asyncio.to_thread(exposition.entered.wait, 10)
-        late = [asyncio.create_task(pages.page(Format.TEXT)) for _ in range(3)]
-        other = asyncio.create_task(pages.page(Format.OPENMETRICS))
+        late = [asyncio.create_task(builder.page(Format.TEXT)) for _ in range(3)]
+        other = asyncio.create_task(builder.page(Format.OPENMETRICS))
         await asyncio.sleep(0)
         exposition.gate.set()
         return [await early, *await asyncio.gather(*late), await other]
@@ -138,8 +137,8 @@ def test_a_client_that_hangs_up_takes_the_page_from_nobody(exposition: FakeExpos
     exposition.gate.clear()
 
     async def play() -> Page:
-        pages = Pages(exposition)
-        leaving, staying = (asyncio.create_task(pages.page(Format.TEXT)) for _ in range(2))
+        builder = PageBuilder(exposition.page)
+        leaving, staying = (asyncio.create_task(builder.page(Format.TEXT)) for _ in range(2))
         assert await asyncio.to_thread(exposition.entered.wait, 10)
         leaving.cancel()
         await asyncio.sleep(0)
@@ -180,24 +179,16 @@ def test_many_scrapes_at_once(start_app: StartApp, exposition: FakeExposition) -
     assert [exposition.text] * 200 == bodies
 
 
-class _LongSource:
-    """An exposition with long pages that are produced while being sent. Counts the chunks."""
+class _LongPage(Page):
+    """A long page that is produced while it is sent. Counts the chunks."""
 
     chunk = b"x" * 65_536
     count = 1_600
 
     def __init__(self) -> None:
+        super().__init__()
         self.plain_length = len(self.chunk) * self.count
-        self.gzip_length = 0
         self.made = 0
-
-    def page(self, _fmt: Format, /) -> _LongSource:
-        """Return itself: one page is enough."""
-        return self
-
-    def gzip_chunks(self) -> Iterator[bytes]:
-        """Not called by these tests."""
-        raise NotImplementedError
 
     def plain_chunks(self) -> Iterator[bytes]:
         """Yield ``count`` chunks."""
@@ -216,8 +207,8 @@ def _begin_scrape(port: int) -> socket.socket:
 
 def test_slow_client_makes_no_work(start_app: StartApp) -> None:
     """Chunks are made as fast as the client reads, and no thread waits for it: others are served meanwhile."""
-    exposition = _LongSource()
-    client = start_app(exposition)
+    page = _LongPage()
+    client = start_app(lambda _fmt: page)
 
     with ExitStack() as stack:
         for _ in range(50):
@@ -226,17 +217,17 @@ def test_slow_client_makes_no_work(start_app: StartApp) -> None:
         threads = threading.active_count()
 
     assert 200 == healthy.status
-    assert exposition.made < 50 * exposition.count / 4
+    assert page.made < 50 * page.count / 4
     assert threads < 20
 
 
 def test_client_that_leaves(start_app: StartApp, caplog: pytest.LogCaptureFixture) -> None:
     """When the client disconnects, its page is abandoned at once, and nothing is logged."""
-    exposition = _LongSource()
-    client = start_app(exposition)
+    page = _LongPage()
+    client = start_app(lambda _fmt: page)
 
     _begin_scrape(client.server.port).close()
     client.server.stop()  # waits for the chunk being sent
 
-    assert exposition.made < exposition.count
+    assert page.made < page.count
     assert "" == caplog.text

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import bcrypt
 import pytest
-from starlette.responses import PlainTextResponse
+from starlette.applications import Starlette
+from starlette.responses import Response
 
-from exporter.web.auth import WebConfigMiddleware
+from exporter.web.auth import HealthRoute, WebConfigMiddleware
 from exporter.web.passwords import (
     MAX_CACHED,
     MAX_WAITING,
@@ -27,6 +28,8 @@ from exporter.web.passwords import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
+
+    from starlette.requests import Request
 
     from tests.web.conftest import LoadWebConfig, StartApp
 
@@ -280,9 +283,7 @@ RIGHT = {"authorization": _basic(b"alice:secret").decode()}
 
 def test_everything_asks(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Remote clients need a password for every path, health and unknown paths included; with it they get all."""
-    ask = start_app(
-        server={"web_config": load_web_config(f"basic_auth_users: {{alice: {HASH}}}")}, reload=lambda: None
-    ).request
+    ask = start_app(server={"web_config": load_web_config(f"basic_auth_users: {{alice: {HASH}}}")}).request
     far = {"x_forwarded_for": "10.0.0.1"}
 
     for path, status in (("/", 200), ("/metrics", 200), ("/-/healthy", 200), ("/-/ready", 200), ("/none", 404)):
@@ -297,9 +298,7 @@ def test_everything_asks(start_app: StartApp, load_web_config: LoadWebConfig) ->
 def test_health_checks_need_no_password(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Without a password the machine itself may read health and readiness only; a wrong password is rejected."""
     web_config = load_web_config(f"basic_auth_users: {{alice: {HASH}}}")
-    ask = start_app(
-        server={"web_config": web_config}, healthy=lambda: "stuck", ready=lambda: None, reload=lambda: None
-    ).request
+    ask = start_app(server={"web_config": web_config}, unhealthy=lambda: "stuck").request
 
     assert [503, 200] == [ask(path).status for path in ("/-/healthy", "/-/ready")]
     assert [401] * 2 == [ask(path, authorization="Basic eDp5").status for path in ("/-/healthy", "/-/ready")]
@@ -319,10 +318,12 @@ def test_health_checks_come_from_the_machine(load_web_config: LoadWebConfig, hos
     async def receive() -> dict[str, Any]:
         return {"type": "http.request"}
 
+    async def health(_request: Request) -> Response:
+        return Response()
+
     verifier = PasswordVerifier()
-    middleware = WebConfigMiddleware(
-        PlainTextResponse(""), load_web_config(f"basic_auth_users: {{alice: {HASH}}}"), verifier
-    )
+    app = Starlette(routes=[HealthRoute("/-/healthy", health)])
+    middleware = WebConfigMiddleware(app, load_web_config(f"basic_auth_users: {{alice: {HASH}}}"), verifier)
     scope = {"type": "http", "method": "GET", "path": "/-/healthy", "headers": [], "client": (host, 1)}
     asyncio.run(middleware(scope, receive, send))
     verifier.close()

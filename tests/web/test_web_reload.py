@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.web import create_app
+from exporter.web import ExporterStatus, create_app
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ def test_done(start_app: StartApp) -> None:
 
 def test_done_in_part(start_app: StartApp) -> None:
     """Changed sections that require a restart are named; the reload still counts as a success."""
-    answer = start_app(reload=lambda: None, unapplied=lambda: ["limits", "labels"]).request("/-/reload", method="POST")
+    answer = start_app(needs_restart=lambda: ["limits", "labels"]).request("/-/reload", method="POST")
 
     expected = b"Configuration reloaded. Changes in limits, labels require a restart.\n"
     assert (200, expected) == (answer.status, answer.body)
@@ -52,30 +52,13 @@ def test_wrong_method(start_app: StartApp, method: str) -> None:
     assert (405, "POST", []) == (answer.status, answer.headers["allow"], asked)
 
 
-def test_nothing_to_reload(start_app: StartApp) -> None:
-    """Without a reload function the page does not exist."""
-    assert 404 == start_app().request("/-/reload", method="POST").status
-
-
-def test_path_is_taken(exposition: FakeExposition) -> None:
-    """The telemetry path cannot be the reload path."""
-    with pytest.raises(ValueError, match="telemetry path"):
-        create_app(exposition, telemetry_path="/-/reload", version="", healthy=lambda: None, ready=lambda: None)
-
-
 def _post(
     exposition: FakeExposition, client: tuple[str, int] | None, headers: Mapping[str, str] | None = None, **state: bool
 ) -> tuple[int, bytes, bool]:
     """Status, body and whether the configuration was reloaded, for a client at a given address."""
     done: list[None] = []
-    app = create_app(
-        exposition,
-        telemetry_path="/metrics",
-        version="",
-        healthy=lambda: None,
-        ready=lambda: None,
-        reload=lambda: done.append(None),
-    )
+    status = ExporterStatus(reload=lambda: done.append(None))
+    app = create_app(exposition.page, status, telemetry_path="/metrics")
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
