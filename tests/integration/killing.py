@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,8 +22,26 @@ if TYPE_CHECKING:
 DATASET = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
 COUNTER = "dify_documents_finished_total"
 
-HEAD_START = 6.0
-"""Seconds before processing starts: by then the exporter has seen all documents."""
+HEAD_START = 1.0
+"""Seconds from the moment at which the exporter has seen all documents until the first of them is processed."""
+
+
+class HeldClock(SystemClock):
+    """A clock that starts when ``go`` is called."""
+
+    def __init__(self) -> None:
+        self._held: float | None = time.monotonic()
+        self._late = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds, without those before ``go``."""
+        held = self._held
+        return time.monotonic() - self._late if held is None else held
+
+    def go(self) -> None:
+        """Start."""
+        assert self._held is not None
+        self._late, self._held = time.monotonic() - self._held, None
 
 
 class Survived(NamedTuple):
@@ -41,7 +60,8 @@ def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: flo
     """
     chance = random.Random(seed)  # noqa: S311 the same moments in each run
     scenario = _scenario(batches, seconds, chance)
-    with SimulatorServer(Api(World(scenario, SystemClock())), connections=None) as dify:
+    clock = HeldClock()
+    with SimulatorServer(Api(World(scenario, clock)), connections=None) as dify:
         config = write_config(
             folder / "config.yaml",
             dify.url,
@@ -59,6 +79,7 @@ def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: flo
                 port = program.port()
                 if not number:
                     until(lambda at=port: get(at, "/-/ready").status == 200)  # type: ignore[misc]
+                    clock.go()
                 if number < kills:
                     pause.wait(chance.uniform(0.0, 2 * seconds / kills - 0.6) if number else 0.0)
                     counted = ended(port)
@@ -67,8 +88,10 @@ def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: flo
                     program.process.send_signal(signal.SIGKILL)
                     program.process.wait()
                 else:
-                    until(lambda at=port: ended(at) >= 3 * batches, 60.0)  # type: ignore[misc]
-                    pause.wait(2.5)  # long enough to count a document twice, if that happens
+                    until(lambda at=port: ended(at) >= 3 * batches)  # type: ignore[misc]
+                    asked = dify.api.requests["indexing-status"]
+                    # Two more polls of each batch: a document that is counted twice would be by then.
+                    until(lambda least=asked + 3 * batches: dify.api.requests["indexing-status"] >= least)  # type: ignore[misc]
                     seen = ended(port)
                     assert program.stop() == 0
             finally:

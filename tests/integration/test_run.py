@@ -79,7 +79,7 @@ def test_a_second_signal_ends_it_at_once(start: Start, configure: Configure, dif
     program.process.send_signal(signal.SIGTERM)
     program.await_log("msg=stopping")
 
-    assert 128 + signal.SIGTERM == program.stop(timeout=2)
+    assert 128 + signal.SIGTERM == program.stop()
 
 
 def test_port_in_use(configure: Configure) -> None:
