@@ -123,7 +123,9 @@ class Discovery:
         if not discovers:
             return Outcome(settled=True)
         scanned = self._scan.scan(dataset_id)
-        return self._store.apply_listed(dataset_id, scanned.listed, paused=scanned.paused, sent=scanned.sent)
+        return self._store.apply_listed(
+            dataset_id, scanned.listed, paused=scanned.paused, complete=scanned.complete, sent=scanned.sent
+        )
 
     def _chooses(self, name: str) -> bool:
         """Whether the patterns of the configuration include a dataset of that name."""

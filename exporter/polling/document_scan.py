@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 from msgspec.structs import replace
 
+from exporter.dify import PAGE
 from exporter.dify.api import every_page
 from exporter.dify.versions import filters_documents
 from exporter.tracking.model import DISPLAY_STATUSES, FINISHED
@@ -37,11 +38,13 @@ _log = structlog.get_logger(__name__)
 class ScannedDocuments(NamedTuple):
     """The unfinished documents of a dataset: progress and error text by document id.
 
-    ``paused``: paused documents are included. ``sent``: the monotonic second at which the scan began.
+    ``paused``: paused documents are included. ``complete``: no unfinished document is left out because there are too
+    many pages. ``sent``: the monotonic second at which the scan began.
     """
 
     listed: dict[str, tuple[Progress, str | None]]
     paused: bool
+    complete: bool
     sent: float
 
 
@@ -63,12 +66,13 @@ class DocumentScan:
         """Read the queuing and indexing documents; now and then the paused ones, too, and count all others."""
         sent = self._store.clock.monotonic()
         if self._ignores_status or not filters_documents(self._client.version):
-            return ScannedDocuments(self._parse(self._newest(dataset_id)), paused=True, sent=sent)
+            return ScannedDocuments(self._parse(self._newest(dataset_id)), paused=True, complete=False, sent=sent)
         documents: dict[str, ListedDocument] = {}
         counts: dict[str, int] = {}
         for status in _UNFINISHED:
             if not self._read_status(dataset_id, status, documents, counts):
-                return ScannedDocuments(self._parse(self._newest(dataset_id)), paused=True, sent=sent)
+                return ScannedDocuments(self._parse(self._newest(dataset_id)), paused=True, complete=False, sent=sent)
+        complete = all(counts[status] <= MAX_PAGES * PAGE for status in _UNFINISHED)
         known = self._store.dataset(dataset_id)
         before = dict(zip(DISPLAY_STATUSES, known.documents, strict=False))
         rounds = self._rounds.get(dataset_id, 0)
@@ -81,7 +85,7 @@ class DocumentScan:
                 counts[status] = int(self._client.documents(dataset_id, status, limit=1).total)
         numbers = tuple(counts.get(status, before.get(status)) for status in DISPLAY_STATUSES)
         self._store.put_dataset(replace(self._store.dataset(dataset_id), documents=numbers))
-        return ScannedDocuments(self._parse(documents), paused=full, sent=sent)
+        return ScannedDocuments(self._parse(documents), paused=full, complete=complete, sent=sent)
 
     def _read_status(
         self, dataset_id: str, status: str, documents: dict[str, ListedDocument], counts: dict[str, int]

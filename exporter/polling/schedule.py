@@ -6,15 +6,19 @@ import heapq
 import threading
 from typing import TYPE_CHECKING
 
+from exporter.polling.targets import Queue
+
 if TYPE_CHECKING:
     from exporter.polling.targets import Target
 
 TICK = 1.0
 """Seconds between two checks of the schedule. A poll that is late by no more keeps its phase."""
 
-DETAIL_SHARE = 4
+FOLLOW_UP_SHARE = 4
 """While both are due, every fourth poll is a follow-up: progress comes first, but follow-ups never starve."""
 
+SEGMENT_SHARE = 4
+"""While both are due, every fourth follow-up counts segments: a detail can end what a count only describes."""
 
 _SLACK = 64
 """Superseded entries that a heap may hold, beyond one per target, before it is cleaned up."""
@@ -28,7 +32,7 @@ class Schedule:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._heaps: tuple[list[Entry], list[Entry]] = ([], [])
+        self._heaps: tuple[list[Entry], ...] = tuple([] for _ in Queue)
         self._due: dict[Target, Entry] = {}
         self._taken: dict[Target, float] = {}
         self._wanted: dict[Target, float] = {}
@@ -37,15 +41,16 @@ class Schedule:
         self._serial = 0
 
     def put(self, target: Target, due: float) -> None:
-        """Set when ``target`` is due. During its poll this is a request, and the earliest request counts.
+        """Make ``target`` due at ``due``, unless it already is earlier: a repeated request must not delay it.
 
-        A target that was removed during its poll is restored: the running poll is its own.
+        During its poll this is a request, and the earliest request counts. A target that was removed during its poll is
+        restored: the running poll is its own.
         """
         with self._lock:
             if target in self._taken:
                 self._removed.discard(target)
                 self._wanted[target] = min(due, self._wanted.get(target, due))
-            else:
+            elif target not in self._due or due < self._due[target][0]:
                 self._push(target, due)
 
     def bring_forward(self, target: Target, due: float) -> None:
@@ -86,7 +91,8 @@ class Schedule:
         """Take the target to poll now. Returns it with its due time; None: nothing is due."""
         with self._lock:
             self._turns += 1
-            for heap in self._heaps if self._turns % DETAIL_SHARE else self._heaps[::-1]:
+            for queue in self._order():
+                heap = self._heaps[queue]
                 if self._peek(heap, now):
                     due, _, target = heapq.heappop(heap)
                     del self._due[target]
@@ -117,10 +123,18 @@ class Schedule:
     def __contains__(self, target: Target) -> bool:
         return target in self._due or (target in self._taken and target not in self._removed)
 
+    def _order(self) -> tuple[Queue, ...]:
+        """In which order the queues are served at this turn."""
+        if self._turns % FOLLOW_UP_SHARE:
+            return Queue.PROGRESS, Queue.DETAILS, Queue.SEGMENTS
+        if self._turns % (FOLLOW_UP_SHARE * SEGMENT_SHARE):
+            return Queue.DETAILS, Queue.SEGMENTS, Queue.PROGRESS
+        return Queue.SEGMENTS, Queue.DETAILS, Queue.PROGRESS
+
     def _push(self, target: Target, due: float) -> None:
         self._serial += 1
         entry = self._due[target] = (due, self._serial, target)
-        heap = self._heaps[target.type.is_follow_up]
+        heap = self._heaps[target.type.queue]
         heapq.heappush(heap, entry)
         if len(heap) > 2 * len(self._due) + _SLACK:
             heap[:] = [entry for entry in heap if self._is_current(entry)]

@@ -6,6 +6,7 @@ A new target type is a row of ``TARGET_TYPES``, a method of ``Fetcher`` and the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.polling.fetch import Fetcher
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from exporter.tracking.model import Kind
 
 
+class Queue(IntEnum):
+    """Which targets wait for each other: within a queue the one that is due first is polled first."""
+
+    PROGRESS = 0
+    DETAILS = 1
+    SEGMENTS = 2
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TargetType:
     """How targets of one type are polled. The ids that the functions take are a dataset's and the target's.
@@ -28,8 +37,8 @@ class TargetType:
     - ``name``: the name in this table; ``label``: the value of the label ``kind`` under which polls are counted.
     - ``fetch``: sends the request. ``intervals``: the poll intervals, by dataset id.
     - ``on_missing``: Dify answered that the object does not exist; returns what to poll now.
-    - ``is_follow_up``: polled because of another target. It has no series of its own, waits while targets that report
-      progress are due, and ends when it is settled.
+    - ``queue``: targets that report progress come before follow-ups.
+    - ``is_follow_up``: polled because of another target. It has no series of its own and ends when it is settled.
     - ``is_needed``: whether a poll that is due still makes sense.
     - ``starts_last``: at the start, wait until all others are polled.
     - ``keeps_schedule``: a poll that is already scheduled is not brought forward by other answers.
@@ -40,6 +49,7 @@ class TargetType:
     fetch: Callable[[Fetcher, str, str], Outcome]
     intervals: Callable[[Fetcher, str], Polling]
     on_missing: Callable[[Store, str, str], Wanted] = lambda _store, _dataset_id, _id: NOTHING_WANTED
+    queue: Queue = Queue.PROGRESS
     is_follow_up: bool = False
     is_needed: Callable[[Store, str, str], bool] = lambda _store, _dataset_id, _id: True
     starts_last: Callable[[Store, str, str], bool] = lambda _store, _dataset_id, _id: False
@@ -107,6 +117,7 @@ DOCUMENT_DETAIL = TargetType(
     fetch=Fetcher.fetch_detail,
     intervals=lambda fetcher, _dataset_id: fetcher.detail_intervals,
     on_missing=_remove_document,
+    queue=Queue.DETAILS,
     is_follow_up=True,
     is_needed=_is_known,
 )
@@ -117,8 +128,9 @@ SEGMENT_COUNT = TargetType(
     label="document",
     fetch=Fetcher.count_segments,
     intervals=lambda fetcher, _dataset_id: fetcher.segment_intervals,
+    queue=Queue.SEGMENTS,
     is_follow_up=True,
-    is_needed=_is_known,
+    is_needed=lambda store, dataset_id, document_id: store.needs_segments(dataset_id, document_id),
     keeps_schedule=_is_unfinished,
 )
 """The number of completed segments of a document that discovery has found."""

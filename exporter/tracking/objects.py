@@ -50,6 +50,8 @@ class Objects:
         self.datasets: dict[str, Dataset] = {}
         self.discovered: set[Key] = set()
         """Documents that stay because discovery found them."""
+        self.unlisted: set[Key] = set()
+        """Documents that the last list no longer contains: only their details tell how they ended."""
         self.restored_documents: dict[Key, Document] = {}
         self.restored_batches: dict[Key, Batch] = {}
 
@@ -131,6 +133,7 @@ class Objects:
             for key in [key for key in table if key[0] == dataset_id]:
                 self._changes.append((table.pop(key), None))
         self.discovered = {key for key in self.discovered if key[0] != dataset_id}
+        self.unlisted = {key for key in self.unlisted if key[0] != dataset_id}
         dataset = self.datasets.pop(dataset_id, None)
         if dataset is not None:
             self._changes.append((dataset, None))
@@ -148,6 +151,7 @@ class Objects:
     def remove_document(self, key: Key) -> None:
         """Remove the document."""
         self.discovered.discard(key)
+        self.unlisted.discard(key)
         document = self.documents.pop(key, None) or self.restored_documents.pop(key, None)
         if document is not None:
             self._changes.append((document, None))

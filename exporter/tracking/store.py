@@ -134,6 +134,11 @@ class Store:
             return None
         return self.clock.monotonic() - found.last_progress_monotonic
 
+    def needs_segments(self, dataset_id: str, document_id: str) -> bool:
+        """Whether the number of completed segments of the document is of interest: not once its list has dropped it."""
+        key = (dataset_id, document_id)
+        return self._objects.document(key) is not None and key not in self._objects.unlisted
+
     def batch_token(self, dataset_id: str, batch: str) -> object:
         """Token for the stored result of the batch's last answer; None: there is none."""
         return batch if (dataset_id, batch) in self._objects.batches else None
@@ -355,11 +360,13 @@ class Store:
         listed: Mapping[str, tuple[Progress, str | None]],
         *,
         paused: bool = True,
+        complete: bool = True,
         sent: float = inf,
     ) -> Outcome:
-        """Fold the complete list of the unfinished documents of a dataset: progress and error text by document id.
+        """Fold the list of the unfinished documents of a dataset: progress and error text by document id.
 
         ``paused``: the list includes paused documents; otherwise one that is not listed may still be paused.
+        ``complete``: a document that is not listed is not unfinished any more.
         A document that a batch covers is left to its batch, which is polled if it believes that the document finished.
         """
         outcomes: list[Outcome] = []
@@ -374,6 +381,7 @@ class Store:
                     if before.progress.status in FINISHED:
                         batches.append(before.batch)
                     continue
+                objects.unlisted.discard(key)
                 if not objects.is_configured(key):
                     objects.discovered.add(key)
                 detail = before.detail if before else None
@@ -385,10 +393,13 @@ class Store:
                     self._fold_document(key, progress, detail, error, unreported=_UNREPORTED_BY_LISTS, sent=sent)
                 )
             missing = list(self._missing(dataset_id, listed))
+            ended = [found.document_id for found in missing if paused or found.progress.status != "paused"]
+            if complete:
+                objects.unlisted |= {(dataset_id, document_id) for document_id in ended}
             self._publish()
         for outcome in outcomes:
             details += outcome.wanted.details
-        details += [document.document_id for document in missing if paused or document.progress.status != "paused"]
+        details += ended
         events = tuple(event for outcome in outcomes for event in outcome.events)
         return Outcome(
             moved=bool(events),
@@ -433,6 +444,7 @@ class Store:
         now = self._now()
         dataset_id, document_id = key
         before = self._objects.document(key)
+        self._objects.unlisted.discard(key)
         moved = before is None or not is_same_progress(before.progress, progress)
         if before is not None and before.last_progress_monotonic > sent and moved:
             return Outcome(wanted=Wanted(details=(document_id,)), outdated=True)

@@ -163,6 +163,15 @@ def test_superseded_entries_do_not_pile_up() -> None:
     """Repeatedly changed due times do not increase memory use."""
     schedule = Schedule()
     for number in range(10_000):
-        schedule.put(A, 1_000.0 + number)
+        schedule.put(A, 20_000.0 - number)
     assert sum(map(len, schedule._heaps)) < 100
-    assert schedule.take(20_000.0) == (A, 10_999.0)
+    assert schedule.take(20_000.0) == (A, 10_001.0)
+
+
+def test_a_repeated_request_does_not_delay_a_target() -> None:
+    """What is asked for again and again keeps its turn."""
+    schedule = Schedule()
+    schedule.put(A, 1.0)
+    schedule.put(B, 2.0)
+    schedule.put(A, 3.0)
+    assert [schedule.take(5.0), schedule.take(5.0), schedule.take(5.0)] == [(A, 1.0), (B, 2.0), None]
