@@ -11,9 +11,10 @@ import yaml
 from exporter.cli import main
 from exporter.config import load
 from exporter.metrics import CATALOG, SELF_METRICS
+from exporter.polling.targets import TARGET_TYPES
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/architecture.md", "docs/configuration.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/configuration.md")
 
 _SUFFIXES = re.compile(r"_(bucket|sum|count)$")
 _NAMES = {family.name for family in CATALOG} | {family.name for family in SELF_METRICS}
@@ -46,7 +47,27 @@ def test_modules_of_the_architecture_exist() -> None:
     modules = {path.name for path in (ROOT / "exporter").rglob("*.py")}
 
     assert len(named) > 10
-    assert [] == [name for name in named if name not in modules and not (ROOT / "exporter" / name).exists()]
+    assert [] == [
+        name
+        for name in named
+        if name not in modules and not (ROOT / "exporter" / name).exists() and not (ROOT / name).exists()
+    ]
+
+
+def test_target_types_of_the_architecture_exist() -> None:
+    """The table of target types lists all of them, with their labels, and says which are follow-ups."""
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| [^|]+ \| (follow-up)?", _text("docs/architecture.md"), re.MULTILINE)
+
+    assert [(found.name, found.label, "follow-up" * found.is_follow_up) for found in TARGET_TYPES] == rows
+
+
+def test_messages_of_the_changelog_exist() -> None:
+    """The new messages in the changelog's table of log lines are those of the code."""
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "exporter").rglob("*.py"))
+    new = re.findall(r"^  \| `.+` \| `(.+)` \|$", _text("CHANGELOG.md"), re.MULTILINE)
+
+    assert len(new) > 30
+    assert [] == [text for text in new if not all(part in code for part in re.split("…|: …", text))]
 
 
 def test_commands_of_the_readme_exist() -> None:

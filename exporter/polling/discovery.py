@@ -105,7 +105,7 @@ class Discovery:
                 self._name_due.pop(dataset_id, None)
         if appeared or vanished:
             counts = {"found": len(chosen), "new": len(appeared), "gone": len(vanished)}
-            _log.info("knowledge bases listed", server=self._server.name, **counts)
+            _log.info("list of knowledge bases changed", server=self._server.name, **counts)
         return Outcome(
             moved=bool(appeared or vanished),
             settled=True,
@@ -146,7 +146,7 @@ class Discovery:
                 raise
             self._name_due[dataset_id] = self._clock.monotonic() + NAME_RETRY
             _log.debug(
-                "name of knowledge base not available",
+                "name of knowledge base could not be fetched",
                 server=self._server.name,
                 dataset_id=dataset_id,
                 reason=error.reason,

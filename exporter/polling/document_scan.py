@@ -98,7 +98,7 @@ class DocumentScan:
             if any(document.display_status in _OTHERS for document in page.data):
                 if not self._ignores_status:
                     _log.warning(
-                        "server ignores the status filter of document lists: only the newest documents are searched",
+                        "Dify ignores the status filter of document lists: only the newest documents are searched",
                         server=self._server,
                         version=self._client.version,
                     )
