@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from exporter.dify import DocumentDetail
 from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Detail, ProcessRule, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.dify import DocumentDetail, IndexingItem, ListedDocument
+    from exporter.dify import IndexingItem, ListedDocument
     from exporter.dify.answers import ProcessRuleAnswer
 
 UNKNOWN = "unknown"
@@ -20,6 +21,16 @@ UNKNOWN = "unknown"
 # Each status maps to itself, so that only one of the many equal strings in answers is kept.
 _STATUSES = {status: status for status in STATUSES if status != UNKNOWN}
 _DISPLAY_STATUSES = {status: status for status in DISPLAY_STATUSES if status != UNKNOWN}
+
+_WORDS = ("data_source_type", "doc_form", "doc_language", "created_from")
+"""Fields of a detail with few different values: equal strings are stored once."""
+
+_COPIED = tuple(
+    name
+    for name in Detail.__struct_fields__
+    if name in DocumentDetail.__struct_fields__ and name not in {"name", "display_status", *_WORDS}
+)
+"""Fields of a detail that are stored as they are: a new one needs the field in both structs."""
 
 
 def parse_item(item: IndexingItem, unknown: Callable[[str], None]) -> Progress:
@@ -49,24 +60,13 @@ def parse_detail(detail: DocumentDetail, unknown: Callable[[str], None]) -> Deta
     if detail.display_status and display_status is None:
         unknown("display_status")
         display_status = UNKNOWN
+    copied: dict[str, Any] = {name: getattr(detail, name) for name in _COPIED}
+    words: dict[str, Any] = {name: sys.intern(getattr(detail, name) or "") for name in _WORDS}
     return Detail(
+        **copied,
+        **words,
         name=detail.name or "",
-        data_source_type=_shared(detail.data_source_type),
-        doc_form=_shared(detail.doc_form),
-        doc_language=_shared(detail.doc_language),
-        created_from=_shared(detail.created_from),
         display_status=display_status,
-        created_at=detail.created_at,
-        updated_at=detail.updated_at,
-        disabled_at=detail.disabled_at,
-        tokens=detail.tokens,
-        word_count=detail.word_count,
-        hit_count=detail.hit_count,
-        segment_count=detail.segment_count,
-        average_segment_length=detail.average_segment_length,
-        indexing_latency=detail.indexing_latency,
-        enabled=detail.enabled,
-        archived=detail.archived,
         has_error=bool(detail.error),
         rule=_parse_rule(detail.document_process_rule) or _parse_rule(detail.dataset_process_rule),
     )
@@ -98,11 +98,11 @@ def parse_listed(document: ListedDocument, unknown: Callable[[str], None]) -> Pr
     return Progress(status, has_error=bool(document.error))
 
 
-def merge_listed(told: Progress, before: Progress) -> Progress:
+def merge_listed(reported: Progress, before: Progress) -> Progress:
     """Merge the progress in a list with what was known ``before``. A new status may come with new times."""
-    if told.status == before.status:
-        return replace(before, has_error=told.has_error)
-    return replace(told, completed_segments=before.completed_segments, total_segments=before.total_segments)
+    if reported.status == before.status:
+        return replace(before, has_error=reported.has_error)
+    return replace(reported, completed_segments=before.completed_segments, total_segments=before.total_segments)
 
 
 def parse_status(status: str, display_status: str | None, unknown: Callable[[str], None]) -> str:
@@ -114,11 +114,6 @@ def parse_status(status: str, display_status: str | None, unknown: Callable[[str
         unknown("indexing_status")
         return UNKNOWN
     return known
-
-
-def _shared(word: str | None) -> str:
-    """The interned string: these words are few, and every document has them."""
-    return sys.intern(word) if word else ""
 
 
 def _parse_rule(rule: ProcessRuleAnswer | None) -> ProcessRule | None:
