@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporter.web.connections import MAX_CONNECTIONS, ClientTimeouts
 from exporter.web.passwords import MAX_CACHED, MAX_WAITING, MAX_WAITING_PER_ADDRESS
-from exporter.web.web_config_values import MAX_COST, MIN_COST
+from exporter.web.web_config import MAX_COST, MIN_COST
 from tools.key_tables import configuration_sections, restart_sections, web_config_sections
 from tools.metric_tables import metric_sections
 

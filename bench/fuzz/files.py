@@ -13,7 +13,7 @@ from exporter.config import load
 from exporter.config.keys import ROOT as CONFIG
 from exporter.daemon.logs import set_up_logging
 from exporter.web import WebConfigFile
-from exporter.web.web_config_keys import ROOT as WEB
+from exporter.web.web_config import ROOT as WEB
 from exporter.yamlconf import ConfigError
 from exporter.yamlconf.schema import ListOf, Section
 

@@ -40,44 +40,48 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     DIFY_EXPORTER_DEFAULT_STATE_PATH is the path of the state file unless the configuration file names one.
     Raises ``ConfigError`` with all problems.
     """
-    file = show_path(path)
+    config, root, warnings = read_file(path, environ, ROOT, absent=_WRITE_A_FILE, empty=_WRITE_A_FILE)
+    state = config.state.path
+    if environ.get(_DEFAULT_STATE) and isinstance(root, tree.Mapping) and not root.has("state", "path"):
+        (state,) = _variables(environ, ((_DEFAULT_STATE, "", path_or_nothing),))
+    located = StateConfig(None if state is None else path.parent / state)
+    result: Config = replace(config, state=located, warnings=warnings)
+    return result
+
+
+def read_file(
+    path: Path, environ: Mapping[str, str], section: Section, *, absent: str, empty: str
+) -> tuple[Any, tree.Node, tuple[Problem, ...]]:
+    """The value of the file ``path`` according to ``section``, its tree, and the warnings.
+
+    ``absent`` and ``empty`` are the remedies for a file that does not exist or has no content. Raises ``ConfigError``
+    with all problems.
+    """
+    file, line, root = show_path(path), None, None
     try:
-        root = tree.parse(_text(path))
+        root = tree.parse(read_text(path))
+        message = f"is empty; {empty}"
+    except FileNotFoundError:
+        message = f"does not exist; {absent}"
     except Invalid as refused:
-        problems = [Problem(file, None, "", str(refused))]
+        message = str(refused)
     except tree.Malformed as malformed:
-        problems = [Problem(file, malformed.line, "", str(malformed))]
-    else:
-        if root is not None:
-            return _read(root, Reader(file, path.parent, environ), environ)
-        problems = [Problem(file, None, "", f"is empty; {_WRITE_A_FILE}")]
-    raise ConfigError(problems)
+        message, line = str(malformed), malformed.line
+    if root is None:  # outside the handlers: no traceback may show the content of the file
+        raise ConfigError([Problem(file, line, "", message)])
+    reader = Reader(file, path.parent, environ)
+    value: Any = BROKEN
+    with contextlib.suppress(Overflow):
+        value = reader.read(root, section)
+    if reader.problems:
+        raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
+    return value, root, tuple(reader.warnings)
 
 
 def show_path(path: Path) -> str:
     """``path`` as one printable line."""
     text = str(path)
     return text if text.isprintable() else repr(text)
-
-
-def _read(root: tree.Node, reader: Reader, environ: Mapping[str, str]) -> Config:
-    config: Any = BROKEN
-    with contextlib.suppress(Overflow):
-        config = reader.read(root, ROOT)
-    if reader.problems:
-        raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
-    path = config.state.path
-    if environ.get(_DEFAULT_STATE) and isinstance(root, tree.Mapping) and not root.has("state", "path"):
-        (path,) = _variables(environ, ((_DEFAULT_STATE, "", path_or_nothing),))
-    state = StateConfig(None if path is None else reader.folder / path)
-    result: Config = replace(config, state=state, warnings=tuple(reader.warnings))
-    return result
-
-
-def _text(path: Path) -> str:
-    with contextlib.suppress(FileNotFoundError):
-        return read_text(path)
-    raise Invalid(f"does not exist; {_WRITE_A_FILE}")
 
 
 def is_in_environment(environ: Mapping[str, str]) -> bool:

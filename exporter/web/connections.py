@@ -1,4 +1,4 @@
-"""Tracks what each open connection waits for and since when, so that slow clients cost little and block nobody."""
+"""Listening sockets, and what each open connection waits for, so that slow clients cost little and block nobody."""
 
 from __future__ import annotations
 
@@ -12,22 +12,36 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
+from exporter.web.address import ListenError
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    from exporter.web.address import ListenAddress
 
 MAX_CONNECTIONS: Final = 512
 """Maximum number of open connections, unless the limit of file descriptors requires fewer."""
 
 _MIN_CONNECTIONS: Final = 8
 
-_ACCEPTED_AT_ONCE: Final = 64
+_MAX_ACCEPTED_IN_A_ROW: Final = 64
 """Connections accepted in a row before pending requests are processed."""
+
+BACKLOG: Final = 1024
+"""Connections that the kernel queues until the server accepts them."""
 
 _SEND_BUFFER: Final = 128 * 1024
 """Bytes of an answer that the kernel buffers for a slow client (Linux doubles it); the default is megabytes."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LISTEN_ERRORS = {
+    errno.EADDRINUSE: "address already in use; stop the program that listens there or choose another address",
+    errno.EACCES: "permission denied; ports below 1024 require privileges, choose another port",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; use 0.0.0.0 for all addresses",
+    errno.EAFNOSUPPORT: "this machine does not support that address family; use 0.0.0.0 for all IPv4 addresses",
+}
+_NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def max_connections() -> int:
@@ -65,21 +79,21 @@ class ConnectionState(Enum):
 class ClientConnection:
     """One client connection. ``transport`` is None during the TLS handshake."""
 
-    __slots__ = ("_connection", "_unsent", "began", "descriptor", "host", "since", "state", "transport")
+    __slots__ = ("_socket", "_unsent", "answering_since", "descriptor", "host", "since", "state", "transport")
 
-    def __init__(self, connection: socket.socket, host: str, now: float) -> None:
-        self._connection = connection
-        self.descriptor = connection.fileno()
+    def __init__(self, accepted: socket.socket, host: str, now: float) -> None:
+        self._socket = accepted
+        self.descriptor = accepted.fileno()
         self.host = host
         self.transport: asyncio.Transport | None = None
         self._unsent = 0
         self.state = ConnectionState.HEAD
-        self.since = self.began = now
+        self.since = self.answering_since = now
 
     @property
     def closed(self) -> bool:
         """Whether the socket is closed, for example after a failed TLS handshake."""
-        return self._connection.fileno() < 0
+        return self._socket.fileno() < 0
 
     def overdue(self, now: float, timeouts: ClientTimeouts) -> bool:
         """Whether the client exceeds a time limit. Call it repeatedly: it compares unsent bytes with the last call."""
@@ -87,7 +101,7 @@ class ClientConnection:
         if unsent < self._unsent and self.state in {ConnectionState.IDLE, ConnectionState.STALLED}:
             self.since = now
         self._unsent = unsent
-        waited, answering = now - self.since, now - self.began
+        waited, answering = now - self.since, now - self.answering_since
         match self.state:
             case ConnectionState.HEAD:
                 return waited > timeouts.head
@@ -98,13 +112,13 @@ class ClientConnection:
             case _:  # uvicorn would wait forever for the client to read the rest
                 return waited > timeouts.stall or answering > timeouts.answer
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Close immediately and discard unsent data. asyncio notices and ends what depends on the connection."""
         if self.transport is not None:
             self.transport.abort()
             return
         with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class ClientConnections:
@@ -118,7 +132,7 @@ class ClientConnections:
     ) -> None:
         self._timeouts = timeouts or ClientTimeouts()
         self._limit = limit or max_connections()
-        self._most = self._limit + self._limit // 4  # only for a moment, while all are being answered
+        self._hard_limit = self._limit + self._limit // 4  # only for a moment, while all are being answered
         self._now = now
         self._open: dict[int, ClientConnection] = {}
         self.evicted = 0
@@ -128,31 +142,31 @@ class ClientConnections:
         """Number of open connections."""
         return len(self._open)
 
-    def accepted(self, connection: socket.socket, host: str) -> bool:
+    def add(self, accepted: socket.socket, host: str) -> bool:
         """Add a connection. Beyond the limit another is closed; False when none can be and the reserve is used up."""
         if len(self._open) >= self._limit:
-            self._forget_closed()
-        if len(self._open) >= self._limit and not self.evict() and len(self._open) >= self._most:
+            self._remove_closed()
+        if len(self._open) >= self._limit and not self.evict() and len(self._open) >= self._hard_limit:
             return False
-        self._open[connection.fileno()] = ClientConnection(connection, host, self._now())
+        self._open[accepted.fileno()] = ClientConnection(accepted, host, self._now())
         return True
 
-    def ready(self, descriptor: int, transport: asyncio.Transport) -> ClientConnection | None:
-        """Record that requests may arrive (at once without TLS). None when the connection was closed meanwhile."""
-        found = self._open.get(descriptor)
-        if found is not None:
-            found.transport = transport
-        return found
+    def attach(self, descriptor: int, transport: asyncio.Transport) -> ClientConnection | None:
+        """Add the transport on which requests arrive, after the TLS handshake. None when the connection is closed."""
+        connection = self._open.get(descriptor)
+        if connection is not None:
+            connection.transport = transport
+        return connection
 
-    def turn(self, connection: ClientConnection, state: ConnectionState) -> None:
+    def set_state(self, connection: ClientConnection, state: ConnectionState) -> None:
         """Record the new state of a connection. Repeating a state does not restart its time."""
         now = self._now()
         if state is ConnectionState.ANSWERING and connection.state in {ConnectionState.HEAD, ConnectionState.IDLE}:
-            connection.began = now
+            connection.answering_since = now
         if connection.state is not state:
             connection.state, connection.since = state, now
 
-    def lost(self, connection: ClientConnection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         """Remove a connection."""
         if self._open.get(connection.descriptor) is connection:
             del self._open[connection.descriptor]
@@ -162,44 +176,44 @@ class ClientConnections:
         waiting = [each for each in self._open.values() if each.state is not ConnectionState.ANSWERING]
         if not waiting:
             return False
-        crowds = Counter(each.host for each in waiting)
-        self._cut(min(waiting, key=lambda each: (-crowds[each.host], each.since)))
+        per_host = Counter(each.host for each in waiting)
+        self._abort(min(waiting, key=lambda each: (-per_host[each.host], each.since)))
         self.evicted += 1
         return True
 
-    def sweep(self) -> None:
+    def close_overdue(self) -> None:
         """Close the connections whose client exceeds a time limit. Call it several times per second."""
-        self._forget_closed()
+        self._remove_closed()
         while len(self._open) > self._limit and self.evict():
             pass
         now = self._now()
         for connection in tuple(self._open.values()):
             if connection.overdue(now, self._timeouts):
-                self._cut(connection)
+                self._abort(connection)
 
-    def cut(self) -> None:
+    def close_all(self) -> None:
         """Close all connections."""
         for connection in tuple(self._open.values()):
-            self._cut(connection)
+            self._abort(connection)
 
-    def _cut(self, connection: ClientConnection) -> None:
-        self.lost(connection)
-        connection.cut()
+    def _abort(self, connection: ClientConnection) -> None:
+        self.remove(connection)
+        connection.abort()
 
-    def _forget_closed(self) -> None:
+    def _remove_closed(self) -> None:
         for connection in tuple(self._open.values()):
             if connection.closed:
-                self.lost(connection)
+                self.remove(connection)
 
 
 class ListeningSocket(socket.socket):
     """A listening socket that records the connections it accepts."""
 
     connections: ClientConnections
-    _in_a_row = 0
+    _accepted_in_a_row = 0
 
     @classmethod
-    def of(cls, listening: socket.socket, connections: ClientConnections) -> ListeningSocket:
+    def adopt(cls, listening: socket.socket, connections: ClientConnections) -> ListeningSocket:
         """Take ownership of ``listening``."""
         self = cls(listening.family, listening.type, listening.proto, fileno=listening.detach())
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # accepted sockets inherit it
@@ -208,20 +222,71 @@ class ListeningSocket(socket.socket):
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Like any socket's; out of descriptors, it closes a slow client's connection. BlockingIOError: try again."""
-        self._in_a_row += 1
-        if self._in_a_row > _ACCEPTED_AT_ONCE:
-            self._in_a_row = 0
+        self._accepted_in_a_row += 1
+        if self._accepted_in_a_row > _MAX_ACCEPTED_IN_A_ROW:
+            self._accepted_in_a_row = 0
             raise BlockingIOError
         try:
             connection, address = super().accept()
         except BlockingIOError:
-            self._in_a_row = 0
+            self._accepted_in_a_row = 0
             raise
         except OSError as error:
             if error.errno in _EXHAUSTED and self.connections.evict():
                 raise BlockingIOError from error
             raise
-        if not self.connections.accepted(connection, str(address[0])):
+        if not self.connections.add(connection, str(address[0])):
             connection.close()
             raise BlockingIOError
         return connection, address
+
+
+def open_sockets(address: ListenAddress) -> list[socket.socket]:
+    """Listening sockets, one per address that the host resolves to; ListenError when none can be opened.
+
+    "" and ``::`` include IPv4 where the machine has both. A name such as localhost may resolve to an address that the
+    machine lacks: the other addresses are enough.
+    """
+    if address.host in {"", "::"} and socket.has_dualstack_ipv6():
+        return [_listen(address, socket.AF_INET6, ("::", address.port), dualstack=True)]
+    sockets: list[socket.socket] = []
+    absent: ListenError | None = None
+    port = address.port
+    for family, host, *scope in _resolve(address):
+        try:
+            sockets.append(_listen(address, family, (host, port, *scope)))
+        except ListenError as error:
+            if not (isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_SUCH_ADDRESS):
+                for each in sockets:
+                    each.close()
+                raise
+            absent = error
+        else:
+            port = sockets[0].getsockname()[1]  # one port for all addresses, also when the system chose it
+    if absent and not sockets:
+        raise absent
+    return sockets
+
+
+def _resolve(address: ListenAddress) -> list[tuple[socket.AddressFamily, str, *tuple[int, ...]]]:
+    """Family, host and, with IPv6, flow and scope of each address of the host, without duplicates."""
+    try:
+        found = socket.getaddrinfo(
+            address.host or "0.0.0.0",  # noqa: S104 - "" means all addresses
+            address.port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"cannot listen on {address}: host name could not be resolved (DNS)") from error
+    return list(dict.fromkeys((family, str(where[0]), *map(int, where[2:])) for family, _, _, _, where in found))
+
+
+def _listen(
+    address: ListenAddress, family: socket.AddressFamily, where: tuple[str | int, ...], *, dualstack: bool = False
+) -> socket.socket:
+    try:
+        return socket.create_server(where, family=family, backlog=BACKLOG, dualstack_ipv6=dualstack)
+    except OSError as error:
+        reason = _LISTEN_ERRORS.get(error.errno or 0, str(error.strerror or error).lower())
+        raise ListenError(f"cannot listen on {address}: {reason}") from error

@@ -23,13 +23,13 @@ _REFUSAL: Final = (
     b"Connection: close\r\n\r\n"
 )
 
-_UNSENT: Final = 64 * 1024
+_MAX_UNSENT: Final = 64 * 1024
 """Bytes of an answer that are buffered here for its client. With TLS asyncio would buffer 512 KiB, and report progress
 only after all of it was sent.
 """
 
 
-class _Quiet(logging.LoggerAdapter[logging.Logger]):
+class _QuietLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger that lowers warnings to debug level: anyone who can connect can cause them."""
 
     @property
@@ -47,16 +47,16 @@ class HttpProtocol(H11Protocol):
 
     def __init__(self, *, connections: ClientConnections, web_config: WebConfigFile | None, **settings: Any) -> None:
         super().__init__(**settings)
-        self.logger = _Quiet(self.logger)  # type: ignore[assignment]
-        self._all = connections
+        self.logger = _QuietLogger(self.logger)  # type: ignore[assignment]
+        self._client_connections = connections
         self._web_config = web_config
         self._connection: ClientConnection | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The connection is ready; the TLS handshake, if any, is done."""
-        transport.set_write_buffer_limits(_UNSENT)
+        transport.set_write_buffer_limits(_MAX_UNSENT)
         super().connection_made(transport)
-        self._connection = self._all.ready(transport.get_extra_info("socket").fileno(), transport)
+        self._connection = self._client_connections.attach(transport.get_extra_info("socket").fileno(), transport)
         certificate = transport.get_extra_info("peercert")  # empty unless verified
         if self._web_config is not None:
             allowed = self._web_config.settings.allowed_sans
@@ -68,41 +68,41 @@ class HttpProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection was closed, by either side."""
         if self._connection is not None:
-            self._all.lost(self._connection)
+            self._client_connections.remove(self._connection)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request, or unsolicited bytes."""
         if not self._answering:
-            self._turn(ConnectionState.HEAD)
+            self._set_state(ConnectionState.HEAD)
         super().data_received(data)
         if self._answering:
-            self._turn(ConnectionState.ANSWERING)
+            self._set_state(ConnectionState.ANSWERING)
 
     def on_response_complete(self) -> None:
         """The last byte of an answer was handed over; the next request may have arrived already."""
-        self._turn(ConnectionState.IDLE)
+        self._set_state(ConnectionState.IDLE)
         super().on_response_complete()
         if self._answering:
-            self._turn(ConnectionState.ANSWERING)
+            self._set_state(ConnectionState.ANSWERING)
 
     def pause_writing(self) -> None:
         """The client reads the answer more slowly than it is written."""
         super().pause_writing()
-        self._turn(ConnectionState.STALLED)
+        self._set_state(ConnectionState.STALLED)
 
     def resume_writing(self) -> None:
         """The client has read some of the answer."""
         super().resume_writing()
-        self._turn(ConnectionState.ANSWERING if self._answering else ConnectionState.IDLE)
+        self._set_state(ConnectionState.ANSWERING if self._answering else ConnectionState.IDLE)
 
     @property
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
 
-    def _turn(self, state: ConnectionState) -> None:
+    def _set_state(self, state: ConnectionState) -> None:
         if self._connection is not None:
-            self._all.turn(self._connection, state)
+            self._client_connections.set_state(self._connection, state)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text is the same for every client
         """Refuse a malformed request, or a malformed rest of a request whose answer has begun and ends here.

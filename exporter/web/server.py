@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from exporter.web.address import BACKLOG, open_sockets, parse_listen_address
+from exporter.web.address import parse_listen_address
 from exporter.web.auth import WebConfigMiddleware
-from exporter.web.connections import ClientConnections, ClientTimeouts, ListeningSocket
+from exporter.web.connections import BACKLOG, ClientConnections, ClientTimeouts, ListeningSocket, open_sockets
 from exporter.web.passwords import PasswordVerifier
 from exporter.web.protocol import HttpProtocol
 
@@ -31,7 +31,7 @@ CHECK_INTERVAL: Final = 1.0
 STOP_TIMEOUT: Final = 4.0
 """Default limit of ``stop``, in seconds."""
 
-_CUT_MARGIN: Final = 1.0
+_CLOSE_MARGIN: Final = 1.0
 """Seconds of the stop reserved for the steps after the running answers: uvicorn checks every 0.1 s."""
 
 
@@ -46,18 +46,18 @@ class _Server(uvicorn.Server):
         self.grace = 0.0
         self._connections = connections
         self._web_config = web_config
-        self._following: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; then sets ``ready``."""
         await super().startup(sockets)
         if self._web_config is not None:
-            self._following = asyncio.create_task(_follow(self._web_config))
+            self._watching = asyncio.create_task(_watch(self._web_config))
         self.ready.set()
 
     async def on_tick(self, counter: int) -> bool:
         """As uvicorn's, every 0.1 s."""
-        self._connections.sweep()
+        self._connections.close_overdue()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -65,17 +65,17 @@ class _Server(uvicorn.Server):
 
         uvicorn would cancel the tasks but keep the sockets of clients that do not read open.
         """
-        if self._following is not None:
-            self._following.cancel()
-        cut = asyncio.get_running_loop().call_later(self.grace, self._connections.cut)
+        if self._watching is not None:
+            self._watching.cancel()
+        closing = asyncio.get_running_loop().call_later(self.grace, self._connections.close_all)
         try:
             await super().shutdown(sockets)
         finally:
-            cut.cancel()
-            self._connections.cut()
+            closing.cancel()
+            self._connections.close_all()
 
 
-async def _follow(web_config: WebConfigFile) -> None:
+async def _watch(web_config: WebConfigFile) -> None:
     while True:
         await asyncio.sleep(CHECK_INTERVAL)
         await asyncio.to_thread(web_config.look)
@@ -114,7 +114,7 @@ class WebServer:
 
     def start(self) -> None:
         """Bind in the calling thread (ListenError on failure), then serve; returns once requests are accepted."""
-        sockets = [ListeningSocket.of(each, self._connections) for each in open_sockets(self._address)]
+        sockets = [ListeningSocket.adopt(each, self._connections) for each in open_sockets(self._address)]
         self._port = sockets[0].getsockname()[1]
         self._server = _Server(self._config(), self._connections, self._web_config)
         self._thread = threading.Thread(target=_run, args=(self._server, sockets), name="web", daemon=True)
@@ -143,7 +143,7 @@ class WebServer:
         """
         if self._server is None or self._thread is None:
             return True
-        self._server.grace = max(timeout - _CUT_MARGIN, 0.0)
+        self._server.grace = max(timeout - _CLOSE_MARGIN, 0.0)
         self._server.should_exit = True
         self._thread.join(timeout)
         self._verifier.close()

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from exporter.web import ListenAddress, ListenError, parse_listen_address
-from exporter.web.address import open_sockets
+from exporter.web.connections import open_sockets
 
 
 @pytest.mark.parametrize(

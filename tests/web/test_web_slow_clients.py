@@ -308,10 +308,10 @@ def test_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.EMFILE, "too many open files")
 
     connections = ClientConnections()
-    with closing(ListeningSocket.of(socket.create_server(("127.0.0.1", 0)), connections)) as listener:
+    with closing(ListeningSocket.adopt(socket.create_server(("127.0.0.1", 0)), connections)) as listener:
         here, there = socket.socketpair()
         with here, there:
-            connections.accepted(here, "127.0.0.1")
+            connections.add(here, "127.0.0.1")
             monkeypatch.setattr(socket.socket, "accept", accept)
 
             with pytest.raises(BlockingIOError):
@@ -325,12 +325,12 @@ def test_forgets_what_is_closed() -> None:
     """A connection whose socket was closed elsewhere is not counted and not closed again."""
     connections = ClientConnections(limit=1)
     first, second = socket.socketpair()
-    connections.accepted(first, "a")
+    connections.add(first, "a")
     first.close()
-    connections.accepted(second, "b")
+    connections.add(second, "b")
     assert (1, 0) == (len(connections), connections.evicted)
     second.close()
-    connections.sweep()
+    connections.close_overdue()
     assert 0 == len(connections)
 
 
