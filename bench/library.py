@@ -8,8 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge, make_asgi_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter.metrics import CATALOG
-from exporter.metrics.families import IDENTITY
+from exporter.metrics import CATALOG, IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

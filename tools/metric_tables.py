@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.metrics.catalog import CATALOG
-from exporter.metrics.families import IDENTITY, Family
-from exporter.metrics.self_catalog import SELF_METRICS, SelfFamily
+from exporter.metrics import CATALOG, IDENTITY, SELF_METRICS, Family, SelfFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

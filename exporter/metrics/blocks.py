@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exporter.metrics.lines import heads, lines
+from exporter.metrics.families import identity_labels, line_renderer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from exporter.metrics.deflate import Piece
     from exporter.metrics.families import Family, Read
+    from exporter.metrics.gzip import Piece
     from exporter.tracking.model import Change, Tracked
 
 SLOTS = 128
@@ -24,28 +24,28 @@ SLOTS = 128
 class Block:
     """Some objects and the rendered pieces of their families, indexed like the families of the store."""
 
-    __slots__ = ("dirty", "free", "heads", "number", "objects", "pieces", "since")
+    __slots__ = ("dirty", "dirty_since", "free", "identities", "number", "objects", "pieces")
 
     def __init__(self, number: int, families: int) -> None:
         self.number = number
-        self.heads: list[str] = [""] * SLOTS
+        self.identities: list[str] = [""] * SLOTS
         self.objects: list[Tracked | None] = [None] * SLOTS
         self.free = list(range(SLOTS - 1, -1, -1))
         self.pieces: list[Piece | None] = [None] * families
         self.dirty = 0
-        self.since = 0.0
+        self.dirty_since = 0.0
 
 
 class RenderJob:
     """A copy of a block and of what was dirty in it at one instant. Empty: the block was removed from the store."""
 
-    __slots__ = ("block", "dirty", "empty", "heads", "objects")
+    __slots__ = ("block", "dirty", "empty", "identities", "objects")
 
     def __init__(self, block: Block) -> None:
         self.block = block
         self.dirty = block.dirty
         self.empty = len(block.free) == SLOTS
-        self.heads = block.heads[:]
+        self.identities = block.identities[:]
         self.objects = block.objects[:]
 
 
@@ -54,10 +54,10 @@ class BlockStore:
 
     def __init__(self, of: type[Tracked], families: Iterable[Family]) -> None:
         self.families = tuple(family for family in families if family.of is of)
-        self._head = heads(of)
-        self._render = [(family.part, lines(family)) for family in self.families]
-        self._parts = _by_part(self.families)
-        self._all = (1 << len(self.families)) - 1
+        self._identity = identity_labels(of)
+        self._renderers = [(family.part, line_renderer(family)) for family in self.families]
+        self._reads_by_part = _reads_by_part(self.families)
+        self._all_families = (1 << len(self.families)) - 1
         self._slots: dict[str, int] = {}
         self._blocks: dict[int, Block] = {}
         self._open: dict[int, Block] = {}
@@ -67,14 +67,13 @@ class BlockStore:
     def change(self, change: Change, now: float) -> None:
         """Replace the old object of ``change`` with the new one and mark the families that differ as dirty."""
         old, new = change
-        known = new if new is not None else old
-        head = self._head(known)
-        slot = self._slots.get(head)
+        identity = self._identity(old if new is None else new)
+        slot = self._slots.get(identity)
         if new is None:
             if slot is not None:
-                self._remove(head, slot, now)
+                self._remove(identity, slot, now)
         elif slot is None:
-            self._add(head, new, now)
+            self._add(identity, new, now)
         else:
             block = self._blocks[slot // SLOTS]
             before = block.objects[slot % SLOTS]
@@ -86,7 +85,7 @@ class BlockStore:
         """Take the blocks that have been dirty since ``before`` (None: all dirty blocks), oldest first."""
         while self._dirty:
             number, block = next(iter(self._dirty.items()))
-            if before is not None and block.since > before:
+            if before is not None and block.dirty_since > before:
                 return
             del self._dirty[number]
             job = RenderJob(block)
@@ -97,16 +96,16 @@ class BlockStore:
 
     def render(self, job: RenderJob) -> Iterator[tuple[int, list[str]]]:
         """The dirty families of ``job`` by index, with their lines. Needs no lock: a job is a copy."""
-        known = [(head, obj) for head, obj in zip(job.heads, job.objects, strict=True) if obj is not None]
-        names = [head for head, _ in known]
+        objects = [obj for obj in job.objects if obj is not None]
+        identities = [identity for identity in job.identities if identity]
         parts: dict[Read, list[Any]] = {}
-        for position, (part, render) in enumerate(self._render):
+        for position, (part, render) in enumerate(self._renderers):
             if job.dirty >> position & 1:
                 if part not in parts:
-                    parts[part] = [part(obj) for _, obj in known]
-                yield position, render(names, parts[part])
+                    parts[part] = [part(obj) for obj in objects]
+                yield position, render(identities, parts[part])
 
-    def _add(self, head: str, new: Tracked, now: float) -> None:
+    def _add(self, identity: str, new: Tracked, now: float) -> None:
         if self._open:
             block = next(reversed(self._open.values()))
         else:
@@ -115,41 +114,41 @@ class BlockStore:
         slot = block.free.pop()
         if not block.free:
             del self._open[block.number]
-        block.heads[slot], block.objects[slot] = head, new
-        self._slots[head] = block.number * SLOTS + slot
-        self._mark_dirty(block, self._all, now)
+        block.identities[slot], block.objects[slot] = identity, new
+        self._slots[identity] = block.number * SLOTS + slot
+        self._mark_dirty(block, self._all_families, now)
 
-    def _remove(self, head: str, slot: int, now: float) -> None:
+    def _remove(self, identity: str, slot: int, now: float) -> None:
         block = self._blocks[slot // SLOTS]
-        del self._slots[head]
-        block.heads[slot % SLOTS], block.objects[slot % SLOTS] = "", None
+        del self._slots[identity]
+        block.identities[slot % SLOTS], block.objects[slot % SLOTS] = "", None
         block.free.append(slot % SLOTS)
         self._open[block.number] = block
-        self._mark_dirty(block, self._all, now)
+        self._mark_dirty(block, self._all_families, now)
 
     def _mark_dirty(self, block: Block, families: int, now: float) -> None:
         if families and not block.dirty:
-            block.since = now
+            block.dirty_since = now
             self._dirty[block.number] = block
         block.dirty |= families
 
     def _difference(self, old: Any, new: Any) -> int:
         """The families whose samples differ between the two objects, one bit each."""
-        found = 0
-        for part, all_of_it, reads in self._parts:
+        different = 0
+        for part, families, reads in self._reads_by_part:
             before, after = part(old), part(new)
             if before is after or before == after:
                 continue
             if before is None or after is None:
-                found |= all_of_it
+                different |= families
                 continue
             for bit, read in reads:
                 if read(before) != read(after):
-                    found |= bit
-        return found
+                    different |= bit
+        return different
 
 
-def _by_part(families: Iterable[Family]) -> list[tuple[Callable[[Any], Any], int, list[tuple[int, Read]]]]:
+def _reads_by_part(families: Iterable[Family]) -> list[tuple[Read, int, list[tuple[int, Read]]]]:
     """The families grouped by the part that they read: the part, the bits of its families, each bit with its reader."""
     groups: dict[Read, list[tuple[int, Read]]] = {}
     for position, family in enumerate(families):

@@ -1,15 +1,16 @@
-"""The table of all metrics about Dify and about the polls of each target.
+"""The tables of all metrics, in page order; no other module defines a metric name.
 
-A row knows how to read its samples from an object of ``exporter.tracking``; no other module knows a metric name.
+``catalog()`` has the metrics that are read from objects: what is known of Dify, and the polls of each target.
+``SELF_METRICS`` has those that the exporter counts or measures itself.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from exporter.metrics.document_families import document_families
-from exporter.metrics.families import Family, unix_seconds, whole
+from exporter.metrics.families import Family, SelfFamily, unix_seconds, whole
 from exporter.tracking.counters import PHASE_BOUNDS
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
@@ -17,26 +18,47 @@ from exporter.tracking.model import (
     Batch,
     Dataset,
     DatasetCounters,
+    Detail,
+    Document,
     ServerStatus,
     TargetStatus,
 )
 
 if TYPE_CHECKING:
-    from exporter.metrics.families import Read, Samples
-    from exporter.tracking.model import Distribution
+    from exporter.metrics.families import MetricType, Read, Samples
+    from exporter.tracking.model import Distribution, ProcessRule, Progress
+
+_NO_DETAIL = Detail()
+
+_progress: Read = attrgetter("progress")
+_detail: Read = attrgetter("detail")
+
+
+def _rule(document: Document) -> ProcessRule | None:
+    return document.detail.rule if document.detail else None
 
 
 def catalog(*, document_name: bool = True) -> tuple[Family, ...]:
-    """All families in page order. Without ``document_name`` the label ``name`` of documents is empty."""
-    return (*_SERVER, *_TARGET, *_DATASET_FAMILIES, *_BATCH, *document_families(document_name=document_name))
+    """All families of objects. Without ``document_name`` the label ``name`` of documents is empty."""
+    document_info = _polled(
+        Document,
+        "dify_document_info",
+        "Batch, name, source, form and language of the document, empty where unknown",
+        _document_info if document_name else _nameless_document_info,
+        labels=("batch", "name", "data_source_type", "doc_form", "doc_language", "created_from"),
+    )
+    return (*_SERVER, *_TARGET, *_DATASET, *_BATCH, document_info, *_DOCUMENT)
+
+
+# The samples of families with labels.
 
 
 def _server_info(server: ServerStatus) -> Samples:
     return (((server.url, server.version), 1),)
 
 
-def _dataset_info(base: Dataset) -> Samples | None:
-    return (((base.name, base.indexing_technique, base.embedding_model), 1),) if base.name else None
+def _dataset_info(dataset: Dataset) -> Samples | None:
+    return (((dataset.name, dataset.indexing_technique, dataset.embedding_model), 1),) if dataset.name else None
 
 
 def _dataset_documents(counts: tuple[int | None, ...]) -> Samples:
@@ -46,36 +68,68 @@ def _dataset_documents(counts: tuple[int | None, ...]) -> Samples:
 
 
 def _by_phase(phases: tuple[tuple[str, Distribution], ...]) -> Samples:
-    return tuple(((phase,), seen) for phase, seen in phases)
+    return tuple(((phase,), distribution) for phase, distribution in phases)
 
 
 def _batch_documents(batch: Batch) -> Samples:
     return tuple(((status,), count) for status, count in zip(STATUSES, batch.counts, strict=True))
 
 
-def _server(name: str, text: str, read: Read, labels: tuple[str, ...] = ()) -> Family:
-    return Family(name=name, help=text, of=ServerStatus, part=whole, read=read, labels=labels)
+def _document_info(document: Document) -> Samples:
+    detail = document.detail or _NO_DETAIL
+    kinds = (detail.data_source_type, detail.doc_form, detail.doc_language, detail.created_from)
+    return (((document.batch, detail.name, *kinds), 1),)
+
+
+def _nameless_document_info(document: Document) -> Samples:
+    (((batch, _, *kinds), one),) = _document_info(document)
+    return (((batch, "", *kinds), one),)
+
+
+def _has_error(progress: Progress) -> bool:
+    return progress.status == "error" or progress.has_error
+
+
+def _rule_info(rule: ProcessRule) -> Samples:
+    return (((rule.mode, rule.separator, rule.parent_mode), 1),)
+
+
+# The rows.
+
+
+def _polled(of: Any, name: str, text: str, read: Read, part: Read = whole, **settings: Any) -> Family:
+    return Family(name=name, help=f"{text} (as of the last poll).", of=of, part=part, read=read, **settings)
 
 
 def _target(name: str, text: str, field: str) -> Family:
     return Family(name=name, help=text, of=TargetStatus, part=whole, read=attrgetter(field))
 
 
-def _batch(name: str, text: str, read: Read, part: Read = whole, labels: tuple[str, ...] = ()) -> Family:
-    return Family(name=name, help=f"{text} (as of the last poll).", of=Batch, part=part, read=read, labels=labels)
+def _document(part: Read, name: str, text: str, field: str) -> Family:
+    return _polled(Document, name, text, attrgetter(field), part)
 
+
+def _reported_time(part: Read, name: str, text: str, field: str, note: str = "") -> Family:
+    said = f"{text}, Unix seconds as reported by the API{note}"
+    return _document(part, f"dify_document_{name}_timestamp_seconds", said, field)
+
+
+_phase = partial(_reported_time, _progress, note="; may belong to an earlier attempt")
 
 _SERVER = (
-    _server(
-        "dify_up",
-        "1 if Dify answered the last request and accepted the key.",
-        attrgetter("up"),
+    Family(
+        name="dify_up",
+        help="1 if Dify answered the last request and accepted the key.",
+        of=ServerStatus,
+        part=whole,
+        read=attrgetter("up"),
     ),
-    _server(
+    _polled(
+        ServerStatus,
         "dify_server_info",
-        "URL of the server and the version that it reports, empty when unknown (as of the last poll).",
+        "URL of the server and the version that it reports, empty when unknown",
         _server_info,
-        ("url", "version"),
+        labels=("url", "version"),
     ),
 )
 
@@ -91,83 +145,87 @@ _TARGET = (
     ),
 )
 
-_DATASET_FAMILIES = (
-    Family(
-        name="dify_dataset_info",
-        help="Name, indexing technique and embedding model of the knowledge base (as of the last poll).",
-        of=Dataset,
-        part=whole,
-        read=_dataset_info,
+_DATASET = (
+    _polled(
+        Dataset,
+        "dify_dataset_info",
+        "Name, indexing technique and embedding model of the knowledge base",
+        _dataset_info,
         labels=("name", "indexing_technique", "embedding_model"),
     ),
-    Family(
-        name="dify_dataset_documents",
-        help="Documents of the knowledge base by display status (as of the last poll).",
-        of=Dataset,
-        part=attrgetter("documents"),
-        read=_dataset_documents,
+    _polled(
+        Dataset,
+        "dify_dataset_documents",
+        "Documents of the knowledge base by display status",
+        _dataset_documents,
+        attrgetter("documents"),
         labels=("display_status",),
     ),
-    Family(
-        name="dify_documents_finished_total",
+    _polled(
+        DatasetCounters,
+        "dify_documents_finished_total",
+        "Documents observed to finish (completed or error), counted once per attempt, by error reason",
+        whole,
+        attrgetter("finished"),
         type="counter",
-        help=(
-            "Documents observed to finish (completed or error), counted once per attempt, by error reason "
-            "(as of the last poll)."
-        ),
-        of=DatasetCounters,
-        part=attrgetter("finished"),
-        read=whole,
         labels=("status", "reason"),
     ),
-    Family(
-        name="dify_documents_restarted_total",
+    _polled(
+        DatasetCounters,
+        "dify_documents_restarted_total",
+        "Documents observed to leave completed or error and start again",
+        whole,
+        attrgetter("restarted"),
         type="counter",
-        help="Documents observed to leave completed or error and start again (as of the last poll).",
-        of=DatasetCounters,
-        part=attrgetter("restarted"),
-        read=whole,
     ),
-    Family(
-        name="dify_document_phase_duration_seconds",
+    _polled(
+        DatasetCounters,
+        "dify_document_phase_duration_seconds",
+        "Seconds that completed documents spent in each phase by the API's own times, counted once per attempt",
+        _by_phase,
+        attrgetter("phases"),
         type="histogram",
-        help=(
-            "Seconds that completed documents spent in each phase by the API's own times, counted once per attempt "
-            "(as of the last poll)."
-        ),
-        of=DatasetCounters,
-        part=attrgetter("phases"),
-        read=_by_phase,
         labels=("phase",),
         bounds=PHASE_BOUNDS,
     ),
 )
 
 _BATCH = (
-    _batch("dify_batch_documents", "Documents of the batch by indexing status", _batch_documents, labels=("status",)),
-    _batch(
+    _polled(
+        Batch,
+        "dify_batch_documents",
+        "Documents of the batch by indexing status",
+        _batch_documents,
+        labels=("status",),
+    ),
+    _polled(
+        Batch,
         "dify_batch_segments",
         "Segments of all documents of the batch; 0 until the documents are split",
         attrgetter("segments"),
     ),
-    _batch(
+    _polled(
+        Batch,
         "dify_batch_segments_completed",
         "Indexed segments of all documents of the batch; can decrease when a document is indexed again",
         attrgetter("completed_segments"),
     ),
-    _batch(
+    _polled(
+        Batch,
         "dify_batch_last_progress_timestamp_seconds",
         "Time of the batch's last progress, Unix seconds by the exporter's clock",
         unix_seconds,
         attrgetter("last_progress"),
     ),
-    _batch(
+    _polled(
+        Batch,
         "dify_batch_stalled",
         "1 if the batch is unfinished and has made no progress for too long",
         whole,
         attrgetter("stalled"),
     ),
-    _batch(
+    _polled(
+        Batch,
         "dify_batch_eta_timestamp_seconds",
         "Estimated completion time of the batch at its recent rate, Unix seconds by the exporter's clock; "
         "absent while no rate is known",
@@ -176,5 +234,195 @@ _BATCH = (
     ),
 )
 
+_DOCUMENT = (
+    _polled(
+        Document,
+        "dify_document_indexing_status",
+        "1 for the document's current indexing status, 0 for the others",
+        attrgetter("status"),
+        _progress,
+        labels=("status",),
+        states=STATUSES,
+    ),
+    _polled(
+        Document,
+        "dify_document_display_status",
+        "1 for the document's current display status, 0 for the others",
+        attrgetter("display_status"),
+        _detail,
+        labels=("status",),
+        states=DISPLAY_STATUSES,
+    ),
+    _polled(
+        Document,
+        "dify_document_error",
+        "1 if the indexing status is error or the API reports an error text with it",
+        _has_error,
+        _progress,
+    ),
+    _document(_progress, "dify_document_segments", "Segments of the document; 0 until it is split", "total_segments"),
+    _document(
+        _progress,
+        "dify_document_segments_completed",
+        "Indexed segments of the document; can decrease when it is indexed again",
+        "completed_segments",
+    ),
+    _phase("processing_started", "Time at which a worker started processing the document", "processing_started_at"),
+    _phase("parsing_completed", "Time at which the text was extracted", "parsing_completed_at"),
+    _phase("cleaning_completed", "Time at which the text was cleaned", "cleaning_completed_at"),
+    _phase("splitting_completed", "Time at which the text was split into segments", "splitting_completed_at"),
+    _phase("completed", "Time at which indexing was completed", "completed_at"),
+    _phase("paused", "Time at which the document was paused", "paused_at"),
+    _phase("stopped", "Time at which indexing failed", "stopped_at"),
+    _polled(
+        Document,
+        "dify_document_last_progress_timestamp_seconds",
+        "Time of the document's last progress, Unix seconds by the exporter's clock",
+        unix_seconds,
+        attrgetter("last_progress"),
+    ),
+    _polled(
+        Document,
+        "dify_document_stalled",
+        "1 if the document is unfinished and has made no progress for too long",
+        whole,
+        attrgetter("stalled"),
+    ),
+    _reported_time(_detail, "created", "Time at which the document was created", "created_at"),
+    _reported_time(_detail, "updated", "Time at which the document was last updated", "updated_at"),
+    _reported_time(_detail, "disabled", "Time at which the document was disabled", "disabled_at"),
+    _document(_detail, "dify_document_tokens", "Tokens of the document; 0 with economy indexing", "tokens"),
+    _document(_detail, "dify_document_characters", "Characters of the document", "word_count"),
+    _document(
+        _detail,
+        "dify_document_hits",
+        "Number of times that retrieval found segments of the document",
+        "hit_count",
+    ),
+    _document(_detail, "dify_document_stored_segments", "Segments stored for the document", "segment_count"),
+    _document(
+        _detail,
+        "dify_document_average_segment_length",
+        "Average length of the document's segments, in characters",
+        "average_segment_length",
+    ),
+    _document(
+        _detail,
+        "dify_document_indexing_duration_seconds",
+        "Seconds that embedding and storing took at the last completion",
+        "indexing_latency",
+    ),
+    _document(_detail, "dify_document_enabled", "1 if the document is enabled for retrieval", "enabled"),
+    _document(_detail, "dify_document_archived", "1 if the document is archived", "archived"),
+    _polled(
+        Document,
+        "dify_document_process_rule_info",
+        "Rule that the document was processed with, empty where it is not set",
+        _rule_info,
+        _rule,
+        labels=("mode", "separator", "parent_mode"),
+    ),
+    _document(_rule, "dify_document_chunk_max_tokens", "Maximum size of a segment, in tokens", "max_tokens"),
+    _document(_rule, "dify_document_chunk_overlap_tokens", "Overlap between segments, in tokens", "overlap_tokens"),
+    _document(
+        _rule, "dify_document_subchunk_max_tokens", "Maximum size of a child chunk, in tokens", "subchunk_max_tokens"
+    ),
+)
+
 CATALOG = catalog()
-"""The families with the default settings."""
+"""The families of objects with the default settings."""
+
+
+def _self(name: str, kind: MetricType, text: str, *labels: str) -> SelfFamily:
+    return SelfFamily(name=name, type=kind, help=text, labels=labels)
+
+
+SELF_METRICS = (
+    _self(
+        "dify_exporter_build_info",
+        "gauge",
+        "Version and revision of the exporter, and the version of Python.",
+        "version",
+        "revision",
+        "python_version",
+    ),
+    _self("dify_exporter_polls_total", "counter", "Finished polls, successful or failed.", "server", "kind"),
+    _self("dify_exporter_poll_failures_total", "counter", "Failed polls by reason.", "server", "kind", "reason"),
+    _self(
+        "dify_exporter_requests_total",
+        "counter",
+        "Requests to the server by HTTP status, or by failure reason when there was no answer.",
+        "server",
+        "endpoint",
+        "code",
+    ),
+    _self(
+        "dify_exporter_request_duration_seconds",
+        "histogram",
+        "Seconds from sending a request to the end of its answer.",
+        "server",
+        "endpoint",
+    ),
+    _self(
+        "dify_exporter_throttled_seconds_total",
+        "counter",
+        "Seconds that requests waited because of the limit of requests per second.",
+        "server",
+    ),
+    _self("dify_exporter_schedule_lag_seconds", "gauge", "Delay of the most overdue poll, in seconds.", "server"),
+    _self("dify_exporter_targets", "gauge", "Targets by kind and polling state.", "server", "kind", "state"),
+    _self(
+        "dify_exporter_unknown_values_total",
+        "counter",
+        "Unknown statuses in answers, by field.",
+        "server",
+        "field",
+    ),
+    _self(
+        "dify_exporter_clock_offset_seconds",
+        "gauge",
+        "Seconds by which the server's times are ahead of the exporter's clock; whole hours mean a wrong time zone.",
+        "server",
+    ),
+    _self(
+        "dify_exporter_documents_collapsed",
+        "gauge",
+        "Documents without their own series because of the document limit; batch totals include them.",
+        "server",
+        "dataset_id",
+    ),
+    _self(
+        "dify_exporter_state_last_save_timestamp_seconds",
+        "gauge",
+        "Time at which the state was last saved, Unix seconds.",
+    ),
+    _self("dify_exporter_state_last_save_successful", "gauge", "1 if the last attempt to save the state succeeded."),
+    _self("dify_exporter_config_last_reload_successful", "gauge", "1 if the last load of the configuration succeeded."),
+    _self(
+        "dify_exporter_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "Time of the last successful load of the configuration, Unix seconds.",
+    ),
+    _self(
+        "dify_exporter_web_config_last_reload_successful",
+        "gauge",
+        "1 if the current web config file is in use, 0 if an earlier version of it is.",
+    ),
+    _self("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
+    _self("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
+    _self("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds."),
+    _self("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds."),
+    _self("process_open_fds", "gauge", "Number of open file descriptors."),
+    _self("process_max_fds", "gauge", "Maximum number of open file descriptors."),
+    _self(
+        "python_info",
+        "gauge",
+        "Python platform information",
+        "implementation",
+        "major",
+        "minor",
+        "patchlevel",
+        "version",
+    ),
+)
+"""Every family that ``SelfMetrics`` renders; ``process_`` and ``python_`` are prometheus-client's own, on Linux."""

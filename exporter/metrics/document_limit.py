@@ -7,6 +7,7 @@ exposition: they are still polled, checked for stalls, and included in the sums 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedList
@@ -22,7 +23,7 @@ _Key = tuple[str, str, str]
 _Rank = tuple[int, float, str, str, str]
 
 _IDLE_SHARE = 0.75
-"""Fraction of the limit below which the documents are not kept sorted: sorting is expensive and not needed soon."""
+"""Fraction of the limit below which the documents are not sorted: sorting is expensive and not needed soon."""
 
 
 class DocumentLimit:
@@ -37,8 +38,8 @@ class DocumentLimit:
         self._lock = threading.Lock()
         self._shown: dict[_Key, Document] = {}
         self._withheld: dict[_Key, Document] = {}
-        self._collapsed: dict[tuple[str, str], int] = {}
-        # Both sides, sorted; kept only while the number of documents is near the limit.
+        self._collapsed: Counter[tuple[str, str]] = Counter()
+        # Both sides, sorted; None while the number of documents is far below the limit.
         self._order: tuple[SortedList, SortedList] | None = None
 
     def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
@@ -46,11 +47,11 @@ class DocumentLimit:
         with self._lock:
             if self._order is None:
                 if len(self._shown) + len(changes) <= self._limit:
-                    self._take(changes)
+                    self._show_all(changes)
                     self._listener.changed(changes)
                     return
                 self._order = SortedList(map(_rank, self._shown.values())), SortedList()
-            passed = self._sift(changes, *self._order)
+            passed = self._filter(changes, *self._order)
             if passed:
                 self._listener.changed(passed)
             if len(self._shown) < self._limit * _IDLE_SHARE:
@@ -59,9 +60,9 @@ class DocumentLimit:
     def collapsed(self) -> dict[tuple[str, str], int]:
         """Number of withheld documents by server and dataset, without zeros."""
         with self._lock:
-            return dict(self._collapsed)
+            return dict(+self._collapsed)
 
-    def _take(self, changes: Iterable[Change]) -> None:
+    def _show_all(self, changes: Iterable[Change]) -> None:
         """Record the documents among ``changes``, all of which are shown."""
         for old, new in changes:
             if isinstance(new, Document):
@@ -69,7 +70,7 @@ class DocumentLimit:
             elif new is None and isinstance(old, Document):
                 self._shown.pop(_key(old), None)
 
-    def _sift(self, changes: Iterable[Change], shown: SortedList, withheld: SortedList) -> list[Change]:
+    def _filter(self, changes: Iterable[Change], shown: SortedList, withheld: SortedList) -> list[Change]:
         """Return the changes to pass on. ``shown`` and ``withheld`` are both sides, sorted, and are updated."""
         passed: list[Change] = []
         before: dict[_Key, Document | None] = {}
@@ -81,9 +82,9 @@ class DocumentLimit:
             key = _key(document)
             before.setdefault(key, self._shown.get(key))
             if change[1] is None:
-                self._drop(key, shown, withheld)
+                self._remove(key, shown, withheld)
             else:
-                self._put(key, document, shown, withheld)
+                self._update(key, document, shown, withheld)
         while len(shown) > self._limit:
             self._withhold(before, shown, withheld)
         while withheld and len(shown) < self._limit:
@@ -97,7 +98,7 @@ class DocumentLimit:
                 passed.append((was, is_now))
         return passed
 
-    def _put(self, key: _Key, document: Document, shown: SortedList, withheld: SortedList) -> None:
+    def _update(self, key: _Key, document: Document, shown: SortedList, withheld: SortedList) -> None:
         """Update ``document`` on its current side. A new document starts as shown."""
         if key in self._withheld:
             _rerank(withheld, self._withheld[key], document)
@@ -106,10 +107,10 @@ class DocumentLimit:
             _rerank(shown, self._shown.get(key), document)
             self._shown[key] = document
 
-    def _drop(self, key: _Key, shown: SortedList, withheld: SortedList) -> None:
+    def _remove(self, key: _Key, shown: SortedList, withheld: SortedList) -> None:
         if key in self._withheld:
             withheld.remove(_rank(self._withheld.pop(key)))
-            self._count(key, -1)
+            self._collapsed[key[:2]] -= 1
         elif key in self._shown:
             shown.remove(_rank(self._shown.pop(key)))
 
@@ -120,7 +121,7 @@ class DocumentLimit:
         key = rank[2:]
         document = self._withheld[key] = self._shown.pop(key)
         before.setdefault(key, document)
-        self._count(key, 1)
+        self._collapsed[key[:2]] += 1
 
     def _show(self, before: dict[_Key, Document | None], shown: SortedList, withheld: SortedList) -> None:
         """Show the most interesting withheld document."""
@@ -129,15 +130,7 @@ class DocumentLimit:
         key = rank[2:]
         before.setdefault(key, None)
         self._shown[key] = self._withheld.pop(key)
-        self._count(key, -1)
-
-    def _count(self, key: _Key, more: int) -> None:
-        dataset = key[:2]
-        count = self._collapsed.get(dataset, 0) + more
-        if count:
-            self._collapsed[dataset] = count
-        else:
-            del self._collapsed[dataset]
+        self._collapsed[key[:2]] -= 1
 
 
 def _key(document: Document) -> _Key:

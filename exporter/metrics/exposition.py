@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from exporter.metrics.blocks import BlockStore
 from exporter.metrics.catalog import catalog
-from exporter.metrics.deflate import Deflater, Piece, Run, row
 from exporter.metrics.families import IDENTITY
 from exporter.metrics.formats import Format
-from exporter.metrics.page import Page
+from exporter.metrics.gzip import Deflater, Page, Piece, Run, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
     from exporter.metrics.families import Family
     from exporter.tracking.model import Change
 
-_GROUP = 32
+_GROUP_SIZE = 32
 """Number of blocks whose pieces of one family are kept joined."""
 
-_TURN = 0.01
-"""Most seconds that one poll spends on flushing, beyond the block in progress; the next poll continues."""
+_FLUSH_BUDGET = 0.01
+"""Maximum seconds that one poll spends on flushing, beyond the block in progress; the next poll continues."""
 
 
 class MetricsSource(Protocol):
@@ -54,7 +53,7 @@ class _RenderedPieces:
     def flush(self, job: RenderJob, deflater: Deflater) -> None:
         """Render and deflate the dirty families of ``job``."""
         number = job.block.number
-        blocks = self._groups.setdefault(number // _GROUP, {})
+        blocks = self._groups.setdefault(number // _GROUP_SIZE, {})
         blocks[number] = job.block
         pieces = job.block.pieces
         for position, lines in self.block_store.render(job):
@@ -64,7 +63,7 @@ class _RenderedPieces:
             if before is not None or after is not None:
                 self.series += (after.samples if after else 0) - (before.samples if before else 0)
                 pieces[position] = after
-                self._stale[position].add(number // _GROUP)
+                self._stale[position].add(number // _GROUP_SIZE)
         if job.empty:
             del blocks[number]
 
@@ -76,7 +75,7 @@ class _RenderedPieces:
                 for group in stale:
                     self._join_group(group, position)
                 stale.clear()
-                self.runs[position] = row(joined[position] for joined in self._joined.values())
+                self.runs[position] = join(joined[position] for joined in self._joined.values())
                 changed = True
         for group in [group for group, blocks in self._groups.items() if not blocks]:
             del self._groups[group]
@@ -85,7 +84,7 @@ class _RenderedPieces:
 
     def _join_group(self, group: int, position: int) -> None:
         joined = self._joined.setdefault(group, [None] * len(self.runs))
-        joined[position] = row(block.pieces[position] for block in self._groups[group].values())
+        joined[position] = join(block.pieces[position] for block in self._groups[group].values())
 
 
 class Exposition:
@@ -126,8 +125,7 @@ class Exposition:
         now = self._monotonic()
         with self._objects_lock:
             for change in changes:
-                known = change[1] if change[1] is not None else change[0]
-                block_store = self._block_stores.get(type(known))
+                block_store = self._block_stores.get(type(change[0] if change[1] is None else change[1]))
                 if block_store is not None:
                     block_store.change(change, now)
 
@@ -140,7 +138,7 @@ class Exposition:
             return
         try:
             now = self._monotonic()
-            before, end = now - older_than, now + _TURN
+            before, end = now - older_than, now + _FLUSH_BUDGET
             for rendered in self._rendered:
                 while not self._scrapes_waiting and self._monotonic() <= end:
                     with self._objects_lock:
@@ -162,7 +160,7 @@ class Exposition:
             domain = self._join(fmt)
         self_metrics = Deflater().piece(self._self_metrics.render(fmt))
         end = self._end if fmt is Format.OPENMETRICS else None
-        runs = (domain, row((self_metrics, end)))
+        runs = (domain, join((self_metrics, end)))
         return Page(*[run for run in runs if run is not None])
 
     def series(self) -> int:
@@ -178,8 +176,8 @@ class Exposition:
     def _flush_all(self) -> None:
         # All copies are made under one lock, so that objects changed together appear together.
         with self._objects_lock:
-            taken = [(rendered, list(rendered.block_store.jobs())) for rendered in self._rendered]
-        for rendered, jobs in taken:
+            jobs_by_type = [(rendered, list(rendered.block_store.jobs())) for rendered in self._rendered]
+        for rendered, jobs in jobs_by_type:
             for job in jobs:
                 rendered.flush(job, self._deflater)
 
@@ -190,7 +188,7 @@ class Exposition:
             self._domain.clear()
         if fmt not in self._domain:
             headers = self._headers[fmt]
-            self._domain[fmt] = row(
+            self._domain[fmt] = join(
                 part
                 for family, rendered, position in self._order
                 if (run := rendered.runs[position]) is not None

@@ -1,19 +1,34 @@
-"""Defines a metric family: a row of the catalog that knows how to read its samples from an object."""
+"""A metric family: how its samples are read from an object, and how they are written as lines of the text format."""
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from exporter.tracking.model import Batch, Dataset, DatasetCounters, Document, ServerStatus, TargetStatus, Tracked
+from exporter.tracking.model import (
+    Batch,
+    Dataset,
+    DatasetCounters,
+    Document,
+    Number,
+    ServerStatus,
+    TargetStatus,
+    Tracked,
+)
 
-Number = int | float
 LabelValues = tuple[str, ...]
 Samples = Sequence[tuple[LabelValues, Any]]
 Read = Callable[[Any], Any]
 MetricType = Literal["gauge", "counter", "histogram"]
+Render = Callable[[Sequence[str], Sequence[Any]], list[str]]
 TrackedType = type[Tracked]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_EXACT = 1 << 53
 
 IDENTITY: dict[TrackedType, tuple[str, ...]] = {
     ServerStatus: ("server",),
@@ -53,15 +68,23 @@ class Family:
     def samples(self, obj: Tracked) -> Samples:
         """The samples of ``obj``: the values of ``labels``, and the value."""
         part = self.part(obj)
-        seen = None if part is None else self.read(part)
-        if seen is None:
+        value = None if part is None else self.read(part)
+        if value is None:
             return ()
         if self.states:
-            current = seen if seen in self.states else "unknown"
+            current = value if value in self.states else "unknown"
             return [((state,), int(state == current)) for state in self.states]
-        if self.labels:
-            return list(seen)
-        return [((), seen)]
+        return list(value) if self.labels else [((), value)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfFamily:
+    """A metric family about the exporter itself."""
+
+    name: str
+    type: MetricType
+    help: str
+    labels: tuple[str, ...]
 
 
 def whole(obj: Any) -> Any:
@@ -72,3 +95,140 @@ def whole(obj: Any) -> Any:
 def unix_seconds(value: float) -> float | None:
     """A time of the exporter's clock, rounded to milliseconds; None for 0, which stands for an unknown time."""
     return round(value, 3) or None
+
+
+def encodable(value: str) -> str:
+    """``value`` with lone surrogates, which UTF-8 cannot encode, replaced by U+FFFD."""
+    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+
+
+def escape(value: str) -> str:
+    """``value`` escaped for a quoted label."""
+    value = encodable(value)
+    if "\\" in value:
+        value = value.replace("\\", "\\\\")
+    if '"' in value:
+        value = value.replace('"', '\\"')
+    if "\n" in value:
+        value = value.replace("\n", "\\n")
+    return value
+
+
+def number(value: Number) -> str | None:
+    """``value`` as written in a line; None for values that have no series (NaN, infinities)."""
+    if isinstance(value, int) and -_EXACT <= value <= _EXACT:
+        return f"{value:d}"
+    try:
+        inexact = float(value)
+    except OverflowError:
+        return None
+    return repr(inexact) if math.isfinite(inexact) else None
+
+
+def identity_labels(of: TrackedType) -> Callable[[Any], str]:
+    """A function from an object of type ``of`` to the labels that identify it, as written in its lines."""
+    names = IDENTITY[of]
+    template = ",".join(f'{name}="%s"' for name in names)
+
+    def render(obj: Any) -> str:
+        return template % tuple([escape(getattr(obj, name)) for name in names])
+
+    return render
+
+
+def line_renderer(family: Family) -> Render:
+    """A function from identity labels and parts (of the same objects, in the same order) to the lines of ``family``.
+
+    Each element of the result is one line, or all the lines of a state set.
+    """
+    if family.states:
+        return _state_lines(family)
+    if family.bounds:
+        return _histogram_lines(family)
+    return _labelled_lines(family) if family.labels else _plain_lines(family)
+
+
+def _plain_lines(family: Family) -> Render:
+    start, read = f"{family.name}{{", family.read
+
+    def render(identities: Sequence[str], parts: Sequence[Any]) -> list[str]:
+        out = []
+        for identity, part in zip(identities, parts, strict=True):
+            if part is not None and (value := read(part)) is not None:
+                # Nearly all values are small integers. They need no call, and rendering spends most of its time here.
+                if type(value) is int and -_EXACT <= value <= _EXACT:
+                    out.append(f"{start}{identity}}} {value}\n")
+                elif (text := number(value)) is not None:
+                    out.append(f"{start}{identity}}} {text}\n")
+        return out
+
+    return render
+
+
+def _labelled_lines(family: Family) -> Render:
+    name, read, extra = family.name, family.read, _extra_labels(family)
+
+    def render(identities: Sequence[str], parts: Sequence[Any]) -> list[str]:
+        out = []
+        for identity, part in zip(identities, parts, strict=True):
+            if part is not None:
+                for values, value in read(part) or ():
+                    if (text := number(value)) is not None:
+                        out.append(f"{name}{{{identity},{extra(values)}}} {text}\n")
+        return out
+
+    return render
+
+
+def _histogram_lines(family: Family) -> Render:
+    name, read, extra = family.name, family.read, _extra_labels(family)
+    # OpenMetrics requires "1.0"; the text format would also accept "1".
+    bounds = [*(repr(float(bound)) for bound in family.bounds), "+Inf"]
+
+    def render(identities: Sequence[str], parts: Sequence[Any]) -> list[str]:
+        out = []
+        for identity, part in zip(identities, parts, strict=True):
+            if part is not None:
+                for values, distribution in read(part):
+                    if (total := number(distribution.total)) is not None:
+                        labels = f"{identity},{extra(values)}"
+                        cumulative = list(itertools.accumulate(distribution.counts))
+                        for bound, count in zip(bounds, cumulative, strict=True):
+                            out.append(f'{name}_bucket{{{labels},le="{bound}"}} {count}\n')
+                        out += (f"{name}_sum{{{labels}}} {total}\n", f"{name}_count{{{labels}}} {cumulative[-1]}\n")
+        return out
+
+    return render
+
+
+def _extra_labels(family: Family) -> Callable[[LabelValues], str]:
+    """A function from label values to the labels that follow the identity labels."""
+    template = ",".join(f'{label}="%s"' for label in family.labels)
+
+    def render(values: LabelValues) -> str:
+        return template % tuple([escape(value) for value in values])
+
+    return render
+
+
+def _state_lines(family: Family) -> Render:
+    # The text between identity labels is the same for all objects in one state, so joining it renders all the lines.
+    between = {current: _between(family, current) for current in family.states}
+    unknown = between["unknown"]
+    read = family.read
+
+    def render(identities: Sequence[str], parts: Sequence[Any]) -> list[str]:
+        out = []
+        for identity, part in zip(identities, parts, strict=True):
+            if part is not None and (state := read(part)) is not None:
+                out.append(identity.join(between.get(state, unknown)))
+        return out
+
+    return render
+
+
+def _between(family: Family, current: str) -> tuple[str, ...]:
+    start = f"{family.name}{{"
+    (label,) = family.labels
+    ends = [f',{label}="{state}"}} {int(state == current)}\n' for state in family.states]
+    return (start, *[end + start for end in ends[:-1]], ends[-1])

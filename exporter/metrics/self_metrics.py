@@ -6,16 +6,10 @@ import os
 import platform
 import threading
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import Counter, Histogram, PlatformCollector, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -23,9 +17,9 @@ from prometheus_client.registry import Collector
 
 from exporter import __version__
 from exporter.dify import DifyError
+from exporter.metrics.catalog import SELF_METRICS
+from exporter.metrics.families import encodable
 from exporter.metrics.formats import Format
-from exporter.metrics.lines import encodable
-from exporter.metrics.self_catalog import SELF_METRICS
 from exporter.tracking.model import KINDS, TARGET_STATES
 
 if TYPE_CHECKING:
@@ -81,7 +75,7 @@ class _Children(Generic[_M]):
     """
 
     def __init__(self, metric: _M) -> None:
-        self._metric: _M = metric
+        self.metric: _M = metric
         self._children: dict[tuple[str, ...], _M] = {}
         self._lock = threading.Lock()
         self._removed: set[str] = set()
@@ -101,13 +95,13 @@ class _Children(Generic[_M]):
             self._removed.add(server)
             for labels in [labels for labels in self._children if labels[0] == server]:
                 del self._children[labels]
-                self._metric.remove(*map(encodable, labels))
+                self.metric.remove(*map(encodable, labels))
 
     def _create(self, labels: tuple[str, ...]) -> _M | None:
         with self._lock:
             if labels[0] in self._removed:
                 return None
-            child: _M = self._metric.labels(*map(encodable, labels))
+            child: _M = self.metric.labels(*map(encodable, labels))
             self._children[labels] = child
             return child
 
@@ -115,9 +109,9 @@ class _Children(Generic[_M]):
 class _Counter(_Children[Counter]):
     """A counter with one child per set of labels."""
 
-    def __init__(self, name: str, registry: CollectorRegistry) -> None:
+    def __init__(self, name: str) -> None:
         row = _ROWS[name]
-        super().__init__(Counter(row.name, row.help, row.labels, registry=registry))
+        super().__init__(Counter(row.name, row.help, row.labels, registry=None))
 
     def add(self, *labels: str, amount: float = 1.0) -> None:
         """Add ``amount`` to the counter."""
@@ -132,25 +126,20 @@ class SelfMetrics(Collector):
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         """``environ`` may contain the revision of the build, ``DIFY_EXPORTER_REVISION``."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = registry = CollectorRegistry()
         self._build = (__version__, encodable(environ.get(_REVISION, "")), platform.python_version())
         self._process: ProcessState | None = None
         self._reload_successful: bool | None = None
         self._last_reload_success: float | None = None
-        self._polls = _Counter("dify_exporter_polls_total", registry)
-        self._failures = _Counter("dify_exporter_poll_failures_total", registry)
-        self._requests = _Counter("dify_exporter_requests_total", registry)
-        self._throttled = _Counter("dify_exporter_throttled_seconds_total", registry)
-        self._unknown = _Counter("dify_exporter_unknown_values_total", registry)
-        durations = _ROWS["dify_exporter_request_duration_seconds"]
-        self._durations = _Children(
-            Histogram(durations.name, durations.help, durations.labels, registry=registry, buckets=_DURATIONS)
-        )
+        self._polls = _Counter("dify_exporter_polls_total")
+        self._failures = _Counter("dify_exporter_poll_failures_total")
+        self._requests = _Counter("dify_exporter_requests_total")
+        self._throttled = _Counter("dify_exporter_throttled_seconds_total")
+        self._unknown = _Counter("dify_exporter_unknown_values_total")
+        row = _ROWS["dify_exporter_request_duration_seconds"]
+        self._durations = _Children(Histogram(row.name, row.help, row.labels, registry=None, buckets=_DURATIONS))
         counters = (self._polls, self._failures, self._requests, self._throttled, self._unknown)
         self._by_server: tuple[_Children[Any], ...] = (*counters, self._durations)
-        registry.register(_ScrapeTimeCollector(self._scrape_time_metrics))
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
+        self._of_process = (ProcessCollector(registry=None), PlatformCollector(registry=None))
 
     def observe(self, process: ProcessState) -> None:
         """Read ``process`` at each scrape from now on."""
@@ -169,7 +158,7 @@ class SelfMetrics(Collector):
         self._throttled.add(server, amount=0)
 
     def remove_server(self, server: str) -> None:
-        """Remove all counts of a server. What ends later is not counted until the server is prepared again."""
+        """Remove all counts of a server. Later events of it are not counted until the server is added again."""
         for children in self._by_server:
             children.remove_server(server)
 
@@ -204,7 +193,9 @@ class SelfMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The families that have samples, for prometheus-client."""
-        return (metric for metric in self._registry.collect() if metric.samples)
+        counted = (children.metric.collect() for children in self._by_server)
+        of_process = (collector.collect() for collector in self._of_process)
+        return (metric for metric in chain(*counted, self._measured(), *of_process) if metric.samples)
 
     def render(self, fmt: Format) -> bytes:
         """The lines in ``fmt``, without the end mark of OpenMetrics."""
@@ -212,7 +203,7 @@ class SelfMetrics(Collector):
             return generate_openmetrics(self).removesuffix(_END)  # type: ignore[no-any-return, no-untyped-call]
         return generate_latest(self)
 
-    def _scrape_time_metrics(self) -> Iterator[Metric]:
+    def _measured(self) -> Iterator[Metric]:
         """The metrics whose values are read at the instant of a scrape."""
         yield _gauge("dify_exporter_build_info", [(self._build, 1)])
         yield _optional("dify_exporter_config_last_reload_successful", self._reload_successful)
@@ -227,20 +218,6 @@ class SelfMetrics(Collector):
             yield _optional("dify_exporter_web_config_last_reload_successful", process.web_config_loaded())
         yield _gauge("dify_exporter_documents_collapsed", process.collapsed().items())
         yield from _schedule_metrics(list(process.schedules()))
-
-
-class _ScrapeTimeCollector(Collector):
-    """A collector that calls ``read`` at each scrape."""
-
-    def __init__(self, read: Callable[[], Iterator[Metric]]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        return self._read()
-
-    def describe(self) -> list[Metric]:
-        # Without this method the registry would collect once to learn the names.
-        return []
 
 
 def _schedule_metrics(schedules: Sequence[ServerSchedule]) -> Iterator[Metric]:

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from deploy.kubernetes.chart import CHART
-from exporter.metrics import CATALOG, SELF_METRICS
-from exporter.metrics.families import IDENTITY
+from exporter.metrics import CATALOG, IDENTITY, SELF_METRICS
 from tests.deploy.chart import Manifest, only, render, setting
 from tests.deploy.tools import call
 from tests.integration.harness import tool

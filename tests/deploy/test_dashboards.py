@@ -12,8 +12,7 @@ import yaml
 from deploy.grafana.__main__ import FOLDER, dashboards, text
 from deploy.grafana.asking import SCRAPE_INTERVAL, panels
 from deploy.grafana.panels import RUNBOOKS
-from exporter.metrics import CATALOG, SELF_METRICS
-from exporter.metrics.families import IDENTITY
+from exporter.metrics import CATALOG, IDENTITY, SELF_METRICS
 from tests.deploy.promql import grouping_labels, made_labels, selectors
 from tests.deploy.tools import DEPLOY
 from tests.integration.harness import ROOT

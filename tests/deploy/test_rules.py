@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from exporter.metrics import CATALOG, SELF_METRICS
-from exporter.metrics.families import IDENTITY
+from exporter.metrics import CATALOG, IDENTITY, SELF_METRICS
 from tests.deploy.promql import selectors
 from tests.deploy.record import PROMETHEUS, RULES, RUNBOOKS, TESTS, alerts, rules
 from tests.deploy.scenes import SCENES

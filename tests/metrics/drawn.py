@@ -11,8 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter.config import ERROR_REASONS as REASONS
-from exporter.metrics import CATALOG, Exposition, Family, Format
-from exporter.metrics.families import IDENTITY
+from exporter.metrics import CATALOG, IDENTITY, Exposition, Family, Format
 from exporter.tracking.counters import PHASE_BOUNDS, PHASES
 from exporter.tracking.model import (
     DISPLAY_STATUSES,

@@ -10,8 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.config import ERROR_REASONS as REASONS
-from exporter.metrics import CATALOG
-from exporter.metrics.families import IDENTITY
+from exporter.metrics import CATALOG, IDENTITY
 from exporter.tracking.counters import PHASES, new_counters
 from exporter.tracking.model import (
     DISPLAY_STATUSES,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from exporter.clock import ManualClock
 from exporter.metrics import CATALOG, Exposition, Family, Format, blocks, catalog
 from exporter.metrics import exposition as exposition_module
-from exporter.metrics.deflate import Deflater
+from exporter.metrics.gzip import Deflater
 from exporter.tracking.counters import new_counters
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
@@ -31,14 +31,14 @@ from tests.metrics.drawn import NoOwn, answers, expected_values, read_back, take
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.metrics.deflate import Piece
+    from exporter.metrics.gzip import Piece
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of two objects in groups of two, so that a few objects fill many blocks."""
     monkeypatch.setattr(blocks, "SLOTS", 2)
-    monkeypatch.setattr(exposition_module, "_GROUP", 2)
+    monkeypatch.setattr(exposition_module, "_GROUP_SIZE", 2)
 
 
 @pytest.mark.usefixtures("small_blocks")

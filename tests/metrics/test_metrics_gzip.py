@@ -8,15 +8,13 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.crc import combine, operator
-from exporter.metrics.deflate import Deflater, row
-from exporter.metrics.page import CHUNK, Page
+from exporter.metrics.gzip import CHUNK, Deflater, Page, combine_crc, crc_operator, join
 
 
 @given(st.binary(max_size=5000), st.binary(max_size=5000))
 def test_combined_crc_is_that_of_the_whole(first: bytes, second: bytes) -> None:
     """Two checksums and a length yield the checksum of the concatenated texts."""
-    combined = combine(zlib.crc32(first), zlib.crc32(second), operator(len(second)))
+    combined = combine_crc(zlib.crc32(first), zlib.crc32(second), crc_operator(len(second)))
 
     assert zlib.crc32(first + second) == combined
 
@@ -25,7 +23,7 @@ def test_crc_of_lengths_beyond_four_gibibytes() -> None:
     """Lengths are not truncated: the operator of a + b bytes equals that of a and b, also above 2^32."""
     length = (1 << 33) + 5
 
-    assert combine(operator(1 << 33), 0, operator(5)) == operator(length)
+    assert combine_crc(crc_operator(1 << 33), 0, crc_operator(5)) == crc_operator(length)
 
 
 @given(st.lists(st.text(max_size=300)), st.integers(0, 9))
@@ -44,7 +42,7 @@ def test_page_is_one_gzip_member(texts: list[bytes], data: st.DataObject) -> Non
     deflater = Deflater()
     order = data.draw(st.permutations(texts))
     cut = data.draw(st.integers(0, len(order)))
-    runs = [row(deflater.piece(text) for text in part) for part in (order[:cut], order[cut:])]
+    runs = [join(deflater.piece(text) for text in part) for part in (order[:cut], order[cut:])]
     page = Page(*[run for run in runs if run is not None])
     stream = b"".join(page.gzip_chunks())
     text = b"".join(order)
@@ -60,7 +58,7 @@ def test_page_is_one_gzip_member(texts: list[bytes], data: st.DataObject) -> Non
 def test_a_large_page_comes_in_chunks() -> None:
     """All chunks except the last have at least the minimum size, and the page is not one single chunk."""
     deflater = Deflater()
-    run = row(deflater.piece(bytes([n]) * 50_000) for n in range(20))
+    run = join(deflater.piece(bytes([n]) * 50_000) for n in range(20))
     assert run is not None
     page = Page(*[run] * 150)
     plain, packed = list(page.plain_chunks()), list(page.gzip_chunks())
@@ -73,7 +71,7 @@ def test_a_large_page_comes_in_chunks() -> None:
 
 def test_nothing_is_no_run() -> None:
     """A row without pieces is None, so that its family is omitted from the page."""
-    assert row([None, None]) is None
+    assert join([None, None]) is None
 
 
 def test_an_empty_page_is_a_valid_stream() -> None:
