@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.metrics import Page
-from exporter.metrics.deflate import Deflater, row
+from exporter.metrics.gzip import Deflater, join
 from exporter.web import ExporterStatus, WebConfigFile, WebServer, create_app
 from tests.web.authority import Authority, Certificate
 
@@ -31,7 +31,7 @@ PIECE = 50_000
 def make_page(text: bytes) -> Page:
     """A page with ``text``."""
     deflater = Deflater()
-    return Page(*filter(None, [row(deflater.piece(text[at : at + PIECE]) for at in range(0, len(text), PIECE))]))
+    return Page(*filter(None, [join(deflater.piece(text[at : at + PIECE]) for at in range(0, len(text), PIECE))]))
 
 
 @dataclass
