@@ -5,9 +5,9 @@ in a hundred is unfinished. The day starts with an exporter without any state.
 
 The *floor* is the minimum for any watcher with the same resolution: every unfinished batch every 15 s
 (``polling.interval``), and one detail of every document that finishes. The exporter can be below the floor, because it
-polls less often while nothing changes. The comparison with *its own pace* is stricter: the requests that the exporter
-made for batches while they were unfinished, including the one that observed the end, and one detail of every document
-that finished; all other requests are overhead.
+polls less often while nothing changes. The comparison with *its own intervals* is stricter: the requests that the
+exporter made for batches while they were unfinished, including the one that observed the end, and one detail of every
+document that finished; all other requests are overhead.
 
 Without batch ids, the floor is one document list per knowledge base and minute (``polling.discovery_interval``), and
 one detail of every document that finishes.
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from exporter.tracking import Change
 
 DAY = 86_400.0
-KEPT = DAY
+RETENTION = DAY
 """Seconds for which a finished batch is watched: ``retention.finished``."""
 
 UNFINISHED = 0.01
-LIFE = KEPT * UNFINISHED / (1 - UNFINISHED)
+LIFE = RETENTION * UNFINISHED / (1 - UNFINISHED)
 """Mean seconds from upload to finish; it makes one batch in a hundred unfinished."""
 
 PLAIN = 15.0
@@ -117,7 +117,7 @@ def _server(rate: float, *, datasets: tuple[DatasetConfig, ...] = (), discover: 
 def _draw(count: int, dataset_ids: int) -> tuple[tuple[DatasetPlan, ...], tuple[Upload, ...]]:
     """Evenly spread uploads for two days; the exporter runs on the second day."""
     random = Random(count)  # noqa: S311 no secret
-    spacing = (KEPT + LIFE) / count
+    spacing = (RETENTION + LIFE) / count
     planned: dict[str, list[BatchPlan]] = {_dataset_id(number): [] for number in range(dataset_ids)}
     uploads = []
     for number in range(int(2 * DAY / spacing)):
@@ -152,11 +152,11 @@ def _live(server: ServerConfig, plans: tuple[DatasetPlan, ...], uploads: tuple[U
     watch(configured_targets(server))
     for upload in () if server.discover else uploads:
         target = Target(BATCH_STATUS, upload.dataset_id, upload.batch)
-        if upload.ends + KEPT > DAY:
+        if upload.ends + RETENTION > DAY:
             course.enter(max(upload.begins, DAY), partial(watch, [target]))
-            course.enter(upload.ends + KEPT, partial(forget, target))
+            course.enter(upload.ends + RETENTION, partial(forget, target))
     for second in range(int(DAY), int(2 * DAY), EXPIRE_EVERY):
-        course.enter(second, partial(exporter.store.expire, KEPT))
+        course.enter(second, partial(exporter.store.expire, RETENTION))
     course.exporter = exporter
     course.run(2 * DAY)
     return Day(traffic, uploads, server.requests_per_second)
@@ -196,13 +196,13 @@ CASES = (Case(10_000, 10.0), Case(1_000, 5.0), Case(1_000, 5.0, dataset_ids=100)
 
 
 class Cost(NamedTuple):
-    """The requests of a day. ``share``: ratio to the plain loop; ``floors``, ``paces``: to floor and own pace."""
+    """The requests of a day, as ratios: ``share`` to the plain loop, ``floors`` and ``intervals`` as above."""
 
     case: Case
     requests: Counter[str]
     share: float
     floors: float
-    paces: float | None
+    intervals: float | None
     busiest: int
 
     @property
@@ -217,12 +217,12 @@ def cost(case: Case) -> Cost:
     finished = _finished(day.uploads)
     total = day.traffic.total
     if case.dataset_ids:
-        floor, paces = case.dataset_ids * DAY / _POLLING.discovery_interval + finished, None
+        floor, intervals = case.dataset_ids * DAY / _POLLING.discovery_interval + finished, None
     else:
         floor = _unfinished_seconds(day.uploads) / PLAIN + finished
-        paces = total / (day.traffic.needed + finished)
+        intervals = total / (day.traffic.needed + finished)
     share = total / (case.batches * DAY / PLAIN)
-    return Cost(case, day.traffic.requests, share, total / floor, paces, day.traffic.busiest)
+    return Cost(case, day.traffic.requests, share, total / floor, intervals, day.traffic.busiest)
 
 
 def study(cases: Sequence[Case] = CASES, *, processes: int | None = None) -> str:
@@ -234,7 +234,7 @@ def study(cases: Sequence[Case] = CASES, *, processes: int | None = None) -> str
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet) as pool:
             costs = list(pool.map(cost, cases))
     columns = (
-        *("a day with", "requests", "share of the plain loop", "× the floor", "× its own pace"),
+        *("a day with", "requests", "share of the plain loop", "× the floor", "× its own intervals"),
         *("busiest second", "by endpoint", "met"),
     )
     rows = map(_row, sorted(costs, key=lambda each: (each.case.dataset_ids, each.case.batches)))
@@ -242,9 +242,9 @@ def study(cases: Sequence[Case] = CASES, *, processes: int | None = None) -> str
         "Compared with a loop that polls every batch every 15 s (5,760 requests per batch and day). One batch in a "
         "hundred is unfinished at any time. *Floor*: every unfinished batch every 15 s, and one detail of every "
         "document that finishes; with discovery, one document list per knowledge base and minute instead of the "
-        "batches. *Its own pace*: the requests that the exporter made for batches while they were unfinished, and the "
-        f"same details. Goal: ≤ {SHARE:.1%} of the plain loop's requests, ≤ {OVERHEAD} × the floor, never more than "
-        "`requests_per_second` (5; with 10,000 batches 10)."
+        "batches. *Its own intervals*: the requests that the exporter made for batches while they were unfinished, and "
+        f"the same details. Goal: ≤ {SHARE:.1%} of the plain loop's requests, ≤ {OVERHEAD} × the floor, never more "
+        "than `requests_per_second` (5; with 10,000 batches 10)."
     )
     return f"### Requests per day\n\n{explained}\n\n{grid(columns, rows)}"
 
@@ -260,7 +260,7 @@ def _row(found: Cost) -> tuple[str, ...]:
         f"{total:,}",
         f"{found.share:.2%}",
         f"{found.floors:.2f}",
-        "" if found.paces is None else f"{found.paces:.2f}",
+        "" if found.intervals is None else f"{found.intervals:.2f}",
         str(found.busiest),
         ", ".join(f"{name} {number / total:.1%}" for name, number in found.requests.most_common()),
         met(found.good),

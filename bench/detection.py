@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.markdown import grid, met
 from bench.rules import PROMQL, PROMQL_CAREFUL, STATIC, alarms_of_rules, own_alarms
-from bench.stage import LIVES, perform
+from bench.stage import LIFECYCLES, perform
 from exporter.config import Polling
 from exporter.daemon.logs import set_up_logging
 from exporter.polling.intervals import JITTER, longest_backoff
@@ -88,7 +88,7 @@ class Due(NamedTuple):
         return alarm.begins - max([base for base in self.later if base <= alarm.begins + TICKS], default=self.begins)
 
 
-def judge(performance: Performance) -> dict[str, list[Verdict]]:
+def verdicts_of(performance: Performance) -> dict[str, list[Verdict]]:
     """The verdicts of each detector on each lifecycle."""
     verdicts: dict[str, list[Verdict]] = {name: [] for name in DETECTORS}
     for subject in performance.subjects:
@@ -173,9 +173,9 @@ def run(servers: int, *, processes: int | None = None) -> tuple[dict[tuple[str, 
             workers = processes or os.cpu_count() or 1
             with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_quiet) as pool:
                 found = list(pool.map(_one, numbers, repeat(folder), chunksize=4))
-    for circumstances, judged in found:
-        counted[circumstances] += LIVES
-        for name, some in judged.items():
+    for circumstances, by_detector in found:
+        counted[circumstances] += LIFECYCLES
+        for name, some in by_detector.items():
             verdicts.setdefault((circumstances, name), []).extend(some)
     return verdicts, counted
 
@@ -183,8 +183,8 @@ def run(servers: int, *, processes: int | None = None) -> tuple[dict[tuple[str, 
 def _one(number: int, folder: str) -> tuple[str, dict[str, list[Verdict]]]:
     performance = perform(number, folder)
     if performance.outage:
-        return UNREADABLE, judge(performance)
-    return RESTARTED if performance.down else UNDISTURBED, judge(performance)
+        return UNREADABLE, verdicts_of(performance)
+    return RESTARTED if performance.down else UNDISTURBED, verdicts_of(performance)
 
 
 def _quiet() -> None:
@@ -229,7 +229,7 @@ def tally(verdicts: Sequence[Verdict]) -> Tally:
 
 
 def study(servers: int = 44, *, processes: int | None = None) -> str:
-    """The tables, from ``servers`` servers without restarts and as many with, each with ``LIVES`` lifecycles."""
+    """The tables, from ``servers`` servers without restarts and as many with, each with ``LIFECYCLES`` lifecycles."""
     verdicts, counted = run(servers, processes=processes)
     rows, modes = [], Counter[str]()
     for circumstances in CIRCUMSTANCES:

@@ -184,11 +184,11 @@ class Watched:
         app = App(config, clock=clock)
         self.self_metrics = app.self_metrics
         self.exposition = app.exposition
-        served = app.monitors[0]
-        self.poller = served.poller
-        self.poller.reconfigure(served.server, self.upstream, polling)
+        monitor = app.monitors[0]
+        self.poller = monitor.poller
+        self.poller.reconfigure(monitor.server, self.upstream, polling)
         self.store = self.poller.store
-        self.poller.watch(configured_targets(served.server))
+        self.poller.watch(configured_targets(monitor.server))
         self._stop = threading.Event()
 
     def poll(self) -> None:

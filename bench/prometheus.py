@@ -60,7 +60,7 @@ def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
             watched.exposition.flush(0.1)
 
     threading.Thread(target=live, daemon=True).start()
-    return _served(metrics_app(watched.exposition))
+    return _port_of(metrics_app(watched.exposition))
 
 
 def file(batches: int) -> Mapping[str, Callable[[], Any]]:
@@ -71,14 +71,14 @@ def file(batches: int) -> Mapping[str, Callable[[], Any]]:
     async def metrics(_request: Request) -> Response:
         return Response(page, headers=headers)
 
-    return _served(Starlette(routes=[Route("/metrics", metrics)]))
+    return _port_of(Starlette(routes=[Route("/metrics", metrics)]))
 
 
 def library(batches: int) -> Mapping[str, Callable[[], Any]]:
     """The library with labelled gauges."""
     gauges = LabelledGauges()
     gauges.set(_filled(batches).objects())
-    return _served(gauges.app)
+    return _port_of(gauges.app)
 
 
 def measure(batches: int = 240) -> list[Row]:
@@ -115,7 +115,7 @@ def _filled(batches: int) -> Watched:
     return watched
 
 
-def _served(app: ASGIApp) -> Mapping[str, Callable[[], Any]]:
+def _port_of(app: ASGIApp) -> Mapping[str, Callable[[], Any]]:
     server = WebServer(app, "127.0.0.1:0")
     server.start()
     return {"port": lambda: server.port}

@@ -97,11 +97,11 @@ def ours(batches: int) -> Mapping[str, Callable[[], Any]]:
     allocator.limit_retained_memory()
     watched = Watched(batches)
     watched.poll()
-    asker = Fetcher(metrics_app(watched.exposition))
+    fetcher = Fetcher(metrics_app(watched.exposition))
     moving = Moving(watched)
     return {
-        "scrape": asker.scrape,
-        "series": lambda: len(asker.lines()),
+        "scrape": fetcher.scrape,
+        "series": lambda: len(fetcher.lines()),
         "prepare": moving.prepare,
         "change": lambda: watched.exposition.changed(moving.changes),
     }

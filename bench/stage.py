@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.lives import Standstill, Story
     from exporter.tracking import Change
 
-LIVES = 24
+LIFECYCLES = 24
 """Lifecycles per server."""
 
 SEED = 20_261_121
@@ -145,7 +145,7 @@ class Stage:
         self._watched: list[Target] = []
         self._processes = 0
         self._state: StateFile | None = None
-        self._stories = [(random.uniform(0, START_WITHIN), self._draw(number)) for number in range(LIVES)]
+        self._stories = [(random.uniform(0, START_WITHIN), self._draw(number)) for number in range(LIFECYCLES)]
         self._ends = max(start + story.ends for start, story in self._stories)
         self._outage = self._draw_outage() if number % 8 in OUTAGES_AT else None
         scenario = Scenario(

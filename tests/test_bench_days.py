@@ -171,7 +171,7 @@ def judged(shown: Sequence[Sample], truth: tuple[Standstill, ...], *down: Span) 
     """The verdicts on what the exporter itself showed about one life."""
     subject = Subject("some", 0.0, truth, tuple(shown), discovered=False)
     performance = Performance((subject,), down, down, None, 10_000.0)
-    return detection.tally(detection.judge(performance)[detection.OURS])
+    return detection.tally(detection.verdicts_of(performance)[detection.OURS])
 
 
 def stands_still(*moves: Move) -> tuple[Standstill, ...]:

@@ -9,7 +9,7 @@ import argparse
 import sys
 from typing import Final
 
-from bench.fuzz.canned import KEPT
+from bench.fuzz.canned import SEEDS
 from bench.fuzz.subjects import SHARES, SUBJECTS
 from bench.fuzz.trial import Report, attempt
 
@@ -26,7 +26,7 @@ def main() -> int:
     findings = inputs = 0
     for name in wanted:
         share = round(arguments.inputs * SHARES[name] / shares)
-        report = attempt(SUBJECTS[name], KEPT / name, seed=arguments.seed, inputs=share)
+        report = attempt(SUBJECTS[name], SEEDS / name, seed=arguments.seed, inputs=share)
         inputs += report.inputs
         findings += _tell(name, report)
     print(f"\n{inputs:,} inputs, seed {arguments.seed}, {findings} findings")

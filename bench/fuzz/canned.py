@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ROOT: Final = Path(__file__).parents[2]
-KEPT: Final = ROOT / "tests" / "seeds"
+SEEDS: Final = ROOT / "tests" / "seeds"
 KEY: Final = "dataset-Pl4nt3dC4n4ry"
 DATASET: Final = "501756ed-cffa-44bb-b992-713f60113872"
 BATCH: Final = "20261121173517669864"
@@ -63,7 +63,7 @@ def recordings() -> dict[str, Recording]:
 
 def seeds(name: str) -> list[bytes]:
     """The inputs stored for a subject."""
-    return [path.read_bytes() for path in sorted((KEPT / name).glob("*"))]
+    return [path.read_bytes() for path in sorted((SEEDS / name).glob("*"))]
 
 
 def outcome(failure: Exception, *, secret: bool = True) -> str:
@@ -97,17 +97,17 @@ class Silent:
 class CannedClient(Client):
     """A client that answers requests from a table, where "*" stands for all endpoints without an entry.
 
-    ``left``: how many requests are answered. A list that claims to be endless is read for a few hundred pages.
+    ``remaining``: how many requests are answered. A list that claims to be endless is read for a few hundred pages.
     """
 
     def __init__(self, answers: Mapping[str, bytes]) -> None:
         super().__init__(SERVER, observer=Silent(), clock=ManualClock(), user_agent="fuzz")
         self.answers = answers
-        self.left = math.inf
+        self.remaining = math.inf
 
     def _send(self, endpoint: str, path: str, key: Secret | None) -> Reply:  # noqa: ARG002 as the client has it
-        self.left -= 1
-        if self.left < 0:
+        self.remaining -= 1
+        if self.remaining < 0:
             raise DecodeFailed("no more answers")
         return Reply(200, {"X-Version": "1.12.1"}, self.answers.get(endpoint) or self.answers["*"])
 

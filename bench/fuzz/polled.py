@@ -27,6 +27,18 @@ ENDPOINTS: Final = ("indexing-status", "document", "documents", "segments", "dat
 MOST_REQUESTS: Final = 60
 """Requests that are answered for one input."""
 
+_PASSED: Final = 700.0
+"""Seconds between two inputs: longer than any backoff, so that no input keeps the next one from being polled."""
+
+_POLLING: Final = Polling(
+    interval=100.0,
+    max_interval=100.0,
+    settled_interval=1e9,
+    max_settled_interval=1e9,
+    detail_interval=1e9,
+    discovery_interval=1e9,
+)
+
 PARSED_EVERY: Final = 40
 """One page in this many is also parsed with the library's parser."""
 
@@ -59,11 +71,11 @@ class Poll:
         server = replace(
             SERVER, discover=True, datasets=(DatasetConfig(DATASET, batches=(BATCH,), documents=(DOCUMENT,)),)
         )
-        app = App(Config(servers=(server,), polling=Polling(*[1e9] * 6)), clock=self._clock)
+        app = App(Config(servers=(server,), polling=_POLLING), clock=self._clock)
         self._exposition = app.exposition
         self._poller = app.monitors[0].poller
         self._client = CannedClient({"*": b"{}"})
-        self._poller.reconfigure(server, self._client, Polling(*[1e9] * 6))
+        self._poller.reconfigure(server, self._client, _POLLING)
         self._targets = [*configured_targets(server), Target(DATASET_LIST, "", "")]
         self._poller.watch(configured_targets(server))
         self._patch = mock.patch.object(app.self_metrics, "poll_failed", self._poll_failed)
@@ -79,13 +91,13 @@ class Poll:
         """Poll the input."""
         parts = data.split(SEPARATOR)
         self._client.answers = {"*": parts[0], **dict(zip(ENDPOINTS, parts, strict=False))}
-        self._client.left = MOST_REQUESTS
+        self._client.remaining = MOST_REQUESTS
         self._reasons.clear()
-        self._clock.advance(700.0)
+        self._clock.advance(_PASSED)
         for target in self._targets:
             self._poller.schedule.put(target, 0.0)
         self._poller.work(self._stop)
-        check(self._client.left < MOST_REQUESTS, "nothing was polled")
+        check(self._client.remaining < MOST_REQUESTS, "nothing was polled")
         log = self._log.getvalue()
         self._log.seek(0)
         self._log.truncate()
@@ -94,7 +106,7 @@ class Poll:
         check(KEY not in log, "the key is logged")
         for line in log.splitlines():
             check(line.startswith("ts="), f"a log line that the exporter did not write: {line[:200]!r}")
-        return " ".join((*sorted(set(self._reasons)), self._look_at_page(), *_told(log)))
+        return " ".join((*sorted(set(self._reasons)), self._look_at_page(), *_messages(log)))
 
     def close(self) -> None:
         """Restore the exporter."""
@@ -117,5 +129,5 @@ class Poll:
         return f"{len(names)}"
 
 
-def _told(log: str) -> list[str]:
+def _messages(log: str) -> list[str]:
     return sorted(set(re.findall(r'msg=("[^"]*"|\S+)', log)))

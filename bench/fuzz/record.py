@@ -39,9 +39,9 @@ class Recorder:
     def begin(self, data: bytes) -> None:
         """Record the start of the next input."""
         self._number += 1
-        kept = data[:LONGEST]
-        _BEGUN.pack_into(self._shared, 0, self._number, len(kept))
-        self._shared[_HEAD : _HEAD + len(kept)] = kept
+        stored = data[:LONGEST]
+        _BEGUN.pack_into(self._shared, 0, self._number, len(stored))
+        self._shared[_HEAD : _HEAD + len(stored)] = stored
 
     def spend(self, slowest: float, growth: float) -> None:
         """Record the cost so far."""

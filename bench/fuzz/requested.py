@@ -24,7 +24,7 @@ from exporter.web import ExporterStatus, WebConfigFile, WebServer, create_app
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-PATIENCE: Final = 10.0
+TIMEOUT: Final = 10.0
 """Seconds until a server that neither answers nor closes is called stuck."""
 
 LOOKED_AFTER_EVERY: Final = 200
@@ -76,7 +76,7 @@ class Request:
         self._handler = _Ear(self._faults)
         logging.getLogger().addHandler(self._handler)
         self._reports = threading.excepthook
-        threading.excepthook = lambda told: self._faults.append(repr(told.exc_value))
+        threading.excepthook = lambda fault: self._faults.append(repr(fault.exc_value))
         self_metrics = SelfMetrics()
         application = _application(Exposition(self_metrics=self_metrics, document_name=True))
         self._servers = [
@@ -111,7 +111,7 @@ class Request:
     def _look_after(self) -> None:
         """Check that a scrape still works and no descriptor is leaked."""
         for server, status in zip(self._servers, (200, 401), strict=True):
-            with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
+            with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)) as connection:
                 connection.request("GET", "/metrics")
                 check(connection.getresponse().status == status, "a scrape returns another status")
         descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 names only
@@ -136,7 +136,7 @@ def _application(exposition: Exposition) -> ASGIApp:
 
 def _converse(port: int, data: bytes) -> bytes:
     parts = []
-    with closing(socket.create_connection(("127.0.0.1", port), PATIENCE)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", port), TIMEOUT)) as connection:
         # A server that has heard enough may close before all is sent.
         with suppress(ConnectionError, BrokenPipeError):
             connection.sendall(data)

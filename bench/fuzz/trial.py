@@ -20,7 +20,7 @@ from bench.fuzz.record import read
 if TYPE_CHECKING:
     from bench.fuzz.limits import Subject
 
-PATIENCE: Final = 60
+TIMEOUT: Final = 60
 """Seconds for one input, on a machine that does other things too."""
 
 MEMORY: Final = 1_024
@@ -54,12 +54,12 @@ class Report(Struct, frozen=True):
     finding: Finding | None = None
 
 
-def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, timeouts: int = PATIENCE) -> Report:
+def attempt(kind: type[Subject], directory: Path, *, seed: int, inputs: int, timeouts: int = TIMEOUT) -> Report:
     """Give a subject its seeds, then changed ones, ``inputs`` in all or up to the first that it does not bear.
 
-    The failing input is written into the directory ``kept``. RuntimeError when no input was tried.
+    The failing input is written into the directory ``directory``. RuntimeError when no input was tried.
     """
-    kept.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     shared = Path("/dev/shm")  # noqa: S108 a folder of our own in it
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
@@ -69,7 +69,7 @@ def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, timeouts
             "timeout": timeouts,
             "report_slow_units": timeouts,
             "rss_limit_mb": MEMORY,
-            "artifact_prefix": f"{kept}/found-",
+            "artifact_prefix": f"{directory}/found-",
             "keep_seed": 1,
             "print_funcs": 0,
             "print_final_stats": 1,
@@ -88,13 +88,13 @@ def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, timeouts
                 stderr=subprocess.STDOUT,
                 check=False,
             )
-        told = log.read_text(encoding="utf-8", errors="replace")
+        output = log.read_text(encoding="utf-8", errors="replace")
         record = read(Path(folder, "record"))
     if record is None:
-        raise RuntimeError(f"no input was tried (exit code {done.returncode}):\n{told}")
-    statuses = list(_STATUS.finditer(told))
+        raise RuntimeError(f"no input was tried (exit code {done.returncode}):\n{output}")
+    statuses = list(_STATUS.finditer(output))
     coverage, corpus = map(int, statuses[-1].groups()) if statuses else (0, 0)
-    executed = _EXECUTED.search(told)
+    executed = _EXECUTED.search(output)
     return Report(
         int(executed[1]) if executed else record.number,
         time.monotonic() - begun,
@@ -102,18 +102,18 @@ def attempt(kind: type[Subject], kept: Path, *, seed: int, inputs: int, timeouts
         corpus,
         record.slowest,
         record.growth,
-        _found(told, record.data, kept, done.returncode) if done.returncode else None,
+        _found(output, record.data, directory, done.returncode) if done.returncode else None,
     )
 
 
-def _found(told: str, data: bytes, kept: Path, code: int) -> Finding:
+def _found(output: str, data: bytes, directory: Path, code: int) -> Finding:
     """The input that libFuzzer wrote, or the last input of a process that died without writing one."""
-    if written := _WRITTEN.search(told):
+    if written := _WRITTEN.search(output):
         path = Path(written[1])
     else:
-        path = kept / f"found-death-{hashlib.sha1(data).hexdigest()}"  # noqa: S324 as libFuzzer names its own
+        path = directory / f"found-death-{hashlib.sha1(data).hexdigest()}"  # noqa: S324 as libFuzzer names its own
         path.write_bytes(data)
-    return Finding(path, f"exit code {code}\n{_STATUS.split(told)[-1]}")
+    return Finding(path, f"exit code {code}\n{_STATUS.split(output)[-1]}")
 
 
 def _environment() -> dict[str, str]:

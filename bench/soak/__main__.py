@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MOST_A_RUN: Final = 0.1
 MOST_AN_HOUR: Final = 0.01
-"""Maximum memory growth: over the judged part of a short run, and per hour of a long one."""
+"""Maximum memory growth: over the measured part of a short run, and per hour of a long one."""
 
 P99: Final = 0.1
 """Maximum seconds of a scrape."""
@@ -111,10 +111,10 @@ def soak(folder: Path, seconds: float, seed: int) -> Iterator[Finding]:
     print(f"{seconds / 60:.0f} minutes simulated {days:.1f} days; {requests} requests, {reloads} reloads")
     print(f"machine load at the end: {os.getloadavg()[1]:.1f} (5 minutes), {os.cpu_count()} processors")
     print(", ".join(f"{count} {name}" for name, count in sorted(happened.items())) + "\n")
-    yield from judge_samples(samples)
-    yield from judge_ends(expected, counted)
-    yield from judge_scrapes(scrapers)
-    yield from judge_end(log, stopped)
+    yield from check_samples(samples)
+    yield from check_ends(expected, counted)
+    yield from check_scrapes(scrapers)
+    yield from check_end(log, stopped)
 
 
 def settle(scrapers: Scrapers, expected: Mapping[str, int]) -> dict[str, int]:
@@ -194,27 +194,27 @@ def reload(folder: Path, url: str, exporter: Exporter, random: Random) -> int:
     return 1
 
 
-def judge_samples(samples: list[Sample]) -> Iterator[Finding]:
+def check_samples(samples: list[Sample]) -> Iterator[Finding]:
     """Memory, descriptors, threads."""
-    judged = warm(samples)
-    span = judged[-1].at - judged[0].at
+    measured = warm(samples)
+    span = measured[-1].at - measured[0].at
     peak = max(sample.memory for sample in samples)
-    memory = f"{judged[0].memory / 1e6:.1f} → {judged[-1].memory / 1e6:.1f} MB, peak {peak / 1e6:.1f} MB"
+    memory = f"{measured[0].memory / 1e6:.1f} → {measured[-1].memory / 1e6:.1f} MB, peak {peak / 1e6:.1f} MB"
     if span >= LONG:
-        growth = slope(judged)
+        growth = slope(measured)
         limit = f"≤ {MOST_AN_HOUR:.0%} per hour"
         yield Finding("memory", f"{growth:+.2%} per hour ({memory})", limit, growth <= MOST_AN_HOUR)
     else:
-        growth = rise(judged)
+        growth = rise(measured)
         limit = f"≤ {MOST_A_RUN:.0%} in a short run"
         yield Finding("memory", f"{growth:+.2%} in {span:.0f} s ({memory})", limit, growth <= MOST_A_RUN)
     for name in ("descriptors", "threads"):
-        values = [getattr(sample, name) for sample in judged]
+        values = [getattr(sample, name) for sample in measured]
         found = f"{min(values)} to {max(values)}, minimum {creep(values):+d}"
         yield Finding(name, found, "minimum +2", creep(values) <= 2)
 
 
-def judge_ends(expected: Mapping[str, int], counted: Mapping[str, int]) -> Iterator[Finding]:
+def check_ends(expected: Mapping[str, int], counted: Mapping[str, int]) -> Iterator[Finding]:
     """Every finished document is counted once."""
     found = f"{sum(counted.values())} of {sum(expected.values())}"
     wrong = {key: counted.get(key, 0) - expected.get(key, 0) for key in {*expected, *counted}}
@@ -224,7 +224,7 @@ def judge_ends(expected: Mapping[str, int], counted: Mapping[str, int]) -> Itera
     )
 
 
-def judge_scrapes(scrapers: Scrapers) -> Iterator[Finding]:
+def check_scrapes(scrapers: Scrapers) -> Iterator[Finding]:
     """Every page is valid, and fast."""
     problems = scrapers.problems
     taken = len(scrapers.times(*ALONE, "crowd"))
@@ -240,7 +240,7 @@ def judge_scrapes(scrapers: Scrapers) -> Iterator[Finding]:
         yield Finding("twenty simultaneous scrapes, p99", f"{worst * 1e3:.1f} ms", "< 1 s", worst < 1.0)
 
 
-def judge_end(log: str, stopped: float) -> Iterator[Finding]:
+def check_end(log: str, stopped: float) -> Iterator[Finding]:
     """No internal error, no key in the log, and a fast shutdown."""
     bugs = len(re.findall("Traceback|bug in the exporter|level=critical", log))
     yield Finding(

@@ -250,10 +250,10 @@ class Mischief:
 
     def _restart(self) -> float:
         """Stop the server for a few seconds; no fault in that time, or shortly before and after."""
-        left = self._calm_from - self._now()
-        if left > 0:
-            self._due["fault"] = max(self._due["fault"], self._now() + left + 1.0)
-            return left
+        wait = self._calm_from - self._now()
+        if wait > 0:
+            self._due["fault"] = max(self._due["fault"], self._now() + wait + 1.0)
+            return wait
         self.server.stop()
         self._quiet.wait(self._random.uniform(0.5, LONGEST_FAULT))
         self.server = self._serve(self.port)

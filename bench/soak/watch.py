@@ -144,7 +144,7 @@ class Scrapers:
     def counted(self) -> dict[str, int]:
         """Finished documents counted on the main server, by knowledge base and status."""
         self._take("text")
-        self._note(0)
+        self._collect(0)
         return self._counted
 
     def stop(self) -> None:
@@ -152,7 +152,7 @@ class Scrapers:
         self._stop.set()
         for thread in self._threads:
             thread.join(SCRAPE_TIMEOUT + 5.0)
-        self._note(0)
+        self._collect(0)
         self._pool.shutdown()
 
     def times(self, *ways: str) -> list[float]:
@@ -178,12 +178,12 @@ class Scrapers:
         with self._lock:
             reading = self._pool.submit(read_page, body, packed=packed, openmetrics=accept == OPENMETRICS)
             self._unread.append(_Unread(begun, ended, reading))
-        self._note(MOST_UNREAD)
+        self._collect(MOST_UNREAD)
 
-    def _note(self, left: int) -> None:
-        """Collect the checked pages until at most ``left`` are unchecked."""
+    def _collect(self, at_most: int) -> None:
+        """Collect the checked pages until at most ``at_most`` are unchecked."""
         with self._lock:
-            while len(self._unread) > left or (self._unread and self._unread[0].reading.done()):
+            while len(self._unread) > at_most or (self._unread and self._unread[0].reading.done()):
                 begun, ended, future = self._unread.popleft()
                 reading = future.result()
                 self.read += 1

@@ -147,7 +147,7 @@ def test_a_finding_fails_the_command(
 ) -> None:
     """Exit code 1, a row that counts it, the file and the traceback; the other subjects are tried all the same."""
     monkeypatch.setattr(command, "SUBJECTS", {"body": fragile.Raising, "web": fragile.Sturdy})
-    monkeypatch.setattr(command, "KEPT", tmp_path)
+    monkeypatch.setattr(command, "SEEDS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["fuzz", "--inputs", "1000"])
 
     assert 1 == command.main()
