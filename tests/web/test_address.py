@@ -21,7 +21,7 @@ from exporter.web.connections import open_sockets
         ("[fe80::1%eth0]:65535", "fe80::1%eth0", 65_535),
     ],
 )
-def test_forms(text: str, host: str, port: int) -> None:
+def test_valid_addresses(text: str, host: str, port: int) -> None:
     """The notations that Prometheus programs accept are parsed, and formatted back unchanged."""
     address = parse_listen_address(text)
 
@@ -33,7 +33,7 @@ def test_forms(text: str, host: str, port: int) -> None:
     "text",
     ["", "9439", "host", "host:", "::1:9439", "[::1]", "[]:1", "a b:1", ":65536", ":-1", ":x", "http://h:1", ":1\n"],
 )
-def test_other_forms(text: str) -> None:
+def test_invalid_addresses(text: str) -> None:
     """Anything else is refused with the accepted notations."""
     with pytest.raises(ListenError, match=r"expected host:port, \[IPv6 address\]:port or :port$"):
         parse_listen_address(text)
@@ -49,7 +49,7 @@ def test_other_forms(text: str) -> None:
         (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
     ],
 )
-def test_reasons(monkeypatch: pytest.MonkeyPatch, error: OSError, remedy: str) -> None:
+def test_listen_errors_name_the_remedy(monkeypatch: pytest.MonkeyPatch, error: OSError, remedy: str) -> None:
     """An operating system error becomes one line with a remedy."""
 
     def refuse(*_args: object, **_options: object) -> socket.socket:
@@ -86,7 +86,7 @@ def _named(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
-def test_name_of_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_with_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     """All addresses of a name are listened on, with one port; addresses that the machine lacks are skipped."""
     _named(monkeypatch, "192.0.2.1", "127.0.0.1", "127.0.0.1", "127.0.0.2")
 
@@ -99,7 +99,7 @@ def test_name_of_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 == len({port for _, port in names})
 
 
-def test_name_of_a_taken_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_with_an_address_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """If one of a name's addresses is in use, none is listened on."""
     _named(monkeypatch, "127.0.0.1", "127.0.0.2")
     with socket.create_server(("127.0.0.1", 0)) as free:

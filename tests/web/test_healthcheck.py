@@ -39,13 +39,13 @@ def _authorities(web_file: Path, authority: Authority) -> None:
     (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
 
 
-def ask(port: int, *more: str) -> str | None:
+def check(port: int, *more: str) -> str | None:
     """The message of the health check."""
     return healthcheck.main([f"--port={port}", *more])
 
 
 @contextmanager
-def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> Iterator[int]:
+def serving(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> Iterator[int]:
     """The port of a server that calls ``answer`` for each connection, until it is closed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as listening:
@@ -80,32 +80,32 @@ def raw(answer: Callable[[socket.socket], object], host: str = "127.0.0.1") -> I
         pytest.param(TLS + f", max_version: TLS12, {OLD_CIPHER}}}", id="old cipher"),
     ],
 )
-def test_tells_what_the_exporter_tells(
+def test_reports_the_problem(
     start_app: StartApp, load_web_config: LoadWebConfig, caplog: pytest.LogCaptureFixture, web_config: str | None
 ) -> None:
     """With any TLS and password settings, 200 is healthy and the text of a 503 is reported; the server logs nothing."""
     caplog.set_level(logging.INFO)
-    wrong: list[str] = []
+    problem: list[str] = []
     settings = {} if web_config is None else {"web_config": load_web_config(web_config)}
-    port = start_app(server=settings, unhealthy=lambda: wrong[0] if wrong else None).server.port
+    port = start_app(server=settings, unhealthy=lambda: problem[0] if problem else None).server.port
 
-    well = ask(port)
-    wrong.append(STUCK)
-    stuck = ask(port)
+    well = check(port)
+    problem.append(STUCK)
+    stuck = check(port)
 
     assert (None, f"503: {STUCK}") == (well, stuck)
     assert [] == caplog.records
 
 
 @pytest.mark.parametrize("more", ["", ", max_version: TLS12", ", client_allowed_sans: [reader]"])
-def test_without_the_certificate_that_is_wanted(
+def test_required_client_certificate(
     start_app: StartApp, load_web_config: LoadWebConfig, caplog: pytest.LogCaptureFixture, more: str
 ) -> None:
     """A server that rejects clients without a certificate is healthy and does not log the check."""
     caplog.set_level(logging.INFO)
     port = start_app(server={"web_config": load_web_config(MUTUAL + more + "}")}, unhealthy=lambda: STUCK).server.port
 
-    assert None is ask(port)
+    assert None is check(port)
     assert [] == caplog.records
 
 
@@ -113,15 +113,17 @@ def test_readiness(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Another page can be checked, on the machine itself also without a password."""
     port = start_app(server={"web_config": load_web_config(USERS)}, unready=lambda: "not ready: 1 of 3").server.port
 
-    assert "503: not ready: 1 of 3" == ask(port, "--path=/-/ready")
+    assert "503: not ready: 1 of 3" == check(port, "--path=/-/ready")
 
 
-@pytest.mark.parametrize(("status", "told"), [(401, None), (404, "404: what"), (500, "500: what"), (302, "302: what")])
-def test_statuses(start_server: StartServer, status: int, told: str | None) -> None:
+@pytest.mark.parametrize(
+    ("status", "message"), [(401, None), (404, "404: text"), (500, "500: text"), (302, "302: text")]
+)
+def test_statuses(start_server: StartServer, status: int, message: str | None) -> None:
     """A server that requires a password is healthy; other statuses are reported with their text in one safe line."""
-    port = start_server(PlainTextResponse(" what\x1b\n\n", status)).port
+    port = start_server(PlainTextResponse(" text\x1b\n\n", status)).port
 
-    assert told == ask(port)
+    assert message == check(port)
 
 
 def test_plain_is_one_request() -> None:
@@ -132,26 +134,26 @@ def test_plain_is_one_request() -> None:
         seen.append(connection.recv(4096))
         connection.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy")
 
-    with raw(refuse) as port:
-        assert "503: busy" == ask(port)
+    with serving(refuse) as port:
+        assert "503: busy" == check(port)
     (request,) = seen
     assert request.startswith(b"GET /-/healthy HTTP/1.1\r\n")
     assert b"authorization" not in request.lower()
 
 
-def test_nobody_listens() -> None:
+def test_nothing_listens() -> None:
     """A refused connection is reported as such."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
 
-    assert f"no answer on port {port}: Connection refused" == ask(port)
+    assert f"no answer on port {port}: Connection refused" == check(port)
 
 
 @pytest.mark.parametrize(
-    ("ipv6", "told"),
+    ("ipv6", "message"),
     [(errno.EADDRNOTAVAIL, "Connection refused"), (errno.ECONNREFUSED, "Connection refused"), (errno.EPERM, "not so")],
 )
-def test_without_ipv6(monkeypatch: pytest.MonkeyPatch, ipv6: int, told: str) -> None:
+def test_without_ipv6(monkeypatch: pytest.MonkeyPatch, ipv6: int, message: str) -> None:
     """Missing IPv6 does not hide that nothing listens on IPv4; other failures are reported."""
 
     def refuse(host: str, _port: int, _path: str) -> tuple[int, str]:
@@ -161,44 +163,44 @@ def test_without_ipv6(monkeypatch: pytest.MonkeyPatch, ipv6: int, told: str) -> 
 
     monkeypatch.setattr(healthcheck, "_ask_host", refuse)
 
-    assert f"no answer on port 1: {told}" == ask(1)
+    assert f"no answer on port 1: {message}" == check(1)
 
 
-@pytest.mark.parametrize("said", [b"", b"SSH-2.0-x\r\n"])
-def test_something_else_listens(said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"", b"SSH-2.0-x\r\n"])
+def test_something_else_listens(sent: bytes) -> None:
     """A server that speaks neither HTTP nor TLS is not the exporter."""
 
     def answer(connection: socket.socket) -> None:
         connection.recv(4096)
-        connection.sendall(said)
+        connection.sendall(sent)
 
-    with raw(answer) as port:
-        told = ask(port)
+    with serving(answer) as port:
+        message = check(port)
 
-    assert told is not None
-    assert told.startswith(f"no answer on port {port}: ")
-    assert "\n" not in told
+    assert message is not None
+    assert message.startswith(f"no answer on port {port}: ")
+    assert "\n" not in message
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
-def test_time_is_limited(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_total_timeout(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """The timeout covers the whole check: an answer that arrives byte by byte is late as well."""
     monkeypatch.setattr(healthcheck, "TIMEOUT", 0.3)
     over = threading.Event()
 
-    def dawdle(connection: socket.socket) -> None:
+    def answer_slowly(connection: socket.socket) -> None:
         try:
-            connection.sendall(said)
+            connection.sendall(sent)
             while not over.wait(0.05):
-                connection.sendall(b"x" if said else b"")
+                connection.sendall(b"x" if sent else b"")
         except OSError:
             return
 
-    with raw(dawdle) as port:
-        told = ask(port)
+    with serving(answer_slowly) as port:
+        message = check(port)
         over.set()
 
-    assert f"no answer on port {port} within 0.3 s" == told
+    assert f"no answer on port {port} within 0.3 s" == message
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
@@ -207,19 +209,20 @@ def test_ipv6(start_server: StartServer, exposition: FakeExposition) -> None:
     app = create_app(exposition.page, ExporterStatus(), telemetry_path="/metrics")
     server = start_server(app, "[::1]:0")
 
-    assert None is ask(server.port)
+    assert None is check(server.port)
 
 
-@pytest.mark.parametrize(("wrong", "code", "told"), [(None, 0, b""), (STUCK, 1, f"503: {STUCK}\n".encode())])
-def test_command(start_app: StartApp, wrong: str | None, code: int, told: bytes) -> None:
+@pytest.mark.parametrize(("problem", "code", "message"), [(None, 0, b""), (STUCK, 1, f"503: {STUCK}\n".encode())])
+def test_command(start_app: StartApp, problem: str | None, code: int, message: bytes) -> None:
     """The command exits with 0, or with 1 and one line; it imports nothing else of the exporter."""
-    port = start_app(unhealthy=lambda: wrong).server.port
+    port = start_app(unhealthy=lambda: problem).server.port
     command = [sys.executable, "-X", "importtime", "-m", "exporter.healthcheck", f"--port={port}"]
 
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     lines = done.stderr.splitlines(keepends=True)
-    imported = {line.rpartition(b"|")[2].strip().decode() for line in lines if line.startswith(b"import time:")}
+    imports = [line for line in lines if line.startswith(b"import time:")]
+    imported = {line.rpartition(b"|")[2].strip().decode() for line in imports}
 
-    assert (code, told) == (done.returncode, b"".join(line for line in lines if not line.startswith(b"import time:")))
+    assert (code, message) == (done.returncode, b"".join(line for line in lines if line not in imports))
     assert {"exporter"} == {name for name in imported if name.partition(".")[0] == "exporter"}
     assert not imported & {"uvicorn", "starlette", "requests", "msgspec", "click"}

@@ -18,7 +18,7 @@ BROKEN = b"5 and no chunk\r\n"
 
 @pytest.mark.parametrize("path", [b"GET /-/healthy", b"HEAD /-/healthy", b"GET /metrics", b"POST /nowhere"])
 @pytest.mark.parametrize("together", [True, False], ids=["at once", "after the answer"])
-def test_a_malformed_body_is_refused_without_a_word(
+def test_malformed_body_is_refused_and_not_logged(
     start_app: StartApp, caplog: pytest.LogCaptureFixture, path: bytes, together: bool
 ) -> None:
     """A malformed chunk causes a 400 before the answer or closes the connection after it began; neither is logged."""

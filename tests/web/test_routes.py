@@ -24,23 +24,23 @@ def test_healthy(start_app: StartApp) -> None:
 
 def test_unhealthy(start_app: StartApp) -> None:
     """When the loop hangs, health is 503 with the problem; readiness is independent."""
-    ask = start_app(unhealthy=lambda: "the schedule has not turned for 61 s").request
+    request = start_app(unhealthy=lambda: "the schedule has not turned for 61 s").request
 
-    answer = ask("/-/healthy")
+    answer = request("/-/healthy")
 
     assert 503 == answer.status
     assert b"the schedule has not turned for 61 s\n" == answer.body
-    assert 200 == ask("/-/ready").status
+    assert 200 == request("/-/ready").status
 
 
 def test_ready_follows_the_check(start_app: StartApp) -> None:
     """Readiness is evaluated per request: 503 with the reason until the first cycle is done, then 200."""
     waiting: list[str] = ["not ready: 12 of 40 targets polled"]
-    ask = start_app(unready=lambda: waiting[0] if waiting else None).request
+    request = start_app(unready=lambda: waiting[0] if waiting else None).request
 
-    before = ask("/-/ready")
+    before = request("/-/ready")
     waiting.clear()
-    after = ask("/-/ready")
+    after = request("/-/ready")
 
     assert (503, b"not ready: 12 of 40 targets polled\n") == (before.status, before.body)
     assert (200, b"dify-exporter is ready.\n") == (after.status, after.body)
@@ -48,13 +48,13 @@ def test_ready_follows_the_check(start_app: StartApp) -> None:
 
 def test_landing_page(start_app: StartApp) -> None:
     """The landing page has the version, links that work behind a prefix, the verdicts and the facts."""
-    ask = start_app(
+    request = start_app(
         telemetry_path="/probe/metrics",
         unready=lambda: "not ready: 1 of 2 targets polled",
         facts=lambda: {"Servers": 2, "Targets": 40},
     ).request
 
-    answer = ask("/")
+    answer = request("/")
     page = answer.body.decode()
 
     assert 200 == answer.status
@@ -80,10 +80,10 @@ def test_landing_page_loads_nothing(start_app: StartApp) -> None:
 
 def test_landing_page_escapes(start_app: StartApp) -> None:
     """Markup in displayed values is escaped."""
-    evil = "<script>alert('x')</script>"
-    ask = start_app(unhealthy=lambda: evil, facts=lambda: {evil: evil}).request
+    markup = "<script>alert('x')</script>"
+    request = start_app(unhealthy=lambda: markup, facts=lambda: {markup: markup}).request
 
-    page = ask("/").body
+    page = request("/").body
 
     assert b"<script" not in page
     assert 3 == page.count(b"&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;")
@@ -91,20 +91,20 @@ def test_landing_page_escapes(start_app: StartApp) -> None:
 
 def test_head(start_app: StartApp) -> None:
     """HEAD returns the headers of GET without a body, on every page."""
-    ask = start_app().request
+    request = start_app().request
 
     for path in ("/", "/-/healthy", "/-/ready"):
-        get, head = ask(path), ask(path, method="HEAD")
+        get, head = request(path), request(path, method="HEAD")
         assert (200, b"") == (head.status, head.body)
         assert get.headers | {"date": ""} == head.headers | {"date": ""}
 
 
 def test_unknown_path(start_app: StartApp) -> None:
     """An unknown path is 404 in plain text, not a redirect."""
-    ask = start_app().request
+    request = start_app().request
 
     for path in ("/metricsx", "/metrics/", "/-/", "/-/reloads", "//", "/%00", "/../etc/passwd"):
-        answer = ask(path)
+        answer = request(path)
         assert (path, 404, b"Not Found\n") == (path, answer.status, answer.body)
         assert "text/plain; charset=utf-8" == answer.headers["content-type"]
         assert "nosniff" == answer.headers["x-content-type-options"]
@@ -113,16 +113,16 @@ def test_unknown_path(start_app: StartApp) -> None:
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
 def test_wrong_method(start_app: StartApp, exposition: FakeExposition, path: str) -> None:
     """Methods other than GET and HEAD are 405 with Allow and make no page."""
-    ask = start_app().request
+    request = start_app().request
 
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
-        answer = ask(path, method=method)
+        answer = request(path, method=method)
         assert (405, b"Method Not Allowed\n") == (answer.status, answer.body)
         assert "GET, HEAD" == answer.headers["allow"]
     assert [] == exposition.formats
 
 
-def test_telemetry_path_in_place_of_the_landing_page(start_app: StartApp, exposition: FakeExposition) -> None:
+def test_telemetry_path_replaces_the_landing_page(start_app: StartApp, exposition: FakeExposition) -> None:
     """With the telemetry path "/", the metrics replace the landing page."""
     answer = start_app(telemetry_path="/").request("/")
 
@@ -132,7 +132,7 @@ def test_telemetry_path_in_place_of_the_landing_page(start_app: StartApp, exposi
 @pytest.mark.parametrize(
     "path", ["", "metrics", "/-/healthy", "/-/ready", "/-/reload", "/{x}", "/a b", "/x?y", "/ü", "/a\n"]
 )
-def test_telemetry_path_that_is_none(exposition: FakeExposition, path: str) -> None:
+def test_invalid_telemetry_path(exposition: FakeExposition, path: str) -> None:
     """A telemetry path that is not a plain path, or belongs to another page, is refused when the app is created."""
     with pytest.raises(ValueError, match="telemetry path"):
         create_app(exposition.page, ExporterStatus(), telemetry_path=path)

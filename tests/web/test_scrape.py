@@ -49,9 +49,9 @@ def test_gzip(start_app: StartApp, exposition: FakeExposition) -> None:
 
 def test_format_by_accept(start_app: StartApp, exposition: FakeExposition) -> None:
     """The Accept header chooses the format of the page and its Content-Type."""
-    ask = start_app().request
+    request = start_app().request
 
-    answers = [ask("/metrics", accept=OPENMETRICS), ask("/metrics", accept="text/plain")]
+    answers = [request("/metrics", accept=OPENMETRICS), request("/metrics", accept="text/plain")]
 
     assert [fmt.content_type for fmt in exposition.formats] == [answer.headers["content-type"] for answer in answers]
     assert answers[0].headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
@@ -61,10 +61,10 @@ def test_format_by_accept(start_app: StartApp, exposition: FakeExposition) -> No
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_head(start_app: StartApp, encoding: str) -> None:
     """HEAD returns the headers of GET, the length included, without a body."""
-    ask = start_app().request
+    request = start_app().request
 
-    get = ask("/metrics", accept_encoding=encoding)
-    head = ask("/metrics", method="HEAD", accept_encoding=encoding)
+    get = request("/metrics", accept_encoding=encoding)
+    head = request("/metrics", method="HEAD", accept_encoding=encoding)
 
     assert (200, b"") == (head.status, head.body)
     assert get.headers | {"date": ""} == head.headers | {"date": ""}
@@ -81,15 +81,15 @@ def test_empty_page(start_app: StartApp, exposition: FakeExposition, encoding: s
     assert str(len(answer.body)) == answer.headers["content-length"]
 
 
-def test_page_made_beside_the_event_loop(start_app: StartApp, exposition: FakeExposition) -> None:
+def test_page_is_made_outside_the_event_loop(start_app: StartApp, exposition: FakeExposition) -> None:
     """While a page is being made, the server answers other requests."""
     exposition.gate.clear()
-    ask = start_app().request
+    request = start_app().request
 
     with ThreadPoolExecutor() as pool:
-        scrape = pool.submit(ask, "/metrics")
+        scrape = pool.submit(request, "/metrics")
         assert exposition.entered.wait(60)
-        healthy = ask("/-/healthy")
+        healthy = request("/-/healthy")
         exposition.gate.set()
 
         assert 200 == healthy.status
@@ -115,7 +115,7 @@ def test_waiting_scrapes_share_the_next_page(exposition: FakeExposition) -> None
     """Scrapes that arrive while a page is being made share a later page per format."""
     exposition.gate.clear()
 
-    async def play() -> list[Page]:
+    async def main() -> list[Page]:
         builder = PageBuilder(exposition.page)
         early = asyncio.create_task(builder.page(Format.TEXT))
         assert await asyncio.to_thread(exposition.entered.wait, 10)
@@ -125,18 +125,18 @@ def test_waiting_scrapes_share_the_next_page(exposition: FakeExposition) -> None
         exposition.gate.set()
         return [await early, *await asyncio.gather(*late), await other]
 
-    old, *late, other = asyncio.run(play())
+    old, *late, other = asyncio.run(main())
 
     assert [Format.TEXT, Format.TEXT, Format.OPENMETRICS] == exposition.formats
     assert 1 == len({id(page) for page in late})
     assert len({id(old), id(late[0]), id(other)}) == 3
 
 
-def test_a_client_that_hangs_up_takes_the_page_from_nobody(exposition: FakeExposition) -> None:
+def test_disconnecting_client_does_not_cancel_the_page_for_others(exposition: FakeExposition) -> None:
     """The page is made for the clients that still wait."""
     exposition.gate.clear()
 
-    async def play() -> Page:
+    async def main() -> Page:
         builder = PageBuilder(exposition.page)
         leaving, staying = (asyncio.create_task(builder.page(Format.TEXT)) for _ in range(2))
         assert await asyncio.to_thread(exposition.entered.wait, 10)
@@ -145,18 +145,18 @@ def test_a_client_that_hangs_up_takes_the_page_from_nobody(exposition: FakeExpos
         exposition.gate.set()
         return await staying
 
-    assert exposition.text == b"".join(asyncio.run(play()).plain_chunks())
+    assert exposition.text == b"".join(asyncio.run(main()).plain_chunks())
     assert [Format.TEXT] == exposition.formats
 
 
 def test_one_page_at_a_time(start_app: StartApp, exposition: FakeExposition) -> None:
     """Concurrent scrapes wait for each other's page instead of contending for the interpreter."""
-    ask = start_app().request
+    request = start_app().request
     exposition.delay = 0.02
     formats = [OPENMETRICS, "text/plain"] * 4
 
     with ThreadPoolExecutor(8) as pool:
-        statuses = [answer.status for answer in pool.map(lambda accept: ask("/metrics", accept=accept), formats)]
+        statuses = [answer.status for answer in pool.map(lambda accept: request("/metrics", accept=accept), formats)]
 
     assert [200] * 8 == statuses
     assert 1 == exposition.max_concurrent
@@ -164,13 +164,13 @@ def test_one_page_at_a_time(start_app: StartApp, exposition: FakeExposition) -> 
 
 def test_many_scrapes_at_once(start_app: StartApp, exposition: FakeExposition) -> None:
     """200 concurrent scrapes all get the complete answer."""
-    ask = start_app().request
+    request = start_app().request
     start = threading.Barrier(200)
     encodings = ["gzip", "identity"] * 100
 
     def scrape(encoding: str) -> bytes:
         start.wait()
-        body = ask("/metrics", accept_encoding=encoding).body
+        body = request("/metrics", accept_encoding=encoding).body
         return gzip.decompress(body) if encoding == "gzip" else body
 
     with ThreadPoolExecutor(200) as pool:
@@ -205,7 +205,7 @@ def _begin_scrape(port: int) -> socket.socket:
     return client
 
 
-def test_slow_client_makes_no_work(start_app: StartApp) -> None:
+def test_slow_clients_cost_no_work(start_app: StartApp) -> None:
     """Chunks are made as fast as the client reads, and no thread waits for it: others are served meanwhile."""
     page = _LongPage()
     client = start_app(lambda _fmt: page)
@@ -221,7 +221,7 @@ def test_slow_client_makes_no_work(start_app: StartApp) -> None:
     assert threads < 20
 
 
-def test_client_that_leaves(start_app: StartApp, caplog: pytest.LogCaptureFixture) -> None:
+def test_client_that_disconnects(start_app: StartApp, caplog: pytest.LogCaptureFixture) -> None:
     """When the client disconnects, its page is abandoned at once, and nothing is logged."""
     page = _LongPage()
     client = start_app(lambda _fmt: page)

@@ -97,7 +97,7 @@ def test_address_forms(start_server: StartServer, address: str, hosts: list[str]
             assert b"hello" == connection.getresponse().read()
 
 
-def test_stop_closes(start_server: StartServer) -> None:
+def test_stop_closes_connections(start_server: StartServer) -> None:
     """After the stop nothing listens and the thread has ended; idle connections do not delay the stop."""
     server = start_server(hello)
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as idle:
@@ -168,7 +168,7 @@ async def _endless() -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
-def test_stop_cuts_clients_that_do_not_read(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_stop_disconnects_clients_that_do_not_read(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     """An endless answer is cut off: the stop respects its timeout and leaves no connection open."""
     server = start_server(Starlette(routes=[Route("/", _stream)]))
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
@@ -189,7 +189,7 @@ def test_stop_cuts_clients_that_do_not_read(start_server: StartServer, caplog: p
     [b"hello\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nX: " + b"x" * 65_536 + b"\r\n\r\n"],
     ids=["no HTTP", "TLS", "head of 64 KiB"],
 )
-def test_garbage(start_server: StartServer, request_: bytes) -> None:
+def test_malformed_requests(start_server: StartServer, request_: bytes) -> None:
     """A malformed request, or one whose head exceeds the limit, gets 400 and has no other effect."""
     port = start_server(hello).port
 
@@ -217,7 +217,7 @@ def test_environment_is_not_read(start_server: StartServer, monkeypatch: pytest.
     assert start_server(hello).port > 0
 
 
-def test_start_that_fails(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_start(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A server that fails to start raises in the calling thread, logs the reason and frees the port."""
 
     async def startup(*_args: object) -> None:

@@ -42,7 +42,7 @@ def refused(load_web_config: LoadWebConfig, text: str) -> str:
     return "\n".join(str(problem).partition("web.yml")[2] for problem in caught.value.problems)
 
 
-def test_everything_at_once(load_web_config: LoadWebConfig, web_file: Path, authority: Authority) -> None:
+def test_every_key(load_web_config: LoadWebConfig, web_file: Path, authority: Authority) -> None:
     """A file with every supported key is accepted, and relative paths start at its folder."""
     (web_file.parent / "ca.pem").write_bytes(authority.certificate.read_bytes())
 
@@ -80,7 +80,7 @@ basic_auth_users:
 
 
 @pytest.mark.parametrize("text", ["{}", "tls_server_config:", "tls_server_config: {}", "basic_auth_users:\n"])
-def test_nothing(load_web_config: LoadWebConfig, text: str) -> None:
+def test_no_settings(load_web_config: LoadWebConfig, text: str) -> None:
     """A file without settings means plain HTTP for everyone."""
     found = load_web_config(text)
 
@@ -116,7 +116,7 @@ def test_warnings(load_web_config: LoadWebConfig, text: str, warning: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", ": is empty; to serve without TLS and passwords, write {}"),
         ("- x", ":1: must be a mapping, with lines of key: value (keys: tls_server_config, http_server_config,"),
@@ -228,13 +228,13 @@ def test_warnings(load_web_config: LoadWebConfig, text: str, warning: str) -> No
         ),
     ],
 )
-def test_refused(load_web_config: LoadWebConfig, web_file: Path, faulty: Path, text: str, said: str) -> None:
+def test_invalid_files(load_web_config: LoadWebConfig, web_file: Path, faulty: Path, text: str, expected: str) -> None:
     """Problems are refused with their location and a remedy."""
     shutil.copytree(faulty, web_file.parent, dirs_exist_ok=True)
 
     message = refused(load_web_config, text)
 
-    assert message.startswith(said), message
+    assert message.startswith(expected), message
     assert "secret" not in message
     assert HASH[7:] not in message
 
@@ -265,7 +265,7 @@ PIECES = (
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.text() | st.lists(st.sampled_from(PIECES)).map("".join))
-def test_any_text(web_file: Path, text: str) -> None:
+def test_arbitrary_content(web_file: Path, text: str) -> None:
     """Any file content is either accepted or refused with at least one problem."""
     web_file.write_text(text, encoding="utf-8", errors="replace")
 

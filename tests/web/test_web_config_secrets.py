@@ -17,7 +17,7 @@ HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (
             f"basic_auth_users:\n  {HASH}: alice",
@@ -41,13 +41,13 @@ HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
         ),
     ],
 )
-def test_misplaced_hash_is_not_shown(load_web_config: LoadWebConfig, text: str, said: str) -> None:
+def test_misplaced_hash_is_not_shown(load_web_config: LoadWebConfig, text: str, expected: str) -> None:
     """A hash in the wrong place, such as a user name, appears in no part of an error; neither does its value."""
     with pytest.raises(ConfigError) as caught:
         load_web_config(text)
     message = str(caught.value)
 
-    assert f"web.yml{said}" in message
+    assert f"web.yml{expected}" in message
     assert HASH[-9:] not in message
     assert "alice" not in message
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TEXT = (Path(__file__).parents[2] / "docs" / "web-security.md").read_text(encoding="utf-8")
 
 
-def test_every_key_is_there() -> None:
+def test_every_key_is_documented() -> None:
     """Every key of the format has a row."""
     rows = set(re.findall(r"^\| `([a-z0-9_]+)` \|", TEXT, re.MULTILINE))
 

@@ -44,7 +44,7 @@ class FakeBcrypt:
     ``gate``: verification runs while it is open. ``delay``: seconds that it takes.
     """
 
-    asked: list[tuple[bytes, bytes]] = field(default_factory=list)
+    calls: list[tuple[bytes, bytes]] = field(default_factory=list)
     delay: float = 0.0
     max_concurrent: int = 0
     gate: threading.Event = field(default_factory=threading.Event)
@@ -58,7 +58,7 @@ class FakeBcrypt:
         """Verify a password."""
         self._inside += 1
         self.max_concurrent = max(self.max_concurrent, self._inside)
-        self.asked.append((password, hashed))
+        self.calls.append((password, hashed))
         assert self.gate.wait(60)
         threading.Event().wait(self.delay)
         self._inside -= 1
@@ -71,11 +71,11 @@ def run(
     """Run ``main`` with a function that authenticates a name and a password, optionally from an address."""
     verifier = PasswordVerifier(check)
 
-    async def ask(name: bytes, password: bytes, client: str = "10.0.0.1", users: Any = USERS) -> PasswordResult:
+    async def verify(name: bytes, password: bytes, client: str = "10.0.0.1", users: Any = USERS) -> PasswordResult:
         return await verifier.verify(users, (name, password), client)
 
     try:
-        asyncio.run(main(ask))
+        asyncio.run(main(verify))
     finally:
         check.gate.set()
         verifier.close()
@@ -85,72 +85,72 @@ def test_cached_password_costs_one_bcrypt() -> None:
     """A correct pair is accepted again without bcrypt; a wrong pair is verified each time."""
     check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
-        assert [PasswordResult.CORRECT] * 3 == [await ask(b"alice", b"alice") for _ in range(3)]
-        assert [PasswordResult.WRONG] * 2 == [await ask(b"alice", b"bob") for _ in range(2)]
+    async def main(verify: Callable[..., Awaitable[PasswordResult]]) -> None:
+        assert [PasswordResult.CORRECT] * 3 == [await verify(b"alice", b"alice") for _ in range(3)]
+        assert [PasswordResult.WRONG] * 2 == [await verify(b"alice", b"bob") for _ in range(2)]
 
     run(main, check)
 
-    assert [b"alice", b"bob", b"bob"] == [password for password, _ in check.asked]
+    assert [b"alice", b"bob", b"bob"] == [password for password, _ in check.calls]
 
 
-def test_unknown_name_costs_as_much() -> None:
+def test_unknown_name_costs_one_bcrypt() -> None:
     """An unknown name is verified against a hash of the highest cost, and is always rejected."""
     check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
-        assert PasswordResult.WRONG is await ask(b"mallory", b"bob")
-        assert PasswordResult.WRONG is await ask(b"mallory", b"bob")
-        assert PasswordResult.WRONG is await ask(b"", b"bob")
+    async def main(verify: Callable[..., Awaitable[PasswordResult]]) -> None:
+        assert PasswordResult.WRONG is await verify(b"mallory", b"bob")
+        assert PasswordResult.WRONG is await verify(b"mallory", b"bob")
+        assert PasswordResult.WRONG is await verify(b"", b"bob")
 
     run(main, check)
 
-    assert [(b"bob", USERS[b"bob"])] * 3 == check.asked
+    assert [(b"bob", USERS[b"bob"])] * 3 == check.calls
 
 
 def test_changed_users() -> None:
     """A user who was removed or got another password is not accepted with the old password."""
     check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
-        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
-        assert PasswordResult.WRONG is await ask(b"alice", b"alice", users={b"bob": USERS[b"bob"]})
-        assert PasswordResult.WRONG is await ask(b"alice", b"alice", users={b"alice": CHEAP + b"other"})
-        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
+    async def main(verify: Callable[..., Awaitable[PasswordResult]]) -> None:
+        assert PasswordResult.CORRECT is await verify(b"alice", b"alice")
+        assert PasswordResult.WRONG is await verify(b"alice", b"alice", users={b"bob": USERS[b"bob"]})
+        assert PasswordResult.WRONG is await verify(b"alice", b"alice", users={b"alice": CHEAP + b"other"})
+        assert PasswordResult.CORRECT is await verify(b"alice", b"alice")
 
     run(main, check)
 
-    assert 3 == len(check.asked)
+    assert 3 == len(check.calls)
 
 
 def test_one_at_a_time() -> None:
     """Concurrent requests run one bcrypt at a time, and identical pairs share one."""
     check = FakeBcrypt(delay=0.05)
 
-    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
-        asked = [ask(b"alice", password, client) for password in (b"alice", b"x") for client in "abcdefgh"]
-        assert [PasswordResult.CORRECT] * 8 + [PasswordResult.WRONG] * 8 == await asyncio.gather(*asked)
+    async def main(verify: Callable[..., Awaitable[PasswordResult]]) -> None:
+        results = [verify(b"alice", password, client) for password in (b"alice", b"x") for client in "abcdefgh"]
+        assert [PasswordResult.CORRECT] * 8 + [PasswordResult.WRONG] * 8 == await asyncio.gather(*results)
 
     run(main, check)
 
     assert 1 == check.max_concurrent
-    assert 2 == len(check.asked)
+    assert 2 == len(check.calls)
 
 
-def test_flood() -> None:
+def test_many_guesses_from_one_address() -> None:
     """Guesses from one address fill only its share: cached users are accepted at once, new clients are verified."""
     check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
-        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
+    async def main(verify: Callable[..., Awaitable[PasswordResult]]) -> None:
+        assert PasswordResult.CORRECT is await verify(b"alice", b"alice")
         check.gate.clear()
-        guesses = [asyncio.create_task(_keep(ask(b"alice", b"guess %d" % number))) for number in range(100)]
+        guesses = [asyncio.create_task(_run(verify(b"alice", b"guess %d" % number))) for number in range(100)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert 100 - MAX_WAITING_PER_ADDRESS == sum(guess.done() for guess in guesses)
 
-        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
-        newcomer = asyncio.create_task(_keep(ask(b"bob", b"bob", "10.0.0.2")))
+        assert PasswordResult.CORRECT is await verify(b"alice", b"alice")
+        newcomer = asyncio.create_task(_run(verify(b"bob", b"bob", "10.0.0.2")))
         await asyncio.sleep(0)
         check.gate.set()
 
@@ -160,22 +160,22 @@ def test_flood() -> None:
             results.count(PasswordResult.WRONG),
             results.count(PasswordResult.BUSY),
         )
-        assert PasswordResult.WRONG is await ask(b"alice", b"one more")
+        assert PasswordResult.WRONG is await verify(b"alice", b"one more")
 
     run(main, check)
 
 
-async def _keep(result: Awaitable[PasswordResult]) -> PasswordResult:
+async def _run(result: Awaitable[PasswordResult]) -> PasswordResult:
     return await result
 
 
-def test_flood_of_many_addresses() -> None:
+def test_many_guesses_from_many_addresses() -> None:
     """The number of waiting passwords is bounded over all addresses."""
     check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
+    async def main(verify: Callable[..., Awaitable[PasswordResult]]) -> None:
         check.gate.clear()
-        guesses = [asyncio.create_task(_keep(ask(b"alice", b"%d" % number, str(number)))) for number in range(100)]
+        guesses = [asyncio.create_task(_run(verify(b"alice", b"%d" % number, str(number)))) for number in range(100)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         check.gate.set()
@@ -184,7 +184,7 @@ def test_flood_of_many_addresses() -> None:
     run(main, check)
 
 
-def test_memory_is_bounded() -> None:
+def test_cache_is_bounded() -> None:
     """The cache of correct pairs is bounded, keeps the most recently used ones, and contains no plain text."""
     verifier = PasswordVerifier(FakeBcrypt())
     users = {b"user%d" % number: CHEAP + b"password%d" % number for number in range(MAX_CACHED + 10)}
@@ -202,20 +202,22 @@ def test_memory_is_bounded() -> None:
     assert b"password" not in b"".join(verifier._cached)
 
 
-def test_given_up_request() -> None:
+def test_client_that_disconnects_during_verification() -> None:
     """A client that disconnects during verification leaves nothing behind."""
     check = FakeBcrypt()
 
-    async def main(ask: Callable[..., Awaitable[PasswordResult]]) -> None:
+    async def main(verify: Callable[..., Awaitable[PasswordResult]]) -> None:
         check.gate.clear()
-        gone = [asyncio.create_task(_keep(ask(b"alice", b"%d" % number))) for number in range(MAX_WAITING_PER_ADDRESS)]
+        tasks = [
+            asyncio.create_task(_run(verify(b"alice", b"%d" % number))) for number in range(MAX_WAITING_PER_ADDRESS)
+        ]
         await asyncio.sleep(0)
-        for each in gone:
+        for each in tasks:
             each.cancel()
         check.gate.set()
-        await asyncio.gather(*gone, return_exceptions=True)
-        assert PasswordResult.WRONG is await ask(b"alice", b"last", "10.0.0.2")  # after the abandoned ones
-        assert PasswordResult.CORRECT is await ask(b"alice", b"alice")
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert PasswordResult.WRONG is await verify(b"alice", b"last", "10.0.0.2")  # after the abandoned ones
+        assert PasswordResult.CORRECT is await verify(b"alice", b"alice")
 
     run(main, check)
 
@@ -227,16 +229,16 @@ def test_real_bcrypt(prefix: bytes) -> None:
     hashed = prefix + bcrypt.hashpw(password, bcrypt.gensalt(4))[4:]
     verifier = PasswordVerifier()
 
-    async def judge(given: bytes) -> PasswordResult:
-        return await verifier.verify({b"alice": hashed}, (b"alice", given), "x")
+    async def verify(sent: bytes) -> PasswordResult:
+        return await verifier.verify({b"alice": hashed}, (b"alice", sent), "x")
 
-    results = [asyncio.run(judge(given)) for given in (password, password + b"y", b"x" * 71, b"", b"a\0b")]
+    results = [asyncio.run(verify(sent)) for sent in (password, password + b"y", b"x" * 71, b"", b"a\0b")]
     verifier.close()
 
     assert [PasswordResult.CORRECT] * 2 + [PasswordResult.WRONG] * 3 == results
 
 
-def test_password_that_the_library_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_password_that_bcrypt_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
     """A password that bcrypt rejects is wrong, not an error."""
 
     def refuse(_password: bytes, _hashed: bytes) -> bool:
@@ -281,34 +283,38 @@ HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 RIGHT = {"authorization": _basic(b"alice:secret").decode()}
 
 
-def test_everything_asks(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
+def test_every_path_requires_a_password(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Remote clients need a password for every path, health and unknown paths included; with it they get all."""
-    ask = start_app(server={"web_config": load_web_config(f"basic_auth_users: {{alice: {HASH}}}")}).request
-    far = {"x_forwarded_for": "10.0.0.1"}
+    request = start_app(server={"web_config": load_web_config(f"basic_auth_users: {{alice: {HASH}}}")}).request
+    remote = {"x_forwarded_for": "10.0.0.1"}
 
     for path, status in (("/", 200), ("/metrics", 200), ("/-/healthy", 200), ("/-/ready", 200), ("/none", 404)):
-        refused = [ask(path, **far), ask(path, authorization="Basic eDp5"), ask(path, method="HEAD", **far)]
+        refused = [
+            request(path, **remote),
+            request(path, authorization="Basic eDp5"),
+            request(path, method="HEAD", **remote),
+        ]
         assert [401] * 3 == [answer.status for answer in refused]
         assert 'Basic realm="dify-exporter", charset="UTF-8"' == refused[0].headers["www-authenticate"]
         assert b"Unauthorized\n" == refused[0].body
-        assert status == ask(path, **RIGHT).status
-    assert 401 == ask("/-/reload", method="POST").status
+        assert status == request(path, **RIGHT).status
+    assert 401 == request("/-/reload", method="POST").status
 
 
 def test_health_checks_need_no_password(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """Without a password the machine itself may read health and readiness only; a wrong password is rejected."""
     web_config = load_web_config(f"basic_auth_users: {{alice: {HASH}}}")
-    ask = start_app(server={"web_config": web_config}, unhealthy=lambda: "stuck").request
+    request = start_app(server={"web_config": web_config}, unhealthy=lambda: "stuck").request
 
-    assert [503, 200] == [ask(path).status for path in ("/-/healthy", "/-/ready")]
-    assert [401] * 2 == [ask(path, authorization="Basic eDp5").status for path in ("/-/healthy", "/-/ready")]
+    assert [503, 200] == [request(path).status for path in ("/-/healthy", "/-/ready")]
+    assert [401] * 2 == [request(path, authorization="Basic eDp5").status for path in ("/-/healthy", "/-/ready")]
     assert [401] * 6 == [
-        ask(path).status for path in ("/", "/metrics", "/-/reload", "/none", "/-/healthy/", "//-/ready")
+        request(path).status for path in ("/", "/metrics", "/-/reload", "/none", "/-/healthy/", "//-/ready")
     ]
 
 
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.1", 401)])
-def test_health_checks_come_from_the_machine(load_web_config: LoadWebConfig, host: str, status: int) -> None:
+def test_health_checks_without_password_are_local(load_web_config: LoadWebConfig, host: str, status: int) -> None:
     """A client counts as local by its address."""
     sent: list[Any] = []
 
@@ -331,7 +337,7 @@ def test_health_checks_come_from_the_machine(load_web_config: LoadWebConfig, hos
     assert status == sent[0]["status"]
 
 
-def test_busy(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
+def test_too_many_waiting_passwords(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
     """When too many passwords wait, the answer is an immediate 429 with Retry-After."""
     client = start_app(server={"web_config": load_web_config(f"basic_auth_users: {{alice: {HASH}}}")})
     check = FakeBcrypt()
@@ -375,16 +381,16 @@ def test_headers(start_app: StartApp, load_web_config: LoadWebConfig) -> None:
 def test_users_change_while_serving(start_app: StartApp, load_web_config: LoadWebConfig, web_file: Path) -> None:
     """New users apply without a restart, also to open connections; an invalid file keeps the previous users."""
     web_config = load_web_config(f"basic_auth_users: {{alice: {HASH}}}")
-    ask = start_app(server={"web_config": web_config}).request
+    request = start_app(server={"web_config": web_config}).request
     bob = {"authorization": _basic(b"bob:secret").decode()}
-    assert (200, 401) == (ask("/", **RIGHT).status, ask("/", **bob).status)
+    assert (200, 401) == (request("/", **RIGHT).status, request("/", **bob).status)
 
     web_file.write_text("basic_auth_users: {bob: not a hash}")
     web_config.look()
     web_config.look()
-    assert (200, 401) == (ask("/", **RIGHT).status, ask("/", **bob).status)
+    assert (200, 401) == (request("/", **RIGHT).status, request("/", **bob).status)
 
     web_file.write_text(f"basic_auth_users: {{bob: {HASH}}}")
     web_config.look()
     web_config.look()
-    assert (401, 200) == (ask("/", **RIGHT).status, ask("/", **bob).status)
+    assert (401, 200) == (request("/", **RIGHT).status, request("/", **bob).status)

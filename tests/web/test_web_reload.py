@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from tests.web.conftest import FakeExposition, StartApp
 
 
-def test_done(start_app: StartApp) -> None:
+def test_successful_reload(start_app: StartApp) -> None:
     """A successful reload is 200."""
-    asked: list[str] = []
-    ask = start_app(reload=lambda: asked.append(threading.current_thread().name)).request
+    reloads: list[str] = []
+    request = start_app(reload=lambda: reloads.append(threading.current_thread().name)).request
 
-    answer = ask("/-/reload", method="POST")
+    answer = request("/-/reload", method="POST")
 
     assert (200, b"Configuration reloaded.\n") == (answer.status, answer.body)
-    assert 1 == len(asked)
-    assert ["web"] != asked
+    assert 1 == len(reloads)
+    assert ["web"] != reloads
 
 
-def test_done_in_part(start_app: StartApp) -> None:
+def test_sections_that_require_a_restart(start_app: StartApp) -> None:
     """Changed sections that require a restart are named; the reload still counts as a success."""
     answer = start_app(needs_restart=lambda: ["limits", "labels"]).request("/-/reload", method="POST")
 
@@ -36,7 +36,7 @@ def test_done_in_part(start_app: StartApp) -> None:
     assert (200, expected) == (answer.status, answer.body)
 
 
-def test_refused_config(start_app: StartApp) -> None:
+def test_failed_reload(start_app: StartApp) -> None:
     """A failed reload is 500 with the problems."""
     answer = start_app(reload=lambda: "config.yaml:1: unknown key").request("/-/reload", method="POST")
 
@@ -46,10 +46,10 @@ def test_refused_config(start_app: StartApp) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 def test_wrong_method(start_app: StartApp, method: str) -> None:
     """Methods that a crawler or a prefetch may use do not reload."""
-    asked: list[None] = []
-    answer = start_app(reload=lambda: asked.append(None)).request("/-/reload", method=method)
+    reloads: list[None] = []
+    answer = start_app(reload=lambda: reloads.append(None)).request("/-/reload", method=method)
 
-    assert (405, "POST", []) == (answer.status, answer.headers["allow"], asked)
+    assert (405, "POST", []) == (answer.status, answer.headers["allow"], reloads)
 
 
 def _post(
@@ -86,8 +86,8 @@ def test_local_client(exposition: FakeExposition, host: str) -> None:
 
 
 @pytest.mark.parametrize("client", [("10.0.0.1", 1), ("::ffff:10.0.0.1", 1), ("fe80::1%eth0", 1), ("", 1), None])
-def test_stranger(exposition: FakeExposition, client: tuple[str, int] | None) -> None:
-    """Clients that are not known to be local may not reload and are told what to do."""
+def test_remote_client(exposition: FakeExposition, client: tuple[str, int] | None) -> None:
+    """Clients that are not known to be local may not reload and get an answer that says how to."""
     status, body, done = _post(exposition, client)
 
     assert (403, False) == (status, done)
@@ -96,12 +96,12 @@ def test_stranger(exposition: FakeExposition, client: tuple[str, int] | None) ->
 
 
 @pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-real-ip"])
-def test_stranger_behind_a_proxy(exposition: FakeExposition, header: str) -> None:
+def test_remote_client_behind_a_proxy(exposition: FakeExposition, header: str) -> None:
     """A proxy on the machine does not make its clients local."""
     assert (403, False) == _post(exposition, ("127.0.0.1", 1), {header: "127.0.0.1"})[::2]
 
 
-def test_authenticated_stranger(exposition: FakeExposition) -> None:
+def test_authenticated_remote_client(exposition: FakeExposition) -> None:
     """Authenticated clients may reload from anywhere."""
     assert (200, True) == _post(exposition, ("10.0.0.1", 1), {"x-forwarded-for": "x"}, authenticated=True)[::2]
 
@@ -125,13 +125,13 @@ def test_one_at_a_time(start_app: StartApp, exposition: FakeExposition) -> None:
         assert gate.wait(60)
         inside.pop()
 
-    ask = start_app(reload=reload).request
-    posts = [threading.Thread(target=ask, args=("/-/reload",), kwargs={"method": "POST"}) for _ in range(50)]
+    request = start_app(reload=reload).request
+    posts = [threading.Thread(target=request, args=("/-/reload",), kwargs={"method": "POST"}) for _ in range(50)]
     for each in posts:
         each.start()
     while not most:
         threading.Event().wait(0.01)
-    scraped = ask("/metrics").body
+    scraped = request("/metrics").body
     gate.set()
     for each in posts:
         each.join(60)

@@ -132,7 +132,7 @@ def test_request_byte_by_byte(start_server: StartServer) -> None:
     assert 0.3 < time.monotonic() - began < SOON
 
 
-def test_second_request_and_body_that_trickle(start_server: StartServer) -> None:
+def test_second_request_and_body_byte_by_byte(start_server: StartServer) -> None:
     """An unexpected body or a following request gets no more time than a first head."""
     server = start_server(hello, timeouts=SHORT_TIMEOUTS)
     began = time.monotonic()
@@ -187,7 +187,7 @@ def test_answer_that_is_not_read(start_server: StartServer, sent: bytes) -> None
     assert set() == server._server.server_state.tasks
 
 
-def test_slow_reader_that_reads(start_server: StartServer) -> None:
+def test_slow_but_steady_reader(start_server: StartServer) -> None:
     """A client that reads its answer slowly but steadily gets all of it."""
     server = start_server(answers, timeouts=PATIENT)
     with connect(server.port, REQUEST_AND_CLOSE) as client:
@@ -201,7 +201,7 @@ def test_slow_reader_that_reads(start_server: StartServer) -> None:
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
-def test_slow_reader_of_an_answer_without_end(
+def test_slow_reader_of_an_endless_answer(
     start_server: StartServer, load_web_config: LoadWebConfig, *, encrypted: bool
 ) -> None:
     """Even very small reads count as progress, also with TLS, before the client is disconnected."""
@@ -222,7 +222,7 @@ def test_slow_reader_of_an_answer_without_end(
             threading.Event().wait(0.02)
 
 
-def test_answer_without_end(start_server: StartServer) -> None:
+def test_endless_answer(start_server: StartServer) -> None:
     """An answer has a time limit, however steadily it is read."""
     server = start_server(answers, timeouts=replace(STEADY, answer=0.5))
     began = time.monotonic()
@@ -231,7 +231,7 @@ def test_answer_without_end(start_server: StartServer) -> None:
         assert 0.3 < seconds_until_closed(client, began) < SOON
 
 
-def test_tls_that_never_begins(start_server: StartServer, load_web_config: LoadWebConfig) -> None:
+def test_tls_handshake_that_never_ends(start_server: StartServer, load_web_config: LoadWebConfig) -> None:
     """A client that never completes the TLS handshake is disconnected like one that never completes its request."""
     web_config = load_web_config("tls_server_config: {cert_file: server.pem, key_file: server.key}")
     server = start_server(hello, web_config=web_config, timeouts=SHORT_TIMEOUTS)
@@ -245,7 +245,7 @@ def test_tls_that_never_begins(start_server: StartServer, load_web_config: LoadW
 
 
 @pytest.mark.parametrize("sent", [b"", REQUEST], ids=["silent", "do not read"])
-def test_too_many(start_server: StartServer, sent: bytes) -> None:
+def test_too_many_connections(start_server: StartServer, sent: bytes) -> None:
     """Beyond the limit slow clients are disconnected; new clients that send requests are served."""
     server = start_server(answers if sent else hello, limit=16, timeouts=STEADY)
     with contextlib.ExitStack() as clients:
@@ -260,7 +260,7 @@ def test_too_many(start_server: StartServer, sent: bytes) -> None:
     assert server._connections.evicted > 0
 
 
-def test_one_address_of_many(start_server: StartServer) -> None:
+def test_many_connections_from_one_address(start_server: StartServer) -> None:
     """The address with the most connections loses one; other addresses keep theirs, however old."""
     server = start_server(hello, limit=8)
     with connect(server.port, REQUEST, host="127.0.0.2") as other, contextlib.ExitStack() as crowd:
@@ -271,7 +271,7 @@ def test_one_address_of_many(start_server: StartServer) -> None:
         read_hello(other)
 
 
-def test_all_at_work(start_app: StartApp, exposition: FakeExposition) -> None:
+def test_all_connections_answering(start_app: StartApp, exposition: FakeExposition) -> None:
     """When every connection waits for the exporter, none is closed: a new client is refused."""
     client = start_app(server={"limit": 2, "timeouts": STEADY})
     exposition.gate.clear()
@@ -321,7 +321,7 @@ def test_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
                 listener.accept()
 
 
-def test_forgets_what_is_closed() -> None:
+def test_closed_sockets_are_removed() -> None:
     """A connection whose socket was closed elsewhere is not counted and not closed again."""
     connections = ClientConnections(limit=1)
     first, second = socket.socketpair()

@@ -118,7 +118,7 @@ def test_plain_client(
         (", curve_preferences: [X25519]", {"curve": "X25519"}, True),
     ],
 )
-def test_what_is_spoken(
+def test_versions_cipher_suites_and_curves(
     start_server: StartServer,
     load_web_config: LoadWebConfig,
     authority: Authority,
@@ -138,7 +138,7 @@ def test_what_is_spoken(
 
 
 @pytest.mark.parametrize(("prefer", "chosen"), [("true", "AES256"), ("false", "AES128")])
-def test_whose_order_counts(
+def test_order_of_cipher_suites(
     start_server: StartServer, load_web_config: LoadWebConfig, authority: Authority, prefer: str, chosen: str
 ) -> None:
     """The server's or the client's order of cipher suites takes precedence, as configured."""
@@ -213,7 +213,7 @@ def test_allowed_names(
             client.get(server)
 
 
-def test_odd_names() -> None:
+def test_unusual_certificates() -> None:
     """Certificates without names, or with an invalid address, are handled."""
     assert frozenset() == alternative_names({})
     assert {"<invalid>", "x"} == alternative_names({"subjectAltName": (("IP Address", "<invalid>"), ("DNS", "x"))})
@@ -279,7 +279,7 @@ def test_rotation_of_client_authorities(
         client.context.wrap_socket(plain, server_hostname="localhost", session=session)
 
 
-def test_files_must_rest(load_web_config: LoadWebConfig, web_file: Path) -> None:
+def test_files_must_be_stable(load_web_config: LoadWebConfig, web_file: Path) -> None:
     """A file is read only once it is unchanged since the previous look: not while it is being written."""
     web_config = load_web_config("http_server_config: {headers: {X-Frame-Options: deny}}")
 
@@ -292,7 +292,7 @@ def test_files_must_rest(load_web_config: LoadWebConfig, web_file: Path) -> None
     assert ((b"x-frame-options", b"sameorigin"),) == web_config.settings.headers
 
 
-def test_broken_file_is_told_once(
+def test_invalid_file_is_logged_once(
     load_web_config: LoadWebConfig, web_file: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A problem is logged when it appears, not at each look; the file is tried until it is valid."""
@@ -314,7 +314,7 @@ def test_broken_file_is_told_once(
     assert (1, 1) == (written.count("does not exist"), written.count("unknown key"))
 
 
-def test_tls_neither_comes_nor_goes(load_web_config: LoadWebConfig, web_file: Path) -> None:
+def test_tls_cannot_be_turned_on_or_off(load_web_config: LoadWebConfig, web_file: Path) -> None:
     """A file that turns TLS on or off changes nothing: passwords must not suddenly be sent in plain text."""
     web_config = load_web_config(TLS + "}")
     web_file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
