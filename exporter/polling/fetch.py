@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter.dify import BadRequest, SchemaMismatch
@@ -23,7 +24,7 @@ _Key = tuple[str, str, str]
 class Fetcher:
     """Fetches from one server. Several threads use it at once, each for another target.
 
-    Every ``fetch_…`` and ``count_segments`` sends a request; they raise DifyError, and Stopped.
+    Its methods that send a request raise DifyError, and Stopped.
     """
 
     def __init__(
@@ -70,24 +71,27 @@ class Fetcher:
     def fetch_batch(self, dataset_id: str, batch: str) -> Outcome:
         """Fetch the indexing status of a batch."""
         sent = self._clock.monotonic()
-        known = self._known("batch", dataset_id, batch, self._store.batch_token(dataset_id, batch))
-        answer = self._client.indexing_status(dataset_id, batch, known=known)
+        key, token = ("batch", dataset_id, batch), partial(self._store.batch_token, dataset_id, batch)
+        answer = self._client.indexing_status(dataset_id, batch, known=self._known(key, token()))
         if answer.value is None:
             return self._store.confirm_batch(dataset_id, batch)
         outcome = self._store.apply_batch(
             dataset_id, batch, answer.value, sent=sent, previous_success=self._last_success(dataset_id, batch)
         )
-        token = self._store.batch_token(dataset_id, batch)
-        self._store_digest(("batch", dataset_id, batch), answer.digest, token, outcome)
+        self._store_digest(key, answer.digest, token(), outcome)
         return outcome
 
-    def fetch_document(self, dataset_id: str, document_id: str) -> Outcome:
-        """Fetch the detail of a document that the configuration names."""
-        return self._fetch_detail(dataset_id, document_id, adopt=True)
-
-    def fetch_detail(self, dataset_id: str, document_id: str) -> Outcome:
-        """Fetch the detail of a document that a batch or discovery has found."""
-        return self._fetch_detail(dataset_id, document_id, adopt=False)
+    def fetch_document(self, dataset_id: str, document_id: str, *, adopt: bool = True) -> Outcome:
+        """Fetch the detail of a document. ``adopt``: it becomes known, because the configuration names it."""
+        sent = self._clock.monotonic()
+        key = ("document" if adopt else "detail", dataset_id, document_id)
+        token = partial(self._store.document_token, dataset_id, document_id)
+        answer = self._client.document(dataset_id, document_id, known=self._known(key, token()))
+        if answer.value is None:
+            return self._store.confirm_document(dataset_id, document_id)
+        outcome = self._store.apply_detail(dataset_id, answer.value, document_id=document_id, sent=sent, adopt=adopt)
+        self._store_digest(key, answer.digest, token(), outcome)
+        return outcome
 
     def count_segments(self, dataset_id: str, document_id: str) -> Outcome:
         """Fetch the number of completed segments of a document."""
@@ -99,14 +103,6 @@ class Fetcher:
             return self._store.apply_segments(dataset_id, document_id, None)
         return self._store.apply_segments(dataset_id, document_id, answer.total, sent=sent)
 
-    def scan_dataset(self, dataset_id: str, _id: str) -> Outcome:
-        """Fetch the name of a dataset when it is time; with discovery, find its unfinished documents."""
-        return self.discovery.scan(dataset_id)
-
-    def list_datasets(self, _dataset_id: str, _id: str) -> Outcome:
-        """Fetch the list of all datasets."""
-        return self.discovery.list_datasets()
-
     def send_heartbeat(self, dataset_id: str, _id: str) -> Outcome:
         """Send the cheapest request that needs the key and the database."""
         self._client.documents(dataset_id, "", limit=1)
@@ -116,21 +112,9 @@ class Fetcher:
         """Decode the next answer also when it repeats the last one. ``name``: of the target type."""
         self._digests.pop((name, dataset_id, id_), None)
 
-    def _fetch_detail(self, dataset_id: str, document_id: str, *, adopt: bool) -> Outcome:
-        name = "document" if adopt else "detail"
-        sent = self._clock.monotonic()
-        known = self._known(name, dataset_id, document_id, self._store.document_token(dataset_id, document_id))
-        answer = self._client.document(dataset_id, document_id, known=known)
-        if answer.value is None:
-            return self._store.confirm_document(dataset_id, document_id)
-        outcome = self._store.apply_detail(dataset_id, answer.value, document_id=document_id, sent=sent, adopt=adopt)
-        token = self._store.document_token(dataset_id, document_id)
-        self._store_digest((name, dataset_id, document_id), answer.digest, token, outcome)
-        return outcome
-
-    def _known(self, name: str, dataset_id: str, id_: str, token: object) -> bytes | None:
+    def _known(self, key: _Key, token: object) -> bytes | None:
         """The digest of the last answer while its result is still stored: a byte-identical one adds nothing."""
-        digest, stored = self._digests.get((name, dataset_id, id_), (None, None))
+        digest, stored = self._digests.get(key, (None, None))
         return digest if stored is not None and stored == token else None
 
     def _store_digest(self, key: _Key, digest: bytes, token: object, outcome: Outcome) -> None:

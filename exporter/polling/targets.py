@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.polling.fetch import Fetcher
-from exporter.tracking.events import NOTHING_WANTED, Wanted
-from exporter.tracking.model import FINISHED
+from exporter.tracking import NOTHING_WANTED, Store, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.config import Polling, ServerConfig
-    from exporter.tracking import Store
-    from exporter.tracking.events import Outcome
-    from exporter.tracking.model import Kind
+    from exporter.tracking import Kind, Outcome
 
 
 class Queue(IntEnum):
@@ -47,7 +45,7 @@ class TargetType:
     name: str
     label: Kind
     fetch: Callable[[Fetcher, str, str], Outcome]
-    intervals: Callable[[Fetcher, str], Polling]
+    intervals: Callable[[Fetcher, str], Polling] = lambda fetcher, _dataset_id: fetcher.polling
     on_missing: Callable[[Store, str, str], Wanted] = lambda _store, _dataset_id, _id: NOTHING_WANTED
     queue: Queue = Queue.PROGRESS
     is_follow_up: bool = False
@@ -68,37 +66,12 @@ class Target(NamedTuple):
         return {"server": server, "kind": self.type.label, "dataset_id": self.dataset_id, "target": self.id}
 
 
-def _remove_batch(store: Store, dataset_id: str, batch: str) -> Wanted:
-    return Wanted(documents=store.remove_batch(dataset_id, batch))
-
-
-def _remove_document(store: Store, dataset_id: str, document_id: str) -> Wanted:
-    # A document that its batch still contains stays: servers before 1.5.1 have no details.
-    store.remove_document(dataset_id, document_id)
-    return NOTHING_WANTED
-
-
-def _remove_dataset(store: Store, dataset_id: str, _id: str) -> Wanted:
-    store.remove_dataset(dataset_id)
-    return NOTHING_WANTED
-
-
-def _is_known(store: Store, dataset_id: str, document_id: str) -> bool:
-    return store.document(dataset_id, document_id) is not None
-
-
-def _is_unfinished(store: Store, dataset_id: str, document_id: str) -> bool:
-    document = store.document(dataset_id, document_id)
-    return document is not None and document.progress.status not in FINISHED
-
-
 BATCH_STATUS = TargetType(
     name="batch",
     label="batch",
     fetch=Fetcher.fetch_batch,
-    intervals=lambda fetcher, _dataset_id: fetcher.polling,
-    on_missing=_remove_batch,
-    starts_last=lambda store, dataset_id, batch: store.was_finished(dataset_id, batch),
+    on_missing=Store.remove_batch,
+    starts_last=Store.was_finished,
 )
 """The indexing status of a batch."""
 
@@ -106,20 +79,19 @@ CONFIGURED_DOCUMENT = TargetType(
     name="document",
     label="document",
     fetch=Fetcher.fetch_document,
-    intervals=lambda fetcher, _dataset_id: fetcher.polling,
-    on_missing=_remove_document,
+    on_missing=Store.remove_document,
 )
 """A document that the configuration names, by its detail."""
 
 DOCUMENT_DETAIL = TargetType(
     name="detail",
     label="document",
-    fetch=Fetcher.fetch_detail,
+    fetch=partial(Fetcher.fetch_document, adopt=False),
     intervals=lambda fetcher, _dataset_id: fetcher.detail_intervals,
-    on_missing=_remove_document,
+    on_missing=Store.remove_document,
     queue=Queue.DETAILS,
     is_follow_up=True,
-    is_needed=_is_known,
+    is_needed=lambda store, dataset_id, document_id: store.document(dataset_id, document_id) is not None,
 )
 """The detail of a document that a batch or discovery has found."""
 
@@ -130,24 +102,24 @@ SEGMENT_COUNT = TargetType(
     intervals=lambda fetcher, _dataset_id: fetcher.segment_intervals,
     queue=Queue.SEGMENTS,
     is_follow_up=True,
-    is_needed=lambda store, dataset_id, document_id: store.needs_segments(dataset_id, document_id),
-    keeps_schedule=_is_unfinished,
+    is_needed=Store.needs_segments,
+    keeps_schedule=Store.is_unfinished,
 )
 """The number of completed segments of a document that discovery has found."""
 
 DATASET_SCAN = TargetType(
     name="dataset",
     label="dataset",
-    fetch=Fetcher.scan_dataset,
+    fetch=lambda fetcher, dataset_id, _id: fetcher.discovery.scan(dataset_id),
     intervals=Fetcher.dataset_intervals,
-    on_missing=_remove_dataset,
+    on_missing=lambda store, dataset_id, _id: store.remove_dataset(dataset_id),
 )
 """The name of a dataset; with discovery its unfinished documents, too."""
 
 DATASET_LIST = TargetType(
     name="datasets",
     label="datasets",
-    fetch=Fetcher.list_datasets,
+    fetch=lambda fetcher, _dataset_id, _id: fetcher.discovery.list_datasets(),
     intervals=lambda fetcher, _dataset_id: fetcher.list_intervals,
 )
 """The list of all datasets that the key sees."""
@@ -156,7 +128,6 @@ HEARTBEAT = TargetType(
     name="heartbeat",
     label="dataset",
     fetch=Fetcher.send_heartbeat,
-    intervals=lambda fetcher, _dataset_id: fetcher.polling,
     is_follow_up=True,
 )
 """Whether the server answers at all, asked when a target fails and nothing else has been answered for a while."""

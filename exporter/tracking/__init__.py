@@ -2,7 +2,7 @@
 
 from exporter.tracking.error_reasons import PATTERNS, Pattern
 from exporter.tracking.event_log import EventLog
-from exporter.tracking.events import Outcome, Wanted
+from exporter.tracking.events import NOTHING_WANTED, Outcome, Wanted
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     FINISHED,
@@ -34,6 +34,7 @@ __all__ = [
     "DISPLAY_STATUSES",
     "FINISHED",
     "KINDS",
+    "NOTHING_WANTED",
     "PATTERNS",
     "STATUSES",
     "TARGET_STATES",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import Dataset
+from exporter.tracking.model import FINISHED, Dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from exporter.tracking.model import Batch, Change, DatasetCounters, Document
 
@@ -96,6 +96,14 @@ class Objects:
         shown = (document.dataset_id, document.document_id) in self.documents
         return shown or self._watched.batch(document.dataset_id, document.batch)
 
+    def unfinished_except(self, dataset_id: str, listed: Collection[str]) -> list[Document]:
+        """The discovered documents of a dataset that are unfinished as far as is known, without the ``listed`` ones."""
+        restored = ((key, document) for key, document in self.restored_documents.items() if key[0] == dataset_id)
+        self.discovered |= {key for key, document in restored if not self.is_covered(document)}
+        keys = [key for key in self.discovered if key[0] == dataset_id and key[1] not in listed]
+        documents = (document for key in keys if (document := self.document(key)) is not None)
+        return [found for found in documents if found.progress.status not in FINISHED and not self.is_covered(found)]
+
     def put_dataset(self, new: Dataset) -> None:
         """Store ``new`` in place of what was known of the dataset."""
         old = self.datasets.get(new.dataset_id)
@@ -155,6 +163,17 @@ class Objects:
         document = self.documents.pop(key, None) or self.restored_documents.pop(key, None)
         if document is not None:
             self._changes.append((document, None))
+
+    def remove_expired(self, before: float) -> None:
+        """Remove the documents that discovery found and that finished before a monotonic second."""
+        for key in list(self.discovered):
+            document = self.document(key)
+            if document is None or self.is_covered(document):
+                self.discovered.discard(key)
+            elif key not in self.documents or document.progress.status not in FINISHED:
+                continue
+            elif document.last_progress_monotonic <= before:
+                self.remove_document(key)
 
     def release_document(self, key: Key, batch: str) -> None:
         """``batch`` no longer contains the document: remove it unless another batch or the configuration has it.

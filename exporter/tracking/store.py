@@ -8,6 +8,7 @@ otherwise an end would be undone and counted again. What was ignored is fetched 
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from exporter.config import StallLimits
 from exporter.tracking.clock_offset import ClockOffset
 from exporter.tracking.counters import Counters
 from exporter.tracking.error_reasons import PATTERNS
-from exporter.tracking.events import Outcome, Wanted
+from exporter.tracking.events import NOTHING_WANTED, Outcome, Wanted
 from exporter.tracking.model import FINISHED, DatasetCounters, Document, is_finished
 from exporter.tracking.objects import Objects, Watched
 from exporter.tracking.parse import merge_listed, parse_detail, parse_detail_progress, parse_item
@@ -26,7 +27,7 @@ from exporter.tracking.progress import advance, fold_batch, is_same_progress, re
 from exporter.tracking.stall import judge_alone, stall_due
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from exporter.clock import Clock
     from exporter.dify import DocumentDetail, IndexingItem
@@ -82,15 +83,13 @@ class Store:
 
     def close(self) -> None:
         """Remove everything and inform nobody any more: answers under way come too late."""
-        with self._lock:
+        with self._transaction() as objects:
             counted = {counters.dataset_id for counters in self._counters.all()}
-            for dataset_id in self._objects.dataset_ids() | counted:
-                self._objects.remove_dataset(dataset_id)
+            for dataset_id in objects.dataset_ids() | counted:
+                objects.remove_dataset(dataset_id)
                 self._counters.stop(dataset_id)
-            self._publish()
+        with self._lock:
             self._listeners = ()
-
-    # What is known.
 
     def document(self, dataset_id: str, document_id: str) -> Document | None:
         """The document as it was last seen, possibly before a restart."""
@@ -134,6 +133,11 @@ class Store:
             return None
         return self.clock.monotonic() - found.last_progress_monotonic
 
+    def is_unfinished(self, dataset_id: str, document_id: str) -> bool:
+        """Whether the document is known and has not finished."""
+        document = self.document(dataset_id, document_id)
+        return document is not None and document.progress.status not in FINISHED
+
     def needs_segments(self, dataset_id: str, document_id: str) -> bool:
         """Whether the number of completed segments of the document is of interest: not once its list has dropped it."""
         key = (dataset_id, document_id)
@@ -148,44 +152,36 @@ class Store:
         document = self._objects.documents.get((dataset_id, document_id))
         return document and (document.batch or document.last_progress_monotonic)
 
-    # Changes that no answer causes.
-
     def watch_dataset(self, dataset_id: str) -> None:
         """Count the events of a dataset from now on."""
-        with self._lock:
+        with self._transaction():
             self._counters.start(dataset_id)
-            self._publish()
 
     def put_dataset(self, new: Dataset) -> None:
         """Store what was learned of a dataset."""
-        with self._lock:
-            self._objects.put_dataset(new)
-            self._publish()
+        with self._transaction() as objects:
+            objects.put_dataset(new)
 
-    def remove_dataset(self, dataset_id: str) -> None:
+    def remove_dataset(self, dataset_id: str) -> Wanted:
         """Remove the dataset with everything in it."""
-        with self._lock:
-            self._objects.remove_dataset(dataset_id)
+        with self._transaction() as objects:
+            objects.remove_dataset(dataset_id)
             self._counters.stop(dataset_id)
-            self._publish()
+        return NOTHING_WANTED
 
-    def remove_batch(self, dataset_id: str, batch: str) -> tuple[str, ...]:
-        """Remove the batch, and each document in it that nothing else needs.
+    def remove_batch(self, dataset_id: str, batch: str) -> Wanted:
+        """Remove the batch, and each document in it that the configuration does not name: those are to be polled."""
+        with self._transaction() as objects:
+            members = objects.remove_batch((dataset_id, batch))
+            return Wanted(documents=self._configured(dataset_id, members))
 
-        Returns the ids of the documents that stay because the configuration names them.
-        """
-        with self._lock:
-            members = self._objects.remove_batch((dataset_id, batch))
-            self._publish()
-            return self._configured(dataset_id, members)
-
-    def remove_document(self, dataset_id: str, document_id: str) -> None:
-        """Remove the document unless a batch still contains it."""
-        with self._lock:
+    def remove_document(self, dataset_id: str, document_id: str) -> Wanted:
+        """Remove the document unless a batch still contains it: servers before 1.5.1 have no details."""
+        with self._transaction() as objects:
             document = self.document(dataset_id, document_id)
-            if document is not None and not self._objects.is_covered(document):
-                self._objects.remove_document((dataset_id, document_id))
-                self._publish()
+            if document is not None and not objects.is_covered(document):
+                objects.remove_document((dataset_id, document_id))
+        return NOTHING_WANTED
 
     def leave_to_discovery(self, dataset_id: str, document_id: str) -> None:
         """The configuration no longer names the document; discovery keeps it."""
@@ -194,22 +190,8 @@ class Store:
 
     def expire(self, seconds: float) -> None:
         """Remove the documents that discovery found and that finished at least ``seconds`` ago."""
-        before = self.clock.monotonic() - seconds
-        with self._lock:
-            objects = self._objects
-            for key in list(objects.discovered):
-                document = objects.document(key)
-                if document is None or objects.is_covered(document):
-                    objects.discovered.discard(key)
-                elif (
-                    key in objects.documents
-                    and document.progress.status in FINISHED
-                    and document.last_progress_monotonic <= before
-                ):
-                    objects.remove_document(key)
-            self._publish()
-
-    # Answers.
+        with self._transaction() as objects:
+            objects.remove_expired(self.clock.monotonic() - seconds)
 
     def apply_batch(
         self,
@@ -227,8 +209,7 @@ class Store:
         """
         now = self._now()
         progress = {item.id: parse_item(item, self.unknown) for item in items}
-        with self._lock:
-            objects = self._objects
+        with self._transaction() as objects:
             newer = [
                 known
                 for document_id in progress
@@ -260,7 +241,6 @@ class Store:
                 for before, after in folded.moves:
                     self.offset.observe(before, after, since=previous_success, now=now.wall)
             failures = self._counters.count(dataset_id, folded.events, {item.id: item.error for item in items})
-            self._publish()
         # A document from before a restart has its detail; an unfinished one is fetched again all the same.
         again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
         return Outcome(
@@ -279,8 +259,7 @@ class Store:
 
     def confirm_batch(self, dataset_id: str, batch: str) -> Outcome:
         """Fold an answer that repeats the last one byte for byte."""
-        with self._lock:
-            objects = self._objects
+        with self._transaction() as objects:
             old = objects.batches.get((dataset_id, batch))
             if old is None:
                 return Outcome()
@@ -289,7 +268,6 @@ class Store:
             objects.put_batch(new)
             for document in documents:
                 objects.put_document(document)
-            self._publish()
         settled = all(member.progress.status in FINISHED for member in members)
         return Outcome(settled=settled, events=events, stall_due=stall_due(new, self._limits))
 
@@ -302,8 +280,7 @@ class Store:
         """
         detail = parse_detail(answer, self.unknown)
         key = (dataset_id, document_id)
-        with self._lock:
-            objects = self._objects
+        with self._transaction() as objects:
             if detail.rule is not None:
                 detail = replace(detail, rule=objects.shared_rule(detail.rule))
             before = objects.document(key)
@@ -313,44 +290,38 @@ class Store:
                 if key not in objects.documents:
                     return Outcome()
                 objects.put_document(replace(before, detail=detail))
-                self._publish()
                 return Outcome(settled=before.progress.status in FINISHED)
             progress = parse_detail_progress(answer, before.progress if before else None, self.unknown)
             if progress is None:
                 return Outcome()
-            outcome = self._fold_document(
+            return self._fold_document(
                 key, progress, detail, answer.error, unreported=_UNREPORTED_BY_DETAILS, sent=sent
             )
-            self._publish()
-        return outcome
 
     def confirm_document(self, dataset_id: str, document_id: str) -> Outcome:
         """Fold a detail that repeats the last one byte for byte."""
         key = (dataset_id, document_id)
-        with self._lock:
-            before = self._objects.documents.get(key)
+        with self._transaction() as objects:
+            before = objects.documents.get(key)
             if before is None:
                 return Outcome()
             if before.batch:
                 return Outcome(settled=before.progress.status in FINISHED)
-            outcome = self._fold_document(key, before.progress, before.detail, None, unreported=_UNREPORTED_BY_DETAILS)
-            self._publish()
-        return outcome
+            return self._fold_document(key, before.progress, before.detail, None, unreported=_UNREPORTED_BY_DETAILS)
 
     def apply_segments(
         self, dataset_id: str, document_id: str, completed: Number | None, *, sent: float = inf
     ) -> Outcome:
         """Fold the number of completed segments of a document whose batch is unknown; None: the server refused."""
         key = (dataset_id, document_id)
-        with self._lock:
-            before = self._objects.documents.get(key)
+        with self._transaction() as objects:
+            before = objects.documents.get(key)
             if before is None or before.batch:
                 return Outcome(settled=True)
             progress = before.progress
             if completed is not None:
                 progress = replace(progress, completed_segments=completed)
             outcome = self._fold_document(key, progress, before.detail, None, sent=sent)
-            self._publish()
         settled = progress.status != "indexing" and not outcome.outdated
         return outcome._replace(settled=settled, wanted=Wanted())
 
@@ -372,8 +343,7 @@ class Store:
         outcomes: list[Outcome] = []
         batches: list[str] = []
         details: list[str] = []
-        with self._lock:
-            objects = self._objects
+        with self._transaction() as objects:
             for document_id, (reported, error) in listed.items():
                 key = (dataset_id, document_id)
                 before = objects.document(key)
@@ -392,11 +362,10 @@ class Store:
                 outcomes.append(
                     self._fold_document(key, progress, detail, error, unreported=_UNREPORTED_BY_LISTS, sent=sent)
                 )
-            missing = list(self._missing(dataset_id, listed))
+            missing = objects.unfinished_except(dataset_id, listed)
             ended = [found.document_id for found in missing if paused or found.progress.status != "paused"]
             if complete:
                 objects.unlisted |= {(dataset_id, document_id) for document_id in ended}
-            self._publish()
         for outcome in outcomes:
             details += outcome.wanted.details
         details += ended
@@ -413,18 +382,6 @@ class Store:
             failures=tuple(failure for outcome in outcomes for failure in outcome.failures),
             stall_due=min((due for outcome in outcomes if (due := outcome.stall_due) is not None), default=None),
         )
-
-    def _missing(self, dataset_id: str, listed: Collection[str]) -> Iterator[Document]:
-        """The documents that discovery found and that are unfinished as far as is known, but not listed."""
-        objects = self._objects
-        restored = ((key, document) for key, document in objects.restored_documents.items() if key[0] == dataset_id)
-        objects.discovered |= {key for key, document in restored if not objects.is_covered(document)}
-        for key in objects.discovered:
-            if key[0] == dataset_id and key[1] not in listed:
-                document = objects.document(key)
-                if document is None or objects.is_covered(document) or document.progress.status in FINISHED:
-                    continue
-                yield document
 
     def _fold_document(
         self,
@@ -483,13 +440,16 @@ class Store:
     def _configured(self, dataset_id: str, document_ids: Iterable[str]) -> tuple[str, ...]:
         return tuple(found for found in document_ids if self._objects.is_configured((dataset_id, found)))
 
-    def _publish(self) -> None:
-        """Inform the listeners of all changes of one answer in one call, so that nobody sees a part of them."""
-        changes = self._objects.take_changes()
-        if changes:
-            durable = any(_must_survive(old, new) for old, new in changes)
-            for listener in self._listeners:
-                listener.changed(changes, durable=durable)
+    @contextmanager
+    def _transaction(self) -> Iterator[Objects]:
+        """The objects, to be changed; then the listeners get all changes in one call, so that nobody sees a part."""
+        with self._lock:
+            yield self._objects
+            changes = self._objects.take_changes()
+            if changes:
+                durable = any(_must_survive(old, new) for old, new in changes)
+                for listener in self._listeners:
+                    listener.changed(changes, durable=durable)
 
     def _now(self) -> Instant:
         return Instant(self.clock.time(), self.clock.monotonic())

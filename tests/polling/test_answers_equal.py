@@ -58,7 +58,7 @@ def test_a_batch_removed_during_its_poll_returns_soon() -> None:
     harness.client.batches["b"] = [item("1", "completed", 3, 3)]
     harness.poll()
     todo = [harness.store.remove_dataset]
-    harness.client.before_answer = lambda key: todo.pop()(DATASET) if key == "b" and todo else None
+    harness.client.before_answer = lambda key: key == "b" and todo and todo.pop()(DATASET)  # type: ignore[assignment]
     harness.poller.schedule.put(Target(BATCH_STATUS, DATASET, "b"), harness.clock.monotonic())
     harness.poll()
     assert documents(harness) == {}
