@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.config import Polling, ServerConfig
 from exporter.dify import Client, ConnectFailed, TimedOut
-from exporter.dify.transport.refusals import Reply
+from exporter.dify.transport.messages import Reply, Request
 from exporter.polling import TICK, Poller, ServerHealth, TargetStatuses
 from exporter.tracking import Store
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.clock import ManualClock
-    from exporter.config import Secret
     from exporter.simulator import Api
     from exporter.tracking import ChangeListener, SavedObjects
 
@@ -79,22 +78,22 @@ class VirtualClient(Client):
     """The client, with an embedded server instead of a network. Timeouts take their time on the clock."""
 
     def __init__(self, server: ServerConfig, api: Api, clock: Since, traffic: Traffic) -> None:
-        super().__init__(server, observer=_Nobody(), clock=clock, user_agent="bench")
+        super().__init__(server, observer=_Nobody(), clock=clock, user_agent="bench", exchange=self._answer)
         self._api = api
         self._traffic = traffic
         self._virtual = clock
         self._seconds = server.timeout
 
-    def _exchange(self, endpoint: str, path: str, key: Secret | None) -> Reply:
-        self._traffic.sent(endpoint, path, self._virtual.birth + self._virtual.monotonic())
-        path, _, query = path.partition("?")
-        headers = {"authorization": f"Bearer {key.reveal()}"} if key else {}
+    def _answer(self, request: Request) -> Reply:
+        self._traffic.sent(request.endpoint, request.path, self._virtual.birth + self._virtual.monotonic())
+        path, _, query = request.path.partition("?")
+        headers = {"authorization": f"Bearer {request.key.reveal()}"} if request.key else {}
         response = self._api.handle("GET", f"/v1/{path}", query, headers)
         if response.delivery.cut:
-            raise ConnectFailed(f"{endpoint}: connection closed")
+            raise ConnectFailed(f"{request.endpoint}: connection closed")
         if response.delivery.delay >= self._seconds:
             self._virtual.wait(self.stop, self._seconds)
-            raise TimedOut(f"{endpoint}: no answer")
+            raise TimedOut(f"{request.endpoint}: no answer")
         return Reply(response.status, dict(response.headers), response.body)
 
 

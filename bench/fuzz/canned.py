@@ -19,7 +19,7 @@ from exporter.config import Secret, ServerConfig
 from exporter.daemon.logs import set_up_logging
 from exporter.dify import Client, DecodeFailed, DifyError
 from exporter.dify.transport import connection
-from exporter.dify.transport.refusals import Reply
+from exporter.dify.transport.messages import Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,15 +101,15 @@ class CannedClient(Client):
     """
 
     def __init__(self, answers: Mapping[str, bytes]) -> None:
-        super().__init__(SERVER, observer=Silent(), clock=ManualClock(), user_agent="fuzz")
+        super().__init__(SERVER, observer=Silent(), clock=ManualClock(), user_agent="fuzz", exchange=self._answer)
         self.answers = answers
         self.remaining = math.inf
 
-    def _send(self, endpoint: str, path: str, key: Secret | None) -> Reply:  # noqa: ARG002 as the client has it
+    def _answer(self, request: Request) -> Reply:
         self.remaining -= 1
         if self.remaining < 0:
             raise DecodeFailed("no more answers")
-        return Reply(200, {"X-Version": "1.12.1"}, self.answers.get(endpoint) or self.answers["*"])
+        return Reply(200, {"X-Version": "1.12.1"}, self.answers.get(request.endpoint) or self.answers["*"])
 
 
 def ask(client: Client, method: str) -> object:

@@ -8,12 +8,10 @@ from exporter.dify.answers import (
     IndexingItem,
     ListedDocument,
     ProcessRuleAnswer,
-    Rules,
-    Segmentation,
     SegmentPage,
 )
-from exporter.dify.budget import Budget
-from exporter.dify.client import PAGE, Answer, Client, RequestObserver
+from exporter.dify.api import PAGE, Answer, DifyApi, every_page
+from exporter.dify.client import Client
 from exporter.dify.errors import (
     BadAnswer,
     BadRequest,
@@ -23,7 +21,6 @@ from exporter.dify.errors import (
     Forbidden,
     NotFound,
     RateLimited,
-    Refused,
     SchemaMismatch,
     ServerFailed,
     Stopped,
@@ -33,18 +30,19 @@ from exporter.dify.errors import (
     Unauthorized,
     Unreachable,
 )
+from exporter.dify.versions import filters_documents, quirks_of
 
 __all__ = [
     "PAGE",
     "Answer",
     "BadAnswer",
     "BadRequest",
-    "Budget",
     "Client",
     "ConnectFailed",
     "DatasetAnswer",
     "DatasetPage",
     "DecodeFailed",
+    "DifyApi",
     "DifyError",
     "DocumentDetail",
     "DocumentPage",
@@ -54,12 +52,8 @@ __all__ = [
     "NotFound",
     "ProcessRuleAnswer",
     "RateLimited",
-    "Refused",
-    "RequestObserver",
-    "Rules",
     "SchemaMismatch",
     "SegmentPage",
-    "Segmentation",
     "ServerFailed",
     "Stopped",
     "TLSFailed",
@@ -67,4 +61,7 @@ __all__ = [
     "TooLarge",
     "Unauthorized",
     "Unreachable",
+    "every_page",
+    "filters_documents",
+    "quirks_of",
 ]

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from exporter.dify.client import PAGE
+from msgspec import Struct
+
+from exporter.dify.answers import DatasetAnswer, DatasetPage, DocumentDetail, DocumentPage, IndexingItem, SegmentPage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from exporter.dify.answers import (
-        DatasetAnswer,
-        DatasetPage,
-        DocumentDetail,
-        DocumentPage,
-        IndexingItem,
-        SegmentPage,
-    )
-    from exporter.dify.client import Answer
+PAGE = 100
+"""Items per page. For a larger ``limit``, the server caps the page but computes ``has_more`` from the given limit."""
+
+T = TypeVar("T")
+_Page = TypeVar("_Page", bound=DatasetPage | DocumentPage)
+
+
+class Answer(Struct, Generic[T], frozen=True):
+    """An answer. ``value`` is None if the digest of the body equals ``known``: the body is byte-identical."""
+
+    value: T | None
+    digest: bytes
 
 
 class DifyApi(Protocol):
@@ -54,32 +59,13 @@ class DifyApi(Protocol):
         ...
 
 
-class Page(Protocol):
-    """One page of a list. ``total`` counts the items of all pages; None: the server does not say."""
-
-    @property
-    def data(self) -> Sequence[object]:
-        """The items of this page."""
-        ...
-
-    @property
-    def total(self) -> float | None:
-        """How many items all pages have."""
-        ...
-
-
-_P = TypeVar("_P", bound=Page)
-
-
-def every_page(fetch: Callable[[int], _P], *, at_most: int) -> Iterator[_P]:
+def every_page(fetch: Callable[[int], _Page], *, at_most: int) -> Iterator[_Page]:
     """The pages that ``fetch`` returns by number, at most ``at_most`` of them, whatever the server claims.
 
     ``total`` decides how many there are: ``has_more`` is true on a page that is exactly full. An empty page ends the
     list.
     """
-    number = 0
-    while number < at_most:
-        number += 1
+    for number in range(1, at_most + 1):
         page = fetch(number)
         yield page
         if page.total is None or not page.data or number * PAGE >= page.total:

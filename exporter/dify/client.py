@@ -1,17 +1,15 @@
-"""The HTTP client for one Dify server: endpoints, decoding, rate limit and metrics of requests."""
+"""The client for one Dify server: endpoints, decoding, rate limit and metrics of requests."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import threading
-import time
-import weakref
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-from urllib.parse import quote, urlsplit
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import quote
 
 import msgspec
-import requests
 
 from exporter.dify.answers import (
     DatasetAnswer,
@@ -23,36 +21,25 @@ from exporter.dify.answers import (
     SegmentPage,
     Welcome,
 )
+from exporter.dify.api import PAGE, Answer
 from exporter.dify.budget import Budget
 from exporter.dify.credentials import Credentials
-from exporter.dify.errors import BadAnswer, DifyError, Stopped, TLSFailed, Unreachable
-from exporter.dify.transport.body import read_body
-from exporter.dify.transport.connection import Deadline, StaleConnection
-from exporter.dify.transport.refusals import Reply, refused, undecodable
-from exporter.dify.transport.session import Session, TlsContextCache, environment
-from exporter.dify.transport.unreachable import FAILURES, unreachable
+from exporter.dify.errors import DifyError, StaleConnection, Stopped
+from exporter.dify.transport.failures import UNDECODABLE, refused, undecodable
+from exporter.dify.transport.messages import Reply, Request
+from exporter.dify.transport.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from exporter.clock import Clock
-    from exporter.config.model import Secret, ServerConfig
+    from exporter.config.model import ServerConfig
 
 T = TypeVar("T")
 
-PAGE = 100
-"""Items per page. For a larger ``limit``, the server caps the page but computes ``has_more`` from the given limit."""
-
 _OK = 200
 _DIGEST_SIZE = 16
-_LARGEST_REFUSAL = 64 * 1024
 _VERSION = re.compile(r"[\w.+-]{1,64}", re.ASCII)
-
-_indexing_status = msgspec.json.Decoder(IndexingStatus)
-_document = msgspec.json.Decoder(DocumentDetail)
-_datasets = msgspec.json.Decoder(DatasetPage)
-_dataset = msgspec.json.Decoder(DatasetAnswer)
-_documents = msgspec.json.Decoder(DocumentPage)
-_segments = msgspec.json.Decoder(SegmentPage)
-_welcome = msgspec.json.Decoder(Welcome)
 
 
 class RequestObserver(Protocol):
@@ -70,26 +57,12 @@ class RequestObserver(Protocol):
         ...
 
 
-class Answer(msgspec.Struct, Generic[T], frozen=True):
-    """An answer. ``value`` is None if the digest of the body equals ``known``: the body is byte-identical."""
-
-    value: T | None
-    digest: bytes
-
-
-class _Channel(threading.local):
-    """Per-thread state of a client."""
-
-    session: Session | None = None
-    template: requests.PreparedRequest
-
-
 class Client:
-    """Client for one server. Thread-safe; each thread has one connection.
+    """The client for one server, a ``DifyApi``. Thread-safe; each thread has one connection.
 
     Every method sends one GET, within ``server.requests_per_second`` and ``server.timeout`` (seconds). A failure raises
     a ``DifyError``. Once ``stop`` is set, methods raise ``Stopped`` and send nothing. ``version`` is the last
-    ``X-Version`` received, "" before the first.
+    ``X-Version`` received, "" before the first. ``exchange`` replaces the network.
     """
 
     def __init__(
@@ -100,153 +73,95 @@ class Client:
         clock: Clock,
         user_agent: str,
         stop: threading.Event | None = None,
+        exchange: Callable[[Request], Reply] | None = None,
     ) -> None:
         self.version = ""
         self.stop = stop or threading.Event()
         self._server = server.name
-        self._url = server.url.rstrip("/") + "/"
-        self._where = _where(self._url)
-        self._timeout = server.timeout
         self._observer = observer
         self._clock = clock
-        self._user_agent = user_agent
         self._budget = Budget(server.requests_per_second, clock)
         self._credentials = Credentials(server, clock)
-        self._environment = environment(self._url, server.ca_file)
-        self._trust = TlsContextCache(self._environment.authorities)
-        self._channel = _Channel()
-        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._session = Session(server, user_agent)
+        self._exchange = exchange or self._session.exchange
 
     def indexing_status(self, dataset_id: str, batch: str, *, known: bytes | None = None) -> Answer[list[IndexingItem]]:
         """The documents of a batch."""
         path = f"datasets/{_quote(dataset_id)}/documents/{_quote(batch)}/indexing-status"
-        answer = self._get("indexing_status", path, _indexing_status, known)
+        answer = self._get_unless_known("indexing_status", path, IndexingStatus, known)
         return Answer(None if answer.value is None else answer.value.data, answer.digest)
 
     def document(self, dataset_id: str, document_id: str, *, known: bytes | None = None) -> Answer[DocumentDetail]:
         """The detail of a document, without its custom metadata."""
         path = f"datasets/{_quote(dataset_id)}/documents/{_quote(document_id)}?metadata=without"
-        return self._get("document", path, _document, known)
+        return self._get_unless_known("document", path, DocumentDetail, known)
 
     def datasets(self, page: int) -> DatasetPage:
         """A page of 100 knowledge bases. Expensive, and fails with 400 or 500 while the plugin daemon is down."""
-        return self._fetch("datasets", f"datasets?page={page}&limit={PAGE}", _datasets)
+        return self._get("datasets", f"datasets?page={page}&limit={PAGE}", DatasetPage)
 
     def dataset(self, dataset_id: str) -> DatasetAnswer:
         """A knowledge base. As expensive as the list, and fails in the same cases. Requires Dify 1.2."""
-        return self._fetch("dataset", f"datasets/{_quote(dataset_id)}", _dataset)
+        return self._get("dataset", f"datasets/{_quote(dataset_id)}", DatasetAnswer)
 
     def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
         """A page of the documents with a display status, "" for all. Versions before 1.10.1 ignore the status."""
         query = f"page={page}&limit={limit}" + (f"&status={_quote(status)}" if status else "")
-        return self._fetch("documents", f"datasets/{_quote(dataset_id)}/documents?{query}", _documents)
+        return self._get("documents", f"datasets/{_quote(dataset_id)}/documents?{query}", DocumentPage)
 
     def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:
         """The completed segments of a document, as their ``total``."""
         path = f"datasets/{_quote(dataset_id)}/documents/{_quote(document_id)}/segments?status=completed&limit=1"
-        return self._fetch("segments", path, _segments)
+        return self._get("segments", path, SegmentPage)
 
     def welcome(self) -> str:
         """The version of the server. The request has no API key."""
-        reply = self._send("welcome", "", None)
-        return self._decode("welcome", reply, _welcome, None).server_version
+        request = Request("welcome", "")
+        return _decode(request, self._send(request), Welcome).server_version
 
     def close_connections(self) -> None:
         """Close the idle connections of all threads at the end of a burst. Requests in flight are not affected."""
-        with self._lock:
-            sessions = list(self._sessions)
-        for session in sessions:
-            session.close()
+        self._session.close_connections()
 
-    def _fetch(self, endpoint: str, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        key = self._credentials.key()
-        return self._decode(endpoint, self._send(endpoint, path, key), decoder, key)
+    def _get(self, endpoint: str, path: str, shape: type[T]) -> T:
+        """Send a request with the API key, and decode the answer as ``shape``."""
+        request = Request(endpoint, path, self._credentials.key())
+        return _decode(request, self._send(request), shape)
 
-    def _get(self, endpoint: str, path: str, decoder: msgspec.json.Decoder[T], known: bytes | None) -> Answer[T]:
-        key = self._credentials.key()
-        reply = self._send(endpoint, path, key)
+    def _get_unless_known(self, endpoint: str, path: str, shape: type[T], known: bytes | None) -> Answer[T]:
+        """The same, but an answer whose digest is ``known`` is not decoded."""
+        request = Request(endpoint, path, self._credentials.key())
+        reply = self._send(request)
         digest = hashlib.blake2b(reply.body, digest_size=_DIGEST_SIZE).digest()
-        if digest == known:
-            return Answer(None, digest)
-        return Answer(self._decode(endpoint, reply, decoder, key), digest)
+        return Answer(None if digest == known else _decode(request, reply, shape), digest)
 
-    def _decode(self, endpoint: str, reply: Reply, decoder: msgspec.json.Decoder[T], key: Secret | None) -> T:
-        try:
-            return decoder.decode(reply.body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            failure = undecodable(endpoint, reply, error, key)
-        try:
-            raise failure
-        finally:
-            # A frame that references its own exception is a cycle: the answer would stay in memory until the next
-            # garbage collection.
-            del failure
-
-    def _send(self, endpoint: str, path: str, key: Secret | None) -> Reply:
+    def _send(self, request: Request) -> Reply:
         """Send a request, and repeat it once if the server had just closed the connection. Always returns a 200."""
-        try:
-            reply = self._measured(endpoint, path, key, repeat=True)
-        except StaleConnection:
-            reply = self._measured(endpoint, path, key, repeat=False)
-        version = reply.headers.get("X-Version", "")
-        if _VERSION.fullmatch(version):
-            self.version = version
+        reply = None
+        with suppress(StaleConnection):
+            reply = self._send_once(request, repeatable=True)
+        reply = reply or self._send_once(request)
+        if _VERSION.fullmatch(reply.version):
+            self.version = reply.version
         if reply.status != _OK:
-            raise refused(endpoint, reply, key, self._clock.time())
+            raise refused(request, reply, self._clock.time())
         return reply
 
-    def _measured(self, endpoint: str, path: str, key: Secret | None, *, repeat: bool) -> Reply:
+    def _send_once(self, request: Request, *, repeatable: bool = False) -> Reply:
+        """The reply, whatever its status. A StaleConnection is not counted if the request is ``repeatable``."""
         self._wait_for_budget()
         started = self._clock.monotonic()
-        failure: DifyError
         try:
-            reply = self._exchange(endpoint, path, key)
-        except BadAnswer as error:
-            failure, code = error, str(error.status)
-        except Unreachable as error:
-            failure, code = error, error.reason
-        except (StaleConnection, *FAILURES) as error:
-            if repeat and isinstance(error, StaleConnection):
-                raise
-            failure = unreachable(self._where, error, self._timeout)
-            code = failure.reason
-        else:
-            self._observer.requested(self._server, endpoint, str(reply.status), self._clock.monotonic() - started)
-            return reply
-        self._observer.requested(self._server, endpoint, code, self._clock.monotonic() - started)
-        if isinstance(failure, TLSFailed):
-            self._trust.forget()
-        # Raised outside the handlers: the error must not reference the library's exception, which holds the API key.
-        try:
-            raise failure
-        finally:
-            del failure
+            reply = self._exchange(request)
+        except DifyError as error:
+            if not (repeatable and isinstance(error, StaleConnection)):
+                self._record(request, error.status or error.reason, started)
+            raise
+        self._record(request, reply.status, started)
+        return reply
 
-    def _exchange(self, endpoint: str, path: str, key: Secret | None) -> Reply:
-        deadline = Deadline(time.monotonic() + self._timeout)
-        options: dict[str, Any] = {"stream": True, "timeout": deadline, "allow_redirects": False}
-        session = self._session()
-        request = self._channel.template.copy()
-        request.url = f"{request.url}{path}"
-        if key is not None:
-            request.headers["Authorization"] = f"Bearer {key.reveal()}"
-        response = session.send(request, proxies=self._environment.proxies, **options)
-        try:
-            return Reply(response.status_code, response.headers, _body(response, endpoint))
-        finally:
-            # Returns the connection to the pool if the body was read completely, closes it otherwise.
-            response.close()
-
-    def _session(self) -> Session:
-        session = self._channel.session
-        if session is None:
-            headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": self._user_agent}
-            self._channel.template = requests.Request("GET", self._url, headers).prepare()
-            session = self._channel.session = Session(self._trust.context)
-            with self._lock:
-                self._sessions.add(session)
-        return session
+    def _record(self, request: Request, code: int | str, started: float) -> None:
+        self._observer.requested(self._server, request.endpoint, str(code), self._clock.monotonic() - started)
 
     def _wait_for_budget(self) -> None:
         seconds = self._budget.reserve()
@@ -258,20 +173,18 @@ class Client:
             raise Stopped
 
 
-def _body(response: requests.Response, endpoint: str) -> bytes:
-    if response.status_code == _OK:
-        return read_body(response, endpoint)
+def _decode(request: Request, reply: Reply, shape: type[T]) -> T:
     try:
-        return read_body(response, endpoint, _LARGEST_REFUSAL)
-    except (BadAnswer, *FAILURES):
-        # The status is sufficient; a body that cannot be read must not hide it.
-        return b""
+        return msgspec.json.decode(reply.body, type=shape)
+    except UNDECODABLE as error:
+        failure = undecodable(request, reply, error)
+    # Raised outside the handler, so that the error does not reference the decoder's.
+    try:
+        raise failure
+    finally:
+        # A frame that references its own exception is a cycle: it would stay in memory until garbage collection.
+        del failure
 
 
 def _quote(segment: str) -> str:
     return quote(segment, safe="")
-
-
-def _where(url: str) -> str:
-    """Host and port, without user and password."""
-    return urlsplit(url).netloc.rpartition("@")[2]

@@ -4,11 +4,11 @@ DifyError
 ├── Unreachable
 │   ├── TimedOut          timeout        no complete answer within the deadline
 │   ├── ConnectFailed     connect        refused, no route, unknown host, connection closed
+│   │   └── StaleConnection     a reused connection was closed before the answer: safe to repeat
 │   └── TLSFailed         tls            certificate expired, for another name, or of an unknown authority
-├── Refused
-│   ├── Unauthorized      unauthorized   401: the key is missing or wrong
-│   ├── Forbidden         forbidden      403: API access is disabled for the dataset, or not permitted
-│   └── RateLimited       rate_limited   429, or a 403 whose message mentions the rate limit
+├── Unauthorized          unauthorized   401: the key is missing or wrong
+├── Forbidden             forbidden      403: API access is disabled for the dataset, or not permitted
+├── RateLimited           rate_limited   429, or a 403 whose message mentions the rate limit
 ├── NotFound              not_found      404; ``gone``: Dify itself reports that the object does not exist
 ├── ServerFailed          server         5xx, redirects, and every other status
 │   └── BadRequest        server         400 from Dify itself, after it accepted the key
@@ -59,29 +59,29 @@ class ConnectFailed(Unreachable):
     reason = "connect"
 
 
+class StaleConnection(ConnectFailed):
+    """A reused connection was closed before a byte of the answer. The client repeats the request on a new one."""
+
+
 class TLSFailed(Unreachable):
     """The server's certificate was rejected, or TLS could not be negotiated."""
 
     reason = "tls"
 
 
-class Refused(DifyError):
-    """The server refused the request."""
-
-
-class Unauthorized(Refused):
+class Unauthorized(DifyError):
     """401."""
 
     reason = "unauthorized"
 
 
-class Forbidden(Refused):
+class Forbidden(DifyError):
     """403 for one dataset; the key itself is valid."""
 
     reason = "forbidden"
 
 
-class RateLimited(Refused):
+class RateLimited(DifyError):
     """429, or the 403 of Dify Cloud with a message about the rate limit."""
 
     reason = "rate_limited"
@@ -95,8 +95,8 @@ class NotFound(DifyError):
 
     reason = "not_found"
 
-    def __init__(self, message: str, *, gone: bool = False, status: int = 404) -> None:
-        super().__init__(message, status=status)
+    def __init__(self, message: str, *, gone: bool = False, status: int = 404, by_dify: bool = False) -> None:
+        super().__init__(message, status=status, by_dify=by_dify)
         self.gone = gone
 
 

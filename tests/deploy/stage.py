@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.clock import ManualClock
 from exporter.config import Limits, Polling, Retention, Secret, ServerConfig
 from exporter.dify import Client, ConnectFailed
-from exporter.dify.transport.refusals import Reply
+from exporter.dify.transport.messages import Reply, Request
 from exporter.metrics import DocumentLimit, Exposition, Format, ProcessState, SelfMetrics
 from exporter.polling import Poller, ServerHealth, TargetStatuses, configured_targets
 from exporter.simulator import Api, World, watched
@@ -201,13 +201,13 @@ class _Client(Client):
     """The client, with the embedded server instead of a network."""
 
     def __init__(self, stage: Stage, server: ServerConfig, **parts: Any) -> None:
-        super().__init__(server, **parts)
+        super().__init__(server, exchange=self._answer, **parts)
         self._stage = stage
 
-    def _exchange(self, endpoint: str, path: str, key: Secret | None) -> Reply:
+    def _answer(self, request: Request) -> Reply:
         if not self._stage.reachable:
-            raise ConnectFailed(f"{endpoint}: connection refused")
-        path, _, query = path.partition("?")
-        headers = {"authorization": f"Bearer {key.reveal()}"} if key else {}
+            raise ConnectFailed(f"{request.endpoint}: connection refused")
+        path, _, query = request.path.partition("?")
+        headers = {"authorization": f"Bearer {request.key.reveal()}"} if request.key else {}
         response = self._stage.api.handle("GET", f"/v1/{path}", query, headers)
         return Reply(response.status, dict(response.headers), response.body)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.clock import ManualClock
-from exporter.dify import Budget
+from exporter.dify.budget import Budget
 
 
 @given(

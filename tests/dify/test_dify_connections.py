@@ -12,8 +12,8 @@ from urllib3.connection import HTTPConnection
 
 from exporter.clock import ManualClock, SystemClock
 from exporter.dify import ConnectFailed, DifyError, Stopped, TimedOut
-from exporter.dify.transport.connection import Silence, StaleConnection, _Connection
-from exporter.dify.transport.unreachable import unreachable
+from exporter.dify.transport.connection import ClosedWithoutAnswer, _Connection
+from exporter.dify.transport.failures import unreachable
 from tests.dify.conftest import (
     BATCH,
     DATASET,
@@ -245,7 +245,7 @@ def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
     monkeypatch.setattr(HTTPConnection, "request", broken)
     connection = _Connection("127.0.0.1")
     connection._served = served
-    with pytest.raises(StaleConnection if served else ssl.SSLEOFError):
+    with pytest.raises(ClosedWithoutAnswer if served else ssl.SSLEOFError):
         connection.request("GET", "/")
 
 
@@ -256,9 +256,8 @@ def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
         (TimeoutError(110, "Connection timed out"), TimedOut, "dify:80: no complete answer within 10 s"),
         (OSError(113, "No route to host"), ConnectFailed, "dify:80: No route to host"),
         (UnicodeError("label too long"), ConnectFailed, r"dify:80: invalid url \(UnicodeError\)"),
-        (StaleConnection(), ConnectFailed, "dify:80: connection closed"),
         (ConnectionResetError(104, "reset by peer"), ConnectFailed, r"dify:80: connection closed \(reset by peer\)"),
-        (Silence("closed"), ConnectFailed, "dify:80: connection closed before an answer was received"),
+        (ClosedWithoutAnswer("closed"), ConnectFailed, "dify:80: connection closed before an answer was received"),
     ],
 )
 def test_exceptions_of_the_libraries_have_their_leaf(error: Exception, kind: type[DifyError], said: str) -> None:

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.dify import BadAnswer, ConnectFailed, DecodeFailed, DifyError, DocumentDetail, SchemaMismatch, TooLarge
-from exporter.dify.client import _document, _indexing_status
-from exporter.dify.transport.body import LARGEST
-from exporter.dify.transport.refusals import Reply, undecodable
+from exporter.dify.answers import IndexingStatus
+from exporter.dify.transport.failures import UNDECODABLE, undecodable
+from exporter.dify.transport.messages import LARGEST, Reply, Request
 from tests.dify.conftest import (
     BATCH,
     DATASET,
@@ -31,6 +31,7 @@ from tests.dify.conftest import (
     once,
 )
 
+REQUEST = Request("document", "")
 ITEM = {"id": "a", "indexing_status": "waiting"}
 
 
@@ -94,12 +95,12 @@ def test_a_200_that_is_not_what_the_api_promises_is_an_error(  # noqa: PLR0917 -
 @given(st.binary(max_size=300))
 def test_any_bytes_decode_or_raise_of_the_tree(body: bytes) -> None:
     """The decoder raises only exceptions that the client handles, and each is mapped to an error of the tree."""
-    for decoder in (_indexing_status, _document):
+    for shape in (IndexingStatus, DocumentDetail):
         leaf: DifyError = DecodeFailed("")
         try:
-            decoder.decode(body)
-        except (ValueError, RecursionError) as error:
-            leaf = undecodable("document", Reply(200, {}, body), error, None)
+            msgspec.json.decode(body, type=shape)
+        except UNDECODABLE as error:
+            leaf = undecodable(REQUEST, Reply(200, {}, body), error)
         assert isinstance(leaf, DecodeFailed | SchemaMismatch)
 
 
@@ -112,9 +113,9 @@ def test_half_a_surrogate_pair_is_called_so(pieces: list[str]) -> None:
     for body, expected in ((f"{whole}}}", half), (whole, half), (f'{{"data": NaN, "x": "{text}"}}', False)):
         said = ""
         try:
-            _indexing_status.decode(body.encode())
+            msgspec.json.decode(body.encode(), type=IndexingStatus)
         except msgspec.DecodeError as error:
-            said = str(undecodable("document", Reply(200, {}, body.encode()), error, None))
+            said = str(undecodable(REQUEST, Reply(200, {}, body.encode()), error))
         assert expected == ("unpaired surrogate in a string" in said)
 
 
@@ -122,14 +123,14 @@ def test_half_a_surrogate_pair_is_called_so(pieces: list[str]) -> None:
 def test_an_answer_cut_within_a_pair_is_called_cut(length: int) -> None:
     """An answer truncated within a surrogate pair is reported as truncated: the other half may follow."""
     body = b'{"x": "' + rb"\ud83d\ude00"[:length]
-    error = undecodable("document", Reply(200, {}, body), msgspec.DecodeError("Input data was truncated"), None)
+    error = undecodable(REQUEST, Reply(200, {}, body), msgspec.DecodeError("Input data was truncated"))
     assert "not JSON: Input data was truncated" in str(error)
 
 
 @pytest.mark.parametrize(("headers", "frontend"), [({"X-Version": "1.12.1"}, False), ({}, True)])
 def test_html_without_a_version_points_to_the_url(headers: dict[str, str], frontend: bool) -> None:
     """The web frontend answers 200 with HTML; an answer of Dify's API would have the version header."""
-    error = undecodable("document", Reply(200, headers, b"<html>"), ValueError(), None)
+    error = undecodable(REQUEST, Reply(200, headers, b"<html>"), ValueError())
     assert frontend == ("does url end in /v1?" in str(error))
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from exporter.clock import ManualClock
 from exporter.config.model import Secret
 from exporter.dify import BadRequest, DifyError, Forbidden, NotFound, RateLimited, ServerFailed, Unauthorized
-from exporter.dify.transport.refusals import Reply, excerpt, refused, retry_after
+from exporter.dify.transport.failures import excerpt, refused, retry_after
+from exporter.dify.transport.messages import Reply, Request
 from tests.dify.conftest import BATCH, DATASET, KEY, MakeClient, Notes, Upstream, always, http_answer, once
 
 LIMIT = "Sorry, you have reached the knowledge base request rate limit of your subscription."
@@ -79,7 +80,7 @@ def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
 def test_a_404_tells_gone_from_misdirected(headers: dict[str, str], body: object, gone: bool, said: str) -> None:
     """Only Dify's own not_found means that the object does not exist; other 404s name the likely cause."""
     reply = Reply(404, headers, body.encode() if isinstance(body, str) else json.dumps(body).encode())
-    error = refused("document", reply, None, NOW)
+    error = refused(Request("document", ""), reply, NOW)
     assert isinstance(error, NotFound)
     assert gone == error.gone
     with pytest.raises(NotFound, match=said):

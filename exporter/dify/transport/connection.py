@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 _SHORTEST = 0.001
 
 
-class StaleConnection(Exception):
-    """The server closed a reused connection before it sent a byte of the answer.
-
-    Neither an OSError nor a urllib3 exception, so that urllib3 and requests pass it on unchanged.
-    """
-
-
 class Deadline(Timeout):
     """Timeout whose parts are all the time left until one instant of ``time.monotonic()``."""
 
@@ -86,11 +79,13 @@ class _DeadlineReader(io.RawIOBase):
         super().close()
 
 
-class Silence(ConnectionResetError):
-    """The connection was closed or reset before a byte of the answer was received.
+class ClosedWithoutAnswer(ConnectionResetError):
+    """The connection was closed or reset before a byte of the answer was received. ``reused``: it had served others.
 
     urllib3 ignores a reset while it sends a request; the only remaining sign of it is the end of the stream.
     """
+
+    reused = False
 
 
 class _Answer(http.client.HTTPResponse):
@@ -107,7 +102,7 @@ class _Answer(http.client.HTTPResponse):
         except ConnectionError as error:
             if self._reader.touched:
                 raise
-            raise Silence("closed without an answer") from error
+            raise ClosedWithoutAnswer("closed without an answer") from error
         if self._reader.ended:
             # http.client accepts headers that the end of the connection truncates as complete.
             raise ConnectionResetError("closed within the headers")
@@ -142,17 +137,18 @@ class _Connection(HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().request(*args, **kwargs)
-        except ssl.SSLError:
-            if self._served:
-                raise StaleConnection from None
-            raise
+        except ssl.SSLError as error:
+            if not self._served:
+                raise
+            stale = ClosedWithoutAnswer("closed while idle")
+            stale.reused = True
+            raise stale from error
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # urllib3's own signature
         try:
             response = super().getresponse()
-        except Silence:
-            if self._served:
-                raise StaleConnection from None
+        except ClosedWithoutAnswer as error:
+            error.reused = self._served
             raise
         self._served = True
         return response

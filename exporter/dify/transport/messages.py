@@ -1,25 +1,54 @@
-"""Reads the body of an answer, up to a maximum size."""
+"""A request and the reply to it. The body of a reply is read up to a maximum size."""
 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.dify.errors import DecodeFailed, TooLarge
+from exporter.dify.errors import BadAnswer, DecodeFailed, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import requests
+
+    from exporter.config.model import Secret
 
 LARGEST = 16 * 1024 * 1024
 """Maximum size of an answer in bytes, decompressed. The status of 10 000 documents takes 5 MB."""
 
-VERSION_HEADER = "X-Version"
-"""Dify's API sends its version with every answer; proxies and the web frontend do not."""
-
+_VERSION_HEADER = "X-Version"
 _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
+
+
+class Request(NamedTuple):
+    """A GET request. ``path`` is relative to the server's URL and includes the query.
+
+    ``endpoint``: the name in metrics and messages. ``key``: the API key to send, None for none.
+    """
+
+    endpoint: str
+    path: str
+    key: Secret | None = None
+
+
+class Reply(NamedTuple):
+    """An HTTP response, with its whole body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def by_dify(self) -> bool:
+        """Whether Dify's API itself answered, not a proxy, a gateway or the web frontend."""
+        return _VERSION_HEADER in self.headers
+
+    @property
+    def version(self) -> str:
+        """The version that Dify's API sends with every answer; "" if something else answered."""
+        return self.headers.get(_VERSION_HEADER, "")
 
 
 def read_body(response: requests.Response, endpoint: str, largest: int = LARGEST) -> bytes:
@@ -29,17 +58,15 @@ def read_body(response: requests.Response, endpoint: str, largest: int = LARGEST
     stream and for a content coding that was not requested. A body that ends before its Content-Length or its last
     chunk was cut in transit: urllib3's exception is passed on.
     """
-    status, by_dify = response.status_code, VERSION_HEADER in response.headers
+    kind: type[BadAnswer]
     try:
         return _read(response, largest)
     except _Large:
-        damage = ""
+        kind, text = TooLarge, f"the answer is larger than {largest // 1024} KiB"
     except _Damaged as error:
-        damage = str(error)
+        kind, text = DecodeFailed, str(error)
     # Raised outside the handlers: the error must not reference the inner exception, whose frames hold the data read.
-    if damage:
-        raise DecodeFailed(f"{endpoint}: {damage}", status=status, by_dify=by_dify)
-    raise TooLarge(f"{endpoint}: the answer is larger than {largest // 1024} KiB", status=status, by_dify=by_dify)
+    raise kind(f"{endpoint}: {text}", status=response.status_code, by_dify=_VERSION_HEADER in response.headers)
 
 
 class _Large(Exception):
@@ -55,7 +82,7 @@ def _read(response: requests.Response, largest: int) -> bytes:
     if declared.isdecimal() and float(declared) > largest:
         raise _Large
     coding = response.headers.get("Content-Encoding", "").strip().lower()
-    pieces = _raw(response)
+    pieces: Iterator[bytes] = iter(lambda: response.raw.read(_PIECE, decode_content=False), b"")
     if coding in {"gzip", "x-gzip"}:
         pieces = _unpacked(pieces, largest)
     elif coding not in {"", "identity"}:
@@ -66,11 +93,6 @@ def _read(response: requests.Response, largest: int) -> bytes:
         if len(body) > largest:
             raise _Large
     return bytes(body)
-
-
-def _raw(response: requests.Response) -> Iterator[bytes]:
-    while piece := response.raw.read(_PIECE, decode_content=False):
-        yield piece
 
 
 def _unpacked(pieces: Iterator[bytes], largest: int) -> Iterator[bytes]:
