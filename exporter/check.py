@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from exporter.daemon.app import App
-from exporter.dify import DifyError, Unauthorized
-from exporter.dify.versions import quirks_of
+from exporter.dify import QUIRKS, DifyError, Unauthorized
 from exporter.polling import BATCH_STATUS, DATASET_LIST, DATASET_SCAN
 from exporter.tracking import FINISHED
 
@@ -63,8 +62,9 @@ def _report(monitor: ServerMonitor, version: str, problem: str) -> Iterator[str]
     if problem:
         yield f"{name}: {problem}"
     yield f"{name}: {status.url}, Dify {version or UNKNOWN_VERSION}, API key {_judge_key(monitor)}"
-    for quirk in quirks_of(version):
-        yield f"{name}: this version {quirk}"
+    for quirk in QUIRKS:
+        if quirk.affects(version):
+            yield f"{name}: this version {quirk.text}"
     offset = monitor.store.offset.seconds
     if offset is None:
         yield f"{name}: clock offset unknown until a document makes progress (dify_exporter_clock_offset_seconds)"

@@ -30,10 +30,12 @@ from exporter.dify.errors import (
     Unauthorized,
     Unreachable,
 )
-from exporter.dify.versions import filters_documents, quirks_of
+from exporter.dify.versions import IGNORES_STATUS_FILTER, QUIRKS
 
 __all__ = [
+    "IGNORES_STATUS_FILTER",
     "PAGE",
+    "QUIRKS",
     "Answer",
     "BadAnswer",
     "BadRequest",
@@ -62,6 +64,4 @@ __all__ = [
     "Unauthorized",
     "Unreachable",
     "every_page",
-    "filters_documents",
-    "quirks_of",
 ]

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 import structlog
 from msgspec.structs import replace
 
-from exporter.dify import BadRequest, DecodeFailed, NotFound, SchemaMismatch, ServerFailed
-from exporter.dify.api import every_page
+from exporter.dify import BadRequest, DecodeFailed, NotFound, SchemaMismatch, ServerFailed, every_page
 from exporter.polling.document_scan import DocumentScan
 from exporter.tracking.events import Outcome, Wanted
 
 if TYPE_CHECKING:
     from exporter.clock import Clock
     from exporter.config import ServerConfig
-    from exporter.dify import DatasetAnswer
-    from exporter.dify.api import DifyApi
+    from exporter.dify import DatasetAnswer, DifyApi
     from exporter.tracking import Store
 
 LIST_ROUNDS = 5

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 from msgspec.structs import replace
 
-from exporter.dify import PAGE
-from exporter.dify.api import every_page
-from exporter.dify.versions import filters_documents
+from exporter.dify import IGNORES_STATUS_FILTER, PAGE, every_page
 from exporter.tracking.model import DISPLAY_STATUSES, FINISHED
 from exporter.tracking.parse import parse_listed
 
 if TYPE_CHECKING:
-    from exporter.dify import DocumentPage, ListedDocument
-    from exporter.dify.api import DifyApi
+    from exporter.dify import DifyApi, DocumentPage, ListedDocument
     from exporter.tracking import Store
     from exporter.tracking.model import Progress
 
@@ -65,7 +62,7 @@ class DocumentScan:
     def scan(self, dataset_id: str) -> ScannedDocuments:
         """Read the queuing and indexing documents; now and then the paused ones, too, and count all others."""
         sent = self._store.clock.monotonic()
-        if self._ignores_status or not filters_documents(self._client.version):
+        if self._ignores_status or IGNORES_STATUS_FILTER.affects(self._client.version):
             return ScannedDocuments(self._parse(self._newest(dataset_id)), paused=True, complete=False, sent=sent)
         documents: dict[str, ListedDocument] = {}
         counts: dict[str, int] = {}

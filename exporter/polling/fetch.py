@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from exporter.clock import Clock
     from exporter.config import Polling, ServerConfig
-    from exporter.dify.api import DifyApi
+    from exporter.dify import DifyApi
     from exporter.tracking import Store
 
 _Key = tuple[str, str, str]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from exporter.clock import Clock
     from exporter.config import Polling, ServerConfig
-    from exporter.dify.api import DifyApi
+    from exporter.dify import DifyApi
     from exporter.polling.health import ServerHealth
     from exporter.polling.intervals import PollInterval
     from exporter.polling.target_statuses import TargetStatuses

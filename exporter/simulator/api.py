@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from exporter.dify.versions import CHECKS_DATASET_BEFORE_KEY, IGNORES_STATUS_FILTER
 from exporter.simulator import answers, faults, segments
 from exporter.simulator.faults import HTML, JSON, Faults, Response
 
@@ -69,9 +70,9 @@ class Api:
         self.requests: Counter[str] = Counter()
         self._key = world.scenario.key
         self._zone = world.scenario.zone_offset * 3600
-        version = _numbers(world.scenario.version)
-        self._filters = version >= (1, 10, 1) if old_list is None else not old_list
-        self._dataset_first = (1, 9, 0) <= version <= (1, 12, 1)
+        version = world.scenario.version
+        self._filters = not (IGNORES_STATUS_FILTER.affects(version) if old_list is None else old_list)
+        self._dataset_first = CHECKS_DATASET_BEFORE_KEY.affects(version)
         self._handlers: dict[str, Callable[[Sequence[str], Query, float], object]] = {
             "indexing-status": self._indexing_status,
             "document": self._document,
@@ -192,10 +193,6 @@ class Api:
             for number in _page(range(total), page, limit)
         ]
         return _listing(data, total, page, limit) | {"doc_form": answers.form(document)}
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 def _allow(method: str) -> None:

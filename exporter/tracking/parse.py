@@ -13,8 +13,7 @@ from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Detail, ProcessR
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.dify import IndexingItem, ListedDocument
-    from exporter.dify.answers import ProcessRuleAnswer
+    from exporter.dify import IndexingItem, ListedDocument, ProcessRuleAnswer
 
 UNKNOWN = "unknown"
 
