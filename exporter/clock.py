@@ -30,6 +30,11 @@ class Clock(Protocol):
         ...
 
 
+def instant(clock: Clock) -> Instant:
+    """The present instant of ``clock``."""
+    return Instant(clock.time(), clock.monotonic())
+
+
 class SystemClock:
     """The system clock."""
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import FINISHED, Dataset
+from exporter.tracking.model import FINISHED, Dataset, DatasetCounters, Document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
-    from exporter.tracking.model import Batch, Change, DatasetCounters, Document
+    from exporter.tracking.model import Batch, Change
 
 _T = TypeVar("_T")
 
@@ -85,6 +85,10 @@ class Objects:
     def is_configured(self, key: Key) -> bool:
         """Whether the configuration names the document."""
         return self._watched.document(*key)
+
+    def configured(self, dataset_id: str, document_ids: Iterable[str]) -> tuple[str, ...]:
+        """Those of the documents that the configuration names."""
+        return tuple(found for found in document_ids if self._watched.document(dataset_id, found))
 
     def is_covered(self, document: Document) -> bool:
         """Whether a batch reports the document's progress.
@@ -190,3 +194,11 @@ class Objects:
         else:
             del self.documents[key]
             self._changes.append((document, None))
+
+
+def must_survive(change: Change) -> bool:
+    """Whether a counter would be wrong after a kill that loses this change."""
+    old, new = change
+    if isinstance(new, Document):
+        return old is None and new.progress.status not in FINISHED
+    return isinstance(new, DatasetCounters)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from exporter.tracking.eta import estimate_eta
 from exporter.tracking.events import Finished, Restarted
 from exporter.tracking.model import FINISHED, STATUSES, Attempt, Batch, Document
-from exporter.tracking.stall import IDLE, is_stalled, judge_in_batch, stall_events
+from exporter.tracking.stall import IDLE, is_stalled, stall_events, with_batch_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,7 +128,7 @@ def fold_batch(
     batch, verdicts = update_batch(before, total, documents, moved=moved, now=now, limits=limits)
     return FoldedBatch(
         batch=batch,
-        documents=tuple(judge_in_batch(document, batch) for document in documents),
+        documents=tuple(with_batch_verdict(document, batch) for document in documents),
         events=(*events, *verdicts),
         moved=moved,
         moves=tuple(moves),
@@ -143,7 +143,7 @@ def refold_batch(
 ) -> tuple[Batch, tuple[Document, ...], tuple[Event, ...]]:
     """The batch after an answer that repeats the last one: nothing moved, so only the stall verdict can change."""
     batch, verdicts = update_batch(before, before, documents, moved=False, now=now, limits=limits)
-    return batch, tuple(judge_in_batch(document, batch) for document in documents), verdicts
+    return batch, tuple(with_batch_verdict(document, batch) for document in documents), verdicts
 
 
 def sum_batch(server: str, dataset_id: str, batch: str, documents: Iterable[Document]) -> Batch:

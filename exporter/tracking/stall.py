@@ -3,7 +3,7 @@
 - A batch is *stalled* when it has documents that are neither finished nor paused and nothing in it has moved for
   ``StallLimits.after`` seconds, or for ``StallLimits.queued_after`` while all of these documents wait in the queue.
 - One worker processes the documents of a batch one after another. A document therefore shares the verdict of its
-  batch; only a document whose batch is unknown is judged by its own last progress.
+  batch; only a document whose batch is unknown is document by its own last progress.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ def is_stalled(active: Sequence[str], last_progress: float, now: Instant, limits
     return bool(active) and now.monotonic - last_progress >= _limit(active, limits)
 
 
-def judge_in_batch(document: Document, batch: Batch) -> Document:
+def with_batch_verdict(document: Document, batch: Batch) -> Document:
     """The document with the verdict of its batch."""
     stalled = batch.stalled and document.progress.status not in IDLE
     return document if stalled == document.stalled else replace(document, stalled=stalled)
 
 
-def judge_alone(document: Document, *, now: Instant, limits: StallLimits) -> tuple[Document, tuple[Event, ...]]:
+def with_own_verdict(document: Document, *, now: Instant, limits: StallLimits) -> tuple[Document, tuple[Event, ...]]:
     """The document, whose batch is unknown, with the verdict of its own last progress, and the event of a change."""
     active = [] if document.progress.status in IDLE else [document.progress.status]
     stalled = is_stalled(active, document.last_progress_monotonic, now, limits)
     if stalled == document.stalled:
         return document, ()
-    judged = replace(document, stalled=stalled)
-    return judged, stall_events(judged, was_stalled=document.stalled)
+    updated = replace(document, stalled=stalled)
+    return updated, stall_events(updated, was_stalled=document.stalled)
 
 
 def stall_events(subject: Batch | Document, *, was_stalled: bool) -> tuple[Event, ...]:

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from exporter.clock import Instant
+from exporter.clock import instant
 from exporter.config import StallLimits
 from exporter.tracking.clock_offset import ClockOffset
 from exporter.tracking.counters import Counters
 from exporter.tracking.error_reasons import PATTERNS
 from exporter.tracking.events import NOTHING_WANTED, Outcome, Wanted
-from exporter.tracking.model import FINISHED, DatasetCounters, Document, is_finished
-from exporter.tracking.objects import Objects, Watched
+from exporter.tracking.model import FINISHED, Document, is_finished
+from exporter.tracking.objects import Objects, Watched, must_survive
 from exporter.tracking.parse import merge_listed, parse_detail, parse_detail_progress, parse_item
 from exporter.tracking.progress import advance, fold_batch, is_same_progress, refold_batch, sum_batch, update_batch
-from exporter.tracking.stall import judge_alone, stall_due
+from exporter.tracking.stall import stall_due, with_own_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from exporter.clock import Clock
     from exporter.dify import DocumentDetail, IndexingItem
     from exporter.tracking.error_reasons import Pattern
-    from exporter.tracking.model import Batch, ChangeListener, Dataset, Detail, Number, Progress, Tracked
+    from exporter.tracking.model import Batch, ChangeListener, Dataset, DatasetCounters, Detail, Number, Progress
     from exporter.tracking.objects import SavedObjects
 
 DEFAULT_LIMITS = StallLimits()
@@ -173,7 +173,7 @@ class Store:
         """Remove the batch, and each document in it that the configuration does not name: those are to be polled."""
         with self._transaction() as objects:
             members = objects.remove_batch((dataset_id, batch))
-            return Wanted(documents=self._configured(dataset_id, members))
+            return Wanted(documents=objects.configured(dataset_id, members))
 
     def remove_document(self, dataset_id: str, document_id: str) -> Wanted:
         """Remove the document unless a batch still contains it: servers before 1.5.1 have no details."""
@@ -207,7 +207,7 @@ class Store:
         ``previous_success``: when the batch was last read (Unix seconds of the exporter), None when its last poll
         failed; it bounds the clock offset.
         """
-        now = self._now()
+        now = instant(self.clock)
         progress = {item.id: parse_item(item, self.unknown) for item in items}
         with self._transaction() as objects:
             newer = [
@@ -248,7 +248,7 @@ class Store:
             settled=all(found.status in FINISHED for found in progress.values()),
             wanted=Wanted(
                 details=tuple(dict.fromkeys((*folded.changed, *again))),
-                documents=self._configured(dataset_id, folded.removed),
+                documents=self._objects.configured(dataset_id, folded.removed),
                 batches=(batch,) if newer else (),
             ),
             events=folded.events,
@@ -264,7 +264,7 @@ class Store:
             if old is None:
                 return Outcome()
             members = [objects.documents[dataset_id, document_id] for document_id in old.documents]
-            new, documents, events = refold_batch(old, members, now=self._now(), limits=self._limits)
+            new, documents, events = refold_batch(old, members, now=instant(self.clock), limits=self._limits)
             objects.put_batch(new)
             for document in documents:
                 objects.put_document(document)
@@ -398,7 +398,7 @@ class Store:
         ``unreported``: the statuses in which the answer does not report everything that can move. Such an answer
         cannot show a stall: what it leaves out may have moved.
         """
-        now = self._now()
+        now = instant(self.clock)
         dataset_id, document_id = key
         before = self._objects.document(key)
         self._objects.unlisted.discard(key)
@@ -407,22 +407,22 @@ class Store:
             return Outcome(wanted=Wanted(details=(document_id,)), outdated=True)
         stalled = before.stalled if before else False
         new = Document(self._server, dataset_id, document_id, "", progress, detail, stalled=stalled)
-        advanced, events = advance(before, new, now)
-        conclusive = advanced.progress.status not in unreported
-        judged, verdicts = judge_alone(advanced, now=now, limits=self._limits)
-        if judged.stalled and not advanced.stalled and not conclusive:
-            judged, verdicts = advanced, ()
+        document, events = advance(before, new, now)
+        conclusive = progress.status not in unreported
+        if conclusive or document.stalled:
+            document, verdicts = with_own_verdict(document, now=now, limits=self._limits)
+            events = (*events, *verdicts)
         changed = before is None or key not in self._objects.documents or before.progress.status != progress.status
-        self._objects.put_document(judged)
+        self._objects.put_document(document)
         failures = self._counters.count(dataset_id, events, {document_id: error})
         needs_segments = progress.status == "indexing" or (changed and progress.status == "completed")
         return Outcome(
             moved=moved,
             settled=progress.status in FINISHED,
             wanted=Wanted(segments=(document_id,) if needs_segments else ()),
-            events=(*events, *verdicts),
+            events=events,
             failures=failures,
-            stall_due=stall_due(judged, self._limits) if conclusive else None,
+            stall_due=stall_due(document, self._limits) if conclusive else None,
         )
 
     def _sum_again(self, dataset_id: str, batch: str) -> None:
@@ -434,11 +434,8 @@ class Store:
         documents = (objects.documents.get((dataset_id, document_id)) for document_id in old.documents)
         members = [document for document in documents if document and document.batch == batch]
         total = sum_batch(self._server, dataset_id, batch, members)
-        new, _ = update_batch(old, total, members, moved=True, now=self._now(), limits=self._limits)
+        new, _ = update_batch(old, total, members, moved=True, now=instant(self.clock), limits=self._limits)
         objects.put_batch(new)
-
-    def _configured(self, dataset_id: str, document_ids: Iterable[str]) -> tuple[str, ...]:
-        return tuple(found for found in document_ids if self._objects.is_configured((dataset_id, found)))
 
     @contextmanager
     def _transaction(self) -> Iterator[Objects]:
@@ -447,16 +444,6 @@ class Store:
             yield self._objects
             changes = self._objects.take_changes()
             if changes:
-                durable = any(_must_survive(old, new) for old, new in changes)
+                durable = any(map(must_survive, changes))
                 for listener in self._listeners:
                     listener.changed(changes, durable=durable)
-
-    def _now(self) -> Instant:
-        return Instant(self.clock.time(), self.clock.monotonic())
-
-
-def _must_survive(old: Tracked | None, new: Tracked | None) -> bool:
-    """Whether a counter would be wrong after a kill that loses this change."""
-    if isinstance(new, Document):
-        return old is None and new.progress.status not in FINISHED
-    return isinstance(new, DatasetCounters)
