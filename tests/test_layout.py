@@ -33,7 +33,7 @@ ORDER = (
 
 MOST_MODULES = 16
 MOST_LINES = 450
-LONGER = {}
+LONGER: dict[str, str] = {}
 """Files that may be longer than ``MOST_LINES``, each with the reason."""
 
 PRIVATE_WORDS = re.compile(
