@@ -124,10 +124,24 @@ class WebServer:
             raise RuntimeError("the web server did not start; see the log for the reason")
 
     def _config(self) -> uvicorn.Config:
-        config = _config(self._app, self._timeouts.idle)
+        """Settings of uvicorn, none of them from the environment."""
+        config = uvicorn.Config(
+            self._app,
+            loop="asyncio",
+            http=partial(HttpProtocol, connections=self._connections, web_config=self._web_config),  # type: ignore[arg-type]
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            workers=1,
+            backlog=BACKLOG,
+            timeout_keep_alive=self._timeouts.idle,
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            log_level="warning",  # below that level uvicorn logs its process and Ctrl-C
+        )
         config.load()
-        protocol = partial(HttpProtocol, connections=self._connections, web_config=self._web_config)
-        config.http_protocol_class = protocol  # type: ignore[assignment]
         config.ssl = self._web_config.server_context() if self._web_config else None
         return config
 
@@ -159,23 +173,3 @@ def _run(server: _Server, sockets: list[ListeningSocket]) -> None:
         for each in sockets:
             each.close()
         server.ready.set()
-
-
-def _config(app: ASGIApp, keep_alive: int) -> uvicorn.Config:
-    """Settings of uvicorn, none of them from the environment."""
-    return uvicorn.Config(
-        app,
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        workers=1,
-        backlog=BACKLOG,
-        timeout_keep_alive=keep_alive,
-        proxy_headers=False,
-        server_header=False,
-        access_log=False,
-        log_config=None,
-        log_level="warning",  # below that level uvicorn logs its process and Ctrl-C
-    )

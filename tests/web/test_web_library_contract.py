@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -34,9 +35,9 @@ async def _app(scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"."})
 
 
-def _config(**settings: Any) -> uvicorn.Config:
+def _config(http: Any = "h11") -> uvicorn.Config:
     return uvicorn.Config(
-        _app, loop="asyncio", http="h11", ws="none", lifespan="off", interface="asgi3", log_config=None, **settings
+        _app, loop="asyncio", http=http, ws="none", lifespan="off", interface="asgi3", log_config=None
     )
 
 
@@ -262,7 +263,7 @@ def test_accepting() -> None:
 
 
 def test_protocol_and_tls_of_a_loaded_config(localhost: Certificate) -> None:
-    """``WebServer``: a loaded config may get another protocol and context, which is asked for each connection."""
+    """``WebServer``: ``http`` may be a factory; a loaded config may get a context, which is used per connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(localhost.certificate, localhost.key)
     wrapped: list[ssl.SSLObject] = []
@@ -280,9 +281,8 @@ def test_protocol_and_tls_of_a_loaded_config(localhost: Certificate) -> None:
             assert not transport.get_extra_info("peercert")
             sockets.append(transport.get_extra_info("socket"))
 
-    config = _config()
+    config = _config(http=partial(Protocol))
     config.load()
-    config.http_protocol_class = Protocol
     config.ssl = Delegating(ssl.PROTOCOL_TLS_SERVER)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
