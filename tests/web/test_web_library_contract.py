@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import h11
 import pytest
 import uvicorn
+from starlette.responses import StreamingResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.web.authority import Certificate
 
@@ -35,10 +36,8 @@ async def _app(scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"."})
 
 
-def _config(http: Any = "h11") -> uvicorn.Config:
-    return uvicorn.Config(
-        _app, loop="asyncio", http=http, ws="none", lifespan="off", interface="asgi3", log_config=None
-    )
+def _config(*, app: Any = _app, http: Any = "h11") -> uvicorn.Config:
+    return uvicorn.Config(app, loop="asyncio", http=http, ws="none", lifespan="off", interface="asgi3", log_config=None)
 
 
 class _Transport(asyncio.Transport):
@@ -84,11 +83,11 @@ class _Protocol(H11Protocol):
         self.calls.append("upgrade")
 
 
-def _connection(*, app_state: dict[str, Any] | None = None) -> tuple[_Protocol, _Transport]:
+def _connection(app: Any = _app) -> tuple[_Protocol, _Transport]:
     """A new connection with the arguments that uvicorn's server passes."""
-    config = _config()
+    config = _config(app=app)
     config.load()
-    protocol = _Protocol(config=config, server_state=ServerState(), app_state=app_state or {}, _loop=None)
+    protocol = _Protocol(config=config, server_state=ServerState(), app_state={}, _loop=None)
     transport = _Transport()
     protocol.connection_made(transport)
     return protocol, transport
@@ -146,6 +145,24 @@ def test_state_of_a_connection() -> None:
         await _wait_for(lambda: protocol.cycle.response_complete)
         assert b"{'authenticated': True}" in transport.written
         protocol.connection_lost(None)
+
+    asyncio.run(main())
+
+
+def test_client_that_disconnects() -> None:
+    """``scrape_endpoint``: the answer to a client that disconnects ends; with uvicorn 0.32 it does not."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        protocol, transport = _connection(StreamingResponse(endless()))
+        protocol.data_received(REQUEST)
+        await _wait_for(lambda: transport.written.endswith(b"x\r\n"))
+        protocol.connection_lost(None)
+        await _wait_for(lambda: not protocol.tasks)
 
     asyncio.run(main())
 
