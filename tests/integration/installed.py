@@ -100,7 +100,8 @@ def _try(folder: Path, program: str) -> Outcome:
         harness.TOOLS = path
         recorder = _Recorder(program)
         with contextlib.redirect_stdout(io.StringIO()):
-            recorder.outcome.code = pytest.main([*_ARGUMENTS, *(STARTING if program else USING)], [recorder])
+            arguments = (*_ARGUMENTS, f"--basetemp={path / 'tests'}", *(STARTING if program else USING))
+            recorder.outcome.code = pytest.main([*arguments], [recorder])
         result.write_bytes(msgspec.json.encode(recorder.outcome))
         os._exit(0)
     os.waitpid(child, 0)
