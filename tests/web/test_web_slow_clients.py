@@ -103,6 +103,12 @@ def wait_until_at_most(server: WebServer, connections: int) -> None:
         threading.Event().wait(0.01)
 
 
+def wait_until_no_answer_is_written(server: WebServer) -> None:
+    """Wait until every connection waits for its client."""
+    while ConnectionState.ANSWERING in [each.state for each in tuple(server._connections._open.values())]:
+        threading.Event().wait(0.01)
+
+
 def wait_until_nobody(server: WebServer) -> None:
     """Wait until the server has no connection."""
     wait_until_at_most(server, 0)
@@ -250,7 +256,12 @@ def test_too_many_connections(start_server: StartServer, sent: bytes) -> None:
     server = start_server(answers if sent else hello, limit=16, timeouts=STEADY)
     with contextlib.ExitStack() as clients:
         for _ in range(100):
-            clients.enter_context(connect(server.port, sent))
+            slow = clients.enter_context(connect(server.port, sent))
+            if sent:
+                with contextlib.suppress(OSError):
+                    slow.recv(1)
+        # A connection whose answer is still being written does not make room for a new one.
+        wait_until_no_answer_is_written(server)
         began = time.monotonic()
         with connect(server.port, REQUEST) as client:
             assert b"HTTP/1.1 200" == client.recv(12)
