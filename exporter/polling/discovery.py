@@ -49,6 +49,7 @@ class Discovery:
         self._clock = clock
         self._configured = {dataset.id: dataset for dataset in server.datasets}
         self._listed: dict[str, str] = {}
+        self._absent: set[str] = set()
         self._name_due: dict[str, float] = {}
         self._scan = DocumentScan(server.name, client, store)
         self._totals: dict[str, tuple[object, ...]] = {}
@@ -86,6 +87,10 @@ class Discovery:
         found = {dataset.id: dataset for page in pages for dataset in page.data}
         now = self._clock.monotonic()
         chosen = {dataset.id: dataset.name or "" for dataset in found.values() if self._chooses(dataset.name or "")}
+        # Pages shift while they are read: a dataset is gone once two lists in a row lack it.
+        absent = {dataset_id for dataset_id in self._listed if dataset_id not in found}
+        chosen |= {dataset_id: self._listed[dataset_id] for dataset_id in absent - self._absent}
+        self._absent = absent
         for dataset in found.values():
             if dataset.id in chosen or dataset.id in self._configured:
                 self._store_name(dataset.id, dataset)

@@ -28,7 +28,7 @@ class Queue(IntEnum):
     SEGMENTS = 2
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TargetType:
     """How targets of one type are polled. The ids that the functions take are a dataset's and the target's.
 
@@ -52,6 +52,9 @@ class TargetType:
     is_needed: Callable[[Store, str, str], bool] = lambda _store, _dataset_id, _id: True
     starts_last: Callable[[Store, str, str], bool] = lambda _store, _dataset_id, _id: False
     keeps_schedule: Callable[[Store, str, str], bool] = lambda _store, _dataset_id, _id: False
+
+    def __repr__(self) -> str:
+        return self.name.upper()
 
 
 class Target(NamedTuple):

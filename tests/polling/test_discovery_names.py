@@ -75,13 +75,28 @@ def test_a_knowledge_base_that_disappears_takes_its_series_along() -> None:
     harness.poll()
     del harness.client.bases[DATASET]
     harness.client.listed[DATASET] = NotFound("Dataset not found.", gone=True)
-    harness.pass_time(400)
+    harness.pass_time(700)
     assert documents(harness) == {}
     assert set(bases(harness)) == {OTHER}
     assert harness.statuses.get(Target(DATASET_SCAN, DATASET, DATASET)) is None
     asked = len([1 for kind, key in harness.client.asked if key.startswith(DATASET)])
     harness.pass_time(3600)
     assert len([1 for kind, key in harness.client.asked if key.startswith(DATASET)]) == asked
+
+
+def test_one_list_that_lacks_a_dataset_removes_nothing() -> None:
+    """Pages of the list shift while they are read: only a second list in a row removes the dataset."""
+    harness = discovering()
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.poll()
+    lost = harness.client.bases.pop(DATASET)
+    harness.pass_time(310)
+    assert set(bases(harness)) == {DATASET, OTHER}
+    harness.client.bases[DATASET] = lost
+    harness.pass_time(300)
+    del harness.client.bases[DATASET]
+    harness.pass_time(300)
+    assert documents(harness) == {"1": "waiting"}
 
 
 def test_access_that_is_off_for_one_knowledge_base_harms_no_other() -> None:
