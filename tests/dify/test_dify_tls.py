@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.dify import ConnectFailed, TLSFailed
-from exporter.dify.transport.session import environment
+from exporter.dify.transport.session import read_environment
 from tests.dify.conftest import BATCH, DATASET, MakeClient, Notes, Peer, Upstream, always, http_answer
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_ca_file_wins_over_the_environment(
     assert [] == ask(connect(f"https://{secure.address}/v1"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
     assert [] == ask(connect(f"https://{secure.address}/v1", ca_file=certificate))
-    assert str(tmp_path / "missing.pem") == environment("https://127.0.0.1/", None).authorities
+    assert str(tmp_path / "missing.pem") == read_environment("https://127.0.0.1/", None)[1]
 
 
 def test_authorities_may_be_a_directory_or_come_later(
@@ -85,7 +85,7 @@ def test_a_replaced_authority_is_noticed_after_a_failure(
     """Authorities are loaded again after a TLS failure: a renewed file requires no restart."""
     secure.play(always(EMPTY))
     file = tmp_path / "ca.pem"
-    shutil.copy(environment("https://127.0.0.1/", None).authorities, file)
+    shutil.copy(read_environment("https://127.0.0.1/", None)[1], file)
     client = connect(f"https://{secure.address}/v1", ca_file=file)
     with pytest.raises(TLSFailed):
         ask(client)
@@ -99,7 +99,7 @@ def test_the_authority_of_a_proxy_is_replaced_too(
     """An https proxy is treated like a server: TLSFailed, and the authorities are loaded again."""
     secure.play(always(EMPTY))
     file = tmp_path / "ca.pem"
-    shutil.copy(environment("https://dify.invalid/", None).authorities, file)
+    shutil.copy(read_environment("https://dify.invalid/", None)[1], file)
     monkeypatch.setenv("http_proxy", f"https://{secure.address}")
     client = connect("http://dify.invalid/v1", ca_file=file)
     with pytest.raises(TLSFailed, match=r"through the proxy.*certificate verification failed: self-signed.*ca_file"):

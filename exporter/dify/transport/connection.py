@@ -166,7 +166,7 @@ class _TLSPool(HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
 
 
-POOLS = {"http": _Pool, "https": _TLSPool}
+POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _TLSPool}
 """For ``PoolManager.pool_classes_by_scheme``."""
 
 

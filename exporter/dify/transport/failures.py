@@ -55,7 +55,6 @@ UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _EXCERPT = 200
 _LONGEST_RETRY_AFTER = 3600.0
-_UNREADABLE = Refusal()
 
 # Matches up to the first escape of an unpaired surrogate. The quantifiers are possessive: linear time.
 _HALF_PAIR = re.compile(
@@ -77,22 +76,20 @@ def unreachable(where: str, error: Exception, timeout: float) -> Unreachable:
     if any(isinstance(link, requests.exceptions.ProxyError) for link in chain):
         where = f"{where} through the proxy set in the environment"
     # A certificate error or a timeout explains the rest of the chain, wherever it occurs.
-    for explain in (_explain, _explain_by_errno):
-        for link in chain:
-            if (found := explain(link)) is not None:
-                kind, text = found
-                return kind(f"{where}: {text}" + (f" within {timeout:g} s" if kind is TimedOut else ""))
+    explained = next(filter(None, (_explain(link, timeout) for link in chain)), None)
+    numbered = (link.strerror for link in chain if isinstance(link, OSError) and link.errno is not None)
     reason = "invalid url" if isinstance(error, ValueError) else "connection closed, or the answer is not HTTP"
-    return ConnectFailed(f"{where}: {reason} ({type(error).__name__})")
+    kind, text = explained or (ConnectFailed, next(filter(None, numbered), f"{reason} ({type(error).__name__})"))
+    return kind(f"{where}: {text}")
 
 
-def _explain(link: BaseException) -> tuple[type[Unreachable], str] | None:
+def _explain(link: BaseException, timeout: float) -> tuple[type[Unreachable], str] | None:
     found: tuple[type[Unreachable], str] | None = None
     match link:
         case ssl.SSLCertVerificationError():
             found = TLSFailed, f"certificate verification failed: {link.verify_message}; check ca_file"
         case TimeoutError() | urllib3.exceptions.ReadTimeoutError():
-            found = TimedOut, "no complete answer"
+            found = TimedOut, f"no complete answer within {timeout:g} s"
         case ClosedWithoutAnswer():
             kind = StaleConnection if link.reused else ConnectFailed
             found = kind, "connection closed before an answer was received"
@@ -107,26 +104,18 @@ def _explain(link: BaseException) -> tuple[type[Unreachable], str] | None:
     return found
 
 
-def _explain_by_errno(link: BaseException) -> tuple[type[Unreachable], str] | None:
-    if isinstance(link, OSError) and link.errno is not None and link.strerror:
-        return ConnectFailed, link.strerror
-    return None
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """An exception and its causes, also those that urllib3 stores instead of chaining them (failures of proxies)."""
     while error is not None:
         yield error
         cause = error.__cause__ or error.__context__
         match error:
-            case _ if cause is not None:
-                error = cause
-            case urllib3.exceptions.ProxyError(original_error=reason):
-                error = reason
-            case urllib3.exceptions.SSLError(args=(BaseException() as reason, *_)):
+            case urllib3.exceptions.ProxyError() if cause is None:
+                error = error.original_error
+            case urllib3.exceptions.SSLError(args=(BaseException() as reason, *_)) if cause is None:
                 error = reason
             case _:
-                error = None
+                error = cause
 
 
 def refused(request: Request, reply: Reply, now: float) -> DifyError:
@@ -134,7 +123,7 @@ def refused(request: Request, reply: Reply, now: float) -> DifyError:
     try:
         said = msgspec.json.decode(reply.body, type=Refusal)
     except UNDECODABLE:
-        said = _UNREADABLE
+        said = Refusal()
     status, by_dify = reply.status, reply.by_dify
     message = excerpt(said.message or "", request.key)
     start = f"{request.endpoint}: {status}" + (f' "{message}"' if message else "")

@@ -58,40 +58,30 @@ def read_body(response: requests.Response, endpoint: str, largest: int = LARGEST
     stream and for a content coding that was not requested. A body that ends before its Content-Length or its last
     chunk was cut in transit: urllib3's exception is passed on.
     """
-    kind: type[BadAnswer]
     try:
         return _read(response, largest)
-    except _Large:
-        kind, text = TooLarge, f"the answer is larger than {largest // 1024} KiB"
-    except _Damaged as error:
-        kind, text = DecodeFailed, str(error)
-    # Raised outside the handlers: the error must not reference the inner exception, whose frames hold the data read.
+    except BadAnswer as error:
+        kind, text = type(error), str(error)
+    # Raised outside the handler: the error must not reference the inner exception, whose frames hold the data read.
     raise kind(f"{endpoint}: {text}", status=response.status_code, by_dify=_VERSION_HEADER in response.headers)
 
 
-class _Large(Exception):
-    """The body exceeds the limit."""
-
-
-class _Damaged(Exception):
-    """The body cannot be decompressed."""
-
-
 def _read(response: requests.Response, largest: int) -> bytes:
+    too_large = f"the answer is larger than {largest // 1024} KiB"
     declared = response.headers.get("Content-Length", "")
     if declared.isdecimal() and float(declared) > largest:
-        raise _Large
+        raise TooLarge(too_large)
     coding = response.headers.get("Content-Encoding", "").strip().lower()
     pieces: Iterator[bytes] = iter(lambda: response.raw.read(_PIECE, decode_content=False), b"")
     if coding in {"gzip", "x-gzip"}:
         pieces = _unpacked(pieces, largest)
     elif coding not in {"", "identity"}:
-        raise _Damaged("the answer has a Content-Encoding that was not requested")
+        raise DecodeFailed("the answer has a Content-Encoding that was not requested")
     body = bytearray()
     for piece in pieces:
         body += piece
         if len(body) > largest:
-            raise _Large
+            raise TooLarge(too_large)
     return bytes(body)
 
 
@@ -109,6 +99,6 @@ def _unpacked(pieces: Iterator[bytes], largest: int) -> Iterator[bytes]:
                 empty = False
                 packed = member.unconsumed_tail or member.unused_data
     except zlib.error:
-        raise _Damaged("the answer is not a valid gzip stream, although its Content-Encoding is gzip") from None
+        raise DecodeFailed("the answer is not a valid gzip stream, although its Content-Encoding is gzip") from None
     if not (member.eof or empty):
-        raise _Damaged("the gzip stream of the answer is truncated")
+        raise DecodeFailed("the gzip stream of the answer is truncated")

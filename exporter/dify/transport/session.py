@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -44,8 +44,8 @@ class Session:
         self._host = urlsplit(self._url).netloc.rpartition("@")[2]
         self._timeout = server.timeout
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": user_agent}
-        self._environment = environment(self._url, server.ca_file)
-        self._tls_contexts = TlsContextCache(self._environment.authorities)
+        self._proxies, authorities = read_environment(self._url, server.ca_file)
+        self._tls_contexts = TlsContextCache(authorities)
         self._thread = threading.local()
         self._adapters: weakref.WeakSet[_Adapter] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -82,9 +82,8 @@ class Session:
         prepared.url = f"{prepared.url}{request.path}"
         if request.key is not None:
             prepared.headers["Authorization"] = f"Bearer {request.key.reveal()}"
-        proxies = self._environment.proxies
         # requests accepts a Timeout of urllib3 as well; its stubs do not say so.
-        response = adapter.send(prepared, stream=True, timeout=deadline, proxies=proxies)  # type: ignore[arg-type]
+        response = adapter.send(prepared, stream=True, timeout=deadline, proxies=self._proxies)  # type: ignore[arg-type]
         try:
             return Reply(response.status_code, response.headers, _body(response, request.endpoint))
         finally:
@@ -111,22 +110,15 @@ def _body(response: requests.Response, endpoint: str) -> bytes:
         return b""
 
 
-class Environment(NamedTuple):
-    """Settings from environment variables for a URL: proxies by scheme, and the path of the trusted authorities."""
-
-    proxies: dict[str, str]
-    authorities: str
-
-
-def environment(url: str, ca_file: Path | None) -> Environment:
-    """Resolve once what requests would resolve for each request.
+def read_environment(url: str, ca_file: Path | None) -> tuple[dict[str, str], str]:
+    """The proxies for ``url`` by scheme, and the path of the trusted authorities, from environment variables.
 
     ``ca_file`` takes precedence over REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
     """
     with requests.Session() as session:
         settings = session.merge_environment_settings(url, {}, None, None if ca_file is None else str(ca_file), None)
     verify = settings["verify"]
-    return Environment(dict(settings["proxies"]), verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH)
+    return dict(settings["proxies"]), verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
 
 
 class TlsContextCache:
@@ -153,11 +145,9 @@ class TlsContextCache:
         context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
         context.check_hostname = True
         place = self._authorities
+        kind = "capath" if os.path.isdir(place) else "cafile"  # noqa: PTH112 - the string is passed on unchanged
         try:
-            if os.path.isdir(place):  # noqa: PTH112 - a string from the environment, passed on unchanged
-                context.load_verify_locations(capath=place)
-            else:
-                context.load_verify_locations(cafile=place)
+            context.load_verify_locations(**{kind: place})
         except OSError as error:
             # This includes ssl.SSLError, an OSError with its own strerror.
             raise TLSFailed(f"cannot read the certificate authorities in {place}: {error.strerror}") from None
