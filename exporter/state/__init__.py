@@ -2,6 +2,4 @@
 
 from exporter.state.state_file import StateFile
 
-__all__ = [
-    "StateFile",
-]
+__all__ = ["StateFile"]

@@ -1,4 +1,7 @@
-"""Opens the SQLite state file: checks it, migrates it to the current schema, and explains problems with a remedy."""
+"""The SQLite file of the state: opened, checked, migrated, and replaced by an empty one if its content is unusable.
+
+Each problem is logged once, with its remedy.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,16 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+
+    from exporter.clock import Clock
+
+    Migration = Callable[[sqlite3.Connection], object]
 
 APPLICATION_ID = 0x64696679
 """The ``application_id`` in the file's header: "dify" in ASCII."""
@@ -18,37 +27,30 @@ APPLICATION_ID = 0x64696679
 BUSY_TIMEOUT = 0.5
 """Seconds to wait for another process to release its lock."""
 
-_LARGEST_LOG = 4 * 1024 * 1024
+_LOG_SIZE_LIMIT = 4 * 1024 * 1024
 
 _WRITE_FORMAT = 18
 """Offset of the write format version in an SQLite header."""
 
-_FORMATS = (1, 2)  # rollback journal, write-ahead log
-_COMPANIONS = ("-wal", "-shm", "-journal", "")
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+_log = structlog.get_logger(__name__)
 
 
-class Trouble(NamedTuple):
+class StateProblem(Exception):
     """Why the state cannot be saved. ``kind`` tells problems apart, ``advice`` names cause and remedy."""
 
-    kind: str
-    advice: str
+    def __init__(self, kind: str, advice: str) -> None:
+        super().__init__(advice)
+        self.kind = kind
+        self.advice = advice
 
 
-class UnusableFile(Exception):
-    """The state cannot be saved at that path, and what is there is not the exporter's to move."""
+class UnusableContent(StateProblem):
+    """The file is corrupt, or newer than this exporter: set it aside. ``kind``: "corrupt" or "newer"."""
 
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.advice)
-        self.trouble = trouble
-
-
-class SpoiltFile(Exception):
-    """The content of the file is unusable: set the file aside. ``word``: "corrupt" or "newer"."""
-
-    def __init__(self, word: str, reason: str) -> None:
-        super().__init__(reason)
-        self.word = word
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(kind, f"the file is unusable: {reason}")
+        self.reason = reason
 
 
 def _create(connection: sqlite3.Connection) -> None:
@@ -58,7 +60,7 @@ def _create(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], object], ...] = (_create,)
+MIGRATIONS: tuple[Migration, ...] = (_create,)
 """The step at index n migrates schema n, the file's ``user_version``, to n + 1. Schema 0 is an empty file."""
 
 
@@ -70,33 +72,28 @@ class SqliteConnection(sqlite3.Connection):
 
     def execute(self, *args: Any) -> sqlite3.Cursor:
         """Execute a statement."""
-        with _readable():
-            return super().execute(*args)
+        return _call(super().execute, *args)
 
     def executemany(self, *args: Any) -> sqlite3.Cursor:
         """Execute a statement once for each set of parameters."""
-        with _readable():
-            return super().executemany(*args)
+        return _call(super().executemany, *args)
 
 
-@contextlib.contextmanager
-def _readable() -> Iterator[None]:
+def _call(execute: Callable[..., sqlite3.Cursor], *args: Any) -> sqlite3.Cursor:
     try:
-        yield
+        return execute(*args)
     except UnicodeDecodeError:
         error = sqlite3.DatabaseError("schema is not valid UTF-8")
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error from None
 
 
-def open_database(
-    path: Path, migrations: Sequence[Callable[[sqlite3.Connection], object]] = MIGRATIONS
-) -> sqlite3.Connection:
+def open_database(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> sqlite3.Connection:
     """Open or create the file and lock it: two exporters sharing one file would count everything twice.
 
-    Text is returned as bytes, so that damaged text raises no error. Raises UnusableFile, SpoiltFile, sqlite3.Error.
+    Text is returned as bytes, so that damaged text raises no error. Raises StateProblem, sqlite3.Error.
     """
-    _look(path)
+    _check_path(path)
     # Accessible to the exporter's user only: it holds document names. If this fails, SQLite reports the reason.
     with contextlib.suppress(OSError):
         path.touch(0o600, exist_ok=False)
@@ -105,14 +102,14 @@ def open_database(
     )
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        _check(connection, len(migrations))
-        _check_format(path)
+        _check_content(connection, len(migrations))
+        _check_write_format(path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         # A checkpoint waits for the disk: only after a full save, never while a poll waits.
         connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute(f"PRAGMA journal_size_limit={_LARGEST_LOG}")
-        _upgrade(connection, migrations)
+        connection.execute(f"PRAGMA journal_size_limit={_LOG_SIZE_LIMIT}")
+        _migrate(connection, migrations)
     except BaseException:
         connection.close()
         raise
@@ -129,49 +126,38 @@ def read_copy(path: Path) -> sqlite3.Connection | None:
         uri = f"{path.as_uri()}?mode=ro&immutable=1"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as original:
             original.backup(copy)
-        _check(copy, len(MIGRATIONS))
-        _upgrade(copy, MIGRATIONS)
-    except (sqlite3.Error, SpoiltFile, UnusableFile):
+        _check_content(copy, len(MIGRATIONS))
+        _migrate(copy, MIGRATIONS)
+    except (sqlite3.Error, StateProblem):
         copy.close()
         return None
     return copy
 
 
-def set_aside(path: Path, word: str, now: float) -> Path:
-    """Rename the file and its companions. Returns the new path; raises OSError if it cannot be renamed."""
-    aside = f"{path}.{word}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
-    for companion in _COMPANIONS:
+def set_aside(path: Path, kind: str, now: float) -> Path:
+    """Rename the file and SQLite's files next to it. Returns the new path; raises OSError if it cannot be renamed."""
+    aside = f"{path}.{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
+    for suffix in ("-wal", "-shm", "-journal", ""):
         with contextlib.suppress(FileNotFoundError):
-            Path(f"{path}{companion}").rename(f"{aside}{companion}")
+            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
     return Path(aside)
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def explain(error: sqlite3.Error, path: Path) -> Trouble:
+def explain(error: sqlite3.Error, path: Path) -> StateProblem:
     """The cause of an error and its remedy."""
     match _code(error):
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return Trouble("locked", "another process has locked the file: give each exporter its own state.path")
+            return StateProblem("locked", "another process has locked the file: give each exporter its own state.path")
         case sqlite3.SQLITE_FULL:
-            return Trouble("full", "the disk is full: free some space")
+            return StateProblem("full", "the disk is full: free some space")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return Trouble("corrupt", "the file is damaged: check the disk")
+            return StateProblem("corrupt", "the file is damaged: check the disk")
         case code:
             # Locking a read-only file fails as an I/O error.
             if code == sqlite3.SQLITE_READONLY or not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-                return Trouble(
-                    "read-only",
-                    "the file is not writable: give the exporter's user write access to it and its directory",
-                )
-            return Trouble("disk", "reading or writing the file failed: check the disk")
+                advice = "the file is not writable: give the exporter's user write access to it and its directory"
+                return StateProblem("read-only", advice)
+            return StateProblem("disk", "reading or writing the file failed: check the disk")
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -180,29 +166,25 @@ def _code(error: sqlite3.Error) -> int:
     return code & 0xFF
 
 
-def _look(path: Path) -> None:
-    """Raise UnusableFile if there can be no state file at that path."""
+def _check_path(path: Path) -> None:
+    """Raise StateProblem if there can be no state file at that path."""
     try:
-        _look_at(path)
-    except OSError as error:
+        if path.is_dir():
+            problem = StateProblem("place", "state.path is a directory: set it to a file in that directory")
+        elif not path.parent.is_dir():
+            advice = f"directory {path.parent} does not exist: create it or change state.path"
+            problem = StateProblem("folder", advice)
+        elif path.exists() and not path.is_file():
+            problem = StateProblem("place", "state.path is not a regular file: set it to one")
+        else:
+            return
+    except OSError as error:  # the path is too long, or leads through an inaccessible directory
         advice = f"the file is not accessible ({error.strerror}): check the path and the permissions of its directories"
-    else:
-        return
-    raise UnusableFile(Trouble("place", advice))
+        problem = StateProblem("place", advice)
+    raise problem
 
 
-def _look_at(path: Path) -> None:
-    """Same, but raises OSError for a path that is too long or leads through an inaccessible directory."""
-    if path.is_dir():
-        raise UnusableFile(Trouble("place", "state.path is a directory: set it to a file in that directory"))
-    if not path.parent.is_dir():
-        advice = f"directory {path.parent} does not exist: create it or change state.path"
-        raise UnusableFile(Trouble("folder", advice))
-    if path.exists() and not path.is_file():
-        raise UnusableFile(Trouble("place", "state.path is not a regular file: set it to one"))
-
-
-def _check(connection: sqlite3.Connection, newest: int) -> None:
+def _check_content(connection: sqlite3.Connection, newest: int) -> None:
     """Check that the file is intact, belongs to the exporter and has a known schema."""
     connection.text_factory = bytes
     try:
@@ -210,29 +192,28 @@ def _check(connection: sqlite3.Connection, newest: int) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if application != APPLICATION_ID and tables and b"tracked" not in tables:
-            advice = "the file is another program's database: change state.path"
-            raise UnusableFile(Trouble("place", advice))
+            raise StateProblem("place", "the file is another program's database: change state.path")
         if version > newest:
-            raise SpoiltFile("newer", f"the file has schema {version}, this exporter supports up to {newest}")
+            raise UnusableContent("newer", f"the file has schema {version}, this exporter supports up to {newest}")
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
         # SQLITE_ERROR: not even the schema can be read.
-        if _code(error) in (*_DAMAGE, sqlite3.SQLITE_ERROR):
-            raise SpoiltFile("corrupt", str(error)) from None
+        if _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+            raise UnusableContent("corrupt", str(error)) from None
         raise
     if version < 0 or verdict != b"ok":
-        raise SpoiltFile("corrupt", verdict.decode(errors="replace"))
+        raise UnusableContent("corrupt", verdict.decode(errors="replace"))
 
 
-def _check_format(path: Path) -> None:
+def _check_write_format(path: Path) -> None:
     """SQLite treats a file with an unknown write format as read-only. No version of the exporter writes one."""
     with path.open("rb") as file:
         head = file.read(_WRITE_FORMAT + 1)
-    if len(head) > _WRITE_FORMAT and head[_WRITE_FORMAT] not in _FORMATS:
-        raise SpoiltFile("corrupt", f"unknown write format {head[_WRITE_FORMAT]}")
+    if len(head) > _WRITE_FORMAT and head[_WRITE_FORMAT] not in (1, 2):  # rollback journal, write-ahead log
+        raise UnusableContent("corrupt", f"unknown write format {head[_WRITE_FORMAT]}")
 
 
-def _upgrade(connection: sqlite3.Connection, migrations: Sequence[Callable[[sqlite3.Connection], object]]) -> None:
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
     """Run all pending migrations in one transaction. Also proves that the file is writable."""
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -242,9 +223,129 @@ def _upgrade(connection: sqlite3.Connection, migrations: Sequence[Callable[[sqli
         connection.execute("SELECT server, kind, dataset_id, id, seen, checksum, object FROM tracked LIMIT 0")
     except sqlite3.Error as error:
         if _code(error) == sqlite3.SQLITE_ERROR:
-            raise SpoiltFile("corrupt", str(error)) from None
+            raise UnusableContent("corrupt", str(error)) from None
         raise
     if version < len(migrations):
         connection.execute(f"PRAGMA user_version={len(migrations)}")
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute("COMMIT")
+
+
+class StateDatabase:
+    """The connection to the file, reopened after failures. Never raises. Not thread-safe: its owner holds a lock."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        # SQLite places its log next to the target of a link.
+        self.path = Path(os.path.realpath(path))
+        self._clock = clock
+        self._identity: tuple[int, int] | None = None
+        self._problem: str | None = None
+        self._was_replaced = False
+        self._copy: sqlite3.Connection | None = None
+        self.connection: sqlite3.Connection | None = None
+        """None while nothing can be saved."""
+
+    @property
+    def readable(self) -> sqlite3.Connection | None:
+        """The connection, or a copy of a file that turned out not to be writable."""
+        return self.connection or self._copy
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the file turned out to be damaged after it was opened: ``reopen`` then sets it aside."""
+        return self._problem == "corrupt"
+
+    def open(self) -> None:
+        """Open or create the file. An unusable one is set aside and replaced."""
+        self._connect()
+        if self._problem in ("read-only", "full", "disk"):
+            self._copy = read_copy(self.path)
+
+    def reopen(self) -> None:
+        """Reopen the file if it could not be used or was removed."""
+        if self.connection is not None and _identity(self.path) != self._identity:
+            _log.warning("state file was removed or replaced: opening a new one", path=str(self.path))
+            self._disconnect()
+            # SQLite would apply the log of the lost file to the new one.
+            with contextlib.suppress(OSError):
+                Path(f"{self.path}-wal").unlink()
+        if self.connection is None:
+            self._connect()
+
+    def report_success(self) -> None:
+        """Everything is saved: log the recovery if there was a problem."""
+        self._close_copy()
+        if self._problem:
+            self._problem = None
+            _log.info("state is saved again", path=str(self.path))
+
+    def report_failure(self, error: sqlite3.Error) -> None:
+        """Close the connection after an error, which rolls back an open transaction, and log the problem."""
+        self._disconnect()
+        self._report(explain(error, self.path), error)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._disconnect()
+        self._close_copy()
+
+    def _connect(self) -> None:
+        try:
+            try:
+                self.connection = open_database(self.path)
+            except UnusableContent as unusable:
+                self._set_aside(unusable)
+                self.connection = open_database(self.path)
+        except StateProblem as problem:
+            self._report(problem)
+        except sqlite3.Error as error:
+            self.report_failure(error)
+        self._identity = _identity(self.path)
+
+    def _set_aside(self, unusable: UnusableContent) -> None:
+        """Set the file aside, once per run: a failing disk must not fill up with old files."""
+        if self._was_replaced:
+            raise StateProblem("again", "the file was damaged again: check the disk and restart") from unusable
+        try:
+            aside = set_aside(self.path, unusable.kind, self._clock.time())
+        except OSError as error:
+            advice = f"the file is unusable ({unusable.reason}) and cannot be renamed ({error.strerror}): move it away"
+            raise StateProblem(unusable.kind, advice) from unusable
+        self._was_replaced = True
+        _log.warning(
+            "state file is unusable: it was set aside, and an empty one was created",
+            path=str(self.path),
+            set_aside=str(aside),
+            reason=unusable.reason,
+        )
+
+    def _report(self, problem: StateProblem, error: Exception | None = None) -> None:
+        """Log each problem once, not at each retry."""
+        if self._problem == problem.kind:
+            return
+        self._problem = problem.kind
+        log = _log.warning if problem.kind == "locked" else _log.error
+        log(
+            f"state cannot be saved: {problem.advice}. The exporter continues without it and keeps retrying",
+            path=str(self.path),
+            **({"error": str(error)} if error else {}),
+        )
+
+    def _disconnect(self) -> None:
+        if self.connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self.connection.close()
+            self.connection = None
+
+    def _close_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file; None if there is none."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None

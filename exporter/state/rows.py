@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -16,96 +16,93 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
-    from exporter.tracking.model import Progress
-
-Kept = Document | Batch | DatasetCounters
+SavedObject = Document | Batch | DatasetCounters
 """Objects that survive a restart. All others are known again after the first poll."""
 
 Key = tuple[str, str, str, str]
 """Server, kind, dataset id, and the id of the document or batch."""
 
-_KINDS: dict[type, str] = {Document: "document", Batch: "batch", DatasetCounters: "activity"}
-_DECODERS: dict[
-    str, msgspec.msgpack.Decoder[Document] | msgspec.msgpack.Decoder[Batch] | msgspec.msgpack.Decoder[DatasetCounters]
-]
-_DECODERS = {kind: msgspec.msgpack.Decoder(struct) for struct, kind in _KINDS.items()}
-_encode = msgspec.msgpack.Encoder().encode
-
-_WHERE = "WHERE server = ? AND kind = ? AND dataset_id = ? AND id = ?"
-
 Row = tuple[str, str, str, str, float, int, bytes]
 """Key, Unix seconds of the last write or claim, checksum, object."""
 
-_K = TypeVar("_K", Document, Batch, DatasetCounters)
+_DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
+    "document": msgspec.msgpack.Decoder(Document),
+    "batch": msgspec.msgpack.Decoder(Batch),
+    "activity": msgspec.msgpack.Decoder(DatasetCounters),
+}
+_encode = msgspec.msgpack.Encoder().encode
+
+_WHERE = "WHERE server = ? AND kind = ? AND dataset_id = ? AND id = ?"
 
 
 class UnreadableRow(Exception):
     """The row is damaged or was written by an incompatible version."""
 
 
-def key_of(kept: Kept) -> Key:
+def key_of(saved: SavedObject) -> Key:
     """The key of the object's row."""
-    if isinstance(kept, Document):
-        return kept.server, "document", kept.dataset_id, kept.document_id
-    if isinstance(kept, Batch):
-        return kept.server, "batch", kept.dataset_id, kept.batch
-    return kept.server, "activity", kept.dataset_id, ""
+    if isinstance(saved, Document):
+        return saved.server, "document", saved.dataset_id, saved.document_id
+    if isinstance(saved, Batch):
+        return saved.server, "batch", saved.dataset_id, saved.batch
+    return saved.server, "activity", saved.dataset_id, ""
 
 
-def encode(kept: Kept, now: float) -> Row:
+def encode(saved: SavedObject, now: float) -> Row:
     """Encode the object as MessagePack, with a CRC-32 because SQLite does not detect a flipped bit.
 
-    Values that only make sense in the running process are left out. Raises OverflowError or ValueError for a number or
+    Values that only make sense in the running process are omitted. Raises OverflowError or ValueError for a number or
     a text that cannot be encoded, such as an integer of more than 64 bits.
     """
-    if isinstance(kept, Document):
-        kept = replace(kept, last_progress_monotonic=0.0)
-    elif isinstance(kept, Batch):
-        kept = replace(kept, last_progress_monotonic=0.0, milestones=())
-    packed = _encode(kept)
-    return *key_of(kept), now, zlib.crc32(packed), packed
+    if isinstance(saved, Document):
+        saved = replace(saved, last_progress_monotonic=0.0)
+    elif isinstance(saved, Batch):
+        saved = replace(saved, last_progress_monotonic=0.0, milestones=())
+    packed = _encode(saved)
+    return *key_of(saved), now, zlib.crc32(packed), packed
 
 
-def decode(key: Key | None, packed: object, checksum: object) -> Kept:
+def decode(key: Key | None, packed: object, checksum: object) -> SavedObject:
     """Decode the object of a row. Raises UnreadableRow if it cannot be trusted."""
     decoder = _DECODERS.get(key[1]) if key else None
     if decoder is None or not isinstance(packed, bytes) or zlib.crc32(packed) != checksum:
         raise UnreadableRow("damaged")
     try:
-        kept = decoder.decode(packed)
+        saved: SavedObject = decoder.decode(packed)
     except msgspec.MsgspecError as error:
         raise UnreadableRow(f"written by another version: {error}") from None
-    if key_of(kept) != key:
+    if key_of(saved) != key:
         raise UnreadableRow("damaged: it does not match its key")
-    if not _is_known(kept):
+    if not _is_known(saved):
         raise UnreadableRow("written by another version: unknown statuses or buckets")
-    return kept
+    return saved
 
 
-def revive(kept: Kept, *, wall: float, monotonic: float, shared: dict[object, object]) -> Kept:
-    """Restore the object as if it had been watched without a break: its age continues.
+def restore(saved: SavedObject, *, wall: float, monotonic: float, shared: dict[object, Any]) -> SavedObject:
+    """The object as if it had been watched without a break: its age continues.
 
     ``shared`` deduplicates equal strings and rules of many objects, as in objects that come from answers.
     """
-    if isinstance(kept, DatasetCounters):
-        return kept
-    # A wall clock that was set back would yield negative ages.
-    last_progress = monotonic - max(0.0, wall - kept.last_progress)
-    if isinstance(kept, Batch):
-        return _share(replace(kept, last_progress_monotonic=last_progress), shared)
-    detail = kept.detail
+    if isinstance(saved, DatasetCounters):
+        return saved
+    common: dict[str, Any] = {
+        "server": shared.setdefault(saved.server, saved.server),
+        "dataset_id": shared.setdefault(saved.dataset_id, saved.dataset_id),
+        # A wall clock that was set back would yield negative ages.
+        "last_progress_monotonic": monotonic - max(0.0, wall - saved.last_progress),
+    }
+    if isinstance(saved, Batch):
+        return replace(saved, **common)
+    detail = saved.detail
     if detail is not None and detail.rule is not None:
         detail = replace(detail, rule=shared.setdefault(detail.rule, detail.rule))
-    document = replace(
-        kept, last_progress_monotonic=last_progress, detail=detail, batch=shared.setdefault(kept.batch, kept.batch)
-    )
-    return _share(document, shared)
+    return replace(saved, **common, detail=detail, batch=shared.setdefault(saved.batch, saved.batch))
 
 
-def write(connection: sqlite3.Connection, rows: Iterable[Row], gone: Iterable[Key]) -> None:
-    """Insert or replace the rows and delete the ``gone`` keys, in one transaction."""
+def write(connection: sqlite3.Connection, rows: Iterable[Row], deleted: Iterable[Key]) -> None:
+    """Insert or replace the rows and delete the ``deleted`` ones, in one transaction."""
     with _transaction(connection):
-        connection.executemany(f"DELETE FROM tracked {_WHERE}", gone)  # noqa: S608 a constant
+        _delete(connection, deleted)
         connection.executemany(
             "INSERT OR REPLACE INTO tracked (server, kind, dataset_id, id, seen, checksum, object)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -126,11 +123,11 @@ def last_seen(connection: sqlite3.Connection) -> dict[Key, float]:
     return {key: seen if isinstance(seen, float) else 0.0 for *columns, seen in found if (key := _key(columns))}
 
 
-def claim(connection: sqlite3.Connection, claimed: Iterable[Key], now: float, forgotten: Iterable[Key]) -> None:
-    """Mark the claimed rows as seen now and delete the forgotten ones, in one transaction."""
+def claim(connection: sqlite3.Connection, claimed: Iterable[Key], now: float, deleted: Iterable[Key]) -> None:
+    """Set the time of the claimed rows to ``now`` and delete the ``deleted`` ones, in one transaction."""
     with _transaction(connection):
         connection.executemany(f"UPDATE tracked SET seen = ? {_WHERE}", [(now, *key) for key in claimed])  # noqa: S608 a constant
-        connection.executemany(f"DELETE FROM tracked {_WHERE}", forgotten)  # noqa: S608 a constant
+        _delete(connection, deleted)
 
 
 @contextlib.contextmanager
@@ -141,6 +138,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
+def _delete(connection: sqlite3.Connection, keys: Iterable[Key]) -> None:
+    connection.executemany(f"DELETE FROM tracked {_WHERE}", [key for key in keys if _is_storable(key)])  # noqa: S608 a constant
+
+
+def _is_storable(key: Key) -> bool:
+    """Whether there can be a row with that key: SQLite stores no lone surrogates."""
+    try:
+        "".join(key).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _key(columns: list[object]) -> Key | None:
     try:
         server, kind, dataset_id, id_ = (column.decode() for column in columns if isinstance(column, bytes))
@@ -149,37 +159,16 @@ def _key(columns: list[object]) -> Key | None:
     return server, kind, dataset_id, id_
 
 
-def _share(kept: _K, shared: dict[object, object]) -> _K:
-    return replace(
-        kept,
-        server=shared.setdefault(kept.server, kept.server),
-        dataset_id=shared.setdefault(kept.dataset_id, kept.dataset_id),
-    )
-
-
-def _is_known(kept: Kept) -> bool:
+def _is_known(saved: SavedObject) -> bool:
     """Whether the program can handle the object: another version may have had other statuses and buckets."""
-    match kept:
+    match saved:
         case Document(progress=progress, detail=detail, attempt=attempt):
             return (
-                _has_known_status(progress)
-                and (attempt.ended is None or _has_known_status(attempt.ended))
+                progress.status in STATUSES
+                and (attempt.ended is None or attempt.ended.status in STATUSES)
                 and (detail is None or detail.display_status is None or detail.display_status in DISPLAY_STATUSES)
             )
         case Batch(counts=counts):
             return len(counts) == len(STATUSES)
         case _:
-            return all(len(distribution.counts) == len(PHASE_BOUNDS) + 1 for _, distribution in kept.phases)
-
-
-def _has_known_status(progress: Progress) -> bool:
-    return progress.status in STATUSES
-
-
-def is_storable(key: Key) -> bool:
-    """Whether the key can be stored: lone surrogates cannot."""
-    try:
-        "".join(key).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+            return all(len(distribution.counts) == len(PHASE_BOUNDS) + 1 for _, distribution in saved.phases)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.state.saved_objects import a_batch, a_document, an_activity, by_key, opened
+from tests.state.objects import a_batch, a_document, by_key, open_state, some_counters
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+DEADLINE = 60.0
 
 PROLOGUE = """
 import os, resource, signal, sys
@@ -20,7 +20,7 @@ from pathlib import Path
 from exporter.clock import SystemClock
 from exporter.daemon.logs import set_up_logging
 from exporter.state import StateFile
-from tests.state.saved_objects import a_batch, a_document, an_activity
+from tests.state.objects import a_batch, a_document, some_counters
 set_up_logging("info", "logfmt")
 state = StateFile(Path(sys.argv[1]), SystemClock())
 state.open()
@@ -39,29 +39,29 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
 
 
-def test_what_is_noted_at_once_outlives_a_kill(path: Path) -> None:
-    """A process killed right after ``note`` keeps its ``at_once`` changes; those waiting for ``save`` are lost."""
+def test_durable_changes_survive_a_kill(path: Path) -> None:
+    """A process killed right after ``changed`` keeps its durable changes; those waiting for ``save`` are lost."""
     program = """
 document = a_document(1, completed=20)
 state.changed([(None, a_document(2))], durable=False)
-state.changed([(None, document), (None, a_batch(document)), (None, an_activity(7))], durable=True)
+state.changed([(None, document), (None, a_batch(document)), (None, some_counters(7))], durable=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = process(path, program)
-    _, errors = killed.communicate(timeout=PATIENCE)
+    _, errors = killed.communicate(timeout=DEADLINE)
     assert -signal.SIGKILL == killed.returncode, errors
     document = a_document(1, completed=20)
-    state = opened(path)
-    assert by_key([document, a_batch(document), an_activity(7)]) == by_key(state.restore("main"))
+    state = open_state(path)
+    assert by_key([document, a_batch(document), some_counters(7)]) == by_key(state.restore("main"))
     state.close()
 
 
 @pytest.mark.parametrize("lines", [1, 23, 150])
-def test_no_counter_falls_and_none_counts_twice_after_a_kill(path: Path, lines: int) -> None:
+def test_counters_are_exact_after_a_kill(path: Path, lines: int) -> None:
     """Killed at any moment, the file contains all events that were shown, and at most one more."""
     program = """
 for count in range(1, 1_000_000):
-    state.changed([(None, a_document(count % 50, count)), (None, an_activity(count))], durable=True)
+    state.changed([(None, a_document(count % 50, count)), (None, some_counters(count))], durable=True)
     print(count, flush=True)
     state.changed([(None, a_document(50 + count % 50, count))], durable=False)
     if count % 5 == 0:
@@ -74,17 +74,17 @@ for count in range(1, 1_000_000):
             running.stdout.readline()
         running.kill()
         shown = max([lines, *(int(line) for line in running.stdout.read().split("\n")[:-1])])
-    state = opened(path)
-    memory = state.restore("main")
-    (activity,) = memory.counters
-    assert activity.restarted in (shown, shown + 1)
-    latest = [document for document in memory.documents if document.document_id == a_document(shown % 50).document_id]
+    state = open_state(path)
+    restored = state.restore("main")
+    (counters,) = restored.counters
+    assert counters.restarted in (shown, shown + 1)
+    latest = [document for document in restored.documents if document.document_id == a_document(shown % 50).document_id]
     assert [shown] == [document.progress.completed_segments for document in latest]
     state.close()
 
 
-def test_a_second_process_leaves_the_file_to_the_first(path: Path) -> None:
-    """A second process logs the lock once, recalls nothing, and takes over when the first one has ended."""
+def test_a_second_process_waits_for_the_file(path: Path) -> None:
+    """A second process logs the lock once, restores nothing, and takes over when the first one has ended."""
     program = """
 print(len(state.restore("main").documents), state.save(), flush=True)
 sys.stdin = open(0)
@@ -94,7 +94,7 @@ input()
 print(state.save(), flush=True)
 state.close()
 """
-    first = opened(path)
+    first = open_state(path)
     first.changed([(None, a_document(1))], durable=True)
     command = [sys.executable, "-c", PROLOGUE + program, str(path)]
     pipe = subprocess.PIPE
@@ -104,15 +104,15 @@ state.close()
         assert "0 False\n" == second.stdout.readline()
         assert "False\n" == second.stdout.readline()
         first.close()
-        output, errors = second.communicate("\n", timeout=PATIENCE)
+        output, errors = second.communicate("\n", timeout=DEADLINE)
     assert "True\n" == output
     assert ["level=warning", "level=info"] == [line.split()[1] for line in errors.splitlines()]
-    state = opened(path)
+    state = open_state(path)
     assert by_key([a_document(1), a_document(2)]) == by_key(state.restore("main"))
     state.close()
 
 
-def test_a_disk_that_takes_no_more(path: Path) -> None:
+def test_a_full_disk(path: Path) -> None:
     """On a full disk the process continues, logs that once, and saves everything once there is space."""
     program = """
 state.changed([(None, a_document(number)) for number in range(10)], durable=True)
@@ -125,9 +125,9 @@ print(state.save(), state.last_save is not None)
 state.close()
 """
     full = process(path, program)
-    output, errors = full.communicate(timeout=PATIENCE)
+    output, errors = full.communicate(timeout=DEADLINE)
     assert "False False None\nTrue True\n" == output
     assert ["level=error", "level=info"] == [line.split()[1] for line in errors.splitlines()]
-    state = opened(path)
+    state = open_state(path)
     assert by_key(map(a_document, range(1000))) == by_key(state.restore("main"))
     state.close()

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock
 from exporter.state import StateFile
-from exporter.state.rows import Kept, key_of
+from exporter.state.rows import SavedObject, key_of
 from exporter.tracking.counters import PHASE_BOUNDS, new_counters
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
@@ -56,48 +56,48 @@ def a_batch(*documents: Document, server: str = "main") -> Batch:
     return Batch(server, DATASET, BATCH, tuple(document.document_id for document in documents), counts)
 
 
-def an_activity(restarted: int = 0, *, server: str = "main") -> DatasetCounters:
+def some_counters(restarted: int = 0, *, server: str = "main") -> DatasetCounters:
     """Counters with this number of restarted documents."""
     return replace(new_counters(server, DATASET), restarted=restarted)
 
 
-def timeless(kept: Kept) -> Kept:
+def without_process_values(saved: SavedObject) -> SavedObject:
     """The object without the values that do not survive a restart."""
-    match kept:
+    match saved:
         case Document():
-            return replace(kept, last_progress_monotonic=0.0)
+            return replace(saved, last_progress_monotonic=0.0)
         case Batch():
-            return replace(kept, last_progress_monotonic=0.0, milestones=())
-    return kept
+            return replace(saved, last_progress_monotonic=0.0, milestones=())
+    return saved
 
 
-def by_key(memory: SavedObjects | Iterable[Kept]) -> dict[Key, Kept]:
-    """The recalled objects by key, comparable to the recorded ones."""
-    found: list[Kept] = []
-    for part in memory:
+def by_key(restored: SavedObjects | Iterable[SavedObject]) -> dict[Key, SavedObject]:
+    """The restored objects by key, comparable to the recorded ones."""
+    found: list[SavedObject] = []
+    for part in restored:
         found += part if isinstance(part, list) else [part]
-    keyed = {key_of(kept): timeless(kept) for kept in found}
+    keyed = {key_of(saved): without_process_values(saved) for saved in found}
     assert len(found) == len(keyed)
     return keyed
 
 
-def opened(path: Path, clock: ManualClock | None = None) -> StateFile:
+def open_state(path: Path, clock: ManualClock | None = None) -> StateFile:
     """An open state on that file."""
     state = StateFile(path, clock or ManualClock())
     state.open()
     return state
 
 
-def filled(path: Path) -> list[Document]:
+def fill_file(path: Path) -> list[Document]:
     """Save some objects in a new state file. Returns them."""
     documents = [a_document(number) for number in range(20)]
-    state = opened(path)
+    state = open_state(path)
     state.changed([(None, document) for document in documents], durable=False)
     state.close()
     return documents
 
 
-def goes_on(state: StateFile) -> None:
+def continues_without_saving(state: StateFile) -> None:
     """Changes are accepted although they cannot be saved, and nothing more is logged about it."""
     with capture_logs() as log:
         state.changed([(None, a_document(100))], durable=True)
@@ -109,7 +109,7 @@ def goes_on(state: StateFile) -> None:
     assert by_key([a_document(100)]).items() <= by_key(state.restore("main")).items()
 
 
-def works_again(state: StateFile, path: Path) -> None:
+def saves_again(state: StateFile, path: Path) -> None:
     """Saving succeeds and logs that once; all waiting changes are in the file."""
     with capture_logs() as log:
         assert state.save()
@@ -118,13 +118,13 @@ def works_again(state: StateFile, path: Path) -> None:
     assert state.last_save is not None
     assert state.last_save_successful
     state.close()
-    state = opened(path)
+    state = open_state(path)
     assert by_key([a_document(100)]).items() <= by_key(state.restore("main")).items()
     state.close()
 
 
 @contextmanager
-def told(level: str, *words: str) -> Iterator[None]:
+def logs_once(level: str, *words: str) -> Iterator[None]:
     """Expects exactly one log line, of that level and containing these words."""
     with capture_logs() as log:
         yield
@@ -133,7 +133,7 @@ def told(level: str, *words: str) -> Iterator[None]:
         assert word in str(log[0])
 
 
-def rows_of(path: Path) -> int:
+def count_rows(path: Path) -> int:
     """Number of rows in the file. No state may have the file open."""
     with closing(sqlite3.connect(path)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM tracked").fetchone()
@@ -203,4 +203,4 @@ counters = st.builds(
     _COUNTS,
     st.lists(st.tuples(_WORDS, distributions), max_size=3).map(tuple),
 )
-kept_objects = documents | batches | counters
+saved_objects = documents | batches | counters
