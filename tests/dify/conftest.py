@@ -53,9 +53,9 @@ def http_answer(status: int = 200, body: bytes | str | object = b"", headers: di
 class Peer:
     """The server's end of one connection."""
 
-    def __init__(self, sock: socket.socket, heard: list[str], ending: threading.Event) -> None:
+    def __init__(self, sock: socket.socket, requests: list[str], ending: threading.Event) -> None:
         self._sock = sock
-        self._heard = heard
+        self._requests = requests
         self.ending = ending
 
     def request(self) -> str | None:
@@ -66,21 +66,21 @@ class Peer:
             if not byte:
                 return None
             head += byte
-        self._heard.append(head.decode("latin-1"))
-        return self._heard[-1]
+        self._requests.append(head.decode("latin-1"))
+        return self._requests[-1]
 
     def send(self, data: bytes) -> None:
         """Send at once."""
         self._sock.sendall(data)
 
-    def drip(self, data: bytes, pause: float = 0.02) -> None:
+    def send_slowly(self, data: bytes, pause: float = 0.02) -> None:
         """Send ``data`` byte by byte until the client closes the connection or the test ends."""
         for byte in data:
             if self.ending.wait(pause):
                 return
             self._sock.sendall(bytes([byte]))
 
-    def silence(self) -> None:
+    def send_nothing(self) -> None:
         """Send nothing until the test ends."""
         self.ending.wait(120)
 
@@ -120,7 +120,7 @@ class Upstream:
         self._ending = threading.Event()
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
-        self.heard: list[str] = []
+        self.requests: list[str] = []
         self.connections = 0
         self.closed = threading.Semaphore(0)
         self._threads[0].start()
@@ -163,12 +163,12 @@ class Upstream:
             secured = self._context.wrap_socket(sock, server_side=True) if self._context else sock
             with contextlib.closing(secured):
                 self._open.append(secured)
-                script(Peer(secured, self.heard, self._ending))
+                script(Peer(secured, self.requests, self._ending))
         self.closed.release()
 
 
 @dataclass
-class Notes:
+class RecordingObserver:
     """A request observer that records all calls."""
 
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -212,13 +212,13 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def notes() -> Notes:
+def observer() -> RecordingObserver:
     """The observer of the clients that ``connect`` creates."""
-    return Notes()
+    return RecordingObserver()
 
 
 @pytest.fixture
-def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient]:
+def connect(request: pytest.FixtureRequest, observer: RecordingObserver) -> Iterator[MakeClient]:
     """Create clients; their connections are closed after the test."""
     clients: list[Client] = []
 
@@ -228,7 +228,7 @@ def connect(request: pytest.FixtureRequest, notes: Notes) -> Iterator[MakeClient
         own |= {name: settings.pop(name) for name in ("clock", "stop") if name in settings}
         options: dict[str, Any] = {"api_key": Secret(KEY), "timeout": 60.0, "requests_per_second": 1e6} | settings
         server = ServerConfig(name="main", url=target, **options)
-        client = Client(server, observer=notes, user_agent="dify-exporter/test", **own)
+        client = Client(server, observer=observer, user_agent="dify-exporter/test", **own)
         clients.append(client)
         return client
 

@@ -31,7 +31,7 @@ def test_no_two_requests_are_closer_than_the_rate_allows(rate: float, gaps: list
 
 
 @given(rate=st.integers(min_value=1, max_value=200), count=st.integers(min_value=1, max_value=400))
-def test_a_second_never_holds_more_than_the_rate(rate: int, count: int) -> None:
+def test_no_second_has_more_requests_than_the_rate(rate: int, count: int) -> None:
     """At most ``rate`` requests are sent in any one second, including the first and after a pause."""
     clock = ManualClock()
     budget = Budget(rate, clock)
@@ -41,7 +41,7 @@ def test_a_second_never_holds_more_than_the_rate(rate: int, count: int) -> None:
     assert busiest <= rate
 
 
-def test_a_waiting_caller_loses_nothing() -> None:
+def test_continuous_callers_achieve_the_full_rate() -> None:
     """Callers that send continuously achieve the full rate."""
     clock = ManualClock()
     budget = Budget(5, clock)
@@ -50,7 +50,7 @@ def test_a_waiting_caller_loses_nothing() -> None:
     assert pytest.approx(49 / 5) == clock.monotonic()
 
 
-def test_an_idle_budget_lets_the_next_request_go_at_once() -> None:
+def test_a_request_after_a_pause_does_not_wait() -> None:
     """After a pause longer than the spacing, a request need not wait."""
     clock = ManualClock()
     budget = Budget(2, clock)

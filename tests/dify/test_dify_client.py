@@ -18,8 +18,8 @@ from tests.dify.conftest import (
     DOCUMENT,
     KEY,
     MakeClient,
-    Notes,
     Peer,
+    RecordingObserver,
     Upstream,
     always,
     http_answer,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 EMPTY = http_answer(200, {"data": []})
 
 
-def ask(client: Client) -> None:
+def fetch(client: Client) -> None:
     """Send one request."""
     client.indexing_status(DATASET, BATCH)
 
@@ -45,7 +45,7 @@ def test_a_request_has_the_official_path_and_few_headers(upstream: Upstream, con
     client = connect()
     client.indexing_status(DATASET, BATCH)
     client.document(DATASET, DOCUMENT)
-    first, second = (head.split("\r\n") for head in upstream.heard)
+    first, second = (head.split("\r\n") for head in upstream.requests)
     assert f"GET /v1/datasets/{DATASET}/documents/{BATCH}/indexing-status HTTP/1.1" == first[0]
     assert f"GET /v1/datasets/{DATASET}/documents/{DOCUMENT}?metadata=without HTTP/1.1" == second[0]
     expected = {
@@ -59,11 +59,11 @@ def test_a_request_has_the_official_path_and_few_headers(upstream: Upstream, con
     assert expected == set(first[1:])
 
 
-def test_ids_cannot_leave_their_place_in_the_path(upstream: Upstream, connect: MakeClient) -> None:
+def test_ids_are_quoted_in_the_path(upstream: Upstream, connect: MakeClient) -> None:
     """Slashes, question marks and spaces in an ID are quoted."""
     upstream.play(always(EMPTY))
     connect(f"http://{upstream.address}/v1/").indexing_status("a/../b", "c?d e#é")
-    line = upstream.heard[0].split("\r\n")[0]
+    line = upstream.requests[0].split("\r\n")[0]
     assert "GET /v1/datasets/a%2F..%2Fb/documents/c%3Fd%20e%23%C3%A9/indexing-status HTTP/1.1" == line
 
 
@@ -79,16 +79,18 @@ def test_an_answer_that_is_known_is_not_decoded(upstream: Upstream, connect: Mak
     assert [] == client.indexing_status(DATASET, BATCH, known=b"other").value
 
 
-def test_the_welcome_needs_and_sends_no_key(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+def test_the_welcome_needs_and_sends_no_key(
+    upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
     """The version can be requested without a valid key."""
     upstream.play(always(http_answer(200, {"welcome": "Dify OpenAPI", "server_version": "1.12.1"})))
     assert "1.12.1" == connect(api_key=Secret("bad key")).welcome()
-    assert upstream.heard[0].startswith("GET /v1/ HTTP/1.1\r\n")
-    assert "Authorization" not in upstream.heard[0]
-    assert [("main", "welcome", "200")] == notes.requests
+    assert upstream.requests[0].startswith("GET /v1/ HTTP/1.1\r\n")
+    assert "Authorization" not in upstream.requests[0]
+    assert [("main", "welcome", "200")] == observer.requests
 
 
-def test_a_welcome_of_something_else_is_an_error(upstream: Upstream, connect: MakeClient) -> None:
+def test_a_welcome_of_another_program_is_an_error(upstream: Upstream, connect: MakeClient) -> None:
     """JSON of another program is a SchemaMismatch."""
     upstream.play(always(http_answer(200, {"hello": "world"})))
     with pytest.raises(SchemaMismatch):
@@ -102,17 +104,17 @@ def test_the_version_is_the_last_one_seen(upstream: Upstream, connect: MakeClien
     for version, expected in [("1.12.1", "1.12.1"), ("1.13.0-rc.1", "1.13.0-rc.1"), ("a b\x80", "1.13.0-rc.1")]:
         upstream.play(once(http_answer(401, {}, {"X-Version": version, "Connection": "close"})))
         with pytest.raises(Unauthorized):
-            ask(client)
+            fetch(client)
         assert expected == client.version
 
 
-def test_cookies_are_never_kept(upstream: Upstream, connect: MakeClient) -> None:
+def test_cookies_are_never_stored(upstream: Upstream, connect: MakeClient) -> None:
     """The cookie in which the server returns the key is neither stored nor sent."""
     upstream.play(always(http_answer(200, {"data": []}, {"Set-Cookie": f"x-token={KEY}; HttpOnly; Path=/"})))
     client = connect()
-    ask(client)
-    ask(client)
-    assert "cookie" not in "".join(upstream.heard).lower()
+    fetch(client)
+    fetch(client)
+    assert "cookie" not in "".join(upstream.requests).lower()
 
 
 def test_netrc_does_not_replace_the_key(
@@ -122,18 +124,18 @@ def test_netrc_does_not_replace_the_key(
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     upstream.play(always(EMPTY))
-    ask(connect())
-    assert f"Authorization: Bearer {KEY}\r\n" in upstream.heard[0]
+    fetch(connect())
+    assert f"Authorization: Bearer {KEY}\r\n" in upstream.requests[0]
 
 
 def test_user_and_password_of_the_url_are_not_shown(upstream: Upstream, connect: MakeClient) -> None:
     """Errors name only host and port of a URL with a password, and the request is sent with the key."""
     upstream.play(always(EMPTY))
-    ask(connect(f"http://me:hidden@{upstream.address}/v1"))
-    assert f"Authorization: Bearer {KEY}\r\n" in upstream.heard[0]
+    fetch(connect(f"http://me:hidden@{upstream.address}/v1"))
+    assert f"Authorization: Bearer {KEY}\r\n" in upstream.requests[0]
     upstream.play(Peer.reset)
     with pytest.raises(ConnectFailed) as caught:
-        ask(connect(f"http://me:hidden@{upstream.address}/v1"))
+        fetch(connect(f"http://me:hidden@{upstream.address}/v1"))
     assert str(caught.value).startswith(f"{upstream.address}: ")
     assert "hidden" not in str(caught.value)
 
@@ -146,12 +148,12 @@ def test_the_proxy_of_the_environment_is_used(
     monkeypatch.setenv("http_proxy", f"http://{upstream.address}")
     client = connect("http://dify.invalid:5001/v1")
     monkeypatch.delenv("http_proxy")
-    ask(client)
-    assert upstream.heard[0].startswith(f"GET http://dify.invalid:5001/v1/datasets/{DATASET}/")
+    fetch(client)
+    assert upstream.requests[0].startswith(f"GET http://dify.invalid:5001/v1/datasets/{DATASET}/")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    ask(connect())
-    assert upstream.heard[1].startswith("GET /v1/")
+    fetch(connect())
+    assert upstream.requests[1].startswith("GET /v1/")
 
 
 def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(
@@ -163,7 +165,7 @@ def test_a_proxy_that_cannot_be_reached_is_named_without_its_password(
         with pytest.raises(
             ConnectFailed, match="through the proxy set in the environment: Connection refused"
         ) as caught:
-            ask(connect(f"{scheme}://dify.invalid/v1"))
+            fetch(connect(f"{scheme}://dify.invalid/v1"))
         assert "hidden" not in str(caught.value)
 
 
@@ -174,7 +176,7 @@ def test_a_proxy_of_a_kind_that_is_not_supported_is_an_error(
     for proxy in ("socks5://127.0.0.1:1", "http://", "https://127.0.0.1:1"):
         monkeypatch.setenv("http_proxy", proxy)
         with pytest.raises(ConnectFailed):
-            ask(connect("http://dify.invalid/v1"))
+            fetch(connect("http://dify.invalid/v1"))
 
 
 @pytest.mark.parametrize(
@@ -188,21 +190,23 @@ def test_a_proxy_of_a_kind_that_is_not_supported_is_an_error(
         ("http://127.0.0.1:1/v1", "127.0.0.1:1: Connection refused"),
     ],
 )
-def test_an_address_that_leads_nowhere_is_connect(url: str, said: str, connect: MakeClient, notes: Notes) -> None:
+def test_an_unreachable_url_is_connect_failed(
+    url: str, said: str, connect: MakeClient, observer: RecordingObserver
+) -> None:
     """Invalid URL, unknown host and closed port are the same error with different messages."""
     with pytest.raises(ConnectFailed, match=said):
-        ask(connect(url))
-    assert [("main", "indexing_status", "connect")] == notes.requests
+        fetch(connect(url))
+    assert [("main", "indexing_status", "connect")] == observer.requests
 
 
-def test_a_bad_key_sends_nothing(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+def test_a_bad_key_sends_nothing(upstream: Upstream, connect: MakeClient, observer: RecordingObserver) -> None:
     """A key that is not a valid header value is rejected before it reaches the HTTP library."""
     upstream.play(always(EMPTY))
     bad = Secret(f"{KEY}\n{KEY}")
     with pytest.raises(Unauthorized) as caught:
-        ask(connect(api_key=bad))
+        fetch(connect(api_key=bad))
     assert KEY not in "".join(traceback.format_exception(caught.value))
-    assert ([], []) == (upstream.heard, notes.requests)
+    assert ([], []) == (upstream.requests, observer.requests)
 
 
 def test_a_new_key_in_the_file_is_sent(upstream: Upstream, connect: MakeClient, tmp_path: Path) -> None:
@@ -211,11 +215,11 @@ def test_a_new_key_in_the_file_is_sent(upstream: Upstream, connect: MakeClient, 
     file, clock = tmp_path / "key", ManualClock()
     file.write_text("first\n")
     client = connect(api_key=None, api_key_file=file, clock=clock)
-    ask(client)
+    fetch(client)
     file.write_text("second\n")
     clock.advance(1)
-    ask(client)
-    assert [True, True] == [key in head for key, head in zip(("first", "second"), upstream.heard, strict=True)]
+    fetch(client)
+    assert [True, True] == [key in head for key, head in zip(("first", "second"), upstream.requests, strict=True)]
 
 
 def test_the_key_is_in_no_traceback_and_no_log(
@@ -224,12 +228,12 @@ def test_the_key_is_in_no_traceback_and_no_log(
     """Errors and debug logs do not contain the key; errors do not reference library exceptions with the request."""
     caplog.set_level(logging.DEBUG)
     client = connect(timeout=0.2)
-    scripts = [Peer.reset, Peer.silence, once(b"rubbish\r\n\r\n"), once(http_answer(401, {"message": KEY}))]
+    scripts = [Peer.reset, Peer.send_nothing, once(b"rubbish\r\n\r\n"), once(http_answer(401, {"message": KEY}))]
     scripts.append(once(http_answer(200, b"<html>", {"Connection": "close"})))
     for script in scripts:
         upstream.play(script)
         with pytest.raises(DifyError) as caught:
-            ask(client)
+            fetch(client)
         assert KEY not in "".join(traceback.format_exception(caught.value))
         assert (None, None) == (caught.value.__cause__, caught.value.__context__)
     assert KEY not in caplog.text

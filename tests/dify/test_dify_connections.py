@@ -18,8 +18,8 @@ from tests.dify.conftest import (
     BATCH,
     DATASET,
     MakeClient,
-    Notes,
     Peer,
+    RecordingObserver,
     Upstream,
     always,
     http_answer,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EMPTY = http_answer(200, {"data": []})
 
 
-def ask(client: Client) -> None:
+def fetch(client: Client) -> None:
     """Send one request."""
     client.indexing_status(DATASET, BATCH)
 
@@ -52,33 +52,35 @@ def reset_at_request(peer: Peer) -> None:
 
 @pytest.mark.parametrize("script", [close_at_request, reset_at_request, once(EMPTY)])
 def test_a_connection_that_the_server_just_closed_is_replaced_once(
-    script: object, upstream: Upstream, connect: MakeClient, notes: Notes
+    script: object, upstream: Upstream, connect: MakeClient, observer: RecordingObserver
 ) -> None:
     """A request on an idle connection that the server closed is repeated on a new one, and counts once."""
     upstream.play(script, always(EMPTY))  # type: ignore[arg-type]
     client = connect()
-    ask(client)
-    ask(client)
+    fetch(client)
+    fetch(client)
     assert 2 == upstream.connections
-    assert [("main", "indexing_status", "200")] * 2 == notes.requests
+    assert [("main", "indexing_status", "200")] * 2 == observer.requests
 
 
-def test_a_second_closed_connection_is_an_error(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+def test_a_second_closed_connection_is_an_error(
+    upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
     """A request is repeated only once: a new connection that is closed without an answer is a failure."""
     upstream.play(close_at_request, lambda peer: (peer.request(), None)[1])
     client = connect()
-    ask(client)
+    fetch(client)
     with pytest.raises(ConnectFailed):
-        ask(client)
+        fetch(client)
     assert 2 == upstream.connections
-    assert ["200", "connect"] == [code for _, _, code in notes.requests]
+    assert ["200", "connect"] == [code for _, _, code in observer.requests]
 
 
 def test_a_new_connection_without_an_answer_is_not_repeated(upstream: Upstream, connect: MakeClient) -> None:
     """A request on a new connection is not repeated."""
     upstream.play(lambda peer: (peer.request(), None)[1])
     with pytest.raises(ConnectFailed):
-        ask(connect())
+        fetch(connect())
     assert 1 == upstream.connections
 
 
@@ -86,10 +88,10 @@ def test_a_connection_that_was_opened_again_counts_as_new(upstream: Upstream, co
     """A connection reopened after a detected close counts as new: without an answer, the request is not repeated."""
     upstream.play(once(EMPTY), lambda peer: (peer.request(), None)[1])
     client = connect()
-    ask(client)
+    fetch(client)
     assert upstream.closed.acquire(timeout=60)
     with pytest.raises(ConnectFailed):
-        ask(client)
+        fetch(client)
     assert 2 == upstream.connections
 
 
@@ -105,19 +107,19 @@ def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeC
 
     upstream.play(script, always(EMPTY))
     client = connect()
-    ask(client)
+    fetch(client)
     with pytest.raises(ConnectFailed):
-        ask(client)
+        fetch(client)
     assert 1 == upstream.connections
 
 
-def test_bytes_after_an_answer_spoil_only_their_connection(upstream: Upstream, connect: MakeClient) -> None:
+def test_bytes_after_an_answer_are_not_the_next_answer(upstream: Upstream, connect: MakeClient) -> None:
     """Unsolicited bytes are not interpreted as the next answer."""
     upstream.play(always(EMPTY + http_answer(500, {})), always(EMPTY))
     client = connect()
-    ask(client)
-    ask(client)
-    assert 2 == len(upstream.heard)
+    fetch(client)
+    fetch(client)
+    assert 2 == len(upstream.requests)
 
 
 def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Upstream, connect: MakeClient) -> None:
@@ -129,7 +131,7 @@ def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Up
     def work() -> None:
         for _ in range(5):
             meet.wait(60)
-            ask(client)
+            fetch(client)
 
     with ThreadPoolExecutor(3) as pool:
         for done in [pool.submit(work) for _ in range(3)]:
@@ -138,11 +140,11 @@ def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Up
         client.close_connections()
         for _ in range(3):
             assert upstream.closed.acquire(timeout=60)
-        pool.submit(ask, client).result()
+        pool.submit(fetch, client).result()
     assert 4 == upstream.connections
 
 
-def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connect: MakeClient) -> None:
+def test_closing_does_not_affect_a_request_in_flight(upstream: Upstream, connect: MakeClient) -> None:
     """A request in flight succeeds; its connection is closed afterwards."""
     asked, go = threading.Event(), threading.Event()
 
@@ -156,15 +158,15 @@ def test_closing_does_not_disturb_a_request_under_way(upstream: Upstream, connec
     upstream.play(script)
     client = connect()
     with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(client.indexing_status, DATASET, BATCH)
+        in_flight = pool.submit(client.indexing_status, DATASET, BATCH)
         assert asked.wait(60)
         client.close_connections()
         go.set()
-        assert [] == under_way.result().value
+        assert [] == in_flight.result().value
         assert upstream.closed.acquire(timeout=60)
 
 
-def test_closing_at_any_moment_harms_no_request(upstream: Upstream, connect: MakeClient) -> None:
+def test_closing_at_any_time_fails_no_request(upstream: Upstream, connect: MakeClient) -> None:
     """All requests of two workers succeed while connections are closed continuously."""
     upstream.play(always(EMPTY))
     client = connect()
@@ -179,28 +181,30 @@ def test_closing_at_any_moment_harms_no_request(upstream: Upstream, connect: Mak
     assert [[[]] * 50] * 2 == [worker.result() for worker in workers]
 
 
-def test_requests_wait_for_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+def test_requests_wait_for_the_rate_limit(upstream: Upstream, connect: MakeClient, observer: RecordingObserver) -> None:
     """At two requests per second, each further request waits half a second, and the observer is called."""
     upstream.play(always(EMPTY))
     clock = ManualClock()
     client = connect(clock=clock, requests_per_second=2)
     for _ in range(3):
-        ask(client)
-    assert pytest.approx([0.5, 0.5]) == notes.waited
+        fetch(client)
+    assert pytest.approx([0.5, 0.5]) == observer.waited
     assert pytest.approx(1.0) == clock.monotonic()
-    assert pytest.approx([0, 0, 0]) == notes.seconds
+    assert pytest.approx([0, 0, 0]) == observer.seconds
 
 
-def test_a_repeat_is_paid_for_by_the_budget(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+def test_a_repeated_request_counts_against_the_rate_limit(
+    upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
     """The repeat after a closed connection counts against the rate limit like any other request."""
     upstream.play(close_at_request, always(EMPTY))
     client = connect(clock=ManualClock(), requests_per_second=2)
-    ask(client)
-    ask(client)
-    assert pytest.approx([0.5, 0.5]) == notes.waited
+    fetch(client)
+    fetch(client)
+    assert pytest.approx([0.5, 0.5]) == observer.waited
 
 
-def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, notes: Notes) -> None:
+def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, observer: RecordingObserver) -> None:
     """A worker that waits for its slot returns promptly on a stop, without sending a request."""
     upstream.play(always(EMPTY))
     stop, waiting = threading.Event(), threading.Event()
@@ -211,15 +215,15 @@ def test_stop_ends_waiting_at_once(upstream: Upstream, connect: MakeClient, note
             return super().wait(event, seconds)
 
     client = connect(clock=Watched(), stop=stop, requests_per_second=0.01)
-    ask(client)
+    fetch(client)
     with ThreadPoolExecutor(1) as pool:
-        worker = pool.submit(ask, client)
+        worker = pool.submit(fetch, client)
         assert waiting.wait(60)
         stop.set()
         with pytest.raises(Stopped):
             worker.result(timeout=60)
-    assert 1 == len(upstream.heard)
-    assert 5 > notes.waited[0]
+    assert 1 == len(upstream.requests)
+    assert 5 > observer.waited[0]
 
 
 def test_nothing_is_sent_after_the_stop(upstream: Upstream, connect: MakeClient) -> None:
@@ -228,9 +232,9 @@ def test_nothing_is_sent_after_the_stop(upstream: Upstream, connect: MakeClient)
     client = connect()
     client.stop.set()
     with pytest.raises(Stopped) as caught:
-        ask(client)
+        fetch(client)
     assert not isinstance(caught.value, DifyError)
-    assert [] == upstream.heard
+    assert [] == upstream.requests
 
 
 @pytest.mark.parametrize("served", [True, False])
@@ -260,13 +264,13 @@ def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
         (ClosedWithoutAnswer("closed"), ConnectFailed, "dify:80: connection closed before an answer was received"),
     ],
 )
-def test_exceptions_of_the_libraries_have_their_leaf(error: Exception, kind: type[DifyError], said: str) -> None:
+def test_library_exceptions_map_to_errors_of_the_tree(error: Exception, kind: type[DifyError], said: str) -> None:
     """Exceptions that cannot be caused on loopback are mapped to the correct error too."""
     with pytest.raises(kind, match=said):
         raise unreachable("dify:80", error, 10.0)
 
 
-def test_headers_that_are_cut_are_no_answer(upstream: Upstream, connect: MakeClient) -> None:
+def test_truncated_headers_are_not_an_answer(upstream: Upstream, connect: MakeClient) -> None:
     """Headers truncated by the end of the connection are not accepted as complete."""
     upstream.play(once(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"))
     with pytest.raises(ConnectFailed):

@@ -23,8 +23,8 @@ from tests.dify.conftest import (
     DOCUMENT,
     KEY,
     MakeClient,
-    Notes,
     Peer,
+    RecordingObserver,
     Upstream,
     always,
     http_answer,
@@ -81,19 +81,19 @@ def item(field: str, text: str) -> bytes:
         (b"null", SchemaMismatch, "got `null`"),
     ],
 )
-def test_a_200_that_is_not_what_the_api_promises_is_an_error(  # noqa: PLR0917 - the columns of a table
-    body: bytes, kind: type[BadAnswer], said: str, upstream: Upstream, connect: MakeClient, notes: Notes
+def test_a_200_that_does_not_conform_to_the_api_is_an_error(  # noqa: PLR0917 - the columns of a table
+    body: bytes, kind: type[BadAnswer], said: str, upstream: Upstream, connect: MakeClient, observer: RecordingObserver
 ) -> None:
     """Any invalid body is a DecodeFailed or a SchemaMismatch, never another exception."""
     upstream.play(always(http_answer(200, body)))
     with pytest.raises(kind, match=said) as caught:
         connect().indexing_status(DATASET, BATCH)
     assert 200 == caught.value.status
-    assert [("main", "indexing_status", "200")] == notes.requests
+    assert [("main", "indexing_status", "200")] == observer.requests
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_decode_or_raise_of_the_tree(body: bytes) -> None:
+def test_any_bytes_decode_or_raise_an_error_of_the_tree(body: bytes) -> None:
     """The decoder raises only exceptions that the client handles, and each is mapped to an error of the tree."""
     for shape in (IndexingStatus, DocumentDetail):
         leaf: DifyError = DecodeFailed("")
@@ -105,7 +105,7 @@ def test_any_bytes_decode_or_raise_of_the_tree(body: bytes) -> None:
 
 
 @given(st.lists(st.sampled_from([r"\ud83d", r"\ude00", r"\\", "ud83d", "a", r"\n", r"\u0041", r"\""])))
-def test_half_a_surrogate_pair_is_called_so(pieces: list[str]) -> None:
+def test_an_unpaired_surrogate_is_named_as_the_cause(pieces: list[str]) -> None:
     """An unpaired surrogate is named as the cause at any position, but not for truncated answers or earlier errors."""
     text = "".join(pieces)
     half = any("\ud800" <= character <= "\udfff" for character in json.loads(f'"{text}"'))
@@ -120,7 +120,7 @@ def test_half_a_surrogate_pair_is_called_so(pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize("length", range(1, 13))
-def test_an_answer_cut_within_a_pair_is_called_cut(length: int) -> None:
+def test_an_answer_truncated_within_a_pair_is_called_truncated(length: int) -> None:
     """An answer truncated within a surrogate pair is reported as truncated: the other half may follow."""
     body = b'{"x": "' + rb"\ud83d\ude00"[:length]
     error = undecodable(REQUEST, Reply(200, {}, body), msgspec.DecodeError("Input data was truncated"))
@@ -163,7 +163,7 @@ def test_both_names_of_the_separator_are_read(upstream: Upstream, connect: MakeC
 
 
 BODY = json.dumps({"data": [ITEM | {"error": "é" * 3000}]}).encode()
-PACKED = gzip.compress(BODY)
+COMPRESSED = gzip.compress(BODY)
 
 
 def chunked(body: bytes) -> bytes:
@@ -177,13 +177,13 @@ def chunked(body: bytes) -> bytes:
     ("body", "headers"),
     [
         (BODY, {"Content-Encoding": "identity"}),
-        (PACKED, {"Content-Encoding": "gzip"}),
+        (COMPRESSED, {"Content-Encoding": "gzip"}),
         (gzip.compress(BODY[:100]) + gzip.compress(BODY[100:]), {"Content-Encoding": "x-gzip"}),
         (chunked(BODY), {"Transfer-Encoding": "chunked"}),
-        (chunked(PACKED), {"Transfer-Encoding": "chunked", "Content-Encoding": "GZIP"}),
+        (chunked(COMPRESSED), {"Transfer-Encoding": "chunked", "Content-Encoding": "GZIP"}),
     ],
 )
-def test_a_body_may_be_packed_and_chunked(
+def test_a_body_may_be_compressed_and_chunked(
     body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient
 ) -> None:
     """Compression and chunking by proxies do not change the value, and the connection is reusable."""
@@ -202,10 +202,10 @@ def test_a_body_may_be_packed_and_chunked(
         (BODY[:-5], {"Content-Length": str(len(BODY))}, ConnectFailed, "connect"),
         (chunked(BODY)[:-10], {"Transfer-Encoding": "chunked"}, ConnectFailed, "connect"),
         (b"zz\r\n", {"Transfer-Encoding": "chunked"}, ConnectFailed, "connect"),
-        (PACKED[:-12], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
-        (PACKED[:-8], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),  # whole JSON, no checksum
-        (PACKED[:40] + b"????" + PACKED[44:], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
-        (PACKED + b"tail", {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (COMPRESSED[:-12], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (COMPRESSED[:-8], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),  # whole JSON, no checksum
+        (COMPRESSED[:40] + b"????" + COMPRESSED[44:], {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
+        (COMPRESSED + b"tail", {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
         (BODY, {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
         (b"", {"Content-Encoding": "gzip"}, DecodeFailed, "200"),
         (BODY, {"Content-Encoding": "gzip, gzip"}, DecodeFailed, "200"),
@@ -213,20 +213,20 @@ def test_a_body_may_be_packed_and_chunked(
         (BODY, {"Content-Length": "5, 7"}, ConnectFailed, "connect"),
     ],
 )
-def test_a_cut_body_is_connect_and_a_damaged_one_decode(  # noqa: PLR0917 - the columns of a table
+def test_a_truncated_body_is_connect_failed_and_a_damaged_one_decode_failed(  # noqa: PLR0917 - the columns of a table
     body: bytes,
     headers: dict[str, str],
     kind: type[DifyError],
     code: str,
     upstream: Upstream,
     connect: MakeClient,
-    notes: Notes,
+    observer: RecordingObserver,
 ) -> None:
     """A body that HTTP framing shows as truncated is a ConnectFailed; a complete but invalid one is a DecodeFailed."""
     upstream.play(once(http_answer(200, body, headers)))
     with pytest.raises(kind):
         connect().indexing_status(DATASET, BATCH)
-    assert [("main", "indexing_status", code)] == notes.requests
+    assert [("main", "indexing_status", code)] == observer.requests
 
 
 def test_a_content_length_above_the_cap_is_refused_at_once(upstream: Upstream, connect: MakeClient) -> None:
@@ -235,14 +235,14 @@ def test_a_content_length_above_the_cap_is_refused_at_once(upstream: Upstream, c
     def script(peer: Peer) -> None:
         peer.request()
         peer.send(http_answer(200, b"", {"Content-Length": "9" * 30}))
-        peer.silence()
+        peer.send_nothing()
 
     upstream.play(script)
     with pytest.raises(TooLarge, match="indexing_status: the answer is larger than 16384 KiB"):
         connect(timeout=60.0).indexing_status(DATASET, BATCH)
 
 
-def bomb() -> bytes:
+def gzip_above_the_limit() -> bytes:
     """A gzip body that is one byte above the limit when decompressed."""
     return gzip.compress(b" " * (LARGEST + 1))
 
@@ -250,13 +250,13 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
-        (bomb(), {"Content-Encoding": "gzip"}),
+        (gzip_above_the_limit(), {"Content-Encoding": "gzip"}),
         (chunked(b" " * (LARGEST + 1)), {"Transfer-Encoding": "chunked"}),
     ],
     ids=["gzip", "chunked"],
 )
 def test_a_body_above_the_cap_is_too_large(
-    body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient, notes: Notes
+    body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient, observer: RecordingObserver
 ) -> None:
     """The limit counts decompressed bytes, with or without a Content-Length; the connection is not reused."""
     upstream.play(once(http_answer(200, body, headers)), always(http_answer(200, {"data": []})))
@@ -264,21 +264,21 @@ def test_a_body_above_the_cap_is_too_large(
     with pytest.raises(TooLarge):
         client.indexing_status(DATASET, BATCH)
     assert [] == client.indexing_status(DATASET, BATCH).value
-    assert [("main", "indexing_status", "200")] * 2 == notes.requests
+    assert [("main", "indexing_status", "200")] * 2 == observer.requests
     assert 2 == upstream.connections
 
 
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
-        (bomb(), {"Content-Encoding": "gzip"}),
+        (gzip_above_the_limit(), {"Content-Encoding": "gzip"}),
         (b"no gzip", {"Content-Encoding": "gzip"}),
         (b'{"data": ', {}),
         (b"", {"Content-Length": "10"}),
     ],
     ids=["too large", "damaged", "not JSON", "truncated"],
 )
-def test_what_was_read_is_freed_with_the_error(
+def test_a_body_is_freed_with_its_error(
     body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient
 ) -> None:
     """The body is freed without garbage collection, which is infrequent: large answers would accumulate in memory."""
@@ -286,16 +286,16 @@ def test_what_was_read_is_freed_with_the_error(
     client = connect()
     gc.disable()
     try:
-        before = own_errors()
+        before = exporter_errors()
         with contextlib.suppress(DifyError):
             client.indexing_status(DATASET, BATCH)
-        left = own_errors()
+        left = exporter_errors()
     finally:
         gc.enable()
     assert [] == [each for each in left if not any(each is other for other in before)]
 
 
-def own_errors() -> list[object]:
+def exporter_errors() -> list[object]:
     """All exceptions of the exporter in memory, including those of other tests."""
     found = [each for each in gc.get_objects() if issubclass(type(each), Exception)]
     return [each for each in found if type(each).__module__.startswith("exporter.")]
@@ -310,11 +310,11 @@ def test_a_body_of_exactly_the_cap_is_read(upstream: Upstream, connect: MakeClie
     assert [] == connect().indexing_status(DATASET, BATCH).value
 
 
-def test_errors_of_random_damage_stay_in_the_tree(upstream: Upstream, connect: MakeClient) -> None:
+def test_random_damage_raises_errors_of_the_tree(upstream: Upstream, connect: MakeClient) -> None:
     """An answer with random changes, including its headers, is read or raises a DifyError without the key."""
     rng = random.Random(7)  # noqa: S311 - reproducible damage
     whole = http_answer(
-        200, PACKED, {"Content-Encoding": "gzip", "Connection": "close", "Set-Cookie": f"x-token={KEY}"}
+        200, COMPRESSED, {"Content-Encoding": "gzip", "Connection": "close", "Set-Cookie": f"x-token={KEY}"}
     )
     client = connect(timeout=0.3)
     for _ in range(150):

@@ -74,7 +74,7 @@ def test_send_calls_every_hook_of_a_request(upstream: Upstream) -> None:
     assert hooks == called, f"HTTPAdapter.send skips {sorted(hooks - called)}: adapt _Adapter in session.py"
 
 
-def test_send_needs_no_session_and_keeps_no_cookies(upstream: Upstream) -> None:
+def test_send_needs_no_session_and_stores_no_cookies(upstream: Upstream) -> None:
     """``Session._exchange`` in transport/session.py sends a prepared request through an adapter alone."""
     upstream.play(always(http_answer(302, BODY, {"Set-Cookie": "x-token=secret", "Location": "/elsewhere"})))
     adapter = _Adapter(create_urllib3_context)
@@ -83,7 +83,9 @@ def test_send_needs_no_session_and_keeps_no_cookies(upstream: Upstream) -> None:
         assert 302 == response.status_code, "the adapter follows redirects: refuse them in Session._exchange"
         assert BODY == response.raw.read(100, decode_content=False)
         response.close()
-    assert "cookie" not in "".join(upstream.heard).lower(), "the adapter stores cookies: drop them in Session._exchange"
+    assert "cookie" not in "".join(upstream.requests).lower(), (
+        "the adapter stores cookies: drop them in Session._exchange"
+    )
     assert 1 == upstream.connections, "close() does not return the connection to the pool: adapt Session._exchange"
     adapter.close()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exporter.dify import Answer, Client
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
-LEFT_OUT = {
+SKIPPED = {
     "err--indexing-status--head",  # the client sends GET only
     "err--indexing-status--options",
 }
@@ -29,7 +29,7 @@ def recordings(*patterns: str) -> list[Any]:
     files = sorted(file for pattern in patterns for file in RECORDINGS.glob(f"{pattern}.json"))
     assert files
     records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    return [pytest.param(record, id=record["case"]) for record in records if record["case"] not in LEFT_OUT]
+    return [pytest.param(record, id=record["case"]) for record in records if record["case"] not in SKIPPED]
 
 
 def replay(upstream: Upstream, record: Any) -> None:
@@ -39,7 +39,7 @@ def replay(upstream: Upstream, record: Any) -> None:
     upstream.play(always(http_answer(record["status"], body, headers)))
 
 
-def ask(client: Client, path: str) -> Callable[..., Answer[Any]]:
+def fetch(client: Client, path: str) -> Callable[..., Answer[Any]]:
     """The client method for the recorded endpoint."""
     if path.endswith("/indexing-status"):
         return lambda: client.indexing_status(DATASET, BATCH)
@@ -73,7 +73,7 @@ FAILURES = recordings("err--*", "outage--*", "indexing-status--*", "document--*"
 
 
 @pytest.mark.parametrize("record", [record for record in INDEXING if is_good(record)])
-def test_a_recorded_status_is_read_whole(record: Any, upstream: Upstream, connect: MakeClient) -> None:
+def test_a_recorded_status_is_decoded_completely(record: Any, upstream: Upstream, connect: MakeClient) -> None:
     """Every item and every field of each recorded indexing-status is decoded unchanged."""
     replay(upstream, record)
     client = connect()
@@ -84,7 +84,7 @@ def test_a_recorded_status_is_read_whole(record: Any, upstream: Upstream, connec
 
 
 @pytest.mark.parametrize("record", [record for record in DETAIL if is_good(record)])
-def test_a_recorded_detail_is_read_whole(record: Any, upstream: Upstream, connect: MakeClient) -> None:
+def test_a_recorded_detail_is_decoded_completely(record: Any, upstream: Upstream, connect: MakeClient) -> None:
     """Every field that the client uses of each recorded detail is decoded unchanged."""
     replay(upstream, record)
     value = connect().document(DATASET, DOCUMENT).value
@@ -114,7 +114,7 @@ def test_a_recorded_failure_becomes_its_error(record: Any, upstream: Upstream, c
     replay(upstream, record)
     kind, gone = expectation(record)
     with pytest.raises(DifyError) as caught:
-        ask(connect(), record["path"])()
+        fetch(connect(), record["path"])()
     assert kind is type(caught.value)
     assert record["status"] == caught.value.status
     assert gone == getattr(caught.value, "gone", False)

@@ -13,7 +13,7 @@ from exporter.config.model import Secret
 from exporter.dify import BadRequest, DifyError, Forbidden, NotFound, RateLimited, ServerFailed, Unauthorized
 from exporter.dify.transport.failures import excerpt, refused, retry_after
 from exporter.dify.transport.messages import Reply, Request
-from tests.dify.conftest import BATCH, DATASET, KEY, MakeClient, Notes, Upstream, always, http_answer, once
+from tests.dify.conftest import BATCH, DATASET, KEY, MakeClient, RecordingObserver, Upstream, always, http_answer, once
 
 LIMIT = "Sorry, you have reached the knowledge base request rate limit of your subscription."
 HTML = "<!DOCTYPE html><html><body>Bad gateway</body></html>"
@@ -54,7 +54,7 @@ def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
     reason: str,
     upstream: Upstream,
     connect: MakeClient,
-    notes: Notes,
+    observer: RecordingObserver,
 ) -> None:
     """Each status other than 200 raises its error, whatever the body; the observer receives the status."""
     headers = {"Content-Length": "0"} if status == 204 else {}
@@ -64,7 +64,7 @@ def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
     assert kind is type(caught.value)
     assert (reason, status, True) == (caught.value.reason, caught.value.status, caught.value.by_dify)
     assert f"indexing_status: {status}" in str(caught.value)
-    assert [("main", "indexing_status", str(status))] == notes.requests
+    assert [("main", "indexing_status", str(status))] == observer.requests
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,9 @@ def test_each_status_has_its_error(  # noqa: PLR0917 - the columns of a table
         ({}, {"message": "no Route matched with those values"}, False, "no Route matched.*does url end in /v1"),
     ],
 )
-def test_a_404_tells_gone_from_misdirected(headers: dict[str, str], body: object, gone: bool, said: str) -> None:
+def test_a_404_distinguishes_a_missing_object_from_a_wrong_url(
+    headers: dict[str, str], body: object, gone: bool, said: str
+) -> None:
     """Only Dify's own not_found means that the object does not exist; other 404s name the likely cause."""
     reply = Reply(404, headers, body.encode() if isinstance(body, str) else json.dumps(body).encode())
     error = refused(Request("document", ""), reply, NOW)
@@ -107,7 +109,7 @@ def test_a_redirect_is_not_followed(
         connect().indexing_status(DATASET, BATCH)
     assert said in str(caught.value)
     assert KEY not in str(caught.value)
-    assert 1 == len(upstream.heard)
+    assert 1 == len(upstream.requests)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_an_excerpt_is_one_short_printable_line_without_the_key(before: str, aft
     assert KEY not in said
 
 
-def test_the_words_of_a_server_never_show_the_key(upstream: Upstream, connect: MakeClient) -> None:
+def test_server_texts_in_messages_never_contain_the_key(upstream: Upstream, connect: MakeClient) -> None:
     """The key does not leak through an error that quotes the request, or a version that contains the key."""
     body = {"code": KEY, "message": f"x{'y' * 190}{KEY}: header\nAuthorization: Bearer {KEY}"}
     for status in (400, 403, 404, 405, 429, 500):

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.dify import ConnectFailed, TLSFailed
 from exporter.dify.transport.session import read_environment
-from tests.dify.conftest import BATCH, DATASET, MakeClient, Notes, Peer, Upstream, always, http_answer
+from tests.dify.conftest import BATCH, DATASET, MakeClient, Peer, RecordingObserver, Upstream, always, http_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EMPTY = http_answer(200, {"data": []})
 
 
-def ask(client: Client) -> object:
+def fetch(client: Client) -> object:
     """Send one request."""
     return client.indexing_status(DATASET, BATCH).value
 
@@ -28,25 +28,29 @@ def test_ca_file_is_trusted_and_read_once(secure: Upstream, certificate: Path, c
     """A server with a private authority is reachable, and one connection serves all requests."""
     secure.play(always(EMPTY))
     client = connect(f"https://{secure.address}/v1", ca_file=certificate)
-    assert [[], []] == [ask(client), ask(client)]
+    assert [[], []] == [fetch(client), fetch(client)]
     assert 1 == secure.connections
 
 
-def test_an_unknown_authority_is_tls(secure: Upstream, connect: MakeClient, notes: Notes) -> None:
+def test_an_unknown_authority_is_a_tls_failure(
+    secure: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
     """A certificate of an unknown authority is rejected; the message names ca_file."""
     secure.play(always(EMPTY))
     with pytest.raises(TLSFailed, match=r"certificate verification failed: self-signed certificate.*ca_file"):
-        ask(connect(f"https://{secure.address}/v1"))
-    assert [("main", "indexing_status", "tls")] == notes.requests
-    assert [] == secure.heard
+        fetch(connect(f"https://{secure.address}/v1"))
+    assert [("main", "indexing_status", "tls")] == observer.requests
+    assert [] == secure.requests
 
 
-def test_a_certificate_of_another_name_is_tls(secure: Upstream, certificate: Path, connect: MakeClient) -> None:
+def test_a_certificate_for_another_name_is_a_tls_failure(
+    secure: Upstream, certificate: Path, connect: MakeClient
+) -> None:
     """The certificate must contain the host name of the URL."""
     secure.play(always(EMPTY))
     port = secure.address.split(":")[1]
     with pytest.raises(TLSFailed, match=r"certificate verification failed: Hostname mismatch"):
-        ask(connect(f"https://localhost:{port}/v1", ca_file=certificate))
+        fetch(connect(f"https://localhost:{port}/v1", ca_file=certificate))
 
 
 def test_ca_file_wins_over_the_environment(
@@ -55,9 +59,9 @@ def test_ca_file_wins_over_the_environment(
     """REQUESTS_CA_BUNDLE applies without ca_file; ca_file takes precedence."""
     secure.play(always(EMPTY))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    assert [] == ask(connect(f"https://{secure.address}/v1"))
+    assert [] == fetch(connect(f"https://{secure.address}/v1"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
-    assert [] == ask(connect(f"https://{secure.address}/v1", ca_file=certificate))
+    assert [] == fetch(connect(f"https://{secure.address}/v1", ca_file=certificate))
     assert str(tmp_path / "missing.pem") == read_environment("https://127.0.0.1/", None)[1]
 
 
@@ -69,17 +73,17 @@ def test_authorities_may_be_a_directory_or_come_later(
     file = tmp_path / "ca.pem"
     client = connect(f"https://{secure.address}/v1", ca_file=file)
     with pytest.raises(TLSFailed, match=r"cannot read the certificate authorities in .*: No such file"):
-        ask(client)
+        fetch(client)
     file.write_text("rubbish")
     with pytest.raises(TLSFailed, match="cannot read the certificate authorities"):
-        ask(client)
+        fetch(client)
     shutil.copy(certificate, file)
-    assert [] == ask(client)
+    assert [] == fetch(client)
     with pytest.raises(TLSFailed, match="certificate verification failed"):
-        ask(connect(f"https://{secure.address}/v1", ca_file=tmp_path))
+        fetch(connect(f"https://{secure.address}/v1", ca_file=tmp_path))
 
 
-def test_a_replaced_authority_is_noticed_after_a_failure(
+def test_a_replaced_authority_is_loaded_after_a_failure(
     secure: Upstream, certificate: Path, connect: MakeClient, tmp_path: Path
 ) -> None:
     """Authorities are loaded again after a TLS failure: a renewed file requires no restart."""
@@ -88,9 +92,9 @@ def test_a_replaced_authority_is_noticed_after_a_failure(
     shutil.copy(read_environment("https://127.0.0.1/", None)[1], file)
     client = connect(f"https://{secure.address}/v1", ca_file=file)
     with pytest.raises(TLSFailed):
-        ask(client)
+        fetch(client)
     shutil.copy(certificate, file)
-    assert [] == ask(client)
+    assert [] == fetch(client)
 
 
 def test_the_authority_of_a_proxy_is_replaced_too(
@@ -103,10 +107,10 @@ def test_the_authority_of_a_proxy_is_replaced_too(
     monkeypatch.setenv("http_proxy", f"https://{secure.address}")
     client = connect("http://dify.invalid/v1", ca_file=file)
     with pytest.raises(TLSFailed, match=r"through the proxy.*certificate verification failed: self-signed.*ca_file"):
-        ask(client)
+        fetch(client)
     shutil.copy(certificate, file)
-    assert [] == ask(client)
-    assert 1 == len(secure.heard)
+    assert [] == fetch(client)
+    assert 1 == len(secure.requests)
 
 
 def test_a_tunnel_through_a_proxy_that_is_not_trusted(
@@ -116,28 +120,28 @@ def test_a_tunnel_through_a_proxy_that_is_not_trusted(
     secure.play(always(http_answer(403, {})))
     monkeypatch.setenv("https_proxy", f"https://{secure.address}")
     with pytest.raises(TLSFailed, match=r"through the proxy.*certificate verification failed: self-signed"):
-        ask(connect("https://dify.invalid/v1"))
+        fetch(connect("https://dify.invalid/v1"))
     with pytest.raises(ConnectFailed, match="through the proxy set in the environment"):
-        ask(connect("https://dify.invalid/v1", ca_file=certificate))
+        fetch(connect("https://dify.invalid/v1", ca_file=certificate))
 
 
-def test_https_to_a_server_without_tls_is_tls(upstream: Upstream, connect: MakeClient) -> None:
+def test_https_to_a_server_without_tls_is_a_tls_failure(upstream: Upstream, connect: MakeClient) -> None:
     """The message suggests that the server does not use https."""
 
     def script(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        peer.silence()
+        peer.send_nothing()
 
     upstream.play(script)
     with pytest.raises(TLSFailed, match="does the server use https"):
-        ask(connect(f"https://{upstream.address}/v1"))
+        fetch(connect(f"https://{upstream.address}/v1"))
 
 
-def test_a_connection_cut_in_the_handshake_is_connect(upstream: Upstream, connect: MakeClient) -> None:
+def test_a_connection_closed_during_the_handshake_is_connect_failed(upstream: Upstream, connect: MakeClient) -> None:
     """A handshake that ends without a certificate error is a ConnectFailed."""
     upstream.play(lambda _: None)
     with pytest.raises(ConnectFailed):
-        ask(connect(f"https://{upstream.address}/v1"))
+        fetch(connect(f"https://{upstream.address}/v1"))
 
 
 def test_a_used_tls_connection_that_was_closed_is_replaced(
@@ -156,5 +160,5 @@ def test_a_used_tls_connection_that_was_closed_is_replaced(
 
     secure.play(script, cut, always(EMPTY))
     client = connect(f"https://{secure.address}/v1", ca_file=certificate)
-    assert [[], [], []] == [ask(client) for _ in range(3)]
+    assert [[], [], []] == [fetch(client) for _ in range(3)]
     assert 3 == secure.connections
