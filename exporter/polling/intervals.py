@@ -1,8 +1,7 @@
-"""How long until the next poll of a target: pure rules, and the present interval of every target of a server."""
+"""How long until the next poll of a target. Pure."""
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.config import Polling
-    from exporter.polling.targets import Target
-    from exporter.tracking.model import Kind, TargetState
+    from exporter.tracking.model import TargetState
 
 MAX_BACKOFF_FACTOR = 5
 """A backoff grows up to this many times ``polling.max_interval``, but not beyond ``MAX_BACKOFF`` seconds."""
@@ -88,83 +86,3 @@ def longest_backoff(polling: Polling) -> float:
     """Seconds that a backoff grows up to, before jitter; never less than ``polling.interval``."""
     longest: float = min(MAX_BACKOFF_FACTOR * polling.max_interval, max(MAX_BACKOFF, polling.interval))
     return longest
-
-
-class PollIntervals:
-    """The present interval of every target, and how many targets are in which state. Thread-safe.
-
-    Follow-up targets have intervals, too, but are not counted.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._intervals: dict[Target, PollInterval] = {}
-        self._unpolled: set[Target] = set()
-        self._counts: dict[tuple[Kind, TargetState], int] = {}
-
-    def __contains__(self, target: Target) -> bool:
-        return target in self._intervals
-
-    def of(self, target: Target) -> PollInterval:
-        """The interval of ``target``; the first one when it has none."""
-        return self._intervals.get(target) or PollInterval()
-
-    def add(self, target: Target) -> bool:
-        """Begin with the first interval. False when ``target`` has one already, which stays."""
-        with self._lock:
-            if target in self._intervals:
-                return False
-            self._put(target, PollInterval())
-            self._unpolled.add(target)
-            return True
-
-    def put(self, target: Target, interval: PollInterval) -> None:
-        """Store the interval of ``target``, which has been polled."""
-        with self._lock:
-            self._unpolled.discard(target)
-            self._put(target, interval)
-
-    def remove(self, target: Target) -> None:
-        """Remove the interval of ``target``."""
-        with self._lock:
-            self._unpolled.discard(target)
-            old = self._intervals.pop(target, None)
-            if old is not None:
-                self._count(target, old, -1)
-
-    @property
-    def unpolled(self) -> int:
-        """How many targets were added and have not been polled yet."""
-        return len(self._unpolled)
-
-    @property
-    def watched(self) -> int:
-        """How many targets there are, without follow-ups."""
-        return sum(self._counts.values())
-
-    def counts(self) -> dict[tuple[Kind, TargetState], int]:
-        """How many targets are in each state, by the label ``kind`` and the state; only numbers above 0."""
-        with self._lock:
-            return {key: count for key, count in self._counts.items() if count}
-
-    def targets(self) -> set[Target]:
-        """Every target except follow-ups."""
-        with self._lock:
-            return {target for target in self._intervals if not target.type.is_follow_up}
-
-    def all(self) -> dict[Target, PollInterval]:
-        """Every target with its interval, including follow-ups."""
-        with self._lock:
-            return dict(self._intervals)
-
-    def _put(self, target: Target, interval: PollInterval) -> None:
-        old = self._intervals.get(target)
-        if old is not None:
-            self._count(target, old, -1)
-        self._intervals[target] = interval
-        self._count(target, interval, 1)
-
-    def _count(self, target: Target, interval: PollInterval, more: int) -> None:
-        if not target.type.is_follow_up:
-            key = (target.type.label, interval.state)
-            self._counts[key] = self._counts.get(key, 0) + more

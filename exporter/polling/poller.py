@@ -13,7 +13,7 @@ import structlog
 
 from exporter.dify import DifyError, NotFound, Stopped
 from exporter.polling.fetch import Fetcher
-from exporter.polling.intervals import PollIntervals, after_answer, after_failure, after_missing, longest_wait
+from exporter.polling.intervals import after_answer, after_failure, after_missing, longest_wait
 from exporter.polling.schedule import Schedule, next_due
 from exporter.polling.targets import (
     CONFIGURED_DOCUMENT,
@@ -79,32 +79,28 @@ class Poller:
         self._after_poll = after_poll
         self._jitter = jitter
         self._lock = threading.Lock()
-        self._intervals = PollIntervals()
         self._fetcher = Fetcher(server, client, store, polling, clock=clock, last_success=statuses.last_success)
         self._event_log = EventLog(server.name, store, document_name=document_name)
 
     @property
     def watched(self) -> set[Target]:
         """The targets that are polled for their own sake."""
-        return self._intervals.targets()
+        return set(self.statuses.all())
 
     @property
     def unpolled(self) -> int:
         """How many targets have not been polled yet."""
-        return self._intervals.unpolled
+        return self.statuses.unpolled
 
     def watch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` from now on; those that were finished before a restart after all others."""
         targets = list(targets)
-        self.statuses.add(targets)
         for dataset_id in {target.dataset_id for target in targets if target.dataset_id}:
             self.store.watch_dataset(dataset_id)
         now = self._clock.monotonic()
-        with self._lock:
-            for target in targets:
-                if self._intervals.add(target):
-                    last = target.type.starts_last(self.store, target.dataset_id, target.id)
-                    self.schedule.put(target, now + FINISHED_LAST * last)
+        for target in self.statuses.add(targets):
+            last = target.type.starts_last(self.store, target.dataset_id, target.id)
+            self.schedule.put(target, now + FINISHED_LAST * last)
 
     def unwatch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` no more and remove their objects; a dataset stays while anything needs it."""
@@ -123,7 +119,7 @@ class Poller:
             self.health.reconfigure(server.url, polling)
             self._fetcher = before.reconfigured(server, client, polling)
         now = self._clock.monotonic()
-        for target, present in self._intervals.all().items():
+        for target, present in self.statuses.intervals().items():
             if self._is_fetched_differently(target, before):
                 wait = 0.0
             else:
@@ -156,7 +152,7 @@ class Poller:
     def snapshot(self) -> ServerSchedule:
         """The schedule now, for the exporter's own metrics."""
         lag = self.schedule.lag(self._clock.monotonic())
-        return ServerSchedule(self.name, lag, self._intervals.counts(), self.store.offset.seconds)
+        return ServerSchedule(self.name, lag, self.statuses.counts(), self.store.offset.seconds)
 
     def _poll(self, target: Target, due: float) -> None:
         """Poll one target, whatever the result, and put it back into the schedule."""
@@ -165,7 +161,7 @@ class Poller:
             self._put_back(target, None)
             return
         started = self._clock.monotonic()
-        interval = self._intervals.of(target)
+        interval = self.statuses.interval(target)
         blocked_until = self.health.blocked_until(target, started)
         if blocked_until is not None:
             self.statuses.mark_unread(target)
@@ -200,12 +196,14 @@ class Poller:
         with self._lock:
             watched = self.schedule.done(target, due)
             if due is None or not watched:
-                self._intervals.remove(target)
                 self.health.remove(target)
                 self._invalidate(target)
             elif interval is not None:
-                self._intervals.put(target, interval)
-        if not watched and not target.type.is_follow_up:
+                self.statuses.put_interval(target, interval)
+        if target.type.is_follow_up:
+            if due is None or not watched:
+                self.statuses.remove([target])
+        elif not watched:
             # The target was unwatched while its poll was under way: the answer must not stay.
             self._remove_objects([target])
 
@@ -213,7 +211,6 @@ class Poller:
         with self._lock:
             for target in targets:
                 self.schedule.remove(target)
-                self._intervals.remove(target)
                 self.health.remove(target)
         for target in targets:
             self._invalidate(target)
@@ -277,14 +274,14 @@ class Poller:
 
     def _is_worth_polling(self, target: Target) -> bool:
         if not target.type.is_follow_up:
-            return target in self._intervals
+            return target in self.statuses
         return target not in self.schedule or not target.type.keeps_schedule(self.store, target.dataset_id, target.id)
 
     def _failed(self, target: Target, interval: PollInterval, error: DifyError) -> PollInterval:
         """Process a failure. Returns the interval from now on."""
         now = self._clock.monotonic()
         self._observer.poll_failed(self.name, target.type.label, error.reason)
-        self.health.failed(target, error, version=self._client.version, now=now, targets=self._intervals.watched)
+        self.health.failed(target, error, version=self._client.version, now=now, targets=len(self.statuses))
         if target.dataset_id and self.health.needs_heartbeat(now):
             heartbeat = Target(HEARTBEAT, target.dataset_id, "")
             if heartbeat not in self.schedule:
