@@ -85,18 +85,18 @@ def restore(saved: SavedObject, *, wall: float, monotonic: float, shared: dict[o
     """
     if isinstance(saved, DatasetCounters):
         return saved
-    common: dict[str, Any] = {
-        "server": shared.setdefault(saved.server, saved.server),
-        "dataset_id": shared.setdefault(saved.dataset_id, saved.dataset_id),
-        # A wall clock that was set back would yield negative ages.
-        "last_progress_monotonic": monotonic - max(0.0, wall - saved.last_progress),
-    }
+    server = shared.setdefault(saved.server, saved.server)
+    dataset_id = shared.setdefault(saved.dataset_id, saved.dataset_id)
+    # A wall clock that was set back would yield negative ages.
+    last_progress = monotonic - max(0.0, wall - saved.last_progress)
     if isinstance(saved, Batch):
-        return replace(saved, **common)
-    detail = saved.detail
+        return replace(saved, server=server, dataset_id=dataset_id, last_progress_monotonic=last_progress)
+    batch, detail = shared.setdefault(saved.batch, saved.batch), saved.detail
     if detail is not None and detail.rule is not None:
         detail = replace(detail, rule=shared.setdefault(detail.rule, detail.rule))
-    return replace(saved, **common, detail=detail, batch=shared.setdefault(saved.batch, saved.batch))
+    return replace(
+        saved, server=server, dataset_id=dataset_id, batch=batch, detail=detail, last_progress_monotonic=last_progress
+    )
 
 
 def write(connection: sqlite3.Connection, rows: Iterable[Row], deleted: Iterable[Key]) -> None:
