@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class FixedOwn:
-    """Own metrics with fixed lines."""
+class FixedMetrics:
+    """Self metrics with fixed lines."""
 
     lines = b"# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"
 
@@ -28,8 +28,8 @@ class FixedOwn:
 
 @pytest.fixture
 def exposition() -> Exposition:
-    """An empty exposition whose own metrics are one fixed line."""
-    return Exposition(self_metrics=FixedOwn())
+    """An empty exposition whose self metrics are one fixed line."""
+    return Exposition(self_metrics=FixedMetrics())
 
 
 @pytest.fixture

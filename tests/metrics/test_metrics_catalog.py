@@ -90,13 +90,13 @@ def samples(obj: Tracked) -> dict[str, list[tuple[tuple[str, ...], Any]]]:
     return {name: seen for name, seen in found.items() if seen}
 
 
-def test_names_and_labels_are_those_of_the_contract() -> None:
+def test_names_and_labels_match_the_contract() -> None:
     """Dashboards and rules rely on names and labels: none is renamed, none is removed."""
     assert CONTRACT == {family.name: " ".join(IDENTITY[family.of] + family.labels) for family in CATALOG}
     assert len(CONTRACT) == len(CATALOG)
 
 
-def test_a_document_stays_within_its_budget() -> None:
+def test_series_per_document() -> None:
     """A document has no more series than promised."""
     most = sum(len(family.states) or 1 for family in CATALOG if family.of is Document)
 
@@ -151,7 +151,7 @@ def test_error(document: Document, status: str, has_error: bool, expected: int) 
     assert [((), expected)] == samples(seen)["dify_document_error"]
 
 
-def test_an_error_text_of_an_old_detail_does_not_count(document: Document) -> None:
+def test_error_text_of_an_old_detail_is_ignored(document: Document) -> None:
     """The detail is fetched rarely: its error text may belong to an attempt that was since repeated successfully."""
     stale = replace(document, detail=Detail(has_error=True))
 
@@ -176,7 +176,7 @@ def test_batch_sums() -> None:
     assert [((), 7)] == samples(replace(batch, segments=7))["dify_batch_segments"]
 
 
-def test_what_was_never_polled_has_no_series() -> None:
+def test_unpolled_targets_have_no_series() -> None:
     """Before the first answer, a server is neither up nor down and a target has neither succeeded nor failed."""
     server = ServerStatus("main", "http://dify/v1")
 
@@ -185,7 +185,7 @@ def test_what_was_never_polled_has_no_series() -> None:
     assert [((), False)] == samples(replace(server, up=False))["dify_up"]
 
 
-def test_progress_is_judged(document: Document) -> None:
+def test_progress_and_stall_of_batch_and_document(document: Document) -> None:
     """Last progress has a resolution of milliseconds; an ETA that cannot be estimated has no series."""
     batch = Batch(
         "main", "ds", "b1", ("x",), (1, *[0] * (len(STATUSES) - 1)), last_progress=1795282470.98765, stalled=True
@@ -200,19 +200,21 @@ def test_progress_is_judged(document: Document) -> None:
     assert [((), True)] == samples(document)["dify_document_stalled"]
 
 
-def test_a_knowledge_base_tells_what_is_known() -> None:
+def test_dataset() -> None:
     """A dataset has no info series before its name is known, and only counted statuses have series; 0 counts."""
-    base = Dataset("main", "ds")
-    assert {} == samples(base)
+    dataset = Dataset("main", "ds")
+    assert {} == samples(dataset)
 
     counts = (0, None, 3, *[None] * (len(DISPLAY_STATUSES) - 3))
-    assert {"dify_dataset_documents": [(("queuing",), 0), (("paused",), 3)]} == samples(replace(base, documents=counts))
+    assert {"dify_dataset_documents": [(("queuing",), 0), (("paused",), 3)]} == samples(
+        replace(dataset, documents=counts)
+    )
 
-    named = replace(base, name="Handbook", indexing_technique="high_quality", embedding_model="m3")
+    named = replace(dataset, name="Handbook", indexing_technique="high_quality", embedding_model="m3")
     assert {"dify_dataset_info": [(("Handbook", "high_quality", "m3"), 1)]} == samples(named)
 
 
-def test_a_new_activity_starts_at_zero() -> None:
+def test_new_counters_start_at_zero() -> None:
     """Every final status and phase has its series before the first event, so that the increase is visible."""
     seen = samples(new_counters("main", "ds"))
     ends = [("completed", ""), *(("error", reason) for reason in REASONS)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from exporter.tracking.model import Document
 
 
-def test_a_scrape_never_sees_half_an_answer(exposition: Exposition, document: Document) -> None:
+def test_a_scrape_sees_all_changes_of_an_answer_or_none(exposition: Exposition, document: Document) -> None:
     """Documents that change together appear together, even in different blocks and with polls flushing them."""
     documents = [replace(document, document_id=str(n)) for n in range(300)]
     exposition.changed([(None, one) for one in documents])
@@ -56,7 +56,7 @@ def test_a_poll_does_not_wait_for_a_scrape(exposition: Exposition, document: Doc
     assert exposition.series() > 0
 
 
-def test_sealing_makes_way_for_a_scrape(exposition: Exposition, document: Document) -> None:
+def test_flushing_yields_to_a_scrape(exposition: Exposition, document: Document) -> None:
     """A poll that is flushing stops at the next block when a scrape waits: the scrape flushes everything anyway."""
     exposition.changed([(None, document)])
     exposition._scrapes_waiting = 1

@@ -47,7 +47,7 @@ def names(listener: RecordingListener) -> str:
     return "".join(sorted(one.document_id for one in listener.of(Document)))
 
 
-def most_interesting(documents: Sequence[Document], limit: int) -> list[Document]:
+def highest_ranked(documents: Sequence[Document], limit: int) -> list[Document]:
     """The rule in its simplest form: sort everything each time."""
 
     def rank(one: Document) -> tuple[int, float, Key]:
@@ -73,7 +73,7 @@ drawn_changes = st.lists(st.lists(st.tuples(drawn_documents, st.integers(0, 3)),
 
 
 @given(st.integers(0, 10), drawn_changes)
-def test_it_shows_what_sorting_everything_would_show(most: int, drawn: list[list[tuple[Document, int]]]) -> None:
+def test_shown_documents_are_the_highest_ranked(most: int, drawn: list[list[tuple[Document, int]]]) -> None:
     """After any changes, also several of one document in a call, the first documents in the order are shown."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, most)
@@ -89,7 +89,7 @@ def test_it_shows_what_sorting_everything_would_show(most: int, drawn: list[list
                 changes.append((old, None))
         calls = len(listener.calls)
         limit.changed(changes)
-        expected = most_interesting(list(known.values()), most)
+        expected = highest_ranked(list(known.values()), most)
         hidden = Counter((one.server, one.dataset_id) for one in known.values())
         hidden.subtract((one.server, one.dataset_id) for one in expected)
 
@@ -98,7 +98,7 @@ def test_it_shows_what_sorting_everything_would_show(most: int, drawn: list[list
         assert len(listener.calls) - calls <= 1
 
 
-def test_below_the_limit_changes_pass_as_they_are() -> None:
+def test_below_the_limit_changes_pass_unchanged() -> None:
     """Below the limit, the very sequence of changes is passed on."""
     listener = RecordingListener()
     passed: list[Sequence[Change]] = []
@@ -118,7 +118,7 @@ def test_below_the_limit_changes_pass_as_they_are() -> None:
     assert {} == limit.collapsed()
 
 
-def test_unfinished_then_failed_then_newest() -> None:
+def test_rank_is_unfinished_then_failed_then_newest() -> None:
     """Unfinished documents rank before failed ones, those before completed ones; then the newer first."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 4)
@@ -131,7 +131,7 @@ def test_unfinished_then_failed_then_newest() -> None:
     assert {("main", "ds"): 4} == limit.collapsed()
 
 
-def test_without_a_detail_the_last_progress_tells_the_age() -> None:
+def test_age_without_detail_is_that_of_the_last_progress() -> None:
     """A document with unknown creation time is as new as its last progress."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 1)
@@ -140,7 +140,7 @@ def test_without_a_detail_the_last_progress_tells_the_age() -> None:
     assert "b" == names(listener)
 
 
-def test_equals_go_by_id() -> None:
+def test_equal_ranks_are_ordered_by_id() -> None:
     """The order of arrival does not matter among documents of equal rank."""
     seen = set()
     for order in ("abc", "cba", "bac"):
@@ -151,7 +151,7 @@ def test_equals_go_by_id() -> None:
     assert {"ab"} == seen
 
 
-def test_one_that_goes_makes_room_in_the_same_call() -> None:
+def test_a_removed_document_is_replaced_in_the_same_call() -> None:
     """The most interesting withheld document replaces a removed one in the same call."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 2)
@@ -164,7 +164,7 @@ def test_one_that_goes_makes_room_in_the_same_call() -> None:
     assert [[(documents[3], None), (None, documents[1])]] == listener.calls[1:]
 
 
-def test_one_that_finishes_gives_way_in_the_same_call() -> None:
+def test_a_finished_document_is_replaced_in_the_same_call() -> None:
     """A shown document that becomes less interesting is replaced by a withheld one in the same call."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 1)
@@ -178,7 +178,7 @@ def test_one_that_finishes_gives_way_in_the_same_call() -> None:
     assert {("main", "ds"): 1} == limit.collapsed()
 
 
-def test_a_withheld_document_that_starts_again_is_shown_as_it_is_now() -> None:
+def test_a_withheld_document_that_restarts_is_shown_in_its_latest_state() -> None:
     """A document that is shown again has its latest values, not those from when it was hidden."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 1)
@@ -191,7 +191,7 @@ def test_a_withheld_document_that_starts_again_is_shown_as_it_is_now() -> None:
     assert [(None, again), (newer, None)] == listener.calls[1]
 
 
-def test_what_is_out_of_sight_changes_nothing() -> None:
+def test_changes_of_withheld_documents_do_not_pass() -> None:
     """A change of withheld documents alone is not passed on."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 1)
@@ -217,7 +217,7 @@ def test_other_objects_pass() -> None:
     assert {status, document("a", "error")} == listener.objects
 
 
-def test_a_limit_of_all_servers_together() -> None:
+def test_the_limit_applies_to_all_servers_together() -> None:
     """The limit applies to all servers together; withheld documents are counted per dataset."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 2)
@@ -228,7 +228,7 @@ def test_a_limit_of_all_servers_together() -> None:
     assert {("main", "ds"): 1, ("other", "dt"): 1} == limit.collapsed()
 
 
-def test_far_below_the_limit_the_order_is_forgotten() -> None:
+def test_documents_are_not_sorted_far_below_the_limit() -> None:
     """The sort order is discarded far below the limit, so that it does not cost forever."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 8)
@@ -245,7 +245,7 @@ def test_far_below_the_limit_the_order_is_forgotten() -> None:
     assert {("main", "ds"): 1} == limit.collapsed()
 
 
-def test_the_listener_is_told_under_the_lock() -> None:
+def test_the_listener_is_called_under_the_lock() -> None:
     """The listener is called under the lock: it sees changes in order."""
     seen: list[bool] = []
 
@@ -262,7 +262,7 @@ def test_the_listener_is_told_under_the_lock() -> None:
     assert not limit._lock.locked()
 
 
-def test_several_servers_at_a_time() -> None:
+def test_concurrent_servers() -> None:
     """Changes from several threads are passed on in a consistent order, and none is lost."""
     listener = RecordingListener()
     limit = DocumentLimit(listener, 50)
@@ -292,11 +292,11 @@ def test_several_servers_at_a_time() -> None:
 
     assert [] == failures
     everything = [one for documents in last.values() for one in documents]
-    assert {*most_interesting(everything, 50)} == listener.objects
+    assert {*highest_ranked(everything, 50)} == listener.objects
     assert 120 - 50 == sum(limit.collapsed().values())
 
 
-def test_a_change_costs_little_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_cheap_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of documents examined per change does not grow with the number of documents."""
     limit = DocumentLimit(RecordingListener(), 500)
     documents = [document(f"{n:03}", "indexing", n) for n in range(1_000)]

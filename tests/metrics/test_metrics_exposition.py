@@ -26,7 +26,7 @@ from exporter.tracking.model import (
     TargetStatus,
     Tracked,
 )
-from tests.metrics.drawn import NoOwn, answers, expected_values, read_back, take, text_of
+from tests.metrics.random_objects import NoSelfMetrics, answers, changes_of, expected_values, page_text, parse_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,29 +43,29 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_blocks")
 @given(answers, st.sampled_from(Format), st.data())
-def test_parsers_read_back_what_went_in(
+def test_parsers_read_the_values_of_the_objects(
     drawn: list[list[tuple[Tracked, bool]]], fmt: Format, data: st.DataObject
 ) -> None:
     """After any answers, flushed in between or not, prometheus-client reads exactly the values of the known objects."""
-    exposition = Exposition(self_metrics=NoOwn())
+    exposition = Exposition(self_metrics=NoSelfMetrics())
     known: dict[tuple[Any, ...], Tracked] = {}
     for answer in drawn:
-        exposition.changed(take(known, answer))
-        step = data.draw(st.sampled_from(["go on", "seal", "scrape"]))
-        if step == "seal":
+        exposition.changed(changes_of(known, answer))
+        step = data.draw(st.sampled_from(["continue", "flush", "scrape"]))
+        if step == "flush":
             exposition.flush(older_than=0.0)
         elif step == "scrape":
-            assert expected_values(known.values()) == read_back(text_of(exposition, fmt), fmt)
-    page = text_of(exposition, fmt)
+            assert expected_values(known.values()) == parse_page(page_text(exposition, fmt), fmt)
+    page = page_text(exposition, fmt)
 
-    assert expected_values(known.values()) == read_back(page, fmt)
+    assert expected_values(known.values()) == parse_page(page, fmt)
     assert exposition.series() == sum(not line.startswith("#") for line in page.split("\n")[:-1])
 
 
 def test_every_family_of_a_full_document(exposition: Exposition, document: Document) -> None:
     """The exact lines of a document: ints, floats unchanged, flags 1 and 0, complete state sets."""
     exposition.changed([(None, document)])
-    seen = [line for line in text_of(exposition).splitlines() if not line.startswith("#")]
+    seen = [line for line in page_text(exposition).splitlines() if not line.startswith("#")]
     head = 'server="main",dataset_id="ds",document_id="doc"'
     states = {status: int(status == "indexing") for status in STATUSES}
     display = {status: int(status == "indexing") for status in DISPLAY_STATUSES}
@@ -99,27 +99,27 @@ def test_both_formats_have_the_same_domain_lines(exposition: Exposition, documen
     """OpenMetrics differs from text only in its end mark if no counter comes from an object."""
     exposition.changed([(None, document)])
 
-    assert text_of(exposition, Format.TEXT) + "# EOF\n" == text_of(exposition, Format.OPENMETRICS)
+    assert page_text(exposition, Format.TEXT) + "# EOF\n" == page_text(exposition, Format.OPENMETRICS)
 
 
-def test_families_without_samples_are_left_out(exposition: Exposition) -> None:
+def test_families_without_samples_are_omitted(exposition: Exposition) -> None:
     """A family appears with its first series and disappears with its last one: no header without a line."""
     up = ServerStatus("main", "http://dify/v1", up=True)
     exposition.changed([(None, up)])
-    assert "dify_up" in text_of(exposition)
-    assert "dify_batch" not in text_of(exposition)
+    assert "dify_up" in page_text(exposition)
+    assert "dify_batch" not in page_text(exposition)
 
     exposition.changed([(up, replace(up, up=None))])
-    assert "dify_up" not in text_of(exposition)
+    assert "dify_up" not in page_text(exposition)
 
 
-def test_a_gone_object_has_no_series(exposition: Exposition, document: Document) -> None:
+def test_a_removed_object_has_no_series(exposition: Exposition, document: Document) -> None:
     """The first scrape after an object is removed has none of its series, and its empty block is removed."""
     exposition.changed([(None, document)])
-    text_of(exposition)
+    page_text(exposition)
     exposition.changed([(document, None)])
 
-    assert FixedLines == text_of(exposition)
+    assert FixedLines == page_text(exposition)
     assert 0 == exposition.series()
     assert not any(rendered.block_store._blocks for rendered in exposition._rendered)
     assert not any(rendered._groups for rendered in exposition._rendered)
@@ -128,14 +128,14 @@ def test_a_gone_object_has_no_series(exposition: Exposition, document: Document)
 FixedLines = "# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"
 
 
-def test_what_comes_and_goes_unseen_leaves_nothing(exposition: Exposition, document: Document) -> None:
+def test_an_object_added_and_removed_between_scrapes(exposition: Exposition, document: Document) -> None:
     """Removing an object that was never rendered, or removing an object twice, is harmless."""
     exposition.changed([(None, document), (document, None), (document, None), (None, None)])
 
-    assert FixedLines == text_of(exposition)
+    assert FixedLines == page_text(exposition)
 
 
-def test_objects_without_a_family_are_let_pass(exposition: Exposition, document: Document) -> None:
+def test_objects_without_a_family_are_ignored(exposition: Exposition, document: Document) -> None:
     """An object type without families affects neither the poll that brings it nor the rest of the answer."""
 
     class Stranger:
@@ -144,43 +144,43 @@ def test_objects_without_a_family_are_let_pass(exposition: Exposition, document:
     stranger: Any = Stranger()
     exposition.changed([(None, stranger), (None, document), (stranger, None)])
 
-    assert "dify_document_info{" in text_of(exposition)
+    assert "dify_document_info{" in page_text(exposition)
 
 
-def test_a_document_that_moves_appears_once(exposition: Exposition, document: Document) -> None:
+def test_a_document_that_changes_its_batch_appears_once(exposition: Exposition, document: Document) -> None:
     """A document that moves to another batch is the same document: one info series, with the new batch."""
     exposition.changed([(None, document)])
     exposition.changed([(document, replace(document, batch="b2"))])
-    infos = [line for line in text_of(exposition).splitlines() if line.startswith("dify_document_info{")]
+    infos = [line for line in page_text(exposition).splitlines() if line.startswith("dify_document_info{")]
 
     assert [True] == ['batch="b2"' in line for line in infos]
 
 
-def test_names_can_be_switched_off(document: Document) -> None:
+def test_document_names_can_be_disabled(document: Document) -> None:
     """Without ``document_name`` the label exists but is empty, and the name is nowhere on the page."""
-    exposition = Exposition(self_metrics=NoOwn(), document_name=False)
+    exposition = Exposition(self_metrics=NoSelfMetrics(), document_name=False)
     exposition.changed([(None, document)])
 
-    assert 'batch="b1",name="",data_source_type="upload_file"' in text_of(exposition)
+    assert 'batch="b1",name="",data_source_type="upload_file"' in page_text(exposition)
     assert catalog(document_name=False) != CATALOG
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
-def test_no_series_for_what_is_no_number(exposition: Exposition, document: Document, value: float) -> None:
+def test_no_series_for_nan_and_infinity(exposition: Exposition, document: Document, value: float) -> None:
     """NaN, infinities and numbers beyond the range of floats have no series and do not affect others."""
     detail = replace(document.detail or Detail(), tokens=value)
     exposition.changed([(None, replace(document, detail=detail))])
-    page = text_of(exposition)
+    page = page_text(exposition)
 
     assert "dify_document_tokens" not in page
     assert "dify_document_hits" in page
 
 
-def test_large_integers_are_read_back(exposition: Exposition, document: Document) -> None:
+def test_large_integers(exposition: Exposition, document: Document) -> None:
     """Integers that a float cannot represent are rendered as the nearest float."""
     exposition.changed([(None, replace(document, detail=Detail(tokens=2**60 + 1)))])
 
-    assert 'document_id="doc"} 1.152921504606847e+18' in text_of(exposition)
+    assert 'document_id="doc"} 1.152921504606847e+18' in page_text(exposition)
 
 
 class CountingDeflater(Deflater):
@@ -199,41 +199,41 @@ class CountingDeflater(Deflater):
 def test_a_change_renders_only_what_differs(exposition: Exposition, document: Document) -> None:
     """One new value makes one piece; equal values and an unchanged page make none."""
     exposition.changed([(None, document)])
-    text_of(exposition)
+    page_text(exposition)
     deflater = exposition._deflater = CountingDeflater()
     moved = replace(document, progress=replace(document.progress, completed_segments=4))
 
-    text_of(exposition)
+    page_text(exposition)
     exposition.changed([(document, replace(document))])
-    text_of(exposition)
+    page_text(exposition)
     assert 0 == deflater.made
 
     exposition.changed([(document, moved)])
-    text_of(exposition)
+    page_text(exposition)
     assert 1 == deflater.made
 
     exposition.changed([(moved, replace(moved, detail=None))])
-    assert "dify_document_tokens" not in text_of(exposition)
+    assert "dify_document_tokens" not in page_text(exposition)
     assert 2 == deflater.made
 
 
-def test_slots_are_used_again(exposition: Exposition, document: Document) -> None:
+def test_slots_are_reused(exposition: Exposition, document: Document) -> None:
     """New objects reuse the slots of removed ones before a new block is created."""
     block_store = exposition._block_stores[Document]
     many = [replace(document, document_id=str(n)) for n in range(2 * blocks.SLOTS)]
     exposition.changed([(None, one) for one in many])
     exposition.changed([(one, None) for one in many[::2]])
     exposition.changed([(None, replace(one, document_id=f"new {one.document_id}")) for one in many[::2]])
-    page = text_of(exposition)
+    page = page_text(exposition)
 
     assert 2 == len(block_store._blocks)
     assert len(many) == page.count("\ndify_document_info{")
 
 
-def test_sealing_waits_for_more(document: Document) -> None:
+def test_flushing_waits_for_more_changes(document: Document) -> None:
     """Blocks are flushed once they have been dirty for the given time, not at each change."""
     clock = ManualClock()
-    exposition = Exposition(self_metrics=NoOwn(), monotonic=clock.monotonic)
+    exposition = Exposition(self_metrics=NoSelfMetrics(), monotonic=clock.monotonic)
     rendered = next(
         rendered for rendered in exposition._rendered if rendered.block_store is exposition._block_stores[Document]
     )
@@ -250,10 +250,10 @@ def test_sealing_waits_for_more(document: Document) -> None:
     assert seen == exposition.series()
 
 
-def test_a_block_that_keeps_changing_is_sealed_all_the_same(document: Document) -> None:
+def test_a_block_that_keeps_changing_is_flushed(document: Document) -> None:
     """The age of a block counts from its first change: later changes do not postpone flushing."""
     clock = ManualClock()
-    exposition = Exposition(self_metrics=NoOwn(), monotonic=clock.monotonic)
+    exposition = Exposition(self_metrics=NoSelfMetrics(), monotonic=clock.monotonic)
     exposition.changed([(None, document)])
     clock.advance(0.0625)
     exposition.changed([(document, replace(document, batch="b2"))])
@@ -263,10 +263,10 @@ def test_a_block_that_keeps_changing_is_sealed_all_the_same(document: Document) 
     assert any(rendered.series for rendered in exposition._rendered)
 
 
-def test_a_poll_seals_for_a_short_turn_only(document: Document) -> None:
+def test_a_poll_flushes_for_a_short_time_only(document: Document) -> None:
     """When the turn is over, the rest is left to the next poll, and nothing is lost."""
     clock = ManualClock()
-    exposition = Exposition(self_metrics=NoOwn(), monotonic=clock.monotonic)
+    exposition = Exposition(self_metrics=NoSelfMetrics(), monotonic=clock.monotonic)
     exposition.changed([(None, replace(document, document_id=str(n))) for n in range(2 * blocks.SLOTS)])
 
     class SlowDeflater(CountingDeflater):
@@ -284,10 +284,10 @@ def test_a_poll_seals_for_a_short_turn_only(document: Document) -> None:
         after.append(rendered.series)
 
     assert [after[0], 2 * after[0], 2 * after[0]] == after
-    assert 2 * blocks.SLOTS == text_of(exposition).count("\ndify_document_info{")
+    assert 2 * blocks.SLOTS == page_text(exposition).count("\ndify_document_info{")
 
 
-def test_counters_are_named_as_each_format_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counter_names_in_each_format(monkeypatch: pytest.MonkeyPatch) -> None:
     """The header of a counter loses ``_total`` in OpenMetrics and keeps it in text; its lines keep it in both."""
     family = Family(
         name="dify_things_total",
@@ -299,18 +299,18 @@ def test_counters_are_named_as_each_format_asks(monkeypatch: pytest.MonkeyPatch)
         labels=("kind",),
     )
     monkeypatch.setattr(exposition_module, "catalog", lambda **_: (family,))
-    exposition = Exposition(self_metrics=NoOwn())
+    exposition = Exposition(self_metrics=NoSelfMetrics())
     exposition.changed([(None, ServerStatus("main", ""))])
     lines = 'dify_things_total{server="main",kind="a"} 1\ndify_things_total{server="main",kind="b"} 2.5\n'
-    text, openmetrics = text_of(exposition), text_of(exposition, Format.OPENMETRICS)
+    text, openmetrics = page_text(exposition), page_text(exposition, Format.OPENMETRICS)
 
     assert f"# HELP dify_things_total Things.\n# TYPE dify_things_total counter\n{lines}" == text
     assert f"# HELP dify_things Things.\n# TYPE dify_things counter\n{lines}# EOF\n" == openmetrics
-    assert read_back(text, Format.TEXT) == read_back(openmetrics, Format.OPENMETRICS)
+    assert parse_page(text, Format.TEXT) == parse_page(openmetrics, Format.OPENMETRICS)
     assert 2 == exposition.series()
 
 
-def test_promtool_finds_nothing_to_say(
+def test_promtool_accepts_the_page(
     exposition: Exposition, document: Document, promtool: Callable[[bytes], tuple[int, str]]
 ) -> None:
     """Names, types, help texts and unusual label values pass Prometheus' linter."""
@@ -329,7 +329,7 @@ def test_promtool_finds_nothing_to_say(
             (None, ServerStatus("main", "http://dify/v1", "1.12.1", up=True)),
         ]
     )
-    page = text_of(exposition)
+    page = page_text(exposition)
 
     assert Counter({family.name for family in CATALOG}) == Counter(
         line.split()[2] for line in page.splitlines() if line.startswith("# TYPE dify")

@@ -12,7 +12,7 @@ from exporter.metrics.gzip import CHUNK, Deflater, Page, combine_crc, crc_operat
 
 
 @given(st.binary(max_size=5000), st.binary(max_size=5000))
-def test_combined_crc_is_that_of_the_whole(first: bytes, second: bytes) -> None:
+def test_combined_crc_equals_the_crc_of_both_texts(first: bytes, second: bytes) -> None:
     """Two checksums and a length yield the checksum of the concatenated texts."""
     combined = combine_crc(zlib.crc32(first), zlib.crc32(second), crc_operator(len(second)))
 
@@ -27,7 +27,7 @@ def test_crc_of_lengths_beyond_four_gibibytes() -> None:
 
 
 @given(st.lists(st.text(max_size=300)), st.integers(0, 9))
-def test_pieces_stand_alone(texts: list[str], repeat: int) -> None:
+def test_pieces_are_independent(texts: list[str], repeat: int) -> None:
     """A piece inflates without the pieces made before it, in any order, and with nothing left over."""
     deflater = Deflater()
     raws = [(text * (1 + repeat)).encode(errors="replace") for text in texts]
@@ -55,7 +55,7 @@ def test_page_is_one_gzip_member(texts: list[bytes], data: st.DataObject) -> Non
     assert (len(stream), len(text)) == (page.gzip_length, page.plain_length)
 
 
-def test_a_large_page_comes_in_chunks() -> None:
+def test_a_large_page_is_sent_in_chunks() -> None:
     """All chunks except the last have at least the minimum size, and the page is not one single chunk."""
     deflater = Deflater()
     run = join(deflater.piece(bytes([n]) * 50_000) for n in range(20))
@@ -69,7 +69,7 @@ def test_a_large_page_comes_in_chunks() -> None:
     assert (page.plain_length, page.gzip_length) == (sum(map(len, plain)), sum(map(len, packed)))
 
 
-def test_nothing_is_no_run() -> None:
+def test_joining_nothing() -> None:
     """A row without pieces is None, so that its family is omitted from the page."""
     assert join([None, None]) is None
 

@@ -7,28 +7,28 @@ import pytest
 from exporter.metrics import Exposition, Format
 from exporter.tracking.counters import PHASES, count_finished, count_restarted, new_counters
 from exporter.tracking.model import DatasetCounters, Distribution
-from tests.metrics.drawn import read_back, text_of
+from tests.metrics.random_objects import page_text, parse_page
 
 HEAD = 'server="main",dataset_id="ds"'
 NAME = "dify_document_phase_duration_seconds"
 
 
-def seen_activity() -> DatasetCounters:
+def example_counters() -> DatasetCounters:
     """Counters with one document completed, one failed and one restarted."""
-    activity = count_finished(new_counters("main", "ds"), "completed", "", [("parsing", 5.0), ("total", 400.5)])
-    activity = count_finished(activity, "error", "quota")
-    return count_restarted(activity)
+    counters = count_finished(new_counters("main", "ds"), "completed", "", [("parsing", 5.0), ("total", 400.5)])
+    counters = count_finished(counters, "error", "quota")
+    return count_restarted(counters)
 
 
 def lines_of(exposition: Exposition, fmt: Format, start: str) -> list[str]:
     """The lines of the page that begin with ``start``."""
-    return [line for line in text_of(exposition, fmt).splitlines() if line.startswith(start)]
+    return [line for line in page_text(exposition, fmt).splitlines() if line.startswith(start)]
 
 
 @pytest.mark.parametrize("fmt", Format)
-def test_a_histogram_to_the_letter(exposition: Exposition, fmt: Format) -> None:
+def test_lines_of_a_histogram(exposition: Exposition, fmt: Format) -> None:
     """Buckets are cumulative, each bound is a float and inclusive, and the last bucket is +Inf and equals the count."""
-    exposition.changed([(None, seen_activity())])
+    exposition.changed([(None, example_counters())])
     labels = f'{HEAD},phase="parsing"'
     bounds = ("1.0", "5.0", "15.0", "60.0", "300.0", "900.0", "3600.0", "14400.0", "+Inf")
     expected = [
@@ -42,9 +42,9 @@ def test_a_histogram_to_the_letter(exposition: Exposition, fmt: Format) -> None:
 
 
 @pytest.mark.parametrize("fmt", Format)
-def test_counters_to_the_letter(exposition: Exposition, fmt: Format) -> None:
+def test_lines_of_counters(exposition: Exposition, fmt: Format) -> None:
     """An event increments its own series; all others stay at 0."""
-    exposition.changed([(None, seen_activity())])
+    exposition.changed([(None, example_counters())])
     finished = lines_of(exposition, fmt, "dify_documents_finished_total")
 
     assert 9 == len(finished)
@@ -61,7 +61,7 @@ def test_counters_to_the_letter(exposition: Exposition, fmt: Format) -> None:
 )
 def test_headers(exposition: Exposition, fmt: Format, counter: str) -> None:
     """The header names the family as the format requires: a counter without ``_total`` in OpenMetrics only."""
-    exposition.changed([(None, seen_activity())])
+    exposition.changed([(None, example_counters())])
     types = [line.split()[2:] for line in lines_of(exposition, fmt, "# TYPE")]
     helps = [line.split()[2] for line in lines_of(exposition, fmt, "# HELP")]
 
@@ -72,13 +72,13 @@ def test_headers(exposition: Exposition, fmt: Format, counter: str) -> None:
 
 def test_both_formats_have_the_same_lines(exposition: Exposition) -> None:
     """Except for headers, counters and histograms are the same bytes in both formats and parse to the same values."""
-    exposition.changed([(None, seen_activity())])
+    exposition.changed([(None, example_counters())])
     plain, openmetrics = (
-        [line for line in text_of(exposition, fmt).splitlines() if not line.startswith("#")] for fmt in Format
+        [line for line in page_text(exposition, fmt).splitlines() if not line.startswith("#")] for fmt in Format
     )
 
     assert plain == openmetrics
-    read = {fmt: read_back(text_of(exposition, fmt), fmt) for fmt in Format}
+    read = {fmt: parse_page(page_text(exposition, fmt), fmt) for fmt in Format}
     assert read[Format.TEXT] == read[Format.OPENMETRICS]
     assert 400.5 == read[Format.TEXT][f"{NAME}_sum", frozenset(ACTIVITY | {("phase", "total")})]
 
@@ -86,15 +86,15 @@ def test_both_formats_have_the_same_lines(exposition: Exposition) -> None:
 ACTIVITY = {("server", "main"), ("dataset_id", "ds")}
 
 
-def test_a_sum_beyond_all_floats(exposition: Exposition) -> None:
+def test_a_sum_beyond_the_range_of_floats(exposition: Exposition) -> None:
     """A histogram whose sum is not finite has no series and does not affect others."""
-    activity = seen_activity()
+    counters = example_counters()
     broken = Distribution((0,) * 8 + (1,), float("inf"))
-    phases = tuple((phase, broken if phase == "parsing" else seen) for phase, seen in activity.phases)
-    exposition.changed([(None, DatasetCounters("main", "ds", activity.finished, 1, phases))])
+    phases = tuple((phase, broken if phase == "parsing" else seen) for phase, seen in counters.phases)
+    exposition.changed([(None, DatasetCounters("main", "ds", counters.finished, 1, phases))])
     shown = lines_of(exposition, Format.TEXT, f"{NAME}_count")
 
     assert [phase for phase in PHASES if phase != "parsing"] == [
         line.split('phase="')[1].split('"')[0] for line in shown
     ]
-    read_back(text_of(exposition, Format.OPENMETRICS), Format.OPENMETRICS)
+    parse_page(page_text(exposition, Format.OPENMETRICS), Format.OPENMETRICS)

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-class NoOwn:
-    """No own metrics."""
+class NoSelfMetrics:
+    """Self metrics without lines."""
 
     def render(self, fmt: Format) -> bytes:
         """Nothing, in any format."""
@@ -47,7 +47,7 @@ class NoOwn:
         return b""
 
 
-def text_of(exposition: Exposition, fmt: Format = Format.TEXT) -> str:
+def page_text(exposition: Exposition, fmt: Format = Format.TEXT) -> str:
     """The page, read from gzip; the plain form must be equal."""
     page = exposition.page(fmt)
     packed, plain = b"".join(page.gzip_chunks()), b"".join(page.plain_chunks())
@@ -56,7 +56,7 @@ def text_of(exposition: Exposition, fmt: Format = Format.TEXT) -> str:
     return plain.decode()
 
 
-def read_back(text: str, fmt: Format) -> Values:
+def parse_page(text: str, fmt: Format) -> Values:
     """The values of a page by series, as parsed by prometheus-client; each series occurs once."""
     families = read_openmetrics(text) if fmt is Format.OPENMETRICS else read_text(text)  # type: ignore[no-untyped-call]
     samples = [sample for family in families for sample in family.samples]
@@ -155,7 +155,7 @@ batches = st.builds(
     stalled=st.booleans(),
     eta=st.none() | times,
 )
-bases = st.builds(
+datasets = st.builds(
     Dataset,
     ids,
     ids,
@@ -177,7 +177,7 @@ counters = st.builds(
 )
 targets = st.builds(TargetStatus, ids, st.sampled_from(KINDS), ids, ids, flags, st.none() | st.floats(0, 2e9), numbers)
 servers = st.builds(ServerStatus, ids, text, text, flags)
-objects = documents | batches | bases | counters | targets | servers
+objects = documents | batches | datasets | counters | targets | servers
 answers = st.lists(st.lists(st.tuples(objects, st.booleans()), max_size=6), max_size=8)
 
 
@@ -186,7 +186,7 @@ def key_of(obj: Tracked) -> tuple[Any, ...]:
     return (type(obj), *[getattr(obj, name) for name in IDENTITY[type(obj)]])
 
 
-def take(known: dict[tuple[Any, ...], Tracked], answer: Sequence[tuple[Tracked, bool]]) -> list[Change]:
+def changes_of(known: dict[tuple[Any, ...], Tracked], answer: Sequence[tuple[Tracked, bool]]) -> list[Change]:
     """Turn drawn objects into changes of ``known``: added, changed, removed."""
     changes: list[Change] = []
     for obj, keep in answer:
