@@ -91,14 +91,12 @@ class Page:
 
     def gzip_chunks(self) -> Iterator[bytes]:
         """The page as one gzip member of ``gzip_length`` bytes."""
-        return _chunks(chain((_HEADER,), self._data(), (self._trailer,)))
+        return _chunks(chain((_HEADER,), *(run.data for run in self._runs), (self._trailer,)))
 
     def plain_chunks(self) -> Iterator[bytes]:
         """The page as UTF-8 text of ``plain_length`` bytes."""
-        return _chunks(map(zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress, self._data()))
-
-    def _data(self) -> Iterator[bytes]:
-        return chain.from_iterable(run.data for run in self._runs)
+        inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress
+        return _chunks(map(inflate, chain(*(run.data for run in self._runs))))
 
 
 def _chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
