@@ -13,14 +13,14 @@ import structlog
 
 from exporter import __version__
 from exporter.check import check_servers
-from exporter.config import Config, from_environment, is_in_environment, load, override
+from exporter.config import Config, from_environment, is_in_environment, load, override, parse_listen_address
 from exporter.daemon import allocator
 from exporter.daemon.app import App
 from exporter.daemon.logs import FORMATS, LEVELS, set_up_logging
 from exporter.daemon.signals import release_hangup, reload_signal, stop_signals
 from exporter.metrics import Format
 from exporter.terminal import fail, show_progress
-from exporter.web import ListenError, WebConfigFile, parse_listen_address
+from exporter.web import ListenError, WebConfigFile
 from exporter.yamlconf import ConfigError, parse_duration
 
 if TYPE_CHECKING:

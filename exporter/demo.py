@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exporter.clock import SystemClock
-from exporter.config import Config, Polling, StallLimits, StateConfig
+from exporter.config import Config, Polling, StallLimits, StateConfig, parse_listen_address
 from exporter.simulator import Api, SimulatorServer, World, simulated_server
 from exporter.terminal import fail
-from exporter.web import ListenError, parse_listen_address
+from exporter.yamlconf import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,8 +40,8 @@ def embedded(scenario: Scenario, listen: str) -> Iterator[SimulatorServer]:
         address = parse_listen_address(listen)
         dify = SimulatorServer(api, address.host or "127.0.0.1", address.port)
         dify.start()
-    except ListenError as error:
-        fail(str(error))
+    except Invalid as refused:
+        fail(f"cannot listen on {listen!r}: it {refused}")
     except OSError as error:
         fail(f"cannot serve the embedded Dify on {listen}: {error.strerror or error}")
     try:

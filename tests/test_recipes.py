@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.config import Config, Polling, keys
-from exporter.config.kinds import duration
 from exporter.dify import NotFound
 from exporter.metrics import CATALOG, Exposition, Family, Format, SelfMetrics, exposition
 from exporter.polling import Target
@@ -22,6 +21,7 @@ from exporter.tracking.model import Detail, Document, Progress
 from exporter.yamlconf import tree
 from exporter.yamlconf.reader import Reader
 from exporter.yamlconf.schema import Key, Section
+from exporter.yamlconf.values import duration
 from tests.polling.fake_server import DATASET, PollerHarness
 from tools import key_tables, metric_tables
 

@@ -95,6 +95,6 @@ class WebFile(_File):
         web_config = WebConfigFile(self._path, ENVIRONMENT)
         web_config.look()
         # A hash in a header, a name or a path is not a password hash, whatever it looks like.
-        rest = replace(web_config.settings, headers=(), allowed_sans=frozenset(), files=())
+        rest = replace(web_config.settings, headers=(), allowed_sans=frozenset())
         check(HASH.decode() not in repr(rest), "a hash is shown")
         return f"{len(web_config.settings.users)} users, {len(web_config.settings.headers)} headers"

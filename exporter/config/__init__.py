@@ -12,13 +12,13 @@ from exporter.config.model import (
     Log,
     Polling,
     Retention,
-    Secret,
     ServerConfig,
     StallLimits,
     StateConfig,
     Web,
 )
-from exporter.config.values import parse_api_key, parse_listen_address
+from exporter.config.values import ListenAddress, parse_api_key, parse_listen_address, read_api_key
+from exporter.yamlconf import Secret
 
 __all__ = [
     "ERROR_REASONS",
@@ -28,6 +28,7 @@ __all__ = [
     "ErrorReason",
     "Labels",
     "Limits",
+    "ListenAddress",
     "Log",
     "Polling",
     "Retention",
@@ -42,4 +43,5 @@ __all__ = [
     "override",
     "parse_api_key",
     "parse_listen_address",
+    "read_api_key",
 ]

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from exporter.config.files import path_or_nothing, read_text
 from exporter.config.keys import ROOT
 from exporter.config.model import Config, ServerConfig, StateConfig
-from exporter.config.values import parse_api_key, server_url
-from exporter.yamlconf import tree
-from exporter.yamlconf.problems import ConfigError, Invalid, Problem, show
-from exporter.yamlconf.reader import BROKEN, Overflow, Reader
-from exporter.yamlconf.schema import Section, Value
+from exporter.config.values import parse_api_key, server_url, state_path
+from exporter.yamlconf import ConfigError, Invalid, Problem, Section, Value, read_file, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,48 +34,13 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     DIFY_EXPORTER_DEFAULT_STATE_PATH is the path of the state file unless the configuration file names one.
     Raises ``ConfigError`` with all problems.
     """
-    config, root, warnings = read_file(path, environ, ROOT, absent=_WRITE_A_FILE, empty=_WRITE_A_FILE)
+    config, warnings = read_file(path, environ, ROOT, absent=_WRITE_A_FILE, empty=_WRITE_A_FILE)
     state = config.state.path
-    if environ.get(_DEFAULT_STATE) and isinstance(root, tree.Mapping) and not root.has("state", "path"):
-        (state,) = _variables(environ, ((_DEFAULT_STATE, "", path_or_nothing),))
+    if environ.get(_DEFAULT_STATE) and state is StateConfig().path:  # the default itself: the file names none
+        (state,) = _variables(environ, ((_DEFAULT_STATE, "", state_path),))
     located = StateConfig(None if state is None else path.parent / state)
     result: Config = replace(config, state=located, warnings=warnings)
     return result
-
-
-def read_file(
-    path: Path, environ: Mapping[str, str], section: Section, *, absent: str, empty: str
-) -> tuple[Any, tree.Node, tuple[Problem, ...]]:
-    """The value of the file ``path`` according to ``section``, its tree, and the warnings.
-
-    ``absent`` and ``empty`` are the remedies for a file that does not exist or has no content. Raises ``ConfigError``
-    with all problems.
-    """
-    file, line, root = show_path(path), None, None
-    try:
-        root = tree.parse(read_text(path))
-        message = f"is empty; {empty}"
-    except FileNotFoundError:
-        message = f"does not exist; {absent}"
-    except Invalid as refused:
-        message = str(refused)
-    except tree.Malformed as malformed:
-        message, line = str(malformed), malformed.line
-    if root is None:  # outside the handlers: no traceback may show the content of the file
-        raise ConfigError([Problem(file, line, "", message)])
-    reader = Reader(file, path.parent, environ)
-    value: Any = BROKEN
-    with contextlib.suppress(Overflow):
-        value = reader.read(root, section)
-    if reader.problems:
-        raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
-    return value, root, tuple(reader.warnings)
-
-
-def show_path(path: Path) -> str:
-    """``path`` as one printable line."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
 
 
 def is_in_environment(environ: Mapping[str, str]) -> bool:
@@ -107,7 +66,7 @@ def from_environment(environ: Mapping[str, str]) -> Config:
         (
             ("DIFY_API_KEY", "", parse_api_key),
             ("DIFY_BASE_URL", "https://api.dify.ai/v1", server_url),
-            (state if environ.get(state) else _DEFAULT_STATE, "", path_or_nothing),
+            (state if environ.get(state) else _DEFAULT_STATE, "", state_path),
         ),
     )
     return Config(servers=(ServerConfig("dify", url, api_key=key, discover=True),), state=StateConfig(path))

@@ -7,35 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import re
-
-    from exporter.yamlconf.problems import Problem
-
+    from exporter.config.values import SearchPattern
+    from exporter.yamlconf import Problem, Secret
 
 ERROR_REASONS = ("rate_limit", "quota", "timeout", "model", "plugin", "unsupported", "storage", "other")
 """Categories of document errors: the values of the label ``reason``."""
-
-
-class Secret:
-    """A string that is revealed only on explicit request."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The secret itself. Use it in a header, nowhere else."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('…')"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +85,7 @@ class Limits:
 class ErrorReason:
     """The reason of a document error whose text matches ``pattern``."""
 
-    pattern: re.Pattern[str]
+    pattern: SearchPattern
     reason: str
 
 

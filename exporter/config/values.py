@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from exporter.config.model import Secret
-from exporter.yamlconf.durations import format_duration, parse_duration
+import re2
+
+from exporter.yamlconf.files import Unreadable, parse_path, read_bytes
 from exporter.yamlconf.problems import Invalid
+from exporter.yamlconf.values import Secret, has_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MAX_NAME: Final = 128
 _MAX_BATCH: Final = 255
-_MAX_PATTERN: Final = 255
+_MAX_NAME_PATTERN: Final = 255
+_MAX_EXPRESSION: Final = 500
 _MAX_PORT: Final = 65_535
+_MAX_KEY: Final = 4096
+_MAX_KEY_FILE: Final = 64 * 1024
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 _HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
-_ADDRESS = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
+_ADDRESS = re.compile(rf"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>{_HOST.pattern})?):(?P<port>[0-9]{{1,5}})")
 _ROUTE = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,8})")
-_DECIMAL = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{0,9})?")
+_KEY = re.compile(r"[\x21-\x7e]+")
 
+_OPTIONS: Final = re2.Options()
+_OPTIONS.case_sensitive = False
+_OPTIONS.log_errors = False
 
-def has_control(text: str) -> bool:
-    """Whether ``text`` contains control characters, line separators or surrogates."""
-    return _CONTROL.search(text) is not None
+_UNSUPPORTED: Final = {
+    "invalid perl operator": "it contains a (?…) that RE2 does not support, such as look-around",
+    "invalid escape sequence": "it contains an escape that RE2 does not support, such as a back-reference",
+    "bad repetition operator": "it repeats a repetition",
+    "invalid repetition size": "it repeats something more than 1000 times",
+    "pattern too large - compile failed": "it repeats too much",
+}
+"""What RE2's messages mean; the others explain themselves."""
 
 
 def name(text: str) -> str:
@@ -86,14 +99,38 @@ def _is_ipv6(host: str) -> bool:
 def parse_api_key(text: str) -> Secret:
     """The key in ``text``, without surrounding white space.
 
-    Raises ``ValueError`` for a key that is not a valid header value: HTTP clients raise errors that quote it.
+    Raises ``Invalid`` for a key that is not a valid header value: HTTP clients raise errors that quote it.
     """
     key = text.strip()
     if not key:
         raise Invalid("is empty: create a key under Knowledge > Service API in Dify")
-    if not re.fullmatch(r"[\x21-\x7e]+", key):
-        raise Invalid("is not an API key: it contains white space, control or non-ASCII characters; copy it again")
+    if not _KEY.fullmatch(key) or len(key) > _MAX_KEY:
+        raise Invalid(
+            "is not an API key: it is too long or contains white space, control or non-ASCII characters; copy it again"
+        )
     return Secret(key)
+
+
+def read_api_key(file: Path) -> Secret:
+    """The key in ``file``. Raises ``Unreadable`` if there is none, perhaps only now, else ``Invalid``."""
+    text = read_bytes(file, _MAX_KEY_FILE).decode("ascii", "replace")
+    if not text.strip():
+        raise Unreadable("is empty: write the API key to it")
+    return parse_api_key(text)
+
+
+def locate_key_file(folder: Path, text: str) -> Path:
+    """The file ``text`` in ``folder``. It must exist and contain an API key."""
+    try:
+        read_api_key(folder / text)
+    except Invalid as refused:
+        raise Invalid(f"names a file that {refused}") from None
+    return folder / text
+
+
+def state_path(text: str) -> Path | None:
+    """The path of the state file, or None for empty text."""
+    return Path(parse_path(text)) if text else None
 
 
 def uuid_of(where: str) -> Callable[[str], str]:
@@ -120,30 +157,55 @@ def name_pattern(text: str) -> str:
     """A shell-style pattern for names of knowledge bases."""
     if not text or has_control(text):
         raise Invalid("is not a pattern: it is empty or contains control characters; write it like *handbook*")
-    if len(text) > _MAX_PATTERN:
-        raise Invalid(f"is longer than {_MAX_PATTERN} characters")
+    if len(text) > _MAX_NAME_PATTERN:
+        raise Invalid(f"is longer than {_MAX_NAME_PATTERN} characters")
     return text
 
 
-def parse_listen_address(text: str) -> tuple[str, int]:
-    """Host ("" for all interfaces; IPv6 without brackets) and port of ``host:port``, ``:port`` or ``[::1]:port``.
+@dataclass(frozen=True, slots=True)
+class SearchPattern:
+    """A regular expression that is searched ignoring case. Patterns with the same text are equal."""
 
-    Raises ``ValueError`` with a message for people.
-    """
-    match = _ADDRESS.fullmatch(text)
-    if match is None:
-        raise Invalid("is not an address: write host:port, such as 0.0.0.0:9439, :9439 or [::1]:9439")
-    host, port = match["host"], int(match["port"])
-    if port > _MAX_PORT:
-        raise Invalid(f"has a port above {_MAX_PORT}")
-    if host.startswith("["):
-        host = host[1:-1]
-        known = _is_ipv6(host)
+    text: str
+    compiled: Any = field(compare=False, repr=False)
+
+    def search(self, text: str) -> bool:
+        """Whether the expression matches anywhere in ``text``. The time is linear in the length of ``text``."""
+        return self.compiled.search(text.encode(errors="replace")) is not None
+
+
+def search_pattern(text: str) -> SearchPattern:
+    """Compile a regular expression in the syntax of RE2, which has no expressions that take very long to search."""
+    if len(text) > _MAX_EXPRESSION:
+        raise Invalid(f"is longer than {_MAX_EXPRESSION} characters: split it in two")
+    try:
+        pattern = SearchPattern(text, re2.compile(text.encode(), _OPTIONS))
+    except re2.error as error:
+        message = error.args[0].decode(errors="replace").partition(": ")[0]  # a piece of the expression follows
     else:
-        known = not host or _HOST.fullmatch(host) is not None
-    if not known:
-        raise Invalid("has a host that is neither a name nor an address")
-    return host, port
+        if pattern.search(""):
+            raise Invalid("matches every text, even an empty one: is there an extra |?")
+        return pattern
+    raise Invalid(f"is not a regular expression: {_UNSUPPORTED.get(message, message)}")
+
+
+class ListenAddress(NamedTuple):
+    """Host ("" for all addresses of the machine) and port (0 for any free port)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_listen_address(text: str) -> ListenAddress:
+    """Parse ``host:port``, ``:port`` or ``[IPv6]:port``. Raises ``Invalid``."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > _MAX_PORT or (match["ipv6"] and not _is_ipv6(match["ipv6"])):
+        raise Invalid("is not an address: write host:port, such as 0.0.0.0:9439, :9439 or [::1]:9439")
+    return ListenAddress(match["ipv6"] or match["host"] or "", int(match["port"]))
 
 
 def listen_address(text: str) -> str:
@@ -159,58 +221,3 @@ def telemetry_path(text: str) -> str:
     if text.split("/")[1] in {"-", "api"}:
         raise Invalid("is reserved: /-/ and /api/ belong to other pages; write it like /metrics")
     return text
-
-
-def choice_of(*words: str) -> Callable[[str], str]:
-    """A parser of one of ``words``."""
-
-    def parse(text: str) -> str:
-        if text in words:
-            return text
-        raise Invalid(f"must be one of {', '.join(words)}")
-
-    return parse
-
-
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers from ``low`` to ``high``, in decimal digits (YAML itself reads 010 as 8)."""
-
-    def parse(text: str) -> int:
-        if not _WHOLE.fullmatch(text) or not low <= int(text) <= high:
-            raise Invalid(f"must be a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
-    """A parser of decimal numbers from ``low`` to ``high``."""
-
-    def parse(text: str) -> float:
-        if not _DECIMAL.fullmatch(text) or not low <= float(text) <= high:
-            raise Invalid(f"must be a number from {low:g} to {high:g}")
-        return float(text)
-
-    return parse
-
-
-def duration(low: float, high: float) -> Callable[[str], float]:
-    """A parser of durations from ``low`` to ``high`` seconds."""
-
-    def parse(text: str) -> float:
-        seconds = parse_duration(text)
-        if not low <= seconds <= high:
-            raise Invalid(f"must be from {format_duration(low)} to {format_duration(high)}")
-        return seconds
-
-    return parse
-
-
-def boolean(text: str) -> bool:
-    """YAML's words for true and false."""
-    word = text.lower()
-    if word in {"true", "yes", "on"}:
-        return True
-    if word in {"false", "no", "off"}:
-        return False
-    raise Invalid("must be true or false")

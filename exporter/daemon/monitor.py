@@ -175,4 +175,4 @@ def _connection(server: ServerConfig) -> tuple[object, ...]:
 
 
 def _patterns(config: Config) -> tuple[Pattern, ...]:
-    return (*(Pattern(found.pattern, found.reason) for found in config.error_reasons), *PATTERNS)
+    return (*(Pattern(found.pattern.search, found.reason) for found in config.error_reasons), *PATTERNS)

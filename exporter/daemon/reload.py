@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.config import NEEDS_RESTART
-from exporter.yamlconf import ConfigError
+from exporter.yamlconf import ConfigError, WatchedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,8 +45,7 @@ class ConfigReloader:
         self._self_metrics = self_metrics
         self._clock = clock
         self_metrics.reloaded(clock.time(), success=True)
-        self._refused: str | None = None
-        self._found: Config | str | None = None
+        self._watched: WatchedFile[Config | str] = WatchedFile(self._read_again, config)
         self._ended = False
         self.wanted = threading.Event()
         """Set it to reload the configuration in the next iteration of the loop, as SIGHUP does."""
@@ -65,13 +64,9 @@ class ConfigReloader:
         with self.lock:
             if self._ended:
                 return "the exporter is stopping"
-            try:
-                config = self._read()
-            except ConfigError as error:
-                self._refuse(str(error))
-                return str(error)
-            self._go_on(config)
-        return None
+            found = self._read_again()
+            self._use(found)
+            return found if isinstance(found, str) else None
 
     def reload_if_wanted(self) -> None:
         """Reload if a signal has requested it since the last call."""
@@ -84,19 +79,9 @@ class ConfigReloader:
         if self._read is None:
             return
         with self.lock:
-            found: Config | str
-            try:
-                found = self._read()
-            except ConfigError as error:
-                found = str(error)
-            before, self._found = self._found, found
-            if found != before:
-                return
-            if isinstance(found, str):
-                if self._refused != found:
-                    self._refuse(found)
-            elif found != self.config or self._refused is not None:
-                self._go_on(found)
+            found = self._watched.look()
+            if found is not None:
+                self._use(found)
 
     def end(self) -> None:
         """Wait for a running reload and prevent further ones."""
@@ -107,14 +92,28 @@ class ConfigReloader:
         """The sections that differ from those at startup and that a reload cannot change."""
         return [name for name in NEEDS_RESTART if getattr(self.config, name) != getattr(self._started_with, name)]
 
+    def _read_again(self) -> Config | str:
+        """The configuration as it is now, or its problems."""
+        if self._read is None:
+            return self.config
+        try:
+            return self._read()
+        except ConfigError as error:
+            return str(error)
+
+    def _use(self, found: Config | str) -> None:
+        self._watched.accept(found)
+        if isinstance(found, str):
+            self._refuse(found)
+        else:
+            self._replace(found)
+
     def _refuse(self, problems: str) -> None:
-        self._refused = problems
         self._self_metrics.reloaded(self._clock.time(), success=False)
         for problem in problems.splitlines():
             _log.error("configuration not reloaded; the previous one stays in effect", problem=problem)
 
-    def _go_on(self, config: Config) -> None:
-        self._refused = None
+    def _replace(self, config: Config) -> None:
         self.config = config
         for name in self.what_needs_restart():
             _log.warning("changes to this section require a restart", section=name)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.clock import Clock
-    from exporter.config.model import ServerConfig
+    from exporter.config import ServerConfig
 
 T = TypeVar("T")
 

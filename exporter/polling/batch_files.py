@@ -1,4 +1,4 @@
-"""Watches files with lists of batches that other programs write, such as those that upload the documents.
+"""Files with lists of batches that other programs write, such as those that upload the documents.
 
 Like ``file_sd`` in Prometheus: a changed file takes effect without a reload of the configuration.
 """
@@ -6,42 +6,114 @@ Like ``file_sd`` in Prometheus: a changed file takes effect without a reload of 
 from __future__ import annotations
 
 import glob
-import stat
+import re
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
-from exporter.config.files import Unreadable, read_text
-from exporter.polling.batch_list import BatchRef, read_list
-from exporter.yamlconf import ConfigError, Problem
-from exporter.yamlconf.problems import Invalid
+from exporter.config.keys import BATCH, DATASET_ID
+from exporter.yamlconf import (
+    ConfigError,
+    Given,
+    Invalid,
+    Key,
+    ListOf,
+    Missing,
+    Problem,
+    Section,
+    Stamp,
+    Unreadable,
+    WatchedFile,
+    read_text,
+    read_tree,
+    stamps,
+)
+from exporter.yamlconf.tree import Malformed, parse, parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from os import PathLike
 
     from exporter.clock import Clock
-
-__all__ = ["BatchFiles", "BatchRef"]
+    from exporter.yamlconf import Spot
 
 REST: Final = 2.0
 """Seconds for which a file must be unchanged before it is read: a half-written list can be valid YAML."""
 
-PATIENCE: Final = 4.0
+MAX_WAIT: Final = 4.0
 """Seconds after which a changed file is read even if it keeps changing: some programs write continuously."""
+
+_RENAME: Final = "write a new file and rename it over the old one"
 
 _log = structlog.get_logger(__name__)
 
-_Stamp = tuple[int, int, int, int]
-"""Version of a file: mtime, ctime, size, inode. It differs once the file is changed, replaced or given a new owner."""
+
+class BatchRef(NamedTuple):
+    """A batch in a dataset."""
+
+    dataset_id: str
+    batch: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    dataset_id: str
+    batch: str | None = None
+    batches: tuple[str, ...] = ()
+
+
+def _item_errors(given: Given) -> Iterator[tuple[Spot, str]]:
+    if not {"batch", "batches"} & given.lines.keys():
+        yield "batch", "is missing: set batch or batches"
+
+
+# Dify's batch ids have 20 digits, and programs write them unquoted. A number of that length keeps all its digits.
+_BATCH: Final = replace(BATCH, name="batch ID", unquoted=re.compile("[0-9]{20}"))
+
+_LIST: Final = ListOf(
+    Section(
+        _Item,
+        keys=(
+            Key("dataset_id", DATASET_ID, "ID of the knowledge base.", required=True),
+            Key("batch", _BATCH, "ID of a batch."),
+            Key("batches", ListOf(_BATCH, generated=True), "IDs of batches."),
+        ),
+        errors=_item_errors,
+        extensible=True,
+    ),
+    generated=True,
+)
+
+
+def read_list(file: str, text: str) -> list[BatchRef]:
+    """Return the batches of ``text`` in order: JSON if ``file`` ends in .json, else YAML. Other keys are ignored.
+
+    Raises ``ConfigError`` with all problems: one invalid item makes the whole list suspect.
+    """
+    try:
+        root = parse_json(text) if file.lower().endswith(".json") else parse(text)
+    except Malformed as malformed:
+        problem = Problem(file, malformed.line, "", f"{malformed}; {_RENAME}")
+    else:
+        if root is not None:
+            items, _ = read_tree(file, root, _LIST)
+            return [
+                BatchRef(item.dataset_id, batch)
+                for item in items
+                for batch in (*([item.batch] if item.batch else []), *item.batches)
+            ]
+        problem = Problem(file, None, "", f"is empty: write [] for no batches, {_RENAME}")
+    raise ConfigError([problem])
 
 
 class BatchFiles:
     """The batches listed by all files that match the patterns. Not thread-safe; call ``look`` every few seconds.
 
     A change or removal takes effect once the file has been unchanged for ``REST`` seconds, but no later than
-    ``PATIENCE`` seconds after it was noticed. The first look accepts every file as it is. A file that is invalid or
+    ``MAX_WAIT`` seconds after it was detected. The first look accepts every file as it is. A file that is invalid or
     unreadable keeps its previous batches.
     """
 
@@ -62,8 +134,8 @@ class BatchFiles:
         at_once = self._batches is None
         found = {path for pattern in self._patterns for path in glob.iglob(pattern)}  # noqa: PTH207 Path has no absolute patterns
         for path in sorted(found | self._files.keys()):
-            file = self._files.setdefault(path, _File(path))
-            file.look(self._clock, at_once=at_once)
+            file = self._files.setdefault(path, _File(path, self._clock))
+            file.look(at_once=at_once)
             if file.is_gone:
                 del self._files[path]
         batches = list(dict.fromkeys(batch for _, file in sorted(self._files.items()) for batch in file.batches))
@@ -76,77 +148,53 @@ class BatchFiles:
 class _File:
     """One file: the batches of its last valid version, and its current problem."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clock: Clock) -> None:
         self._path = path
-        self._read: _Stamp | None = None
-        self._differs_since: float | None = None
+        self._clock = clock
+        self._stamps = partial(stamps, Path(path))
+        self._watched = WatchedFile(self._stamps, is_complete=self._is_complete, clock=clock)
         self.batches: list[BatchRef] = []
         self.problem = ""
         self.is_gone = False
 
-    def look(self, clock: Clock, *, at_once: bool) -> None:
-        """Read the file if it has changed and is stable; with ``at_once``, as soon as it has changed."""
-        try:
-            stamp = _stamp(self._path)
-            if stamp is not None and stamp == self._read:
-                self._differs_since = None
-            elif at_once or self._may_count(stamp, clock):
-                self._take(stamp)
-        except FileNotFoundError:
-            # Removed while it was being read: the next look decides whether it is gone.
+    def look(self, *, at_once: bool) -> None:
+        """Read the file if it has changed and is complete; with ``at_once``, as soon as it has changed."""
+        version = self._watched.look(at_once=at_once)
+        if version is None:
             return
-        except Unreadable as refused:
-            self._read = None
-            self._fail(Problem(self._path, None, "", str(refused)))
-
-    def _may_count(self, stamp: _Stamp | None, clock: Clock) -> bool:
-        now = clock.monotonic()
-        if self._differs_since is None:
-            self._differs_since = now
-        rests = stamp is not None and clock.time() - stamp[0] / 1e9 >= REST
-        return rests or now - self._differs_since >= PATIENCE
-
-    def _take(self, stamp: _Stamp | None) -> None:
-        """Accept the current content, unless the file changes while it is being read."""
-        if stamp is None:
+        if version == (None,):
             self.is_gone = True
             return
         problems: tuple[Problem, ...] = ()
         batches = self.batches
         try:
             batches = read_list(self._path, read_text(Path(self._path)))
+        except Missing:
+            return  # removed while it was being read: the next look decides whether it is gone
         except ConfigError as error:
             problems = error.problems
-        except Unreadable:
-            raise
+        except Unreadable as refused:
+            self._watched.invalidate()
+            self._fail(Problem(self._path, None, "", str(refused)))
+            return
         except Invalid as refused:
             problems = (Problem(self._path, None, "", str(refused)),)
-        if stamp != _stamp(self._path):
-            return
-        self._read, self._differs_since, self.batches = stamp, None, batches
+        if version != self._stamps():
+            return  # changed while it was being read
+        self._watched.accept(version)
+        self.batches = batches
         if problems:
             self._fail(*problems)
         elif self.problem:
             self.problem = ""
             _log.info("batch file is readable again", file=self._path)
 
+    def _is_complete(self, version: tuple[Stamp, ...], differs_for: float) -> bool:
+        (stamp,) = version
+        return differs_for >= MAX_WAIT or (stamp is not None and self._clock.time() - stamp[0] / 1e9 >= REST)
+
     def _fail(self, problem: Problem, *others: Problem) -> None:
         text = f"{problem} (and {len(others)} more)" if others else str(problem)
         if text != self.problem:
             self.problem = text
             _log.warning("batch file could not be read; its previous batches stay in effect", problem=text)
-
-
-def _stamp(path: str) -> _Stamp | None:
-    """None if there is no file. Raises ``Unreadable``, also for a pipe or device: reading it could block forever."""
-    try:
-        facts = Path(path).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        why = f"cannot be read: {error.strerror}"
-    else:
-        if stat.S_ISREG(facts.st_mode):
-            return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
-        why = "is not a regular file: make the pattern match only files"
-    raise Unreadable(why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.config.model import DatasetConfig, Secret, ServerConfig
+from exporter.config import DatasetConfig, Secret, ServerConfig
 from exporter.simulator.documents import document_id
 from exporter.simulator.scenario import Action, BatchPlan, DatasetPlan, DocumentPlan, Rule, Scenario
 

@@ -11,25 +11,25 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 MAX_TEXT = 4_096
 """Characters of an error text that are searched: an exception can have any length."""
 
 
 class Pattern(NamedTuple):
-    """A regular expression and its reason. The first match wins.
+    """What to search for, and its reason. The first pattern whose ``search`` returns something true wins.
 
     ``words``: search the text without the names and data that are quoted in it.
     """
 
-    expression: re.Pattern[str]
+    search: Callable[[str], object]
     reason: str
     words: bool = False
 
 
 def _pattern(reason: str, *expressions: str) -> Pattern:
-    return Pattern(re.compile("|".join(expressions), re.IGNORECASE), reason, words=True)
+    return Pattern(re.compile("|".join(expressions), re.IGNORECASE).search, reason, words=True)
 
 
 def _code(status: int) -> str:
@@ -148,7 +148,7 @@ def classify(text: str | None, patterns: Iterable[Pattern] = PATTERNS) -> str:
     """The reason for ``text``; ``other`` if no pattern matches."""
     shown = (text or "")[:MAX_TEXT]
     words = _words(shown)
-    found = (pattern.reason for pattern in patterns if pattern.expression.search(words if pattern.words else shown))
+    found = (pattern.reason for pattern in patterns if pattern.search(words if pattern.words else shown))
     return next(found, "other")
 
 

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.web.address import ListenError
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from exporter.web.address import ListenAddress
+    from exporter.config import ListenAddress
+
+
+class ListenError(Exception):
+    """Listening on the address failed. The message names the address and the remedy."""
+
 
 MAX_CONNECTIONS: Final = 512
 """Maximum number of open connections, unless the limit of file descriptors requires fewer."""

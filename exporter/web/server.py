@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from exporter.web.address import parse_listen_address
+from exporter.config import parse_listen_address
 from exporter.web.auth import WebConfigMiddleware
 from exporter.web.connections import BACKLOG, ClientConnections, ClientTimeouts, ListeningSocket, open_sockets
 from exporter.web.passwords import PasswordVerifier
@@ -101,7 +101,7 @@ class WebServer:
         timeouts: ClientTimeouts | None = None,
         limit: int | None = None,
     ) -> None:
-        """Raise ListenError for an invalid address. Opens nothing yet."""
+        """Raise ``Invalid`` for an invalid address. Opens nothing yet."""
         self._web_config = web_config
         self._verifier = PasswordVerifier()
         self._app = app if web_config is None else WebConfigMiddleware(app, web_config, self._verifier)

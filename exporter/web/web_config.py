@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from exporter.config import files
-from exporter.config.kinds import BOOLEAN
-from exporter.config.load import read_file, show_path
-from exporter.config.values import has_control
 from exporter.web.tls import CIPHERS, CURVES, TLS13_CIPHERS, VERIFYING, DelegatingContext, TlsConfig, make_context
-from exporter.yamlconf import ConfigError, Problem
-from exporter.yamlconf.problems import Invalid, hash_like
-from exporter.yamlconf.schema import ANY, Given, Key, ListOf, Section, Value
+from exporter.yamlconf import (
+    ConfigError,
+    Given,
+    Invalid,
+    Key,
+    ListOf,
+    Problem,
+    Section,
+    Stamp,
+    Value,
+    WatchedFile,
+    files,
+    read_file,
+    show_path,
+    stamps,
+)
+from exporter.yamlconf.problems import hash_like
+from exporter.yamlconf.schema import ANY
+from exporter.yamlconf.values import BOOLEAN, has_control
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from exporter.yamlconf.schema import Spot
+    from exporter.yamlconf import Spot
 
 MIN_COST: Final = 4
 MAX_COST: Final = 16
@@ -57,26 +70,16 @@ def _no_file_or(locate: Callable[[Path, str], Path]) -> Callable[[Path, str], Pa
 
 
 def _key_file(folder: Path, text: str) -> Path:
-    file = folder / text
-    try:
-        content = files.read_text(file)
-    except FileNotFoundError:
-        raise Invalid("names a file that does not exist; a relative path starts at the folder of this file") from None
-    except Invalid as refused:
-        why = f"names a file that {refused}"
-    else:
-        if "PRIVATE KEY-----" in content:
-            return file
-        why = "names a file without a private key: it must be PEM with -----BEGIN PRIVATE KEY-----"
-    # Outside the handler: no traceback may show the content of the file.
-    raise Invalid(why)
+    if b"PRIVATE KEY-----" not in files.read_named(folder / text):
+        raise Invalid("names a file without a private key: it must be PEM with -----BEGIN PRIVATE KEY-----")
+    return folder / text
 
 
 def _any_path(text: str) -> str:
-    return files.path(text) if text else ""
+    return files.parse_path(text) if text else ""
 
 
-_CERTIFICATE: Final = Value("path", _any_path, ANY, locate=_no_file_or(files.ca_file))
+_CERTIFICATE: Final = Value("path", _any_path, ANY, locate=_no_file_or(files.locate_certificate))
 _PRIVATE_KEY: Final = Value("path", _any_path, ANY, locate=_no_file_or(_key_file))
 
 
@@ -309,9 +312,6 @@ ROOT: Final = Section(
 )
 """The whole file."""
 
-Signature = tuple[tuple[int, ...] | None, ...]
-"""Changes when one of the files changes; None for a file that cannot be examined."""
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -321,8 +321,6 @@ class Settings:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     allowed_sans: frozenset[str] = frozenset()
     tls: ssl.SSLContext | None = None
-    files: tuple[Path, ...] = ()
-    signature: Signature = ()
 
 
 class WebConfigFile:
@@ -336,8 +334,7 @@ class WebConfigFile:
         self._path = path
         self._environ = environ or {}
         self._problem: str | None = None
-        self._settings, self.warnings = _load(path, self._environ)
-        self._seen = self._settings.signature
+        self._settings, self.warnings, self._watched = _load(path, self._environ)
 
     @property
     def settings(self) -> Settings:
@@ -354,23 +351,21 @@ class WebConfigFile:
         return DelegatingContext(self._context) if self._settings.tls else None
 
     def look(self) -> None:
-        """Load changed files that are stable, that is unchanged since the previous call.
+        """Load changed files that have not changed since the previous call.
 
         An invalid file changes nothing, is logged once, and is tried again at each call.
         """
-        signature = _signature(self._settings.files)
-        rests, self._seen = signature == self._seen, signature
-        if not rests or (signature == self._settings.signature and self._problem is None):
+        if self._watched.look() is None:
             return
         try:
-            settings, warnings = _load(self._path, self._environ)
+            settings, warnings, watched = _load(self._path, self._environ)
         except ConfigError as error:
             self._refuse(str(error))
             return
         if (settings.tls is None) != (self._settings.tls is None):
             self._refuse(str(_tls_problem(self._path, "adding or removing it requires a restart")))
             return
-        self._settings, self._seen, self._problem = settings, settings.signature, None
+        self._settings, self._watched, self._problem = settings, watched, None
         if not settings.users:
             _log.warning("web config defines no users: authentication is off", file=show_path(self._path))
         for warning in warnings:
@@ -384,6 +379,7 @@ class WebConfigFile:
         return context
 
     def _refuse(self, problem: str) -> None:
+        self._watched.invalidate()
         if problem == self._problem:
             return
         self._problem = problem
@@ -391,47 +387,37 @@ class WebConfigFile:
             _log.error("web config reload failed, the previous one stays in use", problem=line)
 
 
-def _signature(files: tuple[Path, ...]) -> Signature:
-    return tuple(map(_state, files))
-
-
-def _state(file: Path) -> tuple[int, ...] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 def _tls_problem(path: Path, message: str) -> Problem:
     return Problem(show_path(path), None, "tls_server_config", message)
 
 
-def _load(path: Path, environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, ...]]:
-    before = _signature((path,))
-    config, _, warnings = read_file(
+def _load(
+    path: Path, environ: Mapping[str, str]
+) -> tuple[Settings, tuple[Problem, ...], WatchedFile[tuple[Stamp, ...]]]:
+    """The settings, the warnings, and the files that they come from. Raises ``ConfigError``."""
+    before = stamps(path)  # taken before the files are read, so that no change is missed
+    config, warnings = read_file(
         path,
         environ,
         ROOT,
         absent="correct --web.config.file",
         empty="to serve without TLS and passwords, write {}",
     )
+    tls = config.tls_server_config
+    named = [file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file]
+    watched = WatchedFile(partial(stamps, path, *named), (*before, *stamps(*named)))
     try:
-        return _settings(path, before, config), warnings
+        return _settings(config), warnings, watched
     except Invalid as refused:
         problem = _tls_problem(path, str(refused))
     raise ConfigError([problem])
 
 
-def _settings(path: Path, before: Signature, config: WebConfig) -> Settings:
-    """``before``: the file's signature, taken before the file was read, so that no change is missed."""
+def _settings(config: WebConfig) -> Settings:
     tls, headers = config.tls_server_config, config.http_server_config.headers
-    named = tuple(file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file)
     return Settings(
         users={name.encode(): hashed for name, hashed in config.basic_auth_users.items()},
         headers=tuple((name.lower().encode(), text.encode()) for name, text in headers.items() if text),
         allowed_sans=frozenset(tls.client_allowed_sans),
-        files=(path, *named),
-        signature=(*before, *_signature(named)),
         tls=make_context(tls) if tls.cert_file else None,
     )

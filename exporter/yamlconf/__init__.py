@@ -1,11 +1,33 @@
 """An engine for checked YAML configuration; it knows nothing of Dify."""
 
-from exporter.yamlconf.durations import format_duration, parse_duration
-from exporter.yamlconf.problems import ConfigError, Problem
+from exporter.yamlconf.files import Missing, Unreadable, read_text
+from exporter.yamlconf.problems import ConfigError, Invalid, Problem, show, show_path
+from exporter.yamlconf.reader import read_file, read_tree
+from exporter.yamlconf.schema import Given, Key, ListOf, Section, Spot, Value
+from exporter.yamlconf.values import Secret, format_duration, parse_duration
+from exporter.yamlconf.watched_file import Stamp, WatchedFile, stamps
 
 __all__ = [
     "ConfigError",
+    "Given",
+    "Invalid",
+    "Key",
+    "ListOf",
+    "Missing",
     "Problem",
+    "Secret",
+    "Section",
+    "Spot",
+    "Stamp",
+    "Unreadable",
+    "Value",
+    "WatchedFile",
     "format_duration",
     "parse_duration",
+    "read_file",
+    "read_text",
+    "read_tree",
+    "show",
+    "show_path",
+    "stamps",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 _KEY_LIKE = re.compile(r"(dataset|app)-", re.IGNORECASE)
 # Dollar signs may be doubled for Docker Compose, and the first one is easily omitted.
@@ -58,3 +59,9 @@ def show(text: str) -> str:
     if _KEY_LIKE.search(text) or _PEM_LIKE.search(text) or hash_like(text):
         return "'…'"
     return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")
+
+
+def show_path(path: Path) -> str:
+    """``path`` as one printable line."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from exporter.yamlconf.problems import Invalid, Problem, show
+from exporter.yamlconf import tree
+from exporter.yamlconf.files import Missing, read_text
+from exporter.yamlconf.problems import ConfigError, Invalid, Problem, show, show_path
 from exporter.yamlconf.schema import TEXT, Given, ListOf, Section, Value
 from exporter.yamlconf.tree import Mapping, Scalar, Sequence
-from exporter.yamlconf.variables import expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Environment
-    from pathlib import Path
 
     from exporter.yamlconf.schema import Spot
     from exporter.yamlconf.tree import Node
+
+_Seen = dict[Any, int] | None
+"""The lines of the preceding values of a list, if its values must be unique."""
 
 MAX_PROBLEMS: Final = 1000
 MAX_VALUES: Final = 1_000_000
@@ -26,12 +33,57 @@ Place = tuple[str | int, ...]
 BROKEN: Final[Any] = object()
 """Marks a value that was rejected."""
 
-_WORDS = {
-    "integer": "a number",
-    "number": "a number",
-    "boolean": "a boolean",
-    "date": "a date",
-}
+_REFERENCE = re.compile(
+    r"(?P<escaped>\$\$\{)"
+    r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
+    r"|(?P<bad>\$\{)"
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_WORDS = {"integer": "a number", "number": "a number", "boolean": "a boolean", "date": "a date"}
+
+
+def read_file(
+    path: Path, environ: Environment[str, str], section: Section, *, absent: str, empty: str
+) -> tuple[Any, tuple[Problem, ...]]:
+    """The value of the YAML file ``path`` according to ``section``, and the warnings.
+
+    ``absent`` and ``empty`` are the remedies for a file that does not exist or has no content. Raises ``ConfigError``
+    with all problems.
+    """
+    file, line, root = show_path(path), None, None
+    try:
+        root = tree.parse(read_text(path))
+        message = f"is empty; {empty}"
+    except Missing:
+        message = f"does not exist; {absent}"
+    except Invalid as refused:
+        message = str(refused)
+    except tree.Malformed as malformed:
+        message, line = str(malformed), malformed.line
+    if root is None:  # outside the handlers: no traceback may show the content of the file
+        raise ConfigError([Problem(file, line, "", message)])
+    return read_tree(file, root, section, folder=path.parent, environ=environ)
+
+
+def read_tree(
+    file: str,
+    root: Node,
+    kind: ListOf | Section,
+    *,
+    folder: Path | None = None,
+    environ: Environment[str, str] | None = None,
+) -> tuple[Any, tuple[Problem, ...]]:
+    """The value of ``root`` according to ``kind``, and the warnings. Raises ``ConfigError`` with all problems.
+
+    ``folder``: where relative paths start. Without ``environ``, variables are not substituted.
+    """
+    reader = Reader(file, folder or Path(), environ)
+    value: Any = BROKEN
+    with contextlib.suppress(Overflow):
+        value = reader.read(root, kind)
+    if reader.problems:
+        raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
+    return value, tuple(reader.warnings)
 
 
 class Overflow(Exception):
@@ -41,18 +93,18 @@ class Overflow(Exception):
 class Reader:
     """Reads one file in ``folder``, and collects its ``problems`` and ``warnings``."""
 
-    def __init__(self, file: str, folder: Path, environ: Environment[str, str]) -> None:
+    def __init__(self, file: str, folder: Path, environ: Environment[str, str] | None) -> None:
         self._file = file
         self.folder = folder
         self._environ = environ
-        self._left = MAX_VALUES
+        self._remaining = MAX_VALUES
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
-    def read(self, node: Node, kind: Value | ListOf | Section, place: Place = (), seen: _Seen | None = None) -> Any:
-        """The value of ``node``, or ``BROKEN``. ``seen``: the preceding items of a list. Raises ``Overflow``."""
-        self._left -= 1
-        if self._left < 0:
+    def read(self, node: Node, kind: Value | ListOf | Section, place: Place = (), seen: _Seen = None) -> Any:
+        """The value of ``node``, or ``BROKEN``. Raises ``Overflow``."""
+        self._remaining -= 1
+        if self._remaining < 0:
             self._refuse(node.line, place, f"contains more than {MAX_VALUES} values, counting each use of an anchor")
             raise Overflow
         match kind:
@@ -64,14 +116,14 @@ class Reader:
                 return self._section(node, kind, place, seen)
 
     def _refuse(self, line: int, place: Place, message: str) -> None:
-        self.problems.append(Problem(self._file, line, _render(place), message))
+        self.problems.append(Problem(self._file, line or None, _render(place), message))
         if len(self.problems) >= MAX_PROBLEMS:
             self.problems.append(
                 Problem(self._file, None, "", f"more than {MAX_PROBLEMS} problems: the rest is not shown")
             )
             raise Overflow
 
-    def _value(self, node: Node, kind: Value, place: Place, seen: _Seen | None) -> Any:
+    def _value(self, node: Node, kind: Value, place: Place, seen: _Seen) -> Any:
         if not isinstance(node, Scalar):
             found = "a list" if isinstance(node, Sequence) else "a mapping"
             self._refuse(node.line, place, f"is {found}: write one value ({kind.name})")
@@ -81,7 +133,7 @@ class Reader:
             if kind.locate:
                 value = kind.locate(self.folder, value)
             if seen is not None:
-                seen.note(value, node.line)
+                _require_new(value, node.line, seen)
         except Invalid as refused:
             shown = f"{show(node.text)} " if kind.echo and node.text else ""
             self._refuse(node.line, place, f"{shown}{refused}")
@@ -92,31 +144,34 @@ class Reader:
         if node.kind == "null":
             raise Invalid("has no value: give it one or remove it")
         if node.kind != "text":
-            if node.kind not in kind.accepts:
+            if node.kind not in kind.accepts and not (kind.unquoted and kind.unquoted.fullmatch(node.text)):
                 raise Invalid(_wrong_kind(node, kind))
             return node.text
-        if "${" in node.text:
-            return _encodable(expand(node.text, self._environ))
-        if "text" not in kind.accepts:
+        text = node.text
+        if self._environ is not None and "${" in text:
+            text = expand(text, self._environ)
+        elif "text" not in kind.accepts:
             raise Invalid(_wrong_kind(node, kind))
-        return _encodable(node.text)
+        if _SURROGATE.search(text):
+            raise Invalid("cannot be encoded as UTF-8: check its escapes and variables")
+        return text
 
     def _list(self, node: Node, kind: ListOf, place: Place) -> Any:
-        if isinstance(node, Scalar) and node.kind == "null":
+        if isinstance(node, Scalar) and node.kind == "null" and not kind.generated:
             return ()
         if not isinstance(node, Sequence):
-            self._refuse(node.line, place, "must be a list: one item per line, each after a dash")
+            item = _keys(kind.item) if isinstance(kind.item, Section) else kind.item.name
+            self._refuse(node.line, place, f"must be a list: one item per line, each after a dash ({item})")
             return BROKEN
-        seen = _Seen()
+        seen: _Seen = None if kind.generated else {}
         items = [self.read(item, kind.item, (*place, index), seen) for index, item in enumerate(node.items)]
         return BROKEN if any(item is BROKEN for item in items) else tuple(items)
 
-    def _section(self, node: Node, section: Section, place: Place, seen: _Seen | None) -> Any:
+    def _section(self, node: Node, section: Section, place: Place, seen: _Seen) -> Any:
         if isinstance(node, Scalar) and node.kind == "null":
             node = Mapping(node.line, [])
         elif not isinstance(node, Mapping):
-            names = ", ".join(key.name for key in section.keys)
-            self._refuse(node.line, place, f"must be a mapping, with lines of key: value (keys: {names})")
+            self._refuse(node.line, place, f"must be a mapping, with lines of key: value ({_keys(section)})")
             return BROKEN
         before = len(self.problems)
         given = self._given(node, section, place, seen)
@@ -130,21 +185,21 @@ class Reader:
             self.warnings.append(Problem(self._file, line, _render((*place, *_steps(spot))), message))
         return BROKEN if len(self.problems) > before else section.model(**given.values)
 
-    def _given(self, node: Mapping, section: Section, place: Place, seen: _Seen | None) -> Given:
+    def _given(self, node: Mapping, section: Section, place: Place, seen: _Seen) -> Given:
         lines: dict[Spot, int] = {}
         values: dict[str, Any] = {}
         for name_node, value_node in node.pairs():
-            if not isinstance(name_node, Scalar) or name_node.kind == "merge":
-                self._refuse(
-                    name_node.line, place, "has a key that is not plain text (merge keys, <<, are not supported)"
-                )
-                continue
-            name = name_node.text
-            key = section.find(name)
+            key = None
+            if isinstance(name_node, Scalar) and name_node.kind != "merge":
+                key = section.find(name_node.text)
             if key is None:
-                self._refuse(name_node.line, place, _unknown(name, section))
-            elif name in lines:
-                self._refuse(name_node.line, (*place, name), f"duplicates the key in line {lines[name]}: keep one")
+                if not section.extensible:
+                    self._refuse(name_node.line, place, _unknown(name_node, section))
+                continue
+            name = key.name
+            if name in lines:
+                first = f" in line {lines[name]}" if lines[name] else ""
+                self._refuse(name_node.line, (*place, name), f"duplicates the key{first}: keep one")
             else:
                 lines[name] = name_node.line
                 if isinstance(value_node, Sequence):
@@ -155,17 +210,10 @@ class Reader:
         return Given(section.model, lines, values)
 
 
-class _Seen:
-    """The values of a list so far, and their lines."""
-
-    def __init__(self) -> None:
-        self._lines: dict[Any, int] = {}
-
-    def note(self, value: Any, line: int) -> None:
-        """Record a value. Raises ``Invalid`` for one that was recorded before."""
-        if value in self._lines:
-            raise Invalid(f"occurs twice, first in line {self._lines[value]}: values must be unique")
-        self._lines[value] = line
+def _require_new(value: Any, line: int, seen: dict[Any, int]) -> None:
+    if value in seen:
+        raise Invalid(f"occurs twice, first in line {seen[value]}: values must be unique")
+    seen[value] = line
 
 
 def _steps(spot: Spot) -> Place:
@@ -185,11 +233,17 @@ def _name(text: str) -> str:
     return text if shown == f"'{text}'" else shown
 
 
-def _unknown(name: str, section: Section) -> str:
+def _keys(section: Section) -> str:
+    return f"keys: {', '.join(key.name for key in section.keys)}"
+
+
+def _unknown(node: Node, section: Section) -> str:
+    if not isinstance(node, Scalar) or node.kind == "merge":
+        return "has a key that is not plain text (merge keys, <<, are not supported)"
     names = [key.name for key in section.keys]
-    close = difflib.get_close_matches(name, names, n=1) if len(name) <= _MAX_GUESSED else []
+    close = difflib.get_close_matches(node.text, names, n=1) if len(node.text) <= _MAX_GUESSED else []
     remedy = f"did you mean {close[0]!r}?" if close else f"the keys here are {', '.join(names)}"
-    return f"unknown key {show(name)}; {remedy}"
+    return f"unknown key {show(node.text)}; {remedy}"
 
 
 def _wrong_kind(node: Scalar, kind: Value) -> str:
@@ -204,12 +258,26 @@ def _wrong_kind(node: Scalar, kind: Value) -> str:
     return f"is {word}; expected: {kind.name}"
 
 
-def _encodable(text: str) -> str:
-    """``text`` if it can be encoded as UTF-8, which bytes from the environment may prevent. Raises ``Invalid``."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = ""
-    else:
-        return text
-    raise Invalid("is not valid UTF-8 after variable substitution: check the variables")
+def expand(text: str, environ: Environment[str, str]) -> str:
+    """``text`` with its variables (``${VAR}``, ``${VAR:-default}``) substituted; ``$${`` stands for a literal ``${``.
+
+    As in a shell, the default after ``:-`` also applies to a variable that is set but empty.
+    Raises ``Invalid`` for an unset variable and for a ``${`` in none of the three forms.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        if match["escaped"]:
+            return "${"
+        if match["bad"]:
+            raise Invalid("has a ${ that is neither ${NAME} nor ${NAME:-default}; write $${ for a literal ${")
+        name, default = match["name"], match["default"]
+        value = environ.get(name)
+        if default is not None:
+            return value or default
+        if value is None:
+            raise Invalid(
+                f"needs the environment variable {name}, which is not set: set it or write ${{{name}:-default}}"
+            )
+        return value
+
+    return _REFERENCE.sub(value_of, text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
@@ -23,7 +24,8 @@ class Value:
 
     ``accepts``: the kinds of YAML scalars that are allowed. ``parse`` raises ``Invalid``. ``render`` formats a default.
     ``locate``: for paths; resolves the path in the folder of the file, checks it, raises ``Invalid``.
-    ``echo``: whether a message may show the value as written in the file.
+    ``echo``: whether a message may show the value as written in the file. ``unquoted``: a form of scalars that are
+    allowed whatever their kind.
     """
 
     name: str
@@ -32,13 +34,19 @@ class Value:
     render: Callable[[Any], str] = str
     locate: Callable[[Path, Any], Any] | None = None
     echo: bool = True
+    unquoted: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list of unique items: values, or sections that their ``identity`` distinguishes."""
+    """A list of unique items: values, or sections that their ``identity`` distinguishes.
+
+    ``generated``: for lists that programs write: items may be repeated, and null, which stands for an empty list where
+    people comment out all items, is refused.
+    """
 
     item: Value | Section
+    generated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,8 @@ def _nothing(_given: Given) -> Iterator[tuple[Spot, str]]:
 class Section:
     """A mapping that becomes one ``model``, a dataclass. ``identity``: the key that distinguishes the items of a list.
 
-    ``errors`` and ``warnings`` check several keys together and yield (spot, message).
+    ``errors`` and ``warnings`` check several keys together and yield (spot, message). ``extensible``: other keys are
+    ignored.
     """
 
     model: type[Any]
@@ -95,6 +104,7 @@ class Section:
     identity: str = ""
     errors: Callable[[Given], Iterator[tuple[Spot, str]]] = _nothing
     warnings: Callable[[Given], Iterator[tuple[Spot, str]]] = _nothing
+    extensible: bool = False
 
     def find(self, name: str) -> Key | None:
         """The key with that name, or None."""

@@ -1,10 +1,11 @@
-"""Parses YAML text to a tree of nodes with line numbers.
+"""Parses YAML text to a tree of nodes with line numbers, and JSON text to one without.
 
 PyYAML parses; the tree is built here because PyYAML's composer recurses in C and crashes the process on deep nesting.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ _STANDARD = "tag:yaml.org,2002:"
 _KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "timestamp": "date", "value": "text"}
 
 
-class Scalar(Struct):
+class Scalar(Struct, gc=False):
     """A single value. ``kind``: its type in YAML: text, integer, number, boolean, date, null or merge."""
 
     line: int
@@ -48,13 +49,6 @@ class Mapping(Struct):
     def pairs(self) -> Iterator[tuple[Node, Node]]:
         """The pairs of key and value."""
         return zip(self.children[::2], self.children[1::2], strict=True)
-
-    def has(self, name: str, *more: str) -> bool:
-        """Whether the mapping has this key, the key's value has the next one, and so on."""
-        for key, value in self.pairs():
-            if isinstance(key, Scalar) and key.text == name:
-                return not more or (isinstance(value, Mapping) and value.has(*more))
-        return False
 
 
 Node = Scalar | Sequence | Mapping
@@ -84,6 +78,38 @@ def parse(text: str) -> Node | None:
         failure = Malformed(None, "is not valid YAML")
     # Raised outside the handlers: PyYAML's errors quote the offending line, and no traceback may show it.
     raise failure
+
+
+def parse_json(text: str) -> Node:
+    """The tree of a JSON text, with 0 for all line numbers. Raises ``Malformed``."""
+    try:
+        return _from_json(
+            json.loads(
+                text,
+                object_pairs_hook=lambda pairs: Mapping(0, [_from_json(part) for pair in pairs for part in pair]),
+                parse_int=lambda number: Scalar(0, "integer", number),
+                parse_float=lambda number: Scalar(0, "number", number),
+                parse_constant=lambda number: Scalar(0, "number", number),
+            )
+        )
+    except json.JSONDecodeError as error:
+        failure = Malformed(error.lineno, f"is not valid JSON: {error.msg}")
+    except RecursionError:
+        failure = Malformed(None, "is nested too deeply")
+    # Raised outside the handlers: a chained JSON error would contain the whole text.
+    raise failure
+
+
+def _from_json(value: Any) -> Node:
+    match value:
+        case Scalar() | Mapping():
+            return value
+        case list():
+            return Sequence(0, [_from_json(item) for item in value])
+        case str():
+            return Scalar(0, "text", value)
+        case _:
+            return Scalar(0, "null" if value is None else "boolean", json.dumps(value))
 
 
 def _explain(error: yaml.MarkedYAMLError, at: list[str]) -> str:

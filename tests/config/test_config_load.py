@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from exporter.config import (
     load,
     override,
 )
+from exporter.config.values import search_pattern
 from exporter.yamlconf import ConfigError
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ log: {{level: debug, format: json}}
         retention=Retention(9.0),
         limits=Limits(10),
         error_reasons=(
-            ErrorReason(re.compile("credit\\b", re.IGNORECASE), "quota"),
-            ErrorReason(re.compile("429", re.IGNORECASE), "rate_limit"),
+            ErrorReason(search_pattern("credit\\b"), "quota"),
+            ErrorReason(search_pattern("429"), "rate_limit"),
         ),
         labels=Labels(document_name=False),
         state=StateConfig(tmp_path / "data/state.db"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.config.model import Secret, ServerConfig
+from exporter.config import Secret, ServerConfig
 from exporter.dify import Client
 from tests.integration.harness import tool
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.clock import ManualClock
-from exporter.config.model import Secret
+from exporter.config import Secret
 from exporter.dify import ConnectFailed, DifyError, SchemaMismatch, Unauthorized
 from tests.dify.conftest import (
     BATCH,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.clock import ManualClock
-from exporter.config.model import Secret
+from exporter.config import Secret
 from exporter.dify import BadRequest, DifyError, Forbidden, NotFound, RateLimited, ServerFailed, Unauthorized
 from exporter.dify.transport.failures import excerpt, refused, retry_after
 from exporter.dify.transport.messages import Reply, Request

@@ -11,9 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock
-from exporter.config.files import read_text
-from exporter.polling import batch_files as batchfiles
-from exporter.polling.batch_files import PATIENCE, REST, BatchFiles, BatchRef
+from exporter.polling import batch_files
+from exporter.polling.batch_files import MAX_WAIT, REST, BatchFiles, BatchRef
+from exporter.yamlconf import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def test_what_has_not_changed_is_not_read_again(folder: Folder, monkeypatch: pyt
     """Looking at an unchanged file costs one stat."""
     folder.write("a.yaml", "1")
     folder.look()
-    monkeypatch.setattr(batchfiles, "read_text", lambda _path: pytest.fail("read again"))
+    monkeypatch.setattr(batch_files, "read_text", lambda _path: pytest.fail("read again"))
     assert folder.look() is None
 
 
@@ -124,7 +124,7 @@ def test_times_of_another_clock_do_not_matter(folder: Folder) -> None:
     folder.look()
     folder.write("a.yaml", "1", age=-86_400.0)
     assert folder.look() is None
-    assert LOOK > PATIENCE
+    assert LOOK > MAX_WAIT
     assert ["1"] == folder.look()
 
 
@@ -183,7 +183,7 @@ def test_a_broken_file_changes_nothing_and_says_so_once(folder: Folder) -> None:
     file = folder.write("b.yaml", "2")
     folder.look()
     folder.write("b.yaml", text=f"- dataset_id: {A}\n  batch: 12\n- x\n- y\n")
-    expected = f"{file}:2: [0].batch: '12' is not text: put it in quotes (and 2 more)"
+    expected = f"{file}:2: [0].batch: '12' is a number in YAML: put it in quotes (and 2 more)"
     with capture_logs() as logs:
         assert [None, None, None] == [folder.look() for _ in range(3)]
     assert [("warning", expected)] == [(line["log_level"], line["problem"]) for line in logs]
@@ -246,8 +246,8 @@ def _a_loop(file: Path) -> None:
     [
         (_too_large, "is larger than 16 MiB: is it the right file?"),
         (_not_text, "is not UTF-8 (line 1): save it as UTF-8"),
-        (_a_folder, "is not a regular file: make the pattern match only files"),
-        (_a_pipe, "is not a regular file: make the pattern match only files"),
+        (_a_folder, "is not a regular file but a directory, pipe or device: name only regular files"),
+        (_a_pipe, "is not a regular file but a directory, pipe or device: name only regular files"),
         (_a_loop, "cannot be read: Too many levels of symbolic links"),
     ],
 )
@@ -305,7 +305,7 @@ def test_a_file_that_changes_while_it_is_read_waits(folder: Folder, monkeypatch:
         return text
 
     with monkeypatch.context() as patch:
-        patch.setattr(batchfiles, "read_text", disturbed)
+        patch.setattr(batch_files, "read_text", disturbed)
         assert folder.look() is None
     assert ["2", "3"] == folder.look()
 
@@ -321,7 +321,7 @@ def test_a_file_that_vanishes_while_it_is_read_waits(folder: Folder, monkeypatch
         return read_text(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batchfiles, "read_text", vanished)
+        patch.setattr(batch_files, "read_text", vanished)
         assert folder.look() is None
     assert {} == folder.files.problems
     assert [] == folder.look()

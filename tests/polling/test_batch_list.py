@@ -10,9 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.polling import batch_list as batchlist
-from exporter.polling.batch_list import BatchRef, read_list
-from exporter.yamlconf import ConfigError
+from exporter.polling.batch_files import BatchRef, read_list
+from exporter.yamlconf import ConfigError, reader
 
 A = "501756ed-cffa-44bb-b992-713f60113872"
 B = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
@@ -83,20 +82,20 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
   batches: [~, 1.5, '', {ONE}0]
 """
     expected = f"""\
-2: [1]: must be {{dataset_id: …, batch: …}} or {{dataset_id: …, batches: […]}}
+2: [1]: must be a mapping, with lines of key: value (keys: dataset_id, batch, batches)
 3: [2].dataset_id: '5017' is not a UUID; copy it from the knowledge base's URL, …/datasets/<id>
 3: [2].batch: 'a/b' is not a batch ID; copy it from the answer to the upload
-4: [3].batches: must be a list
+4: [3].batches: must be a list: one item per line, each after a dash (batch ID)
+5: [4].batch: '2026' is a number in YAML: put it in quotes
 5: [4].dataset_id: is missing
-5: [4].batch: '2026' is not text: put it in quotes
 6: [5].batch: is missing: set batch or batches
-7: [6].dataset_id: must be a UUID
-7: [6].batch: must be the id of a batch
-9: [7].dataset_id: is set twice: keep one
-10: [7].batches[0]: '~' is not text: put it in quotes
-10: [7].batches[1]: '1.5' is not text: put it in quotes
-10: [7].batches[2]: '' is not a batch ID; copy it from the answer to the upload
-10: [7].batches[3]: '{ONE}0' is not text: put it in quotes
+7: [6].dataset_id: is a list: write one value (UUID)
+7: [6].batch: is a mapping: write one value (batch ID)
+9: [7].dataset_id: duplicates the key in line 8: keep one
+10: [7].batches[0]: '~' has no value: give it one or remove it
+10: [7].batches[1]: '1.5' is a number in YAML: put it in quotes
+10: [7].batches[2]: is not a batch ID; copy it from the answer to the upload
+10: [7].batches[3]: '{ONE}0' is a number in YAML: put it in quotes
 """
     assert expected.splitlines() == [line.removeprefix("a.yaml:") for line in _problems("a.yaml", text)]
 
@@ -105,7 +104,11 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
     ("file", "text", "message"),
     [
         ("a.yaml", "", "a.yaml: is empty: write [] for no batches, write a new file and rename it over the old one"),
-        ("a.yaml", f"dataset_id: {A}\n", "a.yaml:1: must be a list with items {dataset_id: …, batch: …} or"),
+        (
+            "a.yaml",
+            f"dataset_id: {A}\n",
+            "a.yaml:1: must be a list: one item per line, each after a dash (keys: dataset_id, batch, b",
+        ),
         ("a.yaml", "~\n", "a.yaml:1: must be a list"),
         ("a.yaml", "- {a: b\n", "a.yaml:2: is not valid YAML"),
         ("a.yaml", f"- dataset_id: {A}\n  batch: '2026\n", "is not valid YAML"),
@@ -114,16 +117,29 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
         ("a.json", "{}", "a.json: must be a list"),
         ("a.json", "null", "a.json: must be a list"),
         ("a.json", "[" * 100_000, "a.json: is nested too deeply"),
-        ("a.json", f'[{{"dataset_id": "{A}", "batch": true}}]', "a.json: [0].batch: 'true' is not text"),
-        ("a.json", f'[{{"dataset_id": "{A}", "batch": null}}]', "a.json: [0].batch: 'null' is not text"),
-        ("a.json", f'[{{"dataset_id": "{A}", "batch": NaN}}]', "a.json: [0].batch: 'NaN' is not text"),
-        ("a.json", f'[{{"dataset_id": "{A}", "batch": "\\ud800"}}]', "is not a batch ID"),
+        (
+            "a.json",
+            f'[{{"dataset_id": "{A}", "batch": true}}]',
+            "a.json: [0].batch: 'true' is a boolean in YAML: put it in quotes",
+        ),
+        ("a.json", f'[{{"dataset_id": "{A}", "batch": null}}]', "a.json: [0].batch: 'null' has no value: give it one"),
+        (
+            "a.json",
+            f'[{{"dataset_id": "{A}", "batch": NaN}}]',
+            "a.json: [0].batch: 'NaN' is a number in YAML: put it in quotes",
+        ),
+        ("a.json", f'[{{"dataset_id": "{A}", "batch": "\\ud800"}}]', "[0].batch: '\\ud800' cannot be encoded as UTF-8"),
         (
             "a.json",
             f'[{{"dataset_id": "{A}", "batches": [["a"]]}}]',
-            "a.json: [0].batches[0]: must be the id of a batch",
+            "a.json: [0].batches[0]: is a list: write one value (batch ID)",
         ),
-        ("a.json", f'[{{"dataset_id": 1, "dataset_id": "{A}", "batch": "a"}}]', "[0].dataset_id: is set twice"),
+        ("a.yaml", f"- {{dataset_id: {A}, batches: ~}}", "a.yaml:1: [0].batches: must be a list"),
+        (
+            "a.json",
+            f'[{{"dataset_id": 1, "dataset_id": "{A}", "batch": "a"}}]',
+            "a.json: [0].dataset_id: duplicates the key: keep one",
+        ),
     ],
 )
 def test_each_mistake_has_its_message(file: str, text: str, message: str) -> None:
@@ -139,14 +155,15 @@ def test_a_key_in_the_wrong_place_is_masked() -> None:
 
 def test_a_flood_of_problems_is_cut() -> None:
     """The number of reported problems is limited."""
-    assert len(_problems("a.yaml", "- x\n" * 1000)) == 100
+    assert len(_problems("a.yaml", "- x\n" * 2000)) == reader.MAX_PROBLEMS + 1
 
 
 def test_anchors_cannot_multiply_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small file that expands to a huge list is rejected before it is expanded."""
-    monkeypatch.setattr(batchlist, "MAX_BATCHES", 1000)
+    monkeypatch.setattr(reader, "MAX_VALUES", 1000)
     text = f"- &a {{dataset_id: {A}, batches: [{', '.join('x' for _ in range(100))}]}}\n" + "- *a\n" * 10
-    assert "a.yaml:1: [10].batches[0]: exceeds the limit of 1000 batches per list" in _problems("a.yaml", text)
+    problems = _problems("a.yaml", text)
+    assert any("contains more than 1000 values, counting each use of an anchor" in line for line in problems)
 
 
 VALUES = st.recursive(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.config.model import Secret
+from exporter.config import Secret
 from exporter.simulator import (
     Action,
     Api,

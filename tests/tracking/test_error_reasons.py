@@ -127,7 +127,7 @@ def test_every_reason_but_other_has_a_pattern() -> None:
 
 def test_own_patterns_see_the_whole_text() -> None:
     """Configured patterns come first and search the unmodified text, including paths and links."""
-    own = Pattern(re.compile("/mnt/nfs/"), "storage")
+    own = Pattern(re.compile("/mnt/nfs/").search, "storage")
     text = "Failed to load document '/mnt/nfs/a.pdf'"
 
     assert "unsupported" == classify(text)

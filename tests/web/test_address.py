@@ -1,4 +1,4 @@
-"""Listen addresses."""
+"""Listening sockets."""
 
 from __future__ import annotations
 
@@ -7,36 +7,9 @@ import socket
 
 import pytest
 
-from exporter.web import ListenAddress, ListenError, parse_listen_address
+from exporter.config import ListenAddress
+from exporter.web import ListenError
 from exporter.web.connections import open_sockets
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        ("0.0.0.0:9439", "0.0.0.0", 9439),  # noqa: S104 - parsed, not bound
-        (":9439", "", 9439),
-        ("localhost:0", "localhost", 0),
-        ("[::1]:9439", "::1", 9439),
-        ("[fe80::1%eth0]:65535", "fe80::1%eth0", 65_535),
-    ],
-)
-def test_valid_addresses(text: str, host: str, port: int) -> None:
-    """The notations that Prometheus programs accept are parsed, and formatted back unchanged."""
-    address = parse_listen_address(text)
-
-    assert ListenAddress(host, port) == address
-    assert text == str(address)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "9439", "host", "host:", "::1:9439", "[::1]", "[]:1", "a b:1", ":65536", ":-1", ":x", "http://h:1", ":1\n"],
-)
-def test_invalid_addresses(text: str) -> None:
-    """Anything else is refused with the accepted notations."""
-    with pytest.raises(ListenError, match=r"expected host:port, \[IPv6 address\]:port or :port$"):
-        parse_listen_address(text)
 
 
 @pytest.mark.parametrize(

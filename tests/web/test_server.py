@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from exporter.web import ListenError, WebServer
+from exporter.yamlconf import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,7 +66,7 @@ def test_port_in_use(start_server: StartServer) -> None:
 
 def test_bad_address() -> None:
     """An invalid address is refused before anything is opened."""
-    with pytest.raises(ListenError, match="expected host:port"):
+    with pytest.raises(Invalid, match="write host:port"):
         WebServer(hello, "9439")
 
 

@@ -44,7 +44,7 @@ from exporter.dify.transport.connection import ClosedWithoutAnswer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exporter.config.model import Secret
+    from exporter.config import Secret
     from exporter.dify.transport.messages import Reply, Request
 
 NO_ANSWER = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)

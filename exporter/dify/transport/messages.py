@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from exporter.config.model import Secret
+    from exporter.config import Secret
 
 LARGEST = 16 * 1024 * 1024
 """Maximum size of an answer in bytes, decompressed. The status of 10 000 documents takes 5 MB."""

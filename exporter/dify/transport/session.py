@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from exporter.config.model import ServerConfig
+    from exporter.config import ServerConfig
 
 _OK = 200
 _LARGEST_REFUSAL = 64 * 1024

@@ -1,0 +1,99 @@
+"""Files: reading them, and the paths that a configuration names. Messages never contain file content."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from exporter.yamlconf.problems import Invalid
+from exporter.yamlconf.values import has_control
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
+MAX_SIZE: Final = 16 * _MIB
+
+
+class Unreadable(Invalid):
+    """A file cannot be accessed. The failure may be temporary."""
+
+
+class Missing(Unreadable):
+    """There is no such file. Only the caller knows what that means."""
+
+
+def read_bytes(path: Path, limit: int = MAX_SIZE) -> bytes:
+    """The content of a regular file of at most ``limit`` bytes.
+
+    Raises ``Missing``, ``Unreadable``, or ``Invalid`` for a file that is too large, with the remedy.
+    """
+    failure: Unreadable | None = None
+    try:
+        # Opening a named pipe would block until another program writes to it.
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as stream:
+                content = stream.read(limit + 1)
+        else:
+            failure = Unreadable("is not a regular file but a directory, pipe or device: name only regular files")
+    except FileNotFoundError:
+        failure = Missing("does not exist; relative paths start at the folder of the configuration")
+    except PermissionError:
+        failure = Unreadable("is not readable by this user: change its owner or mode")
+    except (OSError, ValueError) as error:
+        failure = Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
+    if failure:
+        raise failure
+    if len(content) > limit:
+        size = f"{limit // _KIB} KiB" if limit < _MIB else f"{limit // _MIB} MiB"
+        raise Invalid(f"is larger than {size}: is it the right file?")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, UTF-8 with or without a byte order mark. Raises what ``read_bytes`` raises."""
+    content = read_bytes(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+    # Raised outside the handler: the original error contains the whole file.
+    raise Invalid(f"is not UTF-8 (line {line}): save it as UTF-8")
+
+
+def read_named(file: Path, limit: int = MAX_SIZE) -> bytes:
+    """The content of a file that a key names. Raises ``Invalid``, whose text is about the key."""
+    try:
+        return read_bytes(file, limit)
+    except Invalid as refused:
+        raise Invalid(f"names a file that {refused}") from None
+
+
+def parse_path(text: str) -> str:
+    """A path; a relative path starts at the folder of the configuration file."""
+    if not text or has_control(text):
+        raise Invalid("is not a path: it is empty or contains control characters")
+    return text
+
+
+def locate_certificate(folder: Path, text: str) -> Path:
+    """The file ``text`` in ``folder``. It must exist and contain a certificate."""
+    if b"-----BEGIN CERTIFICATE-----" not in read_named(folder / text):
+        raise Invalid("names a file without a certificate: it must be PEM, with -----BEGIN CERTIFICATE-----")
+    return folder / text
+
+
+def locate_wildcard(folder: Path, text: str) -> str:
+    """The path pattern ``text`` in ``folder``. Matching files may be created later."""
+    if "**" in text:
+        raise Invalid("contains **, which is not supported: write one wildcard per folder, such as */*.yaml")
+    try:
+        is_folder = (folder / text).is_dir()
+    except OSError as error:
+        raise Invalid(f"is not a valid path ({error.strerror})") from None
+    if is_folder:
+        raise Invalid("names a directory: name the files in it, such as batches/*.yaml")
+    return os.path.join(glob.escape(str(folder)), text)  # noqa: PTH118 a pattern, not a path
