@@ -167,29 +167,29 @@ class Poller:
             self.statuses.mark_unread(target)
             self._put_back(target, blocked_until, interval)
             return
+        again: float | None = None
+        new: PollInterval | None
         try:
             outcome = target_type.fetch(self._fetcher, dataset_id, id_)
-        except DifyError as error:
-            interval = self._failed(target, interval, error)
+            new = self._answered(target, interval, outcome)
+            if new is not None:
+                again = next_due(due, started, new.interval)
+                again = again if outcome.stall_due is None else min(again, outcome.stall_due)
         except Stopped:
             raise
+        except DifyError as error:
+            new = self._failed(target, interval, error)
+            again = self._clock.monotonic() + new.interval
         except Exception:  # noqa: BLE001 one bug must not end all polling
             fields = target.log_fields(self.name)
             _log.exception("poll failed because of a bug in the exporter: please report it", **fields)
             self._observer.poll_failed(self.name, target_type.label, "internal")
-            interval = after_failure(interval, self._polling, retry_after=None, random=self._jitter)
+            new = after_failure(interval, self._polling, retry_after=None, random=self._jitter)
+            again = self._clock.monotonic() + new.interval
             self._invalidate(target)
-            self.statuses.polled(target, success=False, now=self._clock.time(), interval=interval.interval)
-        else:
-            answered = self._answered(target, interval, outcome)
-            self._observer.polled(self.name, target_type.label)
-            again = next_due(due, started, answered.interval) if answered else None
-            if again is not None and outcome.stall_due is not None:
-                again = min(again, outcome.stall_due)
-            self._put_back(target, again, answered)
-            return
+            self.statuses.polled(target, success=False, now=self._clock.time(), interval=new.interval)
         self._observer.polled(self.name, target_type.label)
-        self._put_back(target, self._clock.monotonic() + interval.interval, interval)
+        self._put_back(target, again, new)
 
     def _put_back(self, target: Target, due: float | None, interval: PollInterval | None = None) -> None:
         """End a poll. ``due`` None: no further one; ``interval`` None: the poll was not made."""

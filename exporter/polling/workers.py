@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from exporter.polling.poller import Poller
+
+_log = structlog.get_logger(__name__)
 
 
 class Workers:
@@ -16,6 +20,7 @@ class Workers:
         """``stop`` is set once no new poll may start; the poller's client waits for it too."""
         self._poller = poller
         self._stop = stop
+        self._fields = {"server": poller.name}
         self._condition = threading.Condition()
         self._calls = 0
         self._active = 0
@@ -61,7 +66,10 @@ class Workers:
                     return
                 self._calls -= 1
                 self._active += 1
-            self._poller.work(self._stop, on_more=self.wake)
+            try:
+                self._poller.work(self._stop, on_more=self.wake)
+            except Exception:  # noqa: BLE001 one bug must not end a thread for good
+                _log.exception("polling failed because of a bug in the exporter: please report it", **self._fields)
             with self._condition:
                 self._active -= 1
                 last = not self._active

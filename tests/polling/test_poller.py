@@ -252,6 +252,22 @@ def test_a_bug_in_one_poll_does_not_end_the_others(harness: PollerHarness) -> No
     assert harness.statuses.get(batch("c")).success is True  # type: ignore[union-attr]
 
 
+def test_a_bug_in_what_follows_an_answer_does_not_end_the_others(
+    harness: PollerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens after the request: the target is polled again, and so are all others."""
+    harness.client.batches["b"] = [item("1", "indexing", 1, 2)]
+    harness.client.batches["c"] = [item("2", "indexing", 1, 2)]
+    harness.poller.watch([batch("b"), batch("c")])
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.poller._event_log, "write", lambda _: 1 / 0)
+        harness.poll()
+    assert harness.observer.failures["batch", "internal"] == 2
+    harness.pass_time(60)
+    for name in ("b", "c"):
+        assert harness.statuses.get(batch(name)).success is True  # type: ignore[union-attr]
+
+
 def test_stopping_in_the_middle_loses_no_target(harness: PollerHarness) -> None:
     """A poll aborted by the shutdown is still due."""
     harness.client.batches["b"] = Stopped()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
 
 from exporter.clock import SystemClock
 from exporter.config import Polling, ServerConfig
@@ -10,6 +13,9 @@ from exporter.dify import Stopped
 from exporter.polling import BATCH_STATUS, Poller, ServerHealth, Target, TargetStatuses, Workers
 from exporter.tracking import Store
 from tests.polling.fake_server import DATASET, CountingObserver, FakeClient, RecordingListener, item
+
+if TYPE_CHECKING:
+    import pytest
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting for a thread; never reached when all is well."""
@@ -132,3 +138,27 @@ def test_a_client_that_stops_ends_its_thread_quietly() -> None:
     assert poller.has_due()
     workers.stop()
     assert workers.join(PATIENCE)
+
+
+def test_a_bug_between_polls_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that fails between two polls, while it renders for example, continues when it is woken again."""
+    client = GatedClient()
+    client.gate.set()
+    workers, poller, stop = pool(client, targets=2, size=1)
+    failures = [ZeroDivisionError()]
+
+    def render() -> None:
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(poller, "_after_poll", render)
+    with capture_logs() as log:
+        workers.wake()
+        assert client.burst_over.wait(PATIENCE)
+    assert ["main"] == [line["server"] for line in log if "bug" in line["event"]]
+    client.burst_over.clear()
+    workers.wake()
+    assert client.burst_over.wait(PATIENCE)
+    assert client.count("batch") == 2
+    stop.set()
+    workers.stop()
