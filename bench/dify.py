@@ -96,13 +96,13 @@ class Exporter:
         )
         app = App(Config(servers=(server,), polling=STILL, limits=Limits(documents=batches * BATCH_SIZE)))
         self.exposition = app.exposition
-        self._poller, self._workers = app.monitors[0].poller, app.monitors[0].workers
+        self._monitor = app.monitors[0]
+        self._poller = self._monitor.poller
         self._targets = [target for target in configured_targets(server) if target.type is BATCH_STATUS]
         self._ends: list[float] = []
         self._self_metrics = app.self_metrics
         self._web = WebServer(metrics_app(app.exposition), "127.0.0.1:0")
         self._web.start()
-        self._server = server
 
     def port(self) -> int:
         """The port of the metrics endpoint."""
@@ -110,8 +110,7 @@ class Exporter:
 
     def first(self) -> None:
         """Run the first cycle: every batch, and the detail of every document."""
-        self._poller.watch(configured_targets(self._server))
-        self._workers.start()
+        self._monitor.start()
         self._drain()
 
     def again(self) -> None:
@@ -145,7 +144,7 @@ class Exporter:
                 polled.clear()
                 started = time.monotonic()
                 self.due([target])
-                self._workers.wake()
+                self._monitor.wake_if_due()
                 polled.wait(_LONGEST)
                 found.append(time.monotonic() - started)
         return found
@@ -153,8 +152,8 @@ class Exporter:
     def _drain(self) -> None:
         waiting = threading.Event()
         end = time.monotonic() + _LONGEST
-        self._workers.wake()
-        while self._poller.has_due() or self._workers.active:
+        self._monitor.wake_if_due()
+        while not self._monitor.is_idle:
             waiting.wait(_LOOK)
             if time.monotonic() > end:
                 raise TimeoutError("the polls do not end")

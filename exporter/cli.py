@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import structlog
@@ -14,75 +16,79 @@ import structlog
 from exporter import __version__
 from exporter.check import check_servers
 from exporter.config import Config, from_environment, is_in_environment, load, override, parse_listen_address
-from exporter.daemon import allocator
-from exporter.daemon.app import App
-from exporter.daemon.logs import FORMATS, LEVELS, set_up_logging
-from exporter.daemon.signals import release_hangup, reload_signal, stop_signals
+from exporter.daemon import (
+    FORMATS,
+    LEVELS,
+    App,
+    ConfigSource,
+    limit_retained_memory,
+    release_hangup,
+    reload_signal,
+    set_up_logging,
+    stop_signals,
+)
 from exporter.metrics import Format
-from exporter.terminal import fail, show_progress
 from exporter.web import ListenError, WebConfigFile
 from exporter.yamlconf import ConfigError, parse_duration
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from exporter.daemon import Progress
+
+PROGRESS_AFTER = 2.0
+"""Seconds after which a terminal shows the progress of ``check`` and ``once``."""
 
 _log = structlog.get_logger(__name__)
 
 
-def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
-    """An option that can also be set by an environment variable."""
-    flag = names[0]
-    variable = "DIFY_EXPORTER_" + flag.lstrip("-").replace(".", "_").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_envvar=True, **settings)
+def _option(flag: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that can also be set by an environment variable. Its parameter has the same name in lower case."""
+    name = flag.lstrip("-").replace(".", "_").replace("-", "_")
+    return click.option(flag, name, envvar=f"DIFY_EXPORTER_{name.upper()}", show_envvar=True, **settings)
 
 
-class _Seconds(click.ParamType[int]):
-    """A duration such as 30s, rounded to whole seconds, at least one."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse the duration."""
-        if isinstance(value, int):
-            return value
-        try:
-            return max(1, round(parse_duration(value)))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _whole_seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """Parse a duration such as 30s and round it to whole seconds, at least one."""
+    try:
+        return None if value is None else max(1, round(parse_duration(value)))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 _config_file = _option(
     "--config.file",
-    "config_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Configuration file (YAML). config.example.yaml shows every key.",
 )
 _listen_address = _option(
-    "--web.listen-address",
-    "web_listen_address",
-    metavar="HOST:PORT",
-    help="Address to serve metrics on; overrides the config.",
+    "--web.listen-address", metavar="HOST:PORT", help="Address to serve metrics on; overrides the config."
 )
-_telemetry_path = _option(
-    "--web.telemetry-path", "web_telemetry_path", metavar="PATH", help="URL path of the metrics; overrides the config."
-)
+_telemetry_path = _option("--web.telemetry-path", metavar="PATH", help="URL path of the metrics; overrides the config.")
 _web_config_file = _option(
     "--web.config.file",
-    "web_config_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="TLS, users and headers, in the format of Prometheus' exporter-toolkit; see docs/web-security.md.",
 )
-_log_level = _option("--log.level", "log_level", type=click.Choice(LEVELS), help="Log level; overrides the config.")
-_log_format = _option(
-    "--log.format", "log_format", type=click.Choice(FORMATS), help="Log format; overrides the config."
-)
+_log_level = _option("--log.level", type=click.Choice(LEVELS), help="Log level; overrides the config.")
+_log_format = _option("--log.format", type=click.Choice(FORMATS), help="Log format; overrides the config.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _ReportingGroup(click.Group):
+    """Prints errors in the files and addresses that the user has given, and exits with code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (ConfigError, ListenError) as error:
+            _fail(str(error))
+
+
+@click.group(cls=_ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="dify-exporter")
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -98,41 +104,33 @@ def main(context: click.Context) -> None:
 @_telemetry_path
 @_log_level
 @_log_format
-@_option(
-    "--state.path",
-    "state_path",
-    metavar="FILE",
-    help="File that keeps the state across restarts; overrides the config.",
-)
+@_option("--state.path", metavar="FILE", help="File that keeps the state across restarts; overrides the config.")
 @_option(
     "--config.auto-reload-interval",
-    "auto_reload_interval",
-    type=_Seconds(),
+    callback=_whole_seconds,
     metavar="DURATION",
     help="Interval at which to read the config file, such as 30s; two equal reads apply a change. Off by default.",
 )
 def run(
-    config_file: Path | None, web_config_file: Path | None, auto_reload_interval: int | None, **overrides: str | None
+    config_file: Path | None,
+    web_config_file: Path | None,
+    config_auto_reload_interval: int | None,
+    **overrides: str | None,
 ) -> None:
     """Poll the configured servers and serve /metrics until SIGTERM or Ctrl-C. SIGHUP reloads the config."""
     config = _configure(config_file, overrides)
-    web_config = _read_web_config(web_config_file)
+    web_config = WebConfigFile(web_config_file, os.environ) if web_config_file else None
     for warning in web_config.warnings if web_config else ():
         _log.warning("web config warning", problem=str(warning))
 
-    def reread() -> Config:
-        fresh = override(load(config_file, os.environ), _dotted(overrides)) if config_file else config
-        set_up_logging(fresh.log.level, fresh.log.format)
-        return fresh
+    def read_again() -> Config:
+        config = _read_config(config_file, overrides)
+        set_up_logging(config.log.level, config.log.format)
+        return config
 
-    app = App(
-        config,
-        remember=True,
-        reread=reread if config_file else None,
-        reread_every=auto_reload_interval,
-        web_config=web_config,
-    )
-    with stop_signals() as stop, reload_signal(app.reloader.wanted.set):
+    source = ConfigSource(read_again, config_auto_reload_interval) if config_file else None
+    app = App(config, source=source, use_state_file=True, web_config=web_config)
+    with stop_signals() as stop, reload_signal(app.reloader.request):
         _serve(app, stop)
 
 
@@ -142,9 +140,9 @@ def run(
 @_option("--offline", is_flag=True, help="Check only the files; contact no server.")
 def check(config_file: Path | None, web_config_file: Path | None, *, offline: bool) -> None:
     """Check the config, then its servers: version, API key and every configured id. Exit 1 if anything is wrong."""
-    web_alone = offline and web_config_file and not config_file and not is_in_environment(os.environ)
-    config = None if web_alone else _read_config(config_file, {})
-    web_config = _read_web_config(web_config_file)
+    only_web_config = offline and web_config_file and not config_file and not is_in_environment(os.environ)
+    config = None if only_web_config else _read_config(config_file, {})
+    web_config = WebConfigFile(web_config_file, os.environ) if web_config_file else None
     for warning in (*(config.warnings if config else ()), *(web_config.warnings if web_config else ())):
         click.echo(f"warning: {warning}")
     if config:
@@ -157,11 +155,10 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
         return
     # Failed polls are part of the report, so they are not logged as well.
     set_up_logging("critical", config.log.format)
-    lines: list[str] = []
-    with show_progress() as show:
-        well = check_servers(config, lines.append, on_progress=show)
-    click.echo("\n".join(lines))
-    if not well:
+    with _progress_bar() as show:
+        succeeded, report = check_servers(config, on_progress=show)
+    click.echo("\n".join(report))
+    if not succeeded:
         sys.exit(1)
 
 
@@ -171,21 +168,20 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
 @_log_format
 def once(config_file: Path | None, **overrides: str | None) -> None:
     """Poll everything once and print the metrics. Exit 1 if a poll failed."""
-    config = _configure(config_file, {"log_level": "warning", **_given(overrides)})
+    config = _configure(config_file, {**overrides, "log_level": overrides["log_level"] or "warning"})
     app = App(config)
-    with stop_signals() as stop, show_progress() as show:
-        complete = app.poll_once(stop, on_progress=show)
+    with stop_signals() as stop, _progress_bar() as show:
+        succeeded = app.poll_once(stop, on_progress=show)
     for chunk in app.exposition.page(Format.TEXT).plain_chunks():
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
-    if not complete:
+    if not succeeded:
         sys.exit(1)
 
 
 @main.command()
 @_option(
     "--web.listen-address",
-    "web_listen_address",
     default="127.0.0.1:9439",
     show_default=True,
     metavar="HOST:PORT",
@@ -201,8 +197,8 @@ def demo(web_listen_address: str, **overrides: str | None) -> None:
 
     scenario = simulator.demo_scenario()
     with stop_signals() as stop, embedded(scenario, "127.0.0.1:0") as dify:
-        config = _overridden(
-            watching(scenario, dify.url), {"web_listen_address": web_listen_address, **_given(overrides)}
+        config = override(
+            watching(scenario, dify.url), _dotted({"web_listen_address": web_listen_address, **overrides})
         )
         _set_up(config)
         _serve(App(config), stop, greeting=greeting(dify.url))
@@ -226,7 +222,7 @@ def simulate(listen: str, scenario: Path | None) -> None:
     try:
         plan = simulator.load_scenario(scenario) if scenario else simulator.demo_scenario()
     except simulator.ScenarioError as error:
-        fail(str(error))
+        _fail(str(error))
     with stop_signals() as stop, embedded(plan, listen) as dify:
         click.echo(f"embedded Dify at {dify.url}, API key {plan.key}; press Ctrl-C to stop")
         for dataset in simulator.watched(plan):
@@ -241,13 +237,42 @@ def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | 
         if greeting:
             click.echo(greeting(port), err=True)
 
-    allocator.limit_retained_memory()
+    limit_retained_memory()
     _log.info("starting", version=__version__, servers=len(app.config.servers))
-    try:
-        app.run(stop, on_listening=on_listening)
-    except ListenError as error:
-        fail(str(error))
+    app.run(stop, on_listening=on_listening)
     _log.info("stopped")
+
+
+def _fail(message: str) -> NoReturn:
+    """Print the error and exit with code 1."""
+    click.echo(message if "\n" in message else f"dify-exporter: {message}", err=True)
+    sys.exit(1)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Shows the progress that it is called with on a terminal, once the context has lasted ``PROGRESS_AFTER`` seconds.
+
+    The bar disappears with the context.
+    """
+    started = time.monotonic()
+    update: Callable[..., None] | None = None
+
+    def show(progress: Progress) -> None:
+        nonlocal update
+        if update is None and sys.stderr.isatty() and time.monotonic() - started > PROGRESS_AFTER:
+            # Imported here, so that the daemon does not load it.
+            from rich import console  # noqa: PLC0415
+            from rich import progress as bars  # noqa: PLC0415
+
+            columns = bars.TextColumn("Targets polled"), bars.BarColumn(), bars.MofNCompleteColumn()
+            bar = stack.enter_context(bars.Progress(*columns, console=console.Console(stderr=True), transient=True))
+            update = partial(bar.update, bar.add_task("", completed=progress.polled, total=progress.targets))
+        elif update is not None:
+            update(completed=progress.polled, total=progress.targets)
+
+    with ExitStack() as stack:
+        yield show
 
 
 def _configure(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
@@ -259,35 +284,14 @@ def _configure(config_file: Path | None, overrides: dict[str, str | None]) -> Co
 
 
 def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
-    try:
-        config = load(config_file, os.environ) if config_file else from_environment(os.environ)
-    except ConfigError as error:
-        fail(str(error))
-    return _overridden(config, overrides)
-
-
-def _read_web_config(path: Path | None) -> WebConfigFile | None:
-    try:
-        return WebConfigFile(path, os.environ) if path else None
-    except ConfigError as error:
-        fail(str(error))
-
-
-def _overridden(config: Config, overrides: dict[str, str | None]) -> Config:
     """The configuration with command-line values applied."""
-    try:
-        return override(config, _dotted(overrides))
-    except ConfigError as error:
-        fail(str(error))
+    config = load(config_file, os.environ) if config_file else from_environment(os.environ)
+    return override(config, _dotted(overrides))
 
 
 def _dotted(overrides: dict[str, str | None]) -> dict[str, str]:
     """The command-line values by configuration key: ``log_level`` becomes ``log.level``."""
-    return {name.replace("_", ".", 1): value for name, value in _given(overrides).items()}
-
-
-def _given(overrides: dict[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in overrides.items() if value is not None}
+    return {name.replace("_", ".", 1): value for name, value in overrides.items() if value is not None}
 
 
 def _set_up(config: Config) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from exporter.clock import SystemClock
 from exporter.config import Config, Polling, StallLimits, StateConfig, parse_listen_address
 from exporter.simulator import Api, SimulatorServer, World, simulated_server
-from exporter.terminal import fail
+from exporter.web import ListenError
 from exporter.yamlconf import Invalid
 
 if TYPE_CHECKING:
@@ -34,16 +34,15 @@ def watching(scenario: Scenario, url: str) -> Config:
 
 @contextmanager
 def embedded(scenario: Scenario, listen: str) -> Iterator[SimulatorServer]:
-    """An embedded Dify that serves requests for the duration of the context."""
-    api = Api(World(scenario, SystemClock()))
+    """An embedded Dify that serves requests for the duration of the context. ListenError if it cannot listen."""
     try:
         address = parse_listen_address(listen)
-        dify = SimulatorServer(api, address.host or "127.0.0.1", address.port)
+        dify = SimulatorServer(Api(World(scenario, SystemClock())), address.host or "127.0.0.1", address.port)
         dify.start()
-    except Invalid as refused:
-        fail(f"cannot listen on {listen!r}: it {refused}")
+    except Invalid as error:
+        raise ListenError(f"cannot listen on {listen!r}: it {error}") from error
     except OSError as error:
-        fail(f"cannot serve the embedded Dify on {listen}: {error.strerror or error}")
+        raise ListenError(f"cannot serve the embedded Dify on {listen}: {error.strerror or error}") from error
     try:
         yield dify
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import socket
@@ -15,8 +16,9 @@ import structlog
 import yaml
 from click.testing import CliRunner
 
-from exporter import __version__, terminal
+from exporter import __version__, cli
 from exporter.cli import main
+from exporter.daemon import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,19 +202,26 @@ def test_bad_scenario(tmp_path: Path) -> None:
     assert f"{path}: Expected `int`, got `str` - at `$.datasets[0].batches[0].documents[0].segments`" in result.stderr
 
 
-def test_progress_is_for_patient_people(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress is shown only on a terminal and only if the round takes long, and it is erased afterwards."""
-    monkeypatch.setattr(terminal, "PATIENCE", -1)
-    shown: list[str] = []
-    monkeypatch.setattr(click, "echo", lambda text, **_: shown.append(text))
-    monkeypatch.setattr("sys.stderr", _Terminal())
-    with terminal.show_progress() as show:
-        show(3, 8)
+class _Terminal(io.StringIO):
+    """Standard error of an interactive shell."""
 
-    assert "\r3 of 8 targets polled" == shown[0]
-    assert "" == shown[-1].strip()
-
-
-class _Terminal:
     def isatty(self) -> bool:
         return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "delay", "shown"), [(_Terminal, -1.0, True), (_Terminal, 60.0, False), (io.StringIO, -1.0, False)]
+)
+def test_progress(monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO], delay: float, *, shown: bool) -> None:
+    """Progress is shown only on a terminal and only if the round takes long, and it is erased afterwards."""
+    stderr = stream()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(cli, "PROGRESS_AFTER", delay)
+    monkeypatch.setattr("sys.stderr", stderr)
+    with cli._progress_bar() as show:
+        show(Progress(3, 8))
+        assert shown == ("3/8" in stderr.getvalue())
+    erase_line = "\x1b[2K"
+
+    assert shown == stderr.getvalue().endswith(erase_line)
+    assert shown or not stderr.getvalue()

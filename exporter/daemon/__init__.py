@@ -1,9 +1,22 @@
 """The running exporter: wires the rooms together, reloads, stops."""
 
-from exporter.daemon.loop import BackgroundJob, Job, Loop
+from exporter.daemon.allocator import limit_retained_memory
+from exporter.daemon.app import App
+from exporter.daemon.logs import FORMATS, LEVELS, set_up_logging
+from exporter.daemon.monitor import Progress, ServerMonitor
+from exporter.daemon.reload import ConfigSource
+from exporter.daemon.signals import release_hangup, reload_signal, stop_signals
 
 __all__ = [
-    "BackgroundJob",
-    "Job",
-    "Loop",
+    "FORMATS",
+    "LEVELS",
+    "App",
+    "ConfigSource",
+    "Progress",
+    "ServerMonitor",
+    "limit_retained_memory",
+    "release_hangup",
+    "reload_signal",
+    "set_up_logging",
+    "stop_signals",
 ]

@@ -14,18 +14,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LARGE: Final = 1024**2
-"""Bytes from which a block gets its own mapping, which is returned to the system when the block is freed."""
-
-KEPT: Final = 1024**2
-"""Bytes that may stay free at the top of the heap."""
-
-ARENAS: Final = 2
-
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
-_M_ARENA_MAX: Final = -8
-"""Parameters from glibc's <malloc.h>."""
+_SETTINGS: Final = {
+    -3: 1024**2,  # M_MMAP_THRESHOLD: larger blocks get mappings, which are returned to the system when they are freed
+    -1: 1024**2,  # M_TRIM_THRESHOLD: bytes that may stay free at the top of the heap
+    -8: 2,  # M_ARENA_MAX
+}
+"""Values by parameter, as numbered in glibc's <malloc.h>."""
 
 
 def limit_retained_memory(environ: Mapping[str, str] = os.environ) -> bool:
@@ -41,5 +35,4 @@ def limit_retained_memory(environ: Mapping[str, str] = os.environ) -> bool:
         mallopt = library.mallopt
     except (AttributeError, OSError):
         return False
-    settings = ((_M_MMAP_THRESHOLD, LARGE), (_M_TRIM_THRESHOLD, KEPT), (_M_ARENA_MAX, ARENAS))
-    return all(mallopt(parameter, value) for parameter, value in settings)
+    return all(mallopt(parameter, value) for parameter, value in _SETTINGS.items())

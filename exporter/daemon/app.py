@@ -10,20 +10,20 @@ import structlog
 
 from exporter.clock import SystemClock
 from exporter.daemon.loop import BackgroundJob, Job, Loop
-from exporter.daemon.monitor import ServerMonitor, SharedServices
+from exporter.daemon.monitor import Progress, ServerMonitor, SharedServices
 from exporter.daemon.reload import ConfigReloader
 from exporter.metrics import DocumentLimit, Exposition, ProcessState, SelfMetrics
-from exporter.polling import DOCUMENT_DETAIL, TICK, Target
+from exporter.polling import TICK
 from exporter.state import StateFile
 from exporter.web import ExporterStatus, WebServer, create_app
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from exporter.clock import Clock
     from exporter.config import Config
-    from exporter.tracking import ServerSchedule
+    from exporter.daemon.reload import ConfigSource
     from exporter.web import WebConfigFile
 
 FLUSH_AFTER = 0.1
@@ -34,18 +34,6 @@ STUCK_AFTER = 30.0
 
 STOP_TIMEOUT = 8.0
 """Seconds for running polls and answers to end on shutdown; less than the 10 s that most supervisors allow."""
-
-FILES_EVERY = 5
-"""Seconds between checks of the batch files."""
-
-EXPIRE_EVERY = 60
-"""Seconds between checks for finished objects whose retention has expired."""
-
-SAVE_EVERY = 30
-"""Seconds between saves of the state; finished attempts that were counted are saved immediately."""
-
-CLAIM_EVERY = 3600
-"""Seconds between searches of the state for rows that no server needs any more."""
 
 _log = structlog.get_logger(__name__)
 
@@ -58,54 +46,44 @@ class App:
         config: Config,
         *,
         clock: Clock | None = None,
-        remember: bool = False,
-        reread: Callable[[], Config] | None = None,
-        reread_every: int | None = None,
+        source: ConfigSource | None = None,
+        use_state_file: bool = False,
         web_config: WebConfigFile | None = None,
     ) -> None:
-        """``remember``: load the state file and keep it up to date, as the daemon does.
+        """``source``: how to reload the configuration; None if it has no file.
 
-        ``reread`` reads the configuration again, for ``reloader``; if ``reread_every`` is set, it is also called every
-        so many seconds and a changed configuration is applied. ``web_config``: TLS, users and headers for the pages
-        that ``run`` serves.
+        ``use_state_file``: load the state file and keep it up to date, as the daemon does. ``web_config``: TLS, users
+        and headers for the pages that ``run`` serves.
         """
         self._web_config = web_config
         self._clock = clock or SystemClock()
         self.self_metrics = SelfMetrics()
-        self.reloader = ConfigReloader(config, reread, self._change, self_metrics=self.self_metrics, clock=self._clock)
+        self.reloader = ConfigReloader(
+            config, source, self._reconfigure, self_metrics=self.self_metrics, clock=self._clock
+        )
         self.exposition = Exposition(
             self_metrics=self.self_metrics, document_name=config.labels.document_name, monotonic=self._clock.monotonic
         )
-        self._limit = DocumentLimit(self.exposition, config.limits.documents)
-        self._state = state = StateFile(config.state.path, self._clock) if remember and config.state.path else None
-        if state is not None:
-            state.open()
+        limit = DocumentLimit(self.exposition, config.limits.documents)
+        path = config.state.path if use_state_file else None
+        self.state = None if path is None else StateFile(path, self._clock)
+        if self.state is not None:
+            self.state.open()
         flush = partial(self.exposition.flush, FLUSH_AFTER)
         self._shared = SharedServices(
-            self._clock, self.self_metrics, self._limit, self._state, flush, config.labels.document_name
+            self._clock, self.self_metrics, limit, self.state, flush, config.labels.document_name
         )
         self.monitors = [ServerMonitor(server, config, self._shared) for server in config.servers]
         self.self_metrics.observe(
             ProcessState(
-                schedules=self._schedules,
-                collapsed=self._limit.collapsed,
-                state_file=state,
+                schedules=lambda: [monitor.snapshot() for monitor in self.monitors],
+                collapsed=limit.collapsed,
+                state_file=self.state,
                 web_config_loaded=None if web_config is None else lambda: web_config.problem is None,
             )
         )
-        jobs = [Job("reload", reread_every, self.reloader.look)] if reread and reread_every else []
-        self._loop = Loop(
-            [
-                *jobs,
-                Job("poll", int(TICK), self._tick),
-                Job("batch files", FILES_EVERY, self._look_at_files),
-                Job("expire", EXPIRE_EVERY, self._expire),
-                Job("save", SAVE_EVERY, BackgroundJob("save", self._save).start),
-                Job("claim", CLAIM_EVERY, BackgroundJob("claim", self._claim).start),
-            ],
-            self._clock,
-        )
-        self._warm = False
+        self._loop = Loop([*self._jobs(source)], self._clock)
+        self._first_cycle_done = False
 
     @property
     def config(self) -> Config:
@@ -118,11 +96,11 @@ class App:
             create_app(
                 self.exposition.page,
                 ExporterStatus(
-                    unhealthy=self.what_is_stuck,
-                    unready=self.what_is_awaited,
-                    facts=self._facts,
+                    unhealthy=self.health_problem,
+                    unready=self.readiness_problem,
+                    facts=self.status,
                     reload=self.reloader.reload,
-                    needs_restart=self.reloader.what_needs_restart,
+                    needs_restart=self.reloader.requires_restart,
                 ),
                 telemetry_path=self.config.web.telemetry_path,
             ),
@@ -133,125 +111,117 @@ class App:
             with self.reloader.lock:  # a reload requested this early waits until polling has started
                 web.start()
                 on_listening(web.port)
-                self._start_polling()
+                self.start_polling()
             self._loop.run(stop)
             _log.info("stopping")
         finally:
-            self.reloader.end()
-            self._stop_polling()
+            self.reloader.close()
+            self.stop_polling()
             web.stop()
-            if self._state is not None:
-                self._state.close()
+            if self.state is not None:
+                self.state.close()
 
-    def poll_once(
-        self, stop: threading.Event, *, on_progress: Callable[[int, int], None] = lambda _done, _all: None
-    ) -> bool:
-        """Poll every target and detail once. True if every poll succeeded.
-
-        ``on_progress`` is called repeatedly with the number of targets polled so far and the total.
-        """
-        self._start_polling()
+    def poll_once(self, stop: threading.Event, *, on_progress: Callable[[Progress], None] = lambda _: None) -> bool:
+        """Poll every target and detail once. True if every poll succeeded. ``on_progress`` is called repeatedly."""
+        self.start_polling()
         try:
-            while not stop.is_set() and any(self._is_busy(monitor) for monitor in self.monitors):
+            while not stop.is_set() and not all(monitor.first_cycle_done for monitor in self.monitors):
                 self._tick()
-                waiting = sum(monitor.poller.unpolled for monitor in self.monitors)
-                on_progress(self._targets() - waiting, self._targets())
+                on_progress(self._progress())
                 stop.wait(0.02)
         finally:
-            self._stop_polling()
-        return all(monitor.is_read for monitor in self.monitors)
+            self.stop_polling()
+        return all(monitor.all_succeeded for monitor in self.monitors)
 
-    def what_is_stuck(self) -> str | None:
+    def health_problem(self) -> str | None:
         """None while the loop is running, otherwise what is wrong."""
         seconds = self._loop.seconds_since_turn()
         if seconds <= STUCK_AFTER:
             return None
         return f"the polling loop has been stuck for {seconds:.0f} s: restart the exporter and report its log"
 
-    def what_is_awaited(self) -> str | None:
+    def readiness_problem(self) -> str | None:
         """None once every target has been polled, otherwise the progress of the first cycle."""
-        waiting = sum(monitor.poller.unpolled for monitor in self.monitors)
-        if not waiting:
-            return None
-        return f"not ready: {self._targets() - waiting} of {self._targets()} targets polled"
+        polled, targets = self._progress()
+        return None if polled == targets else f"not ready: {polled} of {targets} targets polled"
 
-    def _start_polling(self) -> None:
+    def status(self) -> Mapping[str, object]:
+        """Name and value of what the landing page shows."""
+        values = {
+            "Servers": len(self.monitors),
+            "Targets": self._progress().targets,
+            "Series": self.exposition.series_rendered(),
+        }
+        sections = self.reloader.requires_restart()
+        return {**values, "Requires a restart": ", ".join(sections)} if sections else values
+
+    def start_polling(self) -> None:
+        """Start the workers of all servers."""
         for monitor in self.monitors:
             monitor.start()
 
-    def _stop_polling(self) -> None:
+    def stop_polling(self) -> None:
         """Start no new polls; wait for running ones until the timeout, then abandon them."""
         for monitor in self.monitors:
             monitor.stop()
         deadline = self._clock.monotonic() + STOP_TIMEOUT / 2
         for monitor in self.monitors:
-            monitor.cut(max(deadline - self._clock.monotonic(), 0.0))
+            monitor.join(max(deadline - self._clock.monotonic(), 0.0))
 
-    def _change(self, config: Config) -> Mapping[str, object]:
+    def _jobs(self, source: ConfigSource | None) -> Iterator[Job]:
+        if source is not None and source.interval:
+            yield Job("reload", source.interval, self.reloader.reload_if_changed)
+        yield Job("poll", int(TICK), self._tick)
+        yield Job("batch files", 5, self._read_batch_files)
+        yield Job("expire", 60, self._expire)
+        if self.state is not None:
+            # Finished attempts that were counted are saved at once; only the rest waits for this job.
+            yield Job("save", 30, BackgroundJob("save", self.state.save).start)
+            yield Job("claim", 3600, BackgroundJob("claim", self._claim).start)
+
+    def _reconfigure(self, config: Config) -> Mapping[str, object]:
         """Apply ``config``. Unchanged targets keep their objects and clocks; removed ones leave the next scrape."""
-        before = {monitor.server.name: monitor for monitor in self.monitors}
-        after = []
+        present = {monitor.server.name: monitor for monitor in self.monitors}
+        monitors = []
         for server in config.servers:
-            monitor = before.pop(server.name, None)
+            monitor = present.pop(server.name, None)
             if monitor is None:
                 monitor = ServerMonitor(server, config, self._shared)
                 monitor.start()
             else:
                 monitor.reconfigure(server, config)
-            after.append(monitor)
-        self.monitors = after
-        for monitor in before.values():
-            monitor.end()
-        return {"servers": len(after), "targets": self._targets()}
+            monitors.append(monitor)
+        self.monitors = monitors
+        for removed in present.values():
+            removed.close()
+        return {"servers": len(monitors), "targets": self._progress().targets}
 
     def _tick(self) -> None:
-        self.reloader.reload_if_wanted()
+        self.reloader.reload_if_requested()
         for monitor in self.monitors:
-            if monitor.poller.has_due():
-                monitor.workers.wake()
+            monitor.wake_if_due()
         self.exposition.flush(FLUSH_AFTER)
-        if not self._warm and self.what_is_awaited() is None:
-            self._warm = True
+        if not self._first_cycle_done and self.readiness_problem() is None:
+            self._first_cycle_done = True
             _log.info("first cycle done", series=self.exposition.series())
             gc.freeze()
 
-    def _is_busy(self, monitor: ServerMonitor) -> bool:
-        """Whether anything still waits for its first poll. Targets that are due again do not count: that never ends."""
-        poller = monitor.poller
-        if not (poller.has_due() or monitor.workers.active):
-            return False
-        return poller.unpolled > 0 or any(
-            document.detail is None
-            and not poller.health.problem(Target(DOCUMENT_DETAIL, document.dataset_id, document.document_id))
-            for document in monitor.store.documents
-        )
-
-    def _look_at_files(self) -> None:
+    def _read_batch_files(self) -> None:
         with self.reloader.lock:
             for monitor in self.monitors:
-                monitor.batch_file_targets.look()
+                monitor.read_batch_files()
 
     def _expire(self) -> None:
         with self.reloader.lock:
             for monitor in self.monitors:
-                monitor.store.expire(self.config.retention.finished)
-                monitor.batch_file_targets.retire()
-
-    def _save(self) -> None:
-        if self._state is not None:
-            self._state.save()
+                monitor.expire(self.config.retention.finished)
 
     def _claim(self) -> None:
-        if self._state is not None:
-            self._state.claim(saved for monitor in self.monitors for saved in monitor.store.saved_objects())
+        """Let the state file delete rows that no server has needed for long."""
+        if self.state is not None:
+            self.state.claim(saved for monitor in self.monitors for saved in monitor.store.saved_objects())
 
-    def _schedules(self) -> list[ServerSchedule]:
-        return [monitor.poller.snapshot() for monitor in self.monitors]
-
-    def _facts(self) -> Mapping[str, object]:
-        facts = {"Servers": len(self.monitors), "Targets": self._targets(), "Series": self.exposition.series_rendered()}
-        unapplied = self.reloader.what_needs_restart()
-        return {**facts, "Requires a restart": ", ".join(unapplied)} if unapplied else facts
-
-    def _targets(self) -> int:
-        return sum(sum(schedule.targets.values()) for schedule in self._schedules())
+    def _progress(self) -> Progress:
+        """The progress of the first polls on all servers."""
+        servers = [monitor.progress for monitor in self.monitors]
+        return Progress(sum(server.polled for server in servers), sum(server.targets for server in servers))

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("logfmt", "json")
 
-_NOISY = ("charset_normalizer", "asyncio", "schedule")
-_SILENT = ("urllib3",)
-"""Logs headers that it cannot parse, including their values: the cookie that Dify sends contains the API key."""
+_LIBRARY_LEVELS = {"charset_normalizer": "WARNING", "asyncio": "WARNING", "schedule": "WARNING", "urllib3": "CRITICAL"}
+"""urllib3 logs headers that it cannot parse, with their values: the cookie that Dify sends contains the API key."""
 
 _FIRST = ("ts", "level", "msg")
 _BARE = re.compile(r'[^\s"=\\]+')
@@ -40,10 +39,8 @@ def set_up_logging(level: str, log_format: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for name in _SILENT:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, minimum in _LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(minimum)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

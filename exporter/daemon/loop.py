@@ -27,7 +27,7 @@ class Job(NamedTuple):
 class BackgroundJob:
     """Longer work in a thread of its own. A run is skipped while the previous one is in progress."""
 
-    def __init__(self, name: str, run: Callable[[], None]) -> None:
+    def __init__(self, name: str, run: Callable[[], object]) -> None:
         self._name = name
         self._run = run
         self._running = threading.Lock()
@@ -60,6 +60,7 @@ class Loop:
         self._scheduler = schedule.Scheduler()
         self._longest = max(job.seconds for job in jobs)
         self._last_turn: float | None = None
+        self._plan()
 
     def run(self, stop: threading.Event) -> None:
         """Run every job at once, then each at its interval, until ``stop`` is set."""
@@ -67,11 +68,11 @@ class Loop:
         self._scheduler.run_all()
         while not stop.is_set():
             self.turn()
-            self._clock.wait(stop, max(0.0, min(self._idle(), self._longest)))
+            self._clock.wait(stop, max(0.0, min(self._scheduler.idle_seconds or 0.0, self._longest)))
 
     def turn(self) -> None:
         """Run the jobs that are due."""
-        if not self._scheduler.jobs or self._idle() > self._longest:
+        if (self._scheduler.idle_seconds or 0.0) > self._longest:
             self._plan()
         self._scheduler.run_pending()
         self._last_turn = self._clock.monotonic()
@@ -79,10 +80,6 @@ class Loop:
     def seconds_since_turn(self) -> float:
         """Seconds since the last turn of the loop; 0 before the first one."""
         return 0.0 if self._last_turn is None else self._clock.monotonic() - self._last_turn
-
-    def _idle(self) -> float:
-        idle = self._scheduler.idle_seconds
-        return 0.0 if idle is None else idle
 
     def _plan(self) -> None:
         self._scheduler.clear()

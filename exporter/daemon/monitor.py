@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
     from exporter.config import Config, ServerConfig
     from exporter.metrics import SelfMetrics
     from exporter.state import StateFile
-    from exporter.tracking import ChangeListener
+    from exporter.tracking import ChangeListener, ServerSchedule
 
 _log = structlog.get_logger(__name__)
+
+_connection = attrgetter("url", "api_key", "api_key_file", "requests_per_second", "concurrency", "timeout", "ca_file")
+"""The settings of a server that require a new client and new threads when they change."""
 
 
 class SharedServices(NamedTuple):
@@ -48,6 +52,13 @@ class SharedServices(NamedTuple):
     document_name: bool
 
 
+class Progress(NamedTuple):
+    """How many targets have been polled at least once, and how many there are."""
+
+    polled: int
+    targets: int
+
+
 class ServerMonitor:
     """Everything that works for one server. Objects and their clocks survive a change of its configuration."""
 
@@ -55,13 +66,14 @@ class ServerMonitor:
         self._shared = shared
         self.server = server
         shared.self_metrics.add_server(server.name)
-        self.client, self.workers_stop = self._connect(server)
-        statuses = TargetStatuses(server.name, listener=shared.listener)
+        self._stop = threading.Event()
+        self.client = self._create_client(server)
+        self.statuses = TargetStatuses(server.name, listener=shared.listener)
         # The state file comes first: what was counted is on disk before anybody sees it.
         state = shared.state
         self.store = Store(
             server.name,
-            statuses.watched,
+            self.statuses.watched,
             listeners=(shared.listener,) if state is None else (state, shared.listener),
             unknown=lambda field: shared.self_metrics.unknown_value(server.name, field),
             clock=shared.clock,
@@ -70,108 +82,129 @@ class ServerMonitor:
         )
         if state is not None:
             self.store.restore(state.restore(server.name))
-        health = ServerHealth(
+        self.health = ServerHealth(
             server.name, server.url, listener=shared.listener, polling=config.polling, random=random.random
         )
         self.poller = Poller(
             server,
             self.client,
             self.store,
-            statuses,
-            health,
+            self.statuses,
+            self.health,
             polling=config.polling,
             observer=shared.self_metrics,
             clock=shared.clock,
             after_poll=shared.after_poll,
             document_name=shared.document_name,
         )
-        self.workers = Workers(self.poller, server.concurrency, self.workers_stop)
-        self.batch_file_targets = self._batch_file_targets(server, config)
+        self._workers = Workers(self.poller, server.concurrency, self._stop)
+        self._batch_files = self._create_batch_file_targets(server, config)
 
     @property
-    def is_read(self) -> bool:
+    def progress(self) -> Progress:
+        """The progress of the first polls."""
+        unpolled = self.poller.unpolled
+        targets = sum(self.snapshot().targets.values())
+        return Progress(targets - unpolled, targets)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being polled, and nothing is due."""
+        return not (self.poller.has_due() or self._workers.active)
+
+    @property
+    def first_cycle_done(self) -> bool:
+        """Whether nothing waits for its first poll any more. Further polls do not count: they never end."""
+        if self.is_idle:
+            return True
+        failures = self.health.failures_of_details(self.store.documents)
+        return not self.poller.unpolled and (bool(self.health.unavailable) or None not in failures)
+
+    @property
+    def all_succeeded(self) -> bool:
         """Whether the last poll of every target succeeded and every known document has its detail."""
-        poller = self.poller
-        return all(status.success for status in poller.statuses.all().values()) and not (
-            poller.health.failures_of_details(self.store.documents)
+        return all(status.success for status in self.statuses.all().values()) and not (
+            self.health.failures_of_details(self.store.documents)
         )
 
     def start(self) -> None:
         """Start polling."""
         self.poller.watch(configured_targets(self.server))
-        self.batch_file_targets.look()
-        self.workers.start()
-        self.workers.wake()
+        self.read_batch_files()
+        self._workers.start()
+        self._workers.wake()
+
+    def wake_if_due(self) -> None:
+        """Wake a worker if a poll is due; it wakes others while there is more to do."""
+        if self.poller.has_due():
+            self._workers.wake()
+
+    def read_batch_files(self) -> None:
+        """Watch the batches that batch files list now. Not thread-safe, nor are ``expire`` and ``reconfigure``."""
+        self._batch_files.look()
+
+    def expire(self, retention: float) -> None:
+        """Remove objects that have been finished for ``retention`` seconds, and stop polling their targets."""
+        self.store.expire(retention)
+        self._batch_files.retire()
+
+    def snapshot(self) -> ServerSchedule:
+        """The schedule now, for the exporter's own metrics."""
+        return self.poller.snapshot()
 
     def stop(self) -> None:
         """Start no new polls."""
-        self.workers.stop()
+        self._workers.stop()
 
-    def cut(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds for running polls, then abandon them."""
-        if not self.workers.join(timeout):
+    def join(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds for running polls, then abandon them. Call it after ``stop``."""
+        if not self._workers.join(timeout):
             _log.warning("poll did not end in time; not waiting for it", server=self.server.name)
         self.client.close_connections()
 
     def reconfigure(self, server: ServerConfig, config: Config) -> None:
         """Apply another configuration. Unchanged targets keep their objects and clocks; removed ones vanish at once."""
-        before, self.server = self.server, server
-        if _connection(before) != _connection(server):
-            self.workers.stop()
-            self.client, self.workers_stop = self._connect(server)
-            self.workers = Workers(self.poller, server.concurrency, self.workers_stop)
-            self.workers.start()
+        previous, self.server = self.server, server
+        if _connection(previous) != _connection(server):
+            self._workers.stop()
+            self._stop = threading.Event()
+            self.client = self._create_client(server)
+            self._workers = Workers(self.poller, server.concurrency, self._stop)
+            self._workers.start()
         self.poller.reconfigure(server, self.client, config.polling)
         self.store.reconfigure(config.stall, _patterns(config))
-        removed = self.poller.watched - set(configured_targets(server))
-        if before.batch_files == server.batch_files:
-            self.batch_file_targets.reconfigure(
-                configured=list(configured_targets(server)), retention=config.retention.finished
-            )
+        configured = list(configured_targets(server))
+        removed = self.poller.watched - set(configured)
+        if previous.batch_files == server.batch_files:
+            self._batch_files.reconfigure(configured=configured, retention=config.retention.finished)
         else:
-            self.batch_file_targets = self._batch_file_targets(server, config)
-        self.poller.watch(configured_targets(server))
-        self.batch_file_targets.look()
-        self.poller.unwatch(target for target in removed if not self.batch_file_targets.holds(target))
-        self.workers.wake()
+            self._batch_files = self._create_batch_file_targets(server, config)
+        self.poller.watch(configured)
+        self.read_batch_files()
+        self.poller.unwatch(target for target in removed if not self._batch_files.holds(target))
+        self._workers.wake()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Remove a server that is no longer configured: nothing of it is exposed any more."""
-        self.workers.stop()
+        self._workers.stop()
         self.poller.close()
         self.store.close()
-        self.poller.statuses.close()
-        self.poller.health.close()
+        self.statuses.close()
+        self.health.close()
         self.client.close_connections()
         self._shared.self_metrics.remove_server(self.server.name)
 
-    def _connect(self, server: ServerConfig) -> tuple[Client, threading.Event]:
-        stop = threading.Event()
-        agent = f"dify-exporter/{__version__}"
-        return Client(
-            server, observer=self._shared.self_metrics, clock=self._shared.clock, user_agent=agent, stop=stop
-        ), stop
+    def _create_client(self, server: ServerConfig) -> Client:
+        agent, shared = f"dify-exporter/{__version__}", self._shared
+        return Client(server, observer=shared.self_metrics, clock=shared.clock, user_agent=agent, stop=self._stop)
 
-    def _batch_file_targets(self, server: ServerConfig, config: Config) -> BatchFileTargets:
+    def _create_batch_file_targets(self, server: ServerConfig, config: Config) -> BatchFileTargets:
         return BatchFileTargets(
             BatchFiles(server.batch_files, clock=self._shared.clock),
             self.poller,
             configured=list(configured_targets(server)),
             retention=config.retention.finished,
         )
-
-
-def _connection(server: ServerConfig) -> tuple[object, ...]:
-    """The settings that require a new client and new threads when they change."""
-    return (
-        server.url,
-        server.api_key,
-        server.api_key_file,
-        server.requests_per_second,
-        server.concurrency,
-        server.timeout,
-        server.ca_file,
-    )
 
 
 def _patterns(config: Config) -> tuple[Pattern, ...]:

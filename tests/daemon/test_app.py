@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock
 from exporter.config import Config, Labels, Polling, StateConfig, Web
-from exporter.daemon.app import STUCK_AFTER, App
+from exporter.daemon import App, ConfigSource, Progress
+from exporter.daemon.app import STUCK_AFTER
 from exporter.metrics import Format
 from exporter.simulator import (
     Action,
@@ -32,13 +33,13 @@ from exporter.web import ListenError, WebConfigFile
 from tests.integration.harness import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-KNOWLEDGE_BASE = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
+DATASET = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
 BATCH = "20261121093000100001"
 NOTES = DocumentPlan(name="notes.md", id="5f1d9a2e-6c0b-4d5e-9a43-000000000001", segments=10)
-SCENARIO = Scenario(datasets=(DatasetPlan(id=KNOWLEDGE_BASE, batches=(BatchPlan(id=BATCH, documents=(NOTES,)),)),))
+SCENARIO = Scenario(datasets=(DatasetPlan(id=DATASET, batches=(BatchPlan(id=BATCH, documents=(NOTES,)),)),))
 
 
 class Running:
@@ -49,9 +50,9 @@ class Running:
         self.port = 0
         self._stop = threading.Event()
         self._listening = threading.Event()
-        self._thread = threading.Thread(target=app.run, args=(self._stop,), kwargs={"on_listening": self._note})
+        self._thread = threading.Thread(target=app.run, args=(self._stop,), kwargs={"on_listening": self._set_port})
 
-    def _note(self, port: int) -> None:
+    def _set_port(self, port: int) -> None:
         self.port = port
         self._listening.set()
 
@@ -98,8 +99,8 @@ def _config(*servers: SimulatorServer, **settings: object) -> Config:
 
 
 @contextmanager
-def _running(config: Config, reread: Callable[[], Config] | None = None) -> Iterator[Running]:
-    running = Running(App(config, reread=reread))
+def _running(config: Config, source: ConfigSource | None = None) -> Iterator[Running]:
+    running = Running(App(config, source=source))
     running.start()
     try:
         yield running
@@ -126,7 +127,7 @@ def test_a_round_that_fails(dify: SimulatorServer) -> None:
     app = App(_config(dify))
 
     assert not app.poll_once(threading.Event())
-    assert f'kind="batch",dataset_id="{KNOWLEDGE_BASE}",target="{BATCH}"}} 0\n' in _page(app)
+    assert f'kind="batch",dataset_id="{DATASET}",target="{BATCH}"}} 0\n' in _page(app)
 
 
 def test_a_round_without_details(dify: SimulatorServer) -> None:
@@ -137,12 +138,12 @@ def test_a_round_without_details(dify: SimulatorServer) -> None:
 
 def test_a_round_tells_how_far_it_is(dify: SimulatorServer) -> None:
     """``on_progress`` receives the number of targets polled and the total."""
-    told: list[tuple[int, int]] = []
-    App(_config(dify)).poll_once(threading.Event(), on_progress=lambda *counts: told.append(counts))
+    reported: list[Progress] = []
+    App(_config(dify)).poll_once(threading.Event(), on_progress=reported.append)
 
-    assert told
-    assert {2} == {targets for _, targets in told}
-    assert sorted(told) == told
+    assert reported
+    assert {2} == {progress.targets for progress in reported}
+    assert sorted(reported) == reported
 
 
 def test_a_round_that_is_called_off(dify: SimulatorServer) -> None:
@@ -189,7 +190,7 @@ def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock)
         until(lambda: completed + "0\n" in running.get("/metrics")[1])
         clock.advance(60)
         until(lambda: completed + "1\n" in running.get("/metrics")[1])
-        dify.api.world.act(KNOWLEDGE_BASE, Action(do="delete", document="notes.md", batch=BATCH))
+        dify.api.world.act(DATASET, Action(do="delete", document="notes.md", batch=BATCH))
         until(lambda: completed not in running.get("/metrics")[1])
 
 
@@ -202,8 +203,8 @@ def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, 
     with capture_logs() as log, _running(config) as running:
         clock.advance(60)
         until(lambda: f'document_id="{NOTES.id}",status="completed"}} 1\n' in running.get("/metrics")[1])
-        until(lambda: f'dify_document_tokens{{server="first",dataset_id="{KNOWLEDGE_BASE}"' in _page(running.app))
-        dify.api.world.act(KNOWLEDGE_BASE, Action(do="update", document="notes.md", batch=BATCH))
+        until(lambda: f'dify_document_tokens{{server="first",dataset_id="{DATASET}"' in _page(running.app))
+        dify.api.world.act(DATASET, Action(do="update", document="notes.md", batch=BATCH))
         until(lambda: [line for line in log if line["event"] == again])
 
         assert (shown, shown) == ("notes.md" in running.get("/metrics")[1], "notes.md" in str(log))
@@ -221,7 +222,8 @@ def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
 
 def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
     """The answer to POST /-/reload names the sections that require a restart."""
-    with _running(_config(dify), lambda: _config(dify, labels=Labels(document_name=False))) as running:
+    changed = _config(dify, labels=Labels(document_name=False))
+    with _running(_config(dify), ConfigSource(lambda: changed)) as running:
         status, text = running.get("/-/reload", method="POST")
 
         assert (200, "Configuration reloaded. Changes in labels require a restart.\n") == (status, text)
@@ -231,20 +233,19 @@ def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
 def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
     """The state metrics are absent before the first save and without a state file; then they show the last save."""
     folder = tmp_path / "volume"
-    app = App(Config(servers=(), state=StateConfig(folder / "state.db")), clock=ManualClock(), remember=True)
-    forgetful = App(Config(servers=(), state=StateConfig(None)), clock=ManualClock(), remember=True)
-    forgetful._save()
+    app = App(Config(servers=(), state=StateConfig(folder / "state.db")), clock=ManualClock(), use_state_file=True)
+    stateless = App(Config(servers=(), state=StateConfig(None)), clock=ManualClock(), use_state_file=True)
     name = "dify_exporter_state_last_save_"
-    assert [] == [line for page in map(_page, (app, forgetful)) for line in page.splitlines() if name in line]
+    assert [] == [line for page in map(_page, (app, stateless)) for line in page.splitlines() if name in line]
 
-    app._save()
+    assert app.state is not None
+    app.state.save()
     assert f"\n{name}successful 0.0\n" in _page(app)
     assert f"{name}timestamp" not in _page(app)
     folder.mkdir()
-    app._save()
+    app.state.save()
     assert f"\n{name}successful 1.0\n" in _page(app)
-    assert app._state is not None
-    app._state.close()
+    app.state.close()
 
 
 def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
@@ -270,10 +271,10 @@ def test_a_loop_that_stands_still_is_not_healthy() -> None:
     app = App(Config(servers=(), state=StateConfig(None)), clock=clock)
     app._loop.turn()
     clock.advance(STUCK_AFTER)
-    assert None is app.what_is_stuck()
+    assert None is app.health_problem()
     clock.advance(1)
 
-    assert "the polling loop has been stuck for 31 s: restart the exporter and report its log" == app.what_is_stuck()
+    assert "the polling loop has been stuck for 31 s: restart the exporter and report its log" == app.health_problem()
 
 
 def test_nothing_runs_when_it_cannot_listen(dify: SimulatorServer) -> None:

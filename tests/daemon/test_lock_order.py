@@ -17,7 +17,7 @@ import pytest
 from exporter import daemon
 from exporter.clock import ManualClock
 from exporter.config import Config, Limits, Polling, StateConfig
-from exporter.daemon.app import App
+from exporter.daemon import App, ConfigSource
 from exporter.metrics import Format
 from exporter.simulator import Api, Fault, SimulatorServer, World, demo_scenario, simulated_server
 from tests.integration.harness import until
@@ -106,14 +106,13 @@ def observed(recorder: LockRecorder, tmp_path: Path) -> dict[str, set[str]]:
             limits=Limits(documents=3),
         )
         read = [config]
-        app = App(config, clock=clock, remember=True, reread=lambda: read[0])
-        app._start_polling()
+        app = App(config, clock=clock, use_state_file=True, source=ConfigSource(lambda: read[0]))
+        app.start_polling()
 
         def is_idle() -> bool:
             for monitor in app.monitors:
-                if monitor.poller.has_due():
-                    monitor.workers.wake()
-            return not any(monitor.workers.active for monitor in app.monitors)
+                monitor.wake_if_due()
+            return all(monitor.is_idle for monitor in app.monitors)
 
         def pass_time(seconds: float) -> None:
             clock.advance(seconds)
@@ -123,7 +122,9 @@ def observed(recorder: LockRecorder, tmp_path: Path) -> dict[str, set[str]]:
 
         for _ in range(20):
             pass_time(5.0)
-        for job in (app._save, app._claim, app._expire, app._look_at_files):
+        assert app.state is not None
+        app.state.save()
+        for job in (app._claim, app._expire, app._read_batch_files):
             job()
         dify.api.faults.add(Fault(kind="status", status=502))
         pass_time(5.0)
@@ -132,8 +133,8 @@ def observed(recorder: LockRecorder, tmp_path: Path) -> dict[str, set[str]]:
             read[0] = replace(config, servers=servers)
             assert app.reloader.reload() is None
             pass_time(5.0)
-        app._stop_polling()
-        app._save()
+        app.stop_polling()
+        app.state.save()
     return recorder.held
 
 

@@ -14,7 +14,7 @@ import pytest
 import time_machine
 
 from exporter.clock import ManualClock
-from exporter.daemon import Job, Loop
+from exporter.daemon.loop import Job, Loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

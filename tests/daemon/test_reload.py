@@ -11,7 +11,7 @@ import pytest
 
 from exporter.clock import ManualClock
 from exporter.config import Config, DatasetConfig, Labels, Limits, Polling, ServerConfig, StateConfig, Web
-from exporter.daemon.app import App
+from exporter.daemon import App, ConfigSource
 from exporter.metrics import Format
 from exporter.simulator import (
     Api,
@@ -47,7 +47,7 @@ SCENARIO = Scenario(
 POLLING = Polling(interval=1.0, max_interval=1.0)
 
 
-class ConfigReloader:
+class ReloadHarness:
     """An exporter whose configuration a test changes while the exporter runs."""
 
     def __init__(self, dify: SimulatorServer, folder: Path, **changes: Any) -> None:
@@ -56,13 +56,13 @@ class ConfigReloader:
         self.folder = folder
         self.config: Config | ConfigError = self.configure(self.server)
         assert isinstance(self.config, Config)
-        self.app = App(self.config, reread=self.reread)
+        self.app = App(self.config, source=ConfigSource(self.read))
 
     def configure(self, *servers: ServerConfig, **sections: object) -> Config:
         """A configuration without state."""
         return Config(servers=servers, polling=POLLING, state=StateConfig(None), **sections)  # type: ignore[arg-type]
 
-    def reread(self) -> Config:
+    def read(self) -> Config:
         """The current content of the file."""
         if isinstance(self.config, ConfigError):
             raise self.config
@@ -76,16 +76,15 @@ class ConfigReloader:
         """The lines of one metric."""
         return [line for line in self.page().splitlines() if line.startswith(name + "{")]
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Poll in the background until everything has been polled once."""
-        for served in self.app.monitors:
-            served.start()
-        self.poll_until(lambda: self.app.what_is_awaited() is None)
+        self.app.start_polling()
+        self.poll_until(lambda: self.app.readiness_problem() is None)
         self.poll_until(lambda: len(self.lines("dify_document_created_timestamp_seconds")) == 3)
 
     def settle(self) -> None:
         """Poll until the new targets have been polled."""
-        self.poll_until(lambda: self.app.what_is_awaited() is None)
+        self.poll_until(lambda: self.app.readiness_problem() is None)
 
     def poll_until(self, condition: Callable[[], bool]) -> None:
         """Wake the workers, as the loop does every second, until ``condition`` is met.
@@ -95,135 +94,137 @@ class ConfigReloader:
 
         def woken() -> bool:
             for monitor in self.app.monitors:
-                monitor.workers.wake()
+                monitor.wake_if_due()
             return condition()
 
         until(woken)
 
-    def end(self) -> None:
+    def reload(self) -> str | None:
+        """Reload the configuration; returns the error."""
+        return self.app.reloader.reload()
+
+    def stop(self) -> None:
         """Wait for running polls."""
-        for served in self.app.monitors:
-            served.stop()
-            served.cut(10.0)
+        self.app.stop_polling()
 
 
 @pytest.fixture
-def reloader(tmp_path: Path) -> Iterator[ConfigReloader]:
+def harness(tmp_path: Path) -> Iterator[ReloadHarness]:
     """An exporter on an embedded Dify whose clock does not advance."""
     with SimulatorServer(Api(World(SCENARIO, ManualClock())), connections=None) as dify:
-        running = ConfigReloader(dify, tmp_path)
-        running.begin()
+        running = ReloadHarness(dify, tmp_path)
+        running.start()
         yield running
-        running.end()
+        running.stop()
 
 
-def test_what_stays_keeps_its_objects_and_clocks(reloader: ConfigReloader) -> None:
+def test_what_stays_keeps_its_objects_and_clocks(harness: ReloadHarness) -> None:
     """A batch named in both configurations is on every page, and its last progress is kept."""
-    before = reloader.lines("dify_batch_last_progress_timestamp_seconds")
-    fewer = replace(reloader.server, datasets=(DatasetConfig(ONE, batches=("20261121093000100001",)),), concurrency=3)
-    reloader.config = reloader.configure(fewer)
-    assert reloader.app.reloader.reload() is None
-    after = reloader.lines("dify_batch_last_progress_timestamp_seconds")
+    before = harness.lines("dify_batch_last_progress_timestamp_seconds")
+    fewer = replace(harness.server, datasets=(DatasetConfig(ONE, batches=("20261121093000100001",)),), concurrency=3)
+    harness.config = harness.configure(fewer)
+    assert harness.reload() is None
+    after = harness.lines("dify_batch_last_progress_timestamp_seconds")
     assert after == [line for line in before if "20261121093000100001" in line]
-    reloader.settle()
-    assert reloader.lines("dify_batch_last_progress_timestamp_seconds") == after
+    harness.settle()
+    assert harness.lines("dify_batch_last_progress_timestamp_seconds") == after
 
 
-def test_what_left_is_gone_from_the_next_scrape(reloader: ConfigReloader) -> None:
+def test_what_left_is_gone_from_the_next_scrape(harness: ReloadHarness) -> None:
     """Batches, documents, names, counters and targets that are no longer configured disappear."""
-    assert TWO in reloader.page()
-    reloader.config = reloader.configure(replace(reloader.server, datasets=reloader.server.datasets[:1]))
-    assert reloader.app.reloader.reload() is None
-    assert TWO not in reloader.page()
+    assert TWO in harness.page()
+    harness.config = harness.configure(replace(harness.server, datasets=harness.server.datasets[:1]))
+    assert harness.reload() is None
+    assert TWO not in harness.page()
 
 
-def test_a_server_that_left_is_gone_and_a_new_one_is_polled(reloader: ConfigReloader) -> None:
+def test_a_server_that_left_is_gone_and_a_new_one_is_polled(harness: ReloadHarness) -> None:
     """Servers are added and removed by name."""
-    reloader.config = reloader.configure(replace(reloader.server, name="other"))
-    assert reloader.app.reloader.reload() is None
-    assert 'server="main"' not in reloader.page()
-    reloader.settle()
-    assert len(reloader.lines("dify_batch_stalled")) == 3
-    assert reloader.lines("dify_up") == ['dify_up{server="other"} 1']
+    harness.config = harness.configure(replace(harness.server, name="other"))
+    assert harness.reload() is None
+    assert 'server="main"' not in harness.page()
+    harness.settle()
+    assert len(harness.lines("dify_batch_stalled")) == 3
+    assert harness.lines("dify_up") == ['dify_up{server="other"} 1']
 
 
-def test_a_bad_configuration_changes_nothing_and_shows(reloader: ConfigReloader) -> None:
+def test_a_bad_configuration_changes_nothing_and_shows(harness: ReloadHarness) -> None:
     """An invalid configuration is reported in the answer and in the metric, and polling continues."""
-    before = reloader.lines("dify_batch_stalled")
-    reloader.config = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
-    assert "config.yaml:3: servers[0].url: is wrong" in (reloader.app.reloader.reload() or "")
-    assert reloader.lines("dify_batch_stalled") == before
-    assert "dify_exporter_config_last_reload_successful 0.0" in reloader.page()
-    reloader.config = reloader.configure(reloader.server)
-    assert reloader.app.reloader.reload() is None
-    assert "dify_exporter_config_last_reload_successful 1.0" in reloader.page()
+    before = harness.lines("dify_batch_stalled")
+    harness.config = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
+    assert "config.yaml:3: servers[0].url: is wrong" in (harness.reload() or "")
+    assert harness.lines("dify_batch_stalled") == before
+    assert "dify_exporter_config_last_reload_successful 0.0" in harness.page()
+    harness.config = harness.configure(harness.server)
+    assert harness.reload() is None
+    assert "dify_exporter_config_last_reload_successful 1.0" in harness.page()
 
 
-def test_new_targets_of_a_server_are_polled_at_once(reloader: ConfigReloader) -> None:
+def test_new_targets_of_a_server_are_polled_at_once(harness: ReloadHarness) -> None:
     """A new batch has its series after one poll; a rejected key is retried at once, without waiting for backoff."""
-    reloader.config = reloader.configure(replace(reloader.server, datasets=()))
-    reloader.app.reloader.reload()
-    assert reloader.lines("dify_batch_stalled") == []
-    reloader.config = reloader.configure(reloader.server)
-    reloader.app.reloader.reload()
-    reloader.settle()
-    assert len(reloader.lines("dify_batch_stalled")) == 3
+    harness.config = harness.configure(replace(harness.server, datasets=()))
+    harness.reload()
+    assert harness.lines("dify_batch_stalled") == []
+    harness.config = harness.configure(harness.server)
+    harness.reload()
+    harness.settle()
+    assert len(harness.lines("dify_batch_stalled")) == 3
 
 
-def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(reloader: ConfigReloader) -> None:
+def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(harness: ReloadHarness) -> None:
     """The batch keeps its objects and clocks, and its knowledge base its name; everything else is removed."""
-    (reloader.folder / "a.yaml").write_text(f"[{{dataset_id: {TWO}, batch: '20261121093000100003'}}]")
-    both = replace(reloader.server, batch_files=(str(reloader.folder / "*.yaml"),))
-    reloader.config = reloader.configure(both)
-    assert reloader.app.reloader.reload() is None
-    before = [line for line in reloader.lines("dify_batch_last_progress_timestamp_seconds") if TWO in line]
-    reloader.config = reloader.configure(replace(both, datasets=()))
-    assert reloader.app.reloader.reload() is None
-    assert reloader.lines("dify_batch_last_progress_timestamp_seconds") == before != []
-    assert {target.dataset_id for target in reloader.app.monitors[0].poller.watched} == {TWO}
-    assert [TWO in line for line in reloader.lines("dify_dataset_info")] == [True]
+    (harness.folder / "a.yaml").write_text(f"[{{dataset_id: {TWO}, batch: '20261121093000100003'}}]")
+    both = replace(harness.server, batch_files=(str(harness.folder / "*.yaml"),))
+    harness.config = harness.configure(both)
+    assert harness.reload() is None
+    before = [line for line in harness.lines("dify_batch_last_progress_timestamp_seconds") if TWO in line]
+    harness.config = harness.configure(replace(both, datasets=()))
+    assert harness.reload() is None
+    assert harness.lines("dify_batch_last_progress_timestamp_seconds") == before != []
+    assert {target.dataset_id for target in harness.app.monitors[0].poller.watched} == {TWO}
+    assert [TWO in line for line in harness.lines("dify_dataset_info")] == [True]
 
 
-def test_sections_that_need_a_restart_are_named(reloader: ConfigReloader, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sections_that_need_a_restart_are_named(harness: ReloadHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """Every reload names the sections that require a restart until the configuration matches the one at startup."""
-    changed = reloader.configure(reloader.server, labels=Labels(document_name=False), limits=Limits(documents=1))
-    for reloader.config in (changed, replace(changed, polling=Polling())):
-        assert reloader.app.reloader.reload() is None
+    changed = harness.configure(harness.server, labels=Labels(document_name=False), limits=Limits(documents=1))
+    for harness.config in (changed, replace(changed, polling=Polling())):
+        assert harness.reload() is None
         log = capsys.readouterr().out
         assert "section=labels" in log
         assert "section=limits" in log
-        assert reloader.app.reloader.what_needs_restart() == ["limits", "labels"]
-        assert reloader.app._facts()["Requires a restart"] == "limits, labels"
-    reloader.config = reloader.configure(reloader.server)
-    assert reloader.app.reloader.reload() is None
+        assert harness.app.reloader.requires_restart() == ["limits", "labels"]
+        assert harness.app.status()["Requires a restart"] == "limits, labels"
+    harness.config = harness.configure(harness.server)
+    assert harness.reload() is None
     assert "section=" not in capsys.readouterr().out
-    assert reloader.app.reloader.what_needs_restart() == []
-    assert "Requires a restart" not in reloader.app._facts()
+    assert harness.app.reloader.requires_restart() == []
+    assert "Requires a restart" not in harness.app.status()
 
 
-def test_a_storm_of_reloads_ends_in_the_last_configuration(reloader: ConfigReloader) -> None:
+def test_a_storm_of_reloads_ends_in_the_last_configuration(harness: ReloadHarness) -> None:
     """Fifty reloads from several threads: no exception, no target lost, none duplicated."""
     configs = [
-        reloader.configure(reloader.server),
-        reloader.configure(replace(reloader.server, concurrency=4)),
-        reloader.configure(replace(reloader.server, datasets=reloader.server.datasets[:1])),
+        harness.configure(harness.server),
+        harness.configure(replace(harness.server, concurrency=4)),
+        harness.configure(replace(harness.server, datasets=harness.server.datasets[:1])),
     ]
 
     def storm(first: int) -> None:
         for number in range(12):
-            reloader.config = configs[(first + number) % 3]
-            reloader.app.reloader.reload()
+            harness.config = configs[(first + number) % 3]
+            harness.reload()
 
     threads = [threading.Thread(target=storm, args=(first,)) for first in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    reloader.config = configs[0]
-    assert reloader.app.reloader.reload() is None
-    reloader.settle()
-    reloader.poll_until(lambda: len(reloader.lines("dify_batch_stalled")) == 3)
-    assert len(reloader.lines("dify_exporter_target_success")) == 5
+    harness.config = configs[0]
+    assert harness.reload() is None
+    harness.settle()
+    harness.poll_until(lambda: len(harness.lines("dify_batch_stalled")) == 3)
+    assert len(harness.lines("dify_exporter_target_success")) == 5
 
 
 def test_an_exporter_without_a_file_says_so() -> None:
@@ -231,41 +232,41 @@ def test_an_exporter_without_a_file_says_so() -> None:
     assert "no configuration file" in (App(Config(state=StateConfig(None))).reloader.reload() or "")
 
 
-def test_warnings_are_told_again(reloader: ConfigReloader, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_told_again(harness: ReloadHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """Warnings about the new file are logged as at startup."""
     warning = Problem("config.yaml", 3, "servers[0].datasets", "names nothing")
-    reloader.config = reloader.configure(reloader.server, warnings=(warning,))
-    reloader.app.reloader.reload()
+    harness.config = harness.configure(harness.server, warnings=(warning,))
+    harness.reload()
     assert "names nothing" in capsys.readouterr().out
 
 
-def test_a_file_that_is_being_written_is_not_taken(reloader: ConfigReloader) -> None:
+def test_a_file_that_is_being_written_is_not_taken(harness: ReloadHarness) -> None:
     """A change is applied, or refused, only after two consecutive reads agree."""
-    whole, half = reloader.config, reloader.configure(replace(reloader.server, datasets=()))
+    whole, half = harness.config, harness.configure(replace(harness.server, datasets=()))
     broken = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
-    look = reloader.app.reloader.look
-    before = reloader.lines("dify_batch_last_progress_timestamp_seconds")
+    check = harness.app.reloader.reload_if_changed
+    before = harness.lines("dify_batch_last_progress_timestamp_seconds")
     for found in (half, whole, broken, half, whole, whole):
-        reloader.config = found
-        look()
-        assert before == reloader.lines("dify_batch_last_progress_timestamp_seconds")
-        assert "dify_exporter_config_last_reload_successful 1.0" in reloader.page()
-    reloader.config = broken
-    look()
-    look()
-    assert "dify_exporter_config_last_reload_successful 0.0" in reloader.page()
-    reloader.config = half
-    look()
-    look()
-    assert [] == reloader.lines("dify_batch_stalled")
-    assert "dify_exporter_config_last_reload_successful 1.0" in reloader.page()
+        harness.config = found
+        check()
+        assert before == harness.lines("dify_batch_last_progress_timestamp_seconds")
+        assert "dify_exporter_config_last_reload_successful 1.0" in harness.page()
+    harness.config = broken
+    check()
+    check()
+    assert "dify_exporter_config_last_reload_successful 0.0" in harness.page()
+    harness.config = half
+    check()
+    check()
+    assert [] == harness.lines("dify_batch_stalled")
+    assert "dify_exporter_config_last_reload_successful 1.0" in harness.page()
 
 
-def test_a_reload_before_the_polls_have_begun(reloader: ConfigReloader) -> None:
+def test_a_reload_before_the_polls_have_begun(harness: ReloadHarness) -> None:
     """A reload requested as soon as the port answers waits until polling has started."""
-    app = App(reloader.configure(reloader.server, web=Web("127.0.0.1:0")), reread=reloader.reread)
+    app = App(harness.configure(harness.server, web=Web("127.0.0.1:0")), source=ConfigSource(harness.read))
     stop, answers = threading.Event(), []
-    reloader.config = reloader.configure(replace(reloader.server, timeout=3.0))
+    harness.config = harness.configure(replace(harness.server, timeout=3.0))
     asking = threading.Thread(target=lambda: answers.append(app.reloader.reload()))
 
     def on_listening(_port: int) -> None:
@@ -276,31 +277,31 @@ def test_a_reload_before_the_polls_have_begun(reloader: ConfigReloader) -> None:
     running = threading.Thread(target=app.run, args=(stop,), kwargs={"on_listening": on_listening})
     running.start()
     until(lambda: answers == [None])
-    until(lambda: app.what_is_awaited() is None)
+    until(lambda: app.readiness_problem() is None)
     stop.set()
     running.join(20)
     assert not running.is_alive()
 
 
-def test_a_reload_waits_for_a_look_at_the_batch_files(reloader: ConfigReloader) -> None:
+def test_a_reload_waits_for_a_look_at_the_batch_files(harness: ReloadHarness) -> None:
     """Batch files are read by one thread at a time; otherwise a batch that is no longer named could stay watched."""
-    (served,) = reloader.app.monitors
-    looking, go = threading.Event(), threading.Event()
+    (monitor,) = harness.app.monitors
+    reading, proceed = threading.Event(), threading.Event()
 
-    def look() -> None:
-        if not looking.is_set():
-            looking.set()
-            assert go.wait(60)
+    def read() -> None:
+        if not reading.is_set():
+            reading.set()
+            assert proceed.wait(60)
 
-    with mock.patch.object(served.batch_file_targets, "look", look):
-        looker = threading.Thread(target=reloader.app._look_at_files)
-        looker.start()
-        assert looking.wait(60)
-        reload = threading.Thread(target=reloader.app.reloader.reload)
+    with mock.patch.object(monitor, "read_batch_files", read):
+        reader = threading.Thread(target=harness.app._read_batch_files)
+        reader.start()
+        assert reading.wait(60)
+        reload = threading.Thread(target=harness.reload)
         reload.start()
         reload.join(0.2)
         assert reload.is_alive()
-        go.set()
-        looker.join(60)
+        proceed.set()
+        reader.join(60)
         reload.join(60)
     assert not reload.is_alive()

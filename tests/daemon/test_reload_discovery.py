@@ -12,7 +12,8 @@ import pytest
 from exporter.clock import ManualClock
 from exporter.polling import DATASET_LIST, Target
 from exporter.simulator import Api, SimulatorServer, World
-from tests.daemon.test_reload import ONE, SCENARIO, TWO, ConfigReloader
+from tests.daemon.test_reload import ONE, SCENARIO, TWO, ReloadHarness
+from tests.integration.harness import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,67 +23,67 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def reloader(tmp_path: Path) -> Iterator[ConfigReloader]:
+def harness(tmp_path: Path) -> Iterator[ReloadHarness]:
     """An exporter with no configured targets that has discovered two knowledge bases with three documents."""
     with SimulatorServer(Api(World(SCENARIO, ManualClock())), connections=None) as dify:
-        running = ConfigReloader(dify, tmp_path, datasets=(), discover=True)
-        running.begin()
+        running = ReloadHarness(dify, tmp_path, datasets=(), discover=True)
+        running.start()
         yield running
-        running.end()
+        running.stop()
 
 
-def test_what_was_found_outlives_reloads(reloader: ConfigReloader) -> None:
+def test_what_was_found_outlives_reloads(harness: ReloadHarness) -> None:
     """Every discovered knowledge base stays watched, with its name, documents and counters."""
     names = ("dify_dataset_info", "dify_document_info", "dify_documents_finished_total")
-    before = [sorted(reloader.lines(name)) for name in names]
-    watched = reloader.app.monitors[0].poller.watched
+    before = [sorted(harness.lines(name)) for name in names]
+    watched = harness.app.monitors[0].poller.watched
     assert len(before[0]) == 2
     for concurrency in (3, 4):
-        reloader.config = reloader.configure(replace(reloader.server, concurrency=concurrency))
-        assert reloader.app.reloader.reload() is None
-        assert [sorted(reloader.lines(name)) for name in names] == before
-        assert reloader.app.monitors[0].poller.watched == watched
+        harness.config = harness.configure(replace(harness.server, concurrency=concurrency))
+        assert harness.reload() is None
+        assert [sorted(harness.lines(name)) for name in names] == before
+        assert harness.app.monitors[0].poller.watched == watched
 
 
-def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(reloader: ConfigReloader) -> None:
+def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(harness: ReloadHarness) -> None:
     """A knowledge base that the patterns no longer select is removed completely; the other one stays complete."""
-    reloader.config = reloader.configure(replace(reloader.server, discover_exclude=("KB 2",)))
-    assert TWO in reloader.page()
-    assert reloader.app.reloader.reload() is None
-    assert (ONE in reloader.page(), TWO in reloader.page()) == (True, False)
+    harness.config = harness.configure(replace(harness.server, discover_exclude=("KB 2",)))
+    assert TWO in harness.page()
+    assert harness.reload() is None
+    assert (ONE in harness.page(), TWO in harness.page()) == (True, False)
 
 
-def test_discovery_that_is_switched_off_takes_along_what_it_found(reloader: ConfigReloader) -> None:
+def test_discovery_that_is_switched_off_takes_along_what_it_found(harness: ReloadHarness) -> None:
     """When discovery is switched off, everything that only discovery found is removed."""
-    reloader.config = reloader.configure(replace(reloader.server, discover=False))
-    assert reloader.app.reloader.reload() is None
-    assert (ONE in reloader.page(), TWO in reloader.page()) == (False, False)
+    harness.config = harness.configure(replace(harness.server, discover=False))
+    assert harness.reload() is None
+    assert (ONE in harness.page(), TWO in harness.page()) == (False, False)
 
 
-def test_a_server_that_leaves_takes_along_what_was_found_on_it(reloader: ConfigReloader) -> None:
+def test_a_server_that_leaves_takes_along_what_was_found_on_it(harness: ReloadHarness) -> None:
     """When a server is removed, everything discovered on it is removed at once."""
-    reloader.config = reloader.configure(replace(reloader.server, name="other", discover=False))
-    assert reloader.app.reloader.reload() is None
-    assert (ONE in reloader.page(), TWO in reloader.page()) == (False, False)
+    harness.config = harness.configure(replace(harness.server, name="other", discover=False))
+    assert harness.reload() is None
+    assert (ONE in harness.page(), TWO in harness.page()) == (False, False)
 
 
-def test_a_list_under_way_brings_nothing_of_a_server_that_left(reloader: ConfigReloader) -> None:
+def test_a_list_under_way_brings_nothing_of_a_server_that_left(harness: ReloadHarness) -> None:
     """An answer that arrives after the server was removed adds nothing: nothing would ever remove it."""
-    (served,) = reloader.app.monitors
-    ask, asked, go = served.client.datasets, threading.Event(), threading.Event()
+    (monitor,) = harness.app.monitors
+    fetch, fetched, proceed = monitor.client.datasets, threading.Event(), threading.Event()
 
-    def slowly(page: int) -> DatasetPage:
-        answer = ask(page)
-        asked.set()
-        assert go.wait(60)
+    def fetch_slowly(page: int) -> DatasetPage:
+        answer = fetch(page)
+        fetched.set()
+        assert proceed.wait(60)
         return answer
 
-    with mock.patch.object(served.client, "datasets", slowly):
-        served.poller.schedule.bring_forward(Target(DATASET_LIST, "", ""), 0.0)
-        served.workers.wake()
-        assert asked.wait(60)
-        reloader.config = reloader.configure(replace(reloader.server, name="other", discover=False))
-        assert reloader.app.reloader.reload() is None
-        go.set()
-        assert served.workers.join(60)
-    assert 'server="main"' not in reloader.page()
+    with mock.patch.object(monitor.client, "datasets", fetch_slowly):
+        monitor.poller.schedule.bring_forward(Target(DATASET_LIST, "", ""), 0.0)
+        monitor.wake_if_due()
+        assert fetched.wait(60)
+        harness.config = harness.configure(replace(harness.server, name="other", discover=False))
+        assert harness.reload() is None
+        proceed.set()
+        until(lambda: monitor.is_idle)
+    assert 'server="main"' not in harness.page()
