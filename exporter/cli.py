@@ -261,7 +261,7 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
     def show(progress: Progress) -> None:
         nonlocal update
         if update is None and sys.stderr.isatty() and time.monotonic() - started > PROGRESS_AFTER:
-            # Imported here, so that the daemon does not load it.
+            # Imported here, so that other commands do not load them.
             from rich import console  # noqa: PLC0415
             from rich import progress as bars  # noqa: PLC0415
 
