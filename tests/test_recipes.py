@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,8 @@ from exporter.polling.targets import TargetType
 from exporter.tracking import Outcome
 from exporter.tracking.events import NOTHING_WANTED, Wanted
 from exporter.tracking.model import Detail, Document, Progress
-from exporter.yamlconf import tree
+from exporter.yamlconf import key, model, section_of, tree
 from exporter.yamlconf.reader import Reader
-from exporter.yamlconf.schema import Key, Section
 from exporter.yamlconf.values import duration
 from tests.polling.fake_server import DATASET, PollerHarness
 from tools import key_tables, metric_tables
@@ -139,21 +138,18 @@ def test_a_target_type_is_a_row_and_a_function() -> None:
     assert ["blue", "gone"] == requested[2:]
 
 
-@dataclass(frozen=True, slots=True)
+@model
 class _LongerPolling(Polling):
     """The intervals, and one more."""
 
-    tags_interval: float = 90.0
+    tags_interval: float = key(duration(1), "How often to fetch the tags.", default=90.0)
 
 
-def test_a_configuration_key_is_a_field_and_a_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A row for a new field is enough for reading, checking and documenting it."""
+def test_a_configuration_key_is_a_field(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A new field is enough for reading, checking and documenting the key."""
     polling = keys.ROOT.find("polling")
     assert polling is not None
-    assert isinstance(polling.kind, Section)
-    row = Key("tags_interval", duration(1), "How often to fetch the tags.")
-    section = replace(polling.kind, model=_LongerPolling, keys=(*polling.kind.keys, row))
-    root = replace(keys.ROOT, keys=(replace(polling, kind=section),))
+    root = replace(keys.ROOT, keys=(replace(polling, kind=section_of(_LongerPolling)),))
     reader = Reader("config.yaml", tmp_path, {})
 
     def read(value: str) -> object:

@@ -1,9 +1,8 @@
 """The configuration: read from YAML, validated, documented."""
 
-from exporter.config.keys import NEEDS_RESTART
-from exporter.config.load import from_environment, is_in_environment, load, override
-from exporter.config.model import (
+from exporter.config.keys import (
     ERROR_REASONS,
+    NEEDS_RESTART,
     Config,
     DatasetConfig,
     ErrorReason,
@@ -17,6 +16,7 @@ from exporter.config.model import (
     StateConfig,
     Web,
 )
+from exporter.config.load import from_environment, is_in_environment, load, override
 from exporter.config.values import ListenAddress, parse_api_key, parse_listen_address, read_api_key
 from exporter.yamlconf import Secret
 

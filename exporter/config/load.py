@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from exporter.config.keys import ROOT
-from exporter.config.model import Config, ServerConfig, StateConfig
+from exporter.config.keys import ROOT, Config, ServerConfig, StateConfig
 from exporter.config.values import parse_api_key, server_url, state_path
 from exporter.yamlconf import ConfigError, Invalid, Problem, Section, Value, read_file, show
 

@@ -3,7 +3,7 @@
 from exporter.yamlconf.files import Missing, Unreadable, read_text
 from exporter.yamlconf.problems import ConfigError, Invalid, Problem, show, show_path
 from exporter.yamlconf.reader import read_file, read_tree
-from exporter.yamlconf.schema import Given, Key, ListOf, Section, Spot, Value
+from exporter.yamlconf.schema import Given, Key, ListOf, Section, Spot, Value, key, model, section_of
 from exporter.yamlconf.values import Secret, format_duration, parse_duration
 from exporter.yamlconf.watched_file import Stamp, WatchedFile, stamps
 
@@ -23,10 +23,13 @@ __all__ = [
     "Value",
     "WatchedFile",
     "format_duration",
+    "key",
+    "model",
     "parse_duration",
     "read_file",
     "read_text",
     "read_tree",
+    "section_of",
     "show",
     "show_path",
     "stamps",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import MISSING, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
     import re
@@ -109,6 +109,47 @@ class Section:
     def find(self, name: str) -> Key | None:
         """The key with that name, or None."""
         return next((key for key in self.keys if key.name == name), None)
+
+
+def key(
+    kind: Value | ListOf | Section,
+    description: str,
+    *,
+    default: Any = MISSING,
+    default_factory: Any = MISSING,
+    required: bool = False,
+    shown_default: str = "",
+    restart: bool = False,
+) -> Any:
+    """A field of a ``model`` that is a key with the field's name: required unless it has a default.
+
+    ``shown_default``: the ``default`` of ``Key``, which explains the other arguments.
+    """
+    required = required or (default is MISSING and default_factory is MISSING)
+    row = Key("", kind, description, required, shown_default, restart)
+    return field(default=default, default_factory=default_factory, metadata={"key": row})
+
+
+_Model = TypeVar("_Model")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(key, field))
+def model(cls: type[_Model]) -> type[_Model]:
+    """Make a class the model of a section: an immutable dataclass whose fields are keys."""
+    return dataclass(frozen=True, slots=True)(cls)
+
+
+def section_of(
+    cls: type[Any],
+    identity: str = "",
+    *,
+    errors: Callable[[Given], Iterator[tuple[Spot, str]]] = _nothing,
+    warnings: Callable[[Given], Iterator[tuple[Spot, str]]] = _nothing,
+) -> Section:
+    """The section whose keys are the fields of a ``model``."""
+    rows = {found.name: found.metadata.get("key") for found in dataclasses.fields(cls)}
+    keys = tuple(dataclasses.replace(row, name=name) for name, row in rows.items() if row)
+    return Section(cls, keys, identity, errors, warnings)
 
 
 def default_of(model: type[Any], name: str) -> Any:

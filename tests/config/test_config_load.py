@@ -107,7 +107,7 @@ log: {{level: debug, format: json}}
             ),
             ServerConfig("two", "http://api:5001/v1", Secret(KEY), datasets=(DatasetConfig(DATASET, (), (OTHER,)),)),
         ),
-        polling=Polling(1.0, 2.0, 3.0, 4.0, 5.0, 6.0),
+        polling=Polling(1.0, 2.0, 3.0, 4.0, detail_interval=5.0, discovery_interval=6.0),
         stall=StallLimits(7.0, 8.0),
         retention=Retention(9.0),
         limits=Limits(10),
