@@ -8,10 +8,13 @@ document (``unsupported``). The name of a component takes precedence over the wa
 from __future__ import annotations
 
 import re
+from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 MAX_TEXT = 4_096
 """Characters of an error text that are searched: an exception can have any length."""
@@ -28,8 +31,10 @@ class Pattern(NamedTuple):
     words: bool = False
 
 
-def _pattern(reason: str, *expressions: str) -> Pattern:
-    return Pattern(re.compile("|".join(expressions), re.IGNORECASE).search, reason, words=True)
+class _Row(msgspec.Struct):
+    reason: str
+    patterns: tuple[str, ...] = ()
+    codes: tuple[int, ...] = ()
 
 
 def _code(status: int) -> str:
@@ -41,98 +46,16 @@ def _code(status: int) -> str:
     )
 
 
-PATTERNS = (
-    _pattern("storage", r"disk quota"),
-    # PostgreSQL rejects the text of such a document, whichever vector database is in use.
-    _pattern("unsupported", r"\b0x00\b", r"\bnul\b"),
-    # Providers report an exhausted account as a rate limit (429), and call per-minute limits a quota.
-    _pattern(
-        "rate_limit",
-        r"per[ _-]?(?:minute|second|min\b|sec\b)",
-        r"\b[tr]pm\b(?:\)|:| limit| rate)",
-        r"\b(?:request|call) rate limit",
-        r"ratequota",
-    ),
-    _pattern(
-        "quota",
-        r"quota",
-        r"insufficient[ _](?:balance|credits?|funds)",
-        r"balance.{0,20}(?:insufficient|not enough|too low)",
-        r"billing",
-        r"payment required",
-        r"arrearage|overdue",
-        r"credits? (?:has|have) been (?:used|exhausted)",
-        r"limit of your subscription|upgrade your plan|upload limit|daily.{0,20}limit",
-        r"vector space",
-        "余额不足|欠费|额度",
-        _code(402),
-    ),
-    _pattern(
-        "rate_limit",
-        r"rate[ _-]?limit",
-        r"too many requests",
-        r"throttl",
-        r"resource[ _]?exhausted",
-        r"\bqps\b",
-        "速率限制|请求过多|并发",
-        _code(429),
-    ),
-    # The vectors were created with a different model.
-    _pattern(
-        "model", r"\bdim(?:ension)?s?\b.{0,60}(?:got|not|mismatch|expect)", r"expected \d+ dim", r"vector lengths"
-    ),
-    _pattern(
-        "plugin",
-        r"plugin[ _-]?daemon",
-        r"killed by timeout",
-        r"plugin (?:runtime )?not found",
-        r"no available node",
-    ),
-    _pattern(
-        "storage",
-        r"weaviate|qdrant|milvus|pgvector|opensearch|elasticsearch|\bchroma(?:db)?\b|\btidb\b|oceanbase|couchbase|lindorm",
-        r"analyticdb|vikingdb|myscale|tablestore|vector[ _]?(?:store|database|db)",
-        r"unexpected status code: \d+, with response body",  # from Weaviate's client, which does not name itself
-        r"filter index field",
-        r"psycopg|sqlalchemy|postgres|mysql|queuepool|\bora-\d{5}|deadlock detected|password authentication failed",
-        r"\bredis\b",
-        r"nosuch(?:key|bucket)|\bminio\b|\bs3\b|\boss\b|\bbucket\b|blob ?not ?found|blob storage",
-        r"no such file|file not found|filenotfound|no space left|disk (?:is )?full|disk usage|read-only",
-        r"\berrno (?:5|13|28|30)\b",
-    ),
-    _pattern(
-        "timeout", r"time[ds]?[ _-]?out", r"deadline exceeded", r"time ?limit ?exceeded", "超时", _code(504), _code(524)
-    ),
-    _pattern(
-        "model",
-        r"\[models?\]",
-        r"\binvoke\w*error",
-        r"(?:server unavailable|bad request|connection|authorization) error, ",
-        r"\bmodels?\b.{0,60}(?:\bnot\b|invalid|unavailable|fail|overloaded|available)",
-        r"(?:embeddings?|rerank\w*|provider|credentials?)\b.{0,40}(?:\bnot\b|invalid|incorrect|fail|unavailable)",
-        r"incorrect model credentials",
-        r"provider[ _]?token[ _]?not[ _]?init",
-        r"api[ _-]?key|unauthorized|authentication",
-        r"context length|max(?:imum)? (?:tokens|input length)|less than \d+ tokens|too many tokens|input is too long",
-        r"batch size|payload too large|request entity too large",
-        r"\b(?:openai|ollama|xinference|vllm|localai|siliconflow|dashscope|zhipu\w*|bedrock|gemini|hugging ?face)\b",
-    ),
-    _pattern(
-        "unsupported",
-        r"unsupported|not supported|does not support",
-        r"failed to load document|data format error|pdfium",
-        r"not a (?:zip|word|valid|pdf)",
-        r"badzipfile|package not found",
-        r"codec can't decode|(?:detect\w*|unknown) encodings?",
-        r"password|encrypted",
-        r"corrupt|malformed|invalid (?:file|document|pdf|format)|empty file",
-        r"file (?:type|format|extension)",
-        r"soffice|libreoffice",
-        r"(?:cannot|could not|unable to|failed to) (?:parse|extract|read|open)",
-    ),
-    _pattern("plugin", r"plugin"),
-)
-"""Error texts of Dify, its plugin daemon, its stores and its model providers, from users' reports."""
+def _builtin_patterns() -> Iterator[Pattern]:
+    """The patterns of ``error_patterns.yaml``, in its order."""
+    text = resources.files("exporter.tracking").joinpath("error_patterns.yaml").read_text(encoding="utf-8")
+    for row in msgspec.yaml.decode(text, type=list[_Row]):
+        expressions = (*row.patterns, *map(_code, row.codes))
+        yield Pattern(re.compile("|".join(expressions), re.IGNORECASE).search, row.reason, words=True)
+
+
+PATTERNS = tuple(_builtin_patterns())
+"""The built-in patterns."""
 
 _FILE_TYPES = (
     r"(?:docx?|xlsx?|pptx?|pdf|csv|tsv|txt|mdx?|markdown|html?|xml|json|ya?ml|epub|eml|msg|properties|vtt|rtf|odt|py)"
