@@ -93,7 +93,7 @@ class WebFile(_File):
 
     def _load(self) -> str:
         web_config = WebConfigFile(self._path, ENVIRONMENT)
-        web_config.look()
+        web_config.reload_if_changed()
         # A hash in a header, a name or a path is not a password hash, whatever it looks like.
         rest = replace(web_config.settings, headers=(), allowed_sans=frozenset())
         check(HASH.decode() not in repr(rest), "a hash is shown")

@@ -141,7 +141,7 @@ class ServerMonitor:
 
     def read_batch_files(self) -> None:
         """Watch the batches that batch files list now. Not thread-safe, nor are ``expire`` and ``reconfigure``."""
-        self._batch_files.look()
+        self._batch_files.update()
 
     def expire(self, retention: float) -> None:
         """Remove objects that have been finished for ``retention`` seconds, and stop polling their targets."""
@@ -181,7 +181,7 @@ class ServerMonitor:
             self._batch_files = self._create_batch_file_targets(server, config)
         self.poller.watch(configured)
         self.read_batch_files()
-        self.poller.unwatch(target for target in removed if not self._batch_files.holds(target))
+        self.poller.unwatch(target for target in removed if not self._batch_files.lists(target))
         self._workers.wake()
 
     def close(self) -> None:

@@ -90,7 +90,7 @@ class ConfigReloader:
     def reload_if_changed(self) -> None:
         """Reload once two consecutive reads agree: a file that is still being written may be valid YAML."""
         with self.lock:
-            found = self._watched.look()
+            found = self._watched.check()
             if found is not None:
                 self._use(found)
 

@@ -56,7 +56,7 @@ class Credentials:
         if self._checked is not None and now - self._checked < _CHECK_INTERVAL:
             return
         self._checked = now
-        version = self._watched.look(at_once=True)
+        version = self._watched.check(at_once=True)
         if version is None:
             return
         try:

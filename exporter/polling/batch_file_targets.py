@@ -30,7 +30,7 @@ class BatchFileTargets:
         self._retired: set[Target] = set()
 
     def reconfigure(self, *, configured: Collection[Target], retention: float) -> None:
-        """Apply a changed configuration. Call ``look`` afterwards."""
+        """Apply a changed configuration. Call ``update`` afterwards."""
         self._configured = frozenset(configured)
         self._retention = retention
         self._retired &= self._named
@@ -40,13 +40,13 @@ class BatchFileTargets:
         """The batches that files list and the configuration does not."""
         return self._listed - self._configured
 
-    def holds(self, target: Target) -> bool:
+    def lists(self, target: Target) -> bool:
         """Whether ``target`` is polled because a file lists it."""
         return target in self._listed and target not in self._configured and target not in self._retired
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Watch the batches that files newly list; unwatch those that they no longer list."""
-        batches = self._files.look()
+        batches = self._files.update()
         if batches is None:
             return
         before = self._named

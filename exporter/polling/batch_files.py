@@ -110,10 +110,10 @@ def read_list(file: str, text: str) -> list[BatchRef]:
 
 
 class BatchFiles:
-    """The batches listed by all files that match the patterns. Not thread-safe; call ``look`` every few seconds.
+    """The batches listed by all files that match the patterns. Not thread-safe; call ``update`` every few seconds.
 
     A change or removal takes effect once the file has been unchanged for ``REST`` seconds, but no later than
-    ``MAX_WAIT`` seconds after it was detected. The first look accepts every file as it is. A file that is invalid or
+    ``MAX_WAIT`` seconds after it was detected. The first call accepts every file as it is. A file that is invalid or
     unreadable keeps its previous batches.
     """
 
@@ -129,13 +129,13 @@ class BatchFiles:
         """The current problems, one line per path."""
         return {path: file.problem for path, file in sorted(self._files.items()) if file.problem}
 
-    def look(self) -> list[BatchRef] | None:
-        """All batches without duplicates if they differ from the last look, else None. Never None the first time."""
+    def update(self) -> list[BatchRef] | None:
+        """All batches without duplicates if they have changed since the last call, else None. Never None at first."""
         at_once = self._batches is None
         found = {path for pattern in self._patterns for path in glob.iglob(pattern)}  # noqa: PTH207 Path has no absolute patterns
         for path in sorted(found | self._files.keys()):
             file = self._files.setdefault(path, _File(path, self._clock))
-            file.look(at_once=at_once)
+            file.update(at_once=at_once)
             if file.is_gone:
                 del self._files[path]
         batches = list(dict.fromkeys(batch for _, file in sorted(self._files.items()) for batch in file.batches))
@@ -157,9 +157,9 @@ class _File:
         self.problem = ""
         self.is_gone = False
 
-    def look(self, *, at_once: bool) -> None:
+    def update(self, *, at_once: bool) -> None:
         """Read the file if it has changed and is complete; with ``at_once``, as soon as it has changed."""
-        version = self._watched.look(at_once=at_once)
+        version = self._watched.check(at_once=at_once)
         if version is None:
             return
         if version == (None,):
@@ -170,7 +170,7 @@ class _File:
         try:
             batches = read_list(self._path, read_text(Path(self._path)))
         except Missing:
-            return  # removed while it was being read: the next look decides whether it is gone
+            return  # removed while it was being read: the next call decides whether it is gone
         except ConfigError as error:
             problems = error.problems
         except Unreadable as refused:

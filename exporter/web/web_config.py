@@ -326,7 +326,7 @@ class Settings:
 class WebConfigFile:
     """TLS, users and headers from a web config file. ``warnings``: about the file as it was at the start.
 
-    Call ``look`` regularly, from any thread, one call at a time.
+    Call ``reload_if_changed`` regularly, from any thread, one call at a time.
     """
 
     def __init__(self, path: Path, environ: Mapping[str, str] | None = None) -> None:
@@ -350,12 +350,12 @@ class WebConfigFile:
         """A context for a listening socket that follows the file; None without TLS."""
         return DelegatingContext(self._context) if self._settings.tls else None
 
-    def look(self) -> None:
+    def reload_if_changed(self) -> None:
         """Load changed files that have not changed since the previous call.
 
         An invalid file changes nothing, is logged once, and is tried again at each call.
         """
-        if self._watched.look() is None:
+        if self._watched.check() is None:
             return
         try:
             settings, warnings, watched = _load(self._path, self._environ)
@@ -374,7 +374,7 @@ class WebConfigFile:
 
     def _context(self) -> ssl.SSLContext:
         context = self._settings.tls
-        if context is None:  # pragma: no cover - look() refuses to turn TLS on or off
+        if context is None:  # pragma: no cover - reload_if_changed() refuses to turn TLS on or off
             raise RuntimeError("TLS is not configured")
         return context
 

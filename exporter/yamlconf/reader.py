@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import re
 import sys
@@ -78,16 +77,10 @@ def read_tree(
     ``folder``: where relative paths start. Without ``environ``, variables are not substituted.
     """
     reader = Reader(file, folder or Path(), environ)
-    value: Any = BROKEN
-    with contextlib.suppress(Overflow):
-        value = reader.read(root, kind)
+    value = reader.read(root, kind)
     if reader.problems:
-        raise ConfigError(sorted(reader.problems, key=lambda problem: problem.line or sys.maxsize))
+        raise reader.error()
     return value, tuple(reader.warnings)
-
-
-class Overflow(Exception):
-    """There are too many problems, or anchors expand to too many values. The last problem says which."""
 
 
 class Reader:
@@ -102,11 +95,11 @@ class Reader:
         self.warnings: list[Problem] = []
 
     def read(self, node: Node, kind: Value | ListOf | Section, place: Place = (), seen: _Seen = None) -> Any:
-        """The value of ``node``, or ``BROKEN``. Raises ``Overflow``."""
+        """The value of ``node``, or ``BROKEN``. Raises ``ConfigError`` for too many values or problems."""
         self._remaining -= 1
         if self._remaining < 0:
             self._refuse(node.line, place, f"contains more than {MAX_VALUES} values, counting each use of an anchor")
-            raise Overflow
+            raise self.error()
         match kind:
             case Value():
                 return self._value(node, kind, place, seen)
@@ -115,13 +108,17 @@ class Reader:
             case _:
                 return self._section(node, kind, place, seen)
 
+    def error(self) -> ConfigError:
+        """All problems so far, in the order of the file."""
+        return ConfigError(sorted(self.problems, key=lambda problem: problem.line or sys.maxsize))
+
     def _refuse(self, line: int, place: Place, message: str) -> None:
         self.problems.append(Problem(self._file, line or None, _render(place), message))
         if len(self.problems) >= MAX_PROBLEMS:
             self.problems.append(
                 Problem(self._file, None, "", f"more than {MAX_PROBLEMS} problems: the rest is not shown")
             )
-            raise Overflow
+            raise self.error()
 
     def _value(self, node: Node, kind: Value, place: Place, seen: _Seen) -> Any:
         if not isinstance(node, Scalar):

@@ -39,7 +39,7 @@ def _stamp(path: Path) -> Stamp:
 class WatchedFile(Generic[V]):
     """Finds new versions of a file, or of several that belong together. Not thread-safe.
 
-    Half of a file can be valid: a new version counts as complete once two consecutive calls of ``look`` have found it,
+    Half of a file can be valid: a new version counts as complete once two consecutive calls of ``check`` have found it,
     or once ``is_complete`` says so.
     """
 
@@ -53,7 +53,7 @@ class WatchedFile(Generic[V]):
     ) -> None:
         """``version`` returns what can be compared: ``stamps`` or the content. ``current``: the version in use.
 
-        ``is_complete`` is called with a new version and the seconds since ``look`` first found a difference.
+        ``is_complete`` is called with a new version and the seconds since ``check`` first found a difference.
         """
         self._version = version
         self._current = current
@@ -62,7 +62,7 @@ class WatchedFile(Generic[V]):
         self._previous = current
         self._differs_since: float | None = None
 
-    def look(self, *, at_once: bool = False) -> V | None:
+    def check(self, *, at_once: bool = False) -> V | None:
         """A complete version that is not in use, if there is one; with ``at_once``, even if it may be incomplete."""
         version, previous = self._version(), self._previous
         self._previous = version

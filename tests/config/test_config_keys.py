@@ -34,7 +34,7 @@ def test_every_field_of_the_model_is_a_key() -> None:
         assert sorted(fields) == sorted(key.name for key in section.keys)
 
 
-def test_what_has_no_default_is_required() -> None:
+def test_keys_without_a_default_are_required() -> None:
     """Exactly the keys whose field has no default are required."""
     needed = {
         (section.model.__name__, field.name)
@@ -48,7 +48,7 @@ def test_what_has_no_default_is_required() -> None:
     assert needed | {("Config", "servers")} == required
 
 
-def test_the_example_loads_and_holds_the_defaults() -> None:
+def test_the_example_loads_and_shows_the_defaults() -> None:
     """The example needs only an API key, causes no warnings, and shows the actual defaults."""
     config = load(EXAMPLE, {"DIFY_API_KEY": KEY})
     assert config.warnings == ()
@@ -67,7 +67,7 @@ def test_the_example_has_every_key() -> None:
     assert {key.name for section in _sections(ROOT) for key in section.keys} == written
 
 
-def test_the_switched_off_keys_of_the_example_work(tmp_path: Path) -> None:
+def test_the_example_loads_with_all_keys_uncommented(tmp_path: Path) -> None:
     """The example also loads with all keys uncommented and the files in place."""
     text = EXAMPLE.read_text()
     text = re.sub(r"^( *)api_key:.*\n", "", text, flags=re.MULTILINE)
@@ -84,7 +84,7 @@ def test_the_switched_off_keys_of_the_example_work(tmp_path: Path) -> None:
     assert server.api_key is None
 
 
-def test_what_takes_a_restart_is_marked() -> None:
+def test_sections_that_require_a_restart_are_marked() -> None:
     """The documentation and the example name every section whose changes require a restart."""
     page = PAGE.read_text()
     for name in NEEDS_RESTART:

@@ -50,7 +50,7 @@ servers:
 """
 
 
-def test_everything_arrives(load_text: LoadText, tmp_path: Path) -> None:
+def test_each_key_sets_its_field(load_text: LoadText, tmp_path: Path) -> None:
     """Each key sets its field, in the unit of the field."""
     (tmp_path / "key").write_text(f" {KEY}\n")
     (tmp_path / "ca.pem").write_text("text\n-----BEGIN CERTIFICATE-----\n")
@@ -141,7 +141,7 @@ def test_variables_may_be_numbers_durations_and_booleans(load_text: LoadText) ->
     assert config.labels == Labels(document_name=False)
 
 
-def test_a_variable_brings_no_yaml(load_text: LoadText) -> None:
+def test_values_of_variables_are_not_parsed_as_yaml(load_text: LoadText) -> None:
     """Variables are substituted after parsing: a value that looks like YAML is text."""
     config = load_text(SERVER.replace("name: main", "name: ${NAME}"), NAME='a: [b, "c"] # ${X}')
     assert config.servers[0].name == 'a: [b, "c"] # ${X}'
@@ -161,7 +161,7 @@ def test_a_byte_order_mark_is_skipped(load_text: LoadText) -> None:
     assert load_text(SERVER) == load_text(b"\xef\xbb\xbf" + SERVER.replace("\n", "\r\n").encode())
 
 
-def test_warnings_are_no_difference(load_text: LoadText) -> None:
+def test_warnings_are_ignored_in_comparisons(load_text: LoadText) -> None:
     """A reload that changes only warnings is not a change."""
     plain = load_text(SERVER)
     noisy = load_text(SERVER + f"      - {{id: {OTHER}}}\n")
@@ -169,14 +169,14 @@ def test_warnings_are_no_difference(load_text: LoadText) -> None:
     assert dataclasses.replace(noisy, servers=plain.servers) == plain
 
 
-def test_the_state_is_beside_the_file_unless_switched_off(load_text: LoadText, tmp_path: Path) -> None:
+def test_the_default_state_path_is_next_to_the_file(load_text: LoadText, tmp_path: Path) -> None:
     """A relative path starts at the folder of the file, an absolute one is unchanged, an empty one means no state."""
     assert StateConfig(tmp_path / "state.db") == load_text(SERVER).state
     assert StateConfig(Path("/data/s.db")) == load_text(SERVER + "state: {path: /data/s.db}\n").state
     assert StateConfig(None) == load_text(SERVER + 'state: {path: ""}\n').state
 
 
-def test_the_folder_of_the_file_is_no_wildcard(tmp_path: Path) -> None:
+def test_wildcards_in_the_name_of_the_folder_are_escaped(tmp_path: Path) -> None:
     """Wildcard characters count only in batch_files itself, not in the folder of the file."""
     folder = tmp_path / "[team] a*"
     (folder / "lists").mkdir(parents=True)
@@ -186,7 +186,7 @@ def test_the_folder_of_the_file_is_no_wildcard(tmp_path: Path) -> None:
     assert [str(folder / "lists" / "1.yaml")] == glob.glob(pattern)  # noqa: PTH207 Path has no absolute patterns
 
 
-def test_a_key_in_the_environment_is_a_whole_configuration() -> None:
+def test_an_api_key_in_the_environment_is_sufficient() -> None:
     """The defaults without a file are Dify Cloud, discovery on, and no state file."""
     config = from_environment({"DIFY_API_KEY": f"{KEY}\n"})
     server = ServerConfig("dify", "https://api.dify.ai/v1", Secret(KEY), discover=True)
@@ -212,7 +212,7 @@ def test_a_default_path_of_the_state(load_text: LoadText, text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), [('""', None), ("state.db", "state.db"), ("/x/s.db", "/x/s.db")])
-def test_the_file_has_its_way_over_a_default(
+def test_the_file_overrides_the_default_state_path(
     load_text: LoadText, tmp_path: Path, text: str, expected: str | None
 ) -> None:
     """A path in the file takes precedence over the image's default, even if it is empty or ``state.db``."""
@@ -220,13 +220,13 @@ def test_the_file_has_its_way_over_a_default(
     assert StateConfig(None if expected is None else tmp_path / expected) == config.state
 
 
-def test_a_default_that_is_no_path(load_text: LoadText) -> None:
+def test_an_invalid_default_state_path_is_refused(load_text: LoadText) -> None:
     """The error names the variable."""
     with pytest.raises(ConfigError, match="environment: DIFY_EXPORTER_DEFAULT_STATE_PATH: is not a path"):
         load_text(SERVER, DIFY_EXPORTER_DEFAULT_STATE_PATH="a\nb")
 
 
-def test_without_a_key_there_is_no_configuration() -> None:
+def test_without_an_api_key_the_message_shows_how_to_write_a_file() -> None:
     """The error message has the remedy; an empty key counts as none."""
     with pytest.raises(ConfigError, match="no configuration: set DIFY_API_KEY, or write a file such as"):
         from_environment({"DIFY_API_KEY": ""})
@@ -234,7 +234,7 @@ def test_without_a_key_there_is_no_configuration() -> None:
         from_environment({"DIFY_BASE_URL": "http://api:5001/v1"})
 
 
-def test_what_is_wrong_in_the_environment_is_said_at_once_and_unseen() -> None:
+def test_all_problems_of_the_environment_are_reported_without_their_values() -> None:
     """Each problem names its variable; neither the key nor a password in the URL is shown."""
     with pytest.raises(ConfigError) as caught:
         from_environment(
@@ -267,7 +267,7 @@ def test_the_command_line_overrides_the_file(load_text: LoadText) -> None:
     assert config.servers == changed.servers
 
 
-def test_wrong_options_are_named_all_at_once(load_text: LoadText) -> None:
+def test_all_invalid_options_are_reported_at_once(load_text: LoadText) -> None:
     """Each problem names the option as it is written on the command line."""
     with pytest.raises(ConfigError) as caught:
         override(load_text(SERVER), {"web.telemetry_path": "/", "log.level": "loud"})
@@ -278,7 +278,7 @@ def test_wrong_options_are_named_all_at_once(load_text: LoadText) -> None:
 
 
 @pytest.mark.parametrize("name", ["web.nope", "nope.level", "servers.name", "polling"])
-def test_an_option_without_a_key_is_a_mistake_of_the_program(load_text: LoadText, name: str) -> None:
+def test_an_option_that_is_not_in_the_table_is_a_programming_error(load_text: LoadText, name: str) -> None:
     """An unknown key is a programming error, not a ConfigError."""
     with pytest.raises((KeyError, ValueError)) as caught:
         override(load_text(SERVER), {name: "x"})

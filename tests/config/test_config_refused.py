@@ -70,7 +70,7 @@ log: {{level: INFO, level: debug}}
     assert expected.splitlines() == [line.removeprefix("config.yaml:") for line in refuse(text)]
 
 
-def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
+def test_the_sample_of_the_page_is_actual_output(refuse: Refuse) -> None:
     """The sample messages in docs/configuration.md are the program's actual output."""
     text = f"{HEAD}    api_key: ${{KEY}}\n    datasets:\n      - id: 5017\npolling: {{intervall: 1s}}\n"
     assert PAGE.read_text().split("```\n")[1].splitlines() == refuse(text)
@@ -184,24 +184,24 @@ def test_the_sample_of_the_page_is_real(refuse: Refuse) -> None:
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else None,
 )
-def test_each_mistake_has_its_message(refuse: Refuse, text: str | bytes, message: str) -> None:
+def test_each_error_has_its_message(refuse: Refuse, text: str | bytes, message: str) -> None:
     """The message has the line and the remedy."""
     assert any(message in line for line in refuse(text)), refuse(text)
 
 
-def test_what_only_the_slow_parser_trips_over(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceptions_of_the_pure_python_parser_are_reported(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyYAML's pure Python parser raises other exceptions for some input; they are reported as problems too."""
     monkeypatch.setattr(tree, "_Loader", yaml.SafeLoader)
     assert ["config.yaml: is not valid YAML"] == refuse('a: "\\UFFFFFFFF"\n')
 
 
-def test_the_text_of_a_tag_of_yaml_itself_is_text(refuse: Refuse) -> None:
+def test_the_tag_for_text_has_the_effect_of_quotes(refuse: Refuse) -> None:
     """!!str has the same effect as quotes."""
     problems = refuse(f"{SERVER}      - {{id: {DATASET}, batches: [!!str 1, 2]}}\n")
     assert ["servers[0].datasets[0].batches[1]"] == [line.split(": ")[1] for line in problems]
 
 
-def test_an_unset_variable_and_bytes_that_are_no_text(refuse: Refuse) -> None:
+def test_unset_variables_and_bytes_that_are_not_text(refuse: Refuse) -> None:
     """The message shows the reference, never the value of the variable."""
     text = f"{SERVER}      - {{id: '${{ID}}', batches: ['${{NOPE}}', '${{RAW}}']}}\n"
     expected = """\
@@ -213,14 +213,14 @@ servers[0].datasets[0].batches[1]: '${RAW}' cannot be encoded as UTF-8: check it
     assert expected.splitlines() == [line.removeprefix("config.yaml:6: ") for line in problems]
 
 
-def test_a_flood_of_problems_is_cut(refuse: Refuse) -> None:
+def test_the_number_of_problems_is_limited(refuse: Refuse) -> None:
     """The number of problems reported for a file is limited."""
     problems = refuse("".join(f"key{number}: 1\n" for number in range(5000)))
     assert reader.MAX_PROBLEMS + 1 == len(problems)
     assert "config.yaml: more than 1000 problems: the rest is not shown" == problems[-1]
 
 
-def test_anchors_cannot_multiply_without_end(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_expansion_of_anchors_is_limited(refuse: Refuse, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small file whose anchors expand to a huge one is rejected early."""
     monkeypatch.setattr(reader, "MAX_VALUES", 1000)
     dataset = f"&d {{id: {DATASET}, batches: [{', '.join('x' for _ in range(50))}]}}"

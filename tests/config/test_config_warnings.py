@@ -29,7 +29,7 @@ def _warnings(config: Config) -> list[str]:
     return [str(warning).partition("/config.yaml:")[2] for warning in config.warnings]
 
 
-def test_what_watches_nothing_is_warned_of(load_text: LoadText) -> None:
+def test_servers_that_watch_nothing_cause_a_warning(load_text: LoadText) -> None:
     """A section that watches nothing is allowed, because it may be unfinished; the warning has place and remedy."""
     config = load_text(f"""\
 {HEAD}\
@@ -56,12 +56,12 @@ def test_what_watches_nothing_is_warned_of(load_text: LoadText) -> None:
         'discover: true\n    discover_exclude: ["*old*"]',
     ],
 )
-def test_what_brings_something_to_watch_is_not_warned_of(load_text: LoadText, lines: str) -> None:
+def test_servers_that_watch_something_cause_no_warning(load_text: LoadText, lines: str) -> None:
     """Discovery, batch files and exceptions from discovery cause no warning."""
     assert [] == _warnings(load_text(f"{HEAD}    {lines}\n"))
 
 
-def test_patterns_without_discovery_are_warned_of(load_text: LoadText) -> None:
+def test_name_patterns_without_discovery_cause_a_warning(load_text: LoadText) -> None:
     """Patterns have no effect without the server's discovery; a dataset's own ``discover`` ignores them."""
     text = f"""\
 {HEAD}\
@@ -86,12 +86,12 @@ def test_patterns_without_discovery_are_warned_of(load_text: LoadText) -> None:
         ("{after: 1h}", ["6: stall.after: is more than queued_after (default 30m): set that to 1h or more"]),
     ],
 )
-def test_a_queue_less_patient_than_work_is_warned_of(load_text: LoadText, stall: str, expected: list[str]) -> None:
+def test_a_shorter_stall_limit_of_queues_causes_a_warning(load_text: LoadText, stall: str, expected: list[str]) -> None:
     """Waiting in the queue is normal for longer than a pause in processing."""
     assert expected == _warnings(load_text(f"{HEAD}    discover: true\nstall: {stall}\n"))
 
 
-def test_authorities_without_tls_are_warned_of(load_text: LoadText, tmp_path: Path) -> None:
+def test_a_ca_file_without_tls_causes_a_warning(load_text: LoadText, tmp_path: Path) -> None:
     """A ca_file with an http URL protects nothing."""
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
     text = HEAD.replace("https://api.dify.ai/v1", "http://api:5001/v1\n    ca_file: ca.pem")

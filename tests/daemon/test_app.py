@@ -260,8 +260,8 @@ def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
     app = App(config, web_config=web_config)
     for text, value in (("{}", 1), ("a: 1", 0), ("{}", 1)):
         file.write_text(text)
-        web_config.look()
-        web_config.look()
+        web_config.reload_if_changed()
+        web_config.reload_if_changed()
         assert f"\n{name} {value}.0\n" in _page(app)
 
 

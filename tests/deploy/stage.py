@@ -180,7 +180,7 @@ class Stage:
             if self.saving and second % SAVE_EVERY == 0:
                 self._exporter.state.save()
             if self._exporter.web_config is not None:
-                self._exporter.web_config.look()
+                self._exporter.web_config.reload_if_changed()
             if second % EXPIRE_EVERY == 0:
                 self._exporter.store.expire(Retention().finished)
         if second % self._interval == 0:

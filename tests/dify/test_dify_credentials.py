@@ -42,7 +42,7 @@ def test_a_changed_file_is_read_again_within_a_second(tmp_path: Path) -> None:
     assert Secret("newer") == credentials.key()
 
 
-def test_a_swapped_symlink_is_noticed(tmp_path: Path) -> None:
+def test_a_swapped_symlink_is_detected(tmp_path: Path) -> None:
     """Kubernetes changes a secret by swapping a symlink: size and mtime may be equal, the inode differs."""
     for name in ("one", "two"):
         (tmp_path / name).write_text(f"key-{name}")
@@ -69,7 +69,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("loss", ["gone", "empty", "directory"])
-def test_the_last_good_key_stays_when_the_file_is_lost(tmp_path: Path, loss: str) -> None:
+def test_the_last_valid_key_stays_in_use_while_the_file_has_none(tmp_path: Path, loss: str) -> None:
     """While the file is missing, empty or a directory, polls use the last key; a new file is read when it appears."""
     file, clock = tmp_path / "key", ManualClock()
     file.write_text("good")
@@ -92,7 +92,7 @@ def test_the_last_good_key_stays_when_the_file_is_lost(tmp_path: Path, loss: str
 @pytest.mark.parametrize(
     ("content", "said"), [(None, "does not exist"), ("", "is empty"), ("directory", "is not a regular file")], ids=str
 )
-def test_a_first_read_that_fails_is_unauthorized_and_heals(tmp_path: Path, content: str | None, said: str) -> None:
+def test_a_failed_first_read_is_unauthorized_and_repeated(tmp_path: Path, content: str | None, said: str) -> None:
     """Without a previous key, the error names the file and the cause; the file is checked again later."""
     file, clock = tmp_path / "key", ManualClock()
     if content == "directory":
@@ -120,7 +120,7 @@ def test_a_pipe_is_refused_without_opening_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["se\ncret", "se\0cret", "se cret", "sécret", "se\x7fcret", "s€cret", "secret" * 1000])
-def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(tmp_path: Path, bad: str) -> None:
+def test_a_key_that_is_not_a_valid_header_is_refused_without_quoting_it(tmp_path: Path, bad: str) -> None:
     """Libraries raise errors that quote such a header, so the key is rejected before; the message has the remedy."""
     file, clock = tmp_path / "key", ManualClock()
     file.write_text(bad, encoding="utf-8")

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = 86_400.0
-FILED = Target(BATCH_STATUS, DATASET, "b")
-BASE = Target(DATASET_SCAN, DATASET, DATASET)
+LISTED_BATCH = Target(BATCH_STATUS, DATASET, "b")
+SCAN = Target(DATASET_SCAN, DATASET, DATASET)
 
 
-def filed(harness: PollerHarness, path: Path, *configured: Target) -> BatchFileTargets:
-    """The targets of a file that lists one batch, after the first look."""
+def watch_file(harness: PollerHarness, path: Path, *configured: Target) -> BatchFileTargets:
+    """The targets of a file that lists one batch, after the first check."""
     write(path, "b")
     files = BatchFiles([path / "*.yaml"], clock=harness.clock)
     found = BatchFileTargets(files, harness.poller, configured=configured, retention=DAY)
-    found.look()
+    found.update()
     return found
 
 
@@ -44,9 +44,9 @@ def harness() -> PollerHarness:
     return harness
 
 
-def test_the_last_filed_batch_does_not_end_discovery(harness: PollerHarness, tmp_path: Path) -> None:
+def test_discovery_continues_after_the_last_listed_batch(harness: PollerHarness, tmp_path: Path) -> None:
     """When a finished batch is unwatched after the retention, discovery in its dataset continues."""
-    batches = filed(harness, tmp_path)
+    batches = watch_file(harness, tmp_path)
     harness.poll()
     assert documents(harness) == {"filed": "completed", "found": "waiting"}
     harness.pass_time(DAY + 60, tick=30.0)
@@ -58,45 +58,45 @@ def test_the_last_filed_batch_does_not_end_discovery(harness: PollerHarness, tmp
     assert documents(harness) == {"found": "waiting", "new": "waiting"}
 
 
-def test_a_batch_that_leaves_the_config_stays_while_a_file_names_it(harness: PollerHarness, tmp_path: Path) -> None:
+def test_a_batch_removed_from_the_configuration_stays_if_listed(harness: PollerHarness, tmp_path: Path) -> None:
     """A batch removed from the configuration is still polled if an unchanged file lists it."""
-    batches = filed(harness, tmp_path, FILED)
-    harness.poller.watch([FILED])
+    batches = watch_file(harness, tmp_path, LISTED_BATCH)
+    harness.poller.watch([LISTED_BATCH])
     harness.poll()
     batches.reconfigure(configured=[], retention=DAY)
-    batches.look()
-    assert batches.holds(FILED)
-    assert not batches.holds(Target(BATCH_STATUS, OTHER, "b"))
+    batches.update()
+    assert batches.lists(LISTED_BATCH)
+    assert not batches.lists(Target(BATCH_STATUS, OTHER, "b"))
     harness.pass_time(DAY + 60, tick=30.0)
     batches.retire()
-    assert FILED not in harness.poller.watched
-    assert not batches.holds(FILED)
+    assert LISTED_BATCH not in harness.poller.watched
+    assert not batches.lists(LISTED_BATCH)
 
 
-def test_a_batch_that_the_config_named_meanwhile_is_not_long_finished(harness: PollerHarness, tmp_path: Path) -> None:
+def test_a_retired_batch_is_watched_again_after_it_was_configured(harness: PollerHarness, tmp_path: Path) -> None:
     """An unwatched batch that was configured for a while stays until its retention ends again."""
-    batches = filed(harness, tmp_path)
+    batches = watch_file(harness, tmp_path)
     harness.poll()
     harness.pass_time(DAY + 60, tick=30.0)
     batches.retire()
-    batches.reconfigure(configured=[FILED], retention=DAY)
-    harness.poller.watch([FILED])
+    batches.reconfigure(configured=[LISTED_BATCH], retention=DAY)
+    harness.poller.watch([LISTED_BATCH])
     harness.client.batches["b"] = [item("filed", "waiting")]
     harness.poll()
     batches.reconfigure(configured=[], retention=DAY)
     batches.retire()
-    assert batches.holds(FILED)
+    assert batches.lists(LISTED_BATCH)
 
 
-def test_a_batch_from_a_file_keeps_a_dataset_that_discovery_lost(harness: PollerHarness, tmp_path: Path) -> None:
+def test_a_listed_batch_is_watched_in_a_dataset_excluded_from_discovery(harness: PollerHarness, tmp_path: Path) -> None:
     """A batch file keeps the objects of a dataset whose name is excluded from discovery."""
     harness.client.batches["b"] = [item("filed", "indexing", 1, 9)]
-    filed(harness, tmp_path)
+    watch_file(harness, tmp_path)
     harness.poll()
     moved = harness.store.batch(DATASET, "b").last_progress_monotonic  # type: ignore[union-attr]
     harness.client.bases[DATASET] = DatasetAnswer(DATASET, "Archive")
     harness.pass_time(3600)
-    assert {FILED, BASE} <= harness.poller.watched
+    assert {LISTED_BATCH, SCAN} <= harness.poller.watched
     assert (bases(harness)[DATASET].name, bases(harness)[DATASET].documents) == ("Archive", ())
     found = harness.store.batch(DATASET, "b")
     assert found is not None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 A = "501756ed-cffa-44bb-b992-713f60113872"
 B = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
-LOOK = 5.0
+CHECK_INTERVAL = 5.0
 
 
 class Folder:
@@ -39,181 +39,181 @@ class Folder:
         os.utime(file, (written, written))
         return file
 
-    def look(self) -> list[str] | None:
+    def check(self) -> list[str] | None:
         """The batches after another five seconds, if they differ."""
-        self.clock.advance(LOOK)
-        found = self.files.look()
+        self.clock.advance(CHECK_INTERVAL)
+        found = self.files.update()
         return None if found is None else [ref.batch for ref in found]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """An empty folder that has not been looked at yet."""
+    """An empty folder that has not been checked yet."""
     return Folder(tmp_path)
 
 
-def test_batches_of_all_files_each_once(folder: Folder) -> None:
+def test_a_batch_in_two_files_counts_once(folder: Folder) -> None:
     """A batch listed by two files is polled once."""
     folder.write("b.yaml", "1", "2", "1")
     folder.write("a.json", "3", "2")
     folder.write("c.txt", "4")
-    assert [BatchRef(A, "3"), BatchRef(A, "2"), BatchRef(A, "1")] == folder.files.look()
+    assert [BatchRef(A, "3"), BatchRef(A, "2"), BatchRef(A, "1")] == folder.files.update()
     assert {} == folder.files.problems
 
 
-def test_the_same_batch_id_of_two_knowledge_bases_is_two(folder: Folder) -> None:
+def test_equal_batch_ids_of_two_datasets_are_two_batches(folder: Folder) -> None:
     """Batch ids consist of a time and digits: they are not unique across datasets."""
     folder.write("a.yaml", text=f"[{{dataset_id: {A}, batch: x}}, {{dataset_id: {B}, batch: x}}]")
-    assert [BatchRef(A, "x"), BatchRef(B, "x")] == folder.files.look()
+    assert [BatchRef(A, "x"), BatchRef(B, "x")] == folder.files.update()
 
 
 def test_without_files_there_are_no_batches(folder: Folder) -> None:
-    """The first look reports an empty list, to clear an earlier configuration; later looks report no change."""
-    assert [] == folder.look()
-    assert folder.look() is None
+    """The first check reports an empty list, to clear an earlier configuration; later checks report no change."""
+    assert [] == folder.check()
+    assert folder.check() is None
 
 
-def test_what_has_not_changed_is_not_read_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking at an unchanged file costs one stat."""
+def test_an_unchanged_file_is_not_read_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checking an unchanged file costs one stat."""
     folder.write("a.yaml", "1")
-    folder.look()
+    folder.check()
     monkeypatch.setattr(batch_files, "read_text", lambda _path: pytest.fail("read again"))
-    assert folder.look() is None
+    assert folder.check() is None
 
 
-def test_a_change_that_rests_counts_at_once(folder: Folder) -> None:
-    """A stable change takes effect at the next look, within five seconds."""
+def test_a_stable_change_takes_effect_at_once(folder: Folder) -> None:
+    """A stable change takes effect at the next check, within five seconds."""
     folder.write("a.yaml", "1")
-    assert ["1"] == folder.look()
+    assert ["1"] == folder.check()
     folder.write("a.yaml", "1", "2")
     folder.write("b.yaml", "3")
-    assert ["1", "2", "3"] == folder.look()
+    assert ["1", "2", "3"] == folder.check()
 
 
-def test_a_change_of_no_batch_is_no_change(folder: Folder) -> None:
+def test_a_change_of_the_text_alone_is_not_reported(folder: Folder) -> None:
     """A new comment or another order of keys does not change the batches."""
     folder.write("a.yaml", "1")
-    folder.look()
+    folder.check()
     folder.write("a.yaml", text=f"# new\n- {{batch: '1', dataset_id: {A}}}\n")
-    assert folder.look() is None
+    assert folder.check() is None
 
 
-def test_a_change_of_this_very_moment_waits_for_the_next_look(folder: Folder) -> None:
+def test_a_fresh_change_takes_effect_at_the_next_check(folder: Folder) -> None:
     """A fresh change waits: half of a list can be valid; ten seconds are enough for a whole one."""
     folder.write("a.yaml", "1", "2")
-    folder.look()
-    folder.write("a.yaml", "1", age=-LOOK)
-    folder.write("b.yaml", "3", age=-LOOK)
-    assert folder.look() is None
-    folder.write("a.yaml", "1", "2", "4", age=REST - LOOK)
-    assert ["1", "2", "4", "3"] == folder.look()
+    folder.check()
+    folder.write("a.yaml", "1", age=-CHECK_INTERVAL)
+    folder.write("b.yaml", "3", age=-CHECK_INTERVAL)
+    assert folder.check() is None
+    folder.write("a.yaml", "1", "2", "4", age=REST - CHECK_INTERVAL)
+    assert ["1", "2", "4", "3"] == folder.check()
 
 
-def test_a_file_that_is_written_all_the_time_is_read(folder: Folder) -> None:
-    """A file that is rewritten every second is never stable, and takes effect at the second look."""
+def test_a_file_that_is_written_continuously_is_read(folder: Folder) -> None:
+    """A file that is rewritten every second is never stable, and takes effect at the second check."""
     folder.write("a.yaml", "1")
-    folder.look()
-    folder.write("a.yaml", "2", age=-LOOK)
-    assert folder.look() is None
-    folder.write("a.yaml", "3", age=-LOOK)
-    assert ["3"] == folder.look()
+    folder.check()
+    folder.write("a.yaml", "2", age=-CHECK_INTERVAL)
+    assert folder.check() is None
+    folder.write("a.yaml", "3", age=-CHECK_INTERVAL)
+    assert ["3"] == folder.check()
 
 
-def test_times_of_another_clock_do_not_matter(folder: Folder) -> None:
-    """On a file server whose clock is a day ahead, files never look stable, and take effect at the second look."""
-    folder.look()
+def test_modification_times_of_another_clock_do_not_matter(folder: Folder) -> None:
+    """On a file server whose clock is a day ahead, files never seem stable, and take effect at the second check."""
+    folder.check()
     folder.write("a.yaml", "1", age=-86_400.0)
-    assert folder.look() is None
-    assert LOOK > MAX_WAIT
-    assert ["1"] == folder.look()
+    assert folder.check() is None
+    assert CHECK_INTERVAL > MAX_WAIT
+    assert ["1"] == folder.check()
 
 
-def test_the_first_look_takes_everything(folder: Folder) -> None:
-    """The first look accepts fresh files: a program may write its list right before it starts the exporter."""
-    folder.write("a.yaml", "1", age=-LOOK)
-    assert ["1"] == folder.look()
+def test_the_first_check_accepts_fresh_files(folder: Folder) -> None:
+    """The first check accepts fresh files: a program may write its list right before it starts the exporter."""
+    folder.write("a.yaml", "1", age=-CHECK_INTERVAL)
+    assert ["1"] == folder.check()
 
 
-def test_a_removed_file_takes_its_batches_with_it(folder: Folder) -> None:
-    """A removal takes effect at the second look: a program may remove a file before it writes the new one."""
+def test_the_batches_of_a_removed_file_are_removed(folder: Folder) -> None:
+    """A removal takes effect at the second check: a program may remove a file before it writes the new one."""
     folder.write("a.yaml", "1", "2")
     file = folder.write("b.yaml", "2", "3")
-    folder.look()
+    folder.check()
     file.unlink()
-    assert folder.look() is None
-    assert ["1", "2"] == folder.look()
+    assert folder.check() is None
+    assert ["1", "2"] == folder.check()
 
 
-def test_a_file_that_is_away_for_a_moment_stays(folder: Folder) -> None:
-    """A file missing at one look and back at the next, with the same batches, is no change."""
+def test_a_file_that_is_missing_for_a_moment_is_unchanged(folder: Folder) -> None:
+    """A file missing at one check and back at the next, with the same batches, is no change."""
     file = folder.write("a.yaml", "1")
-    folder.look()
+    folder.check()
     file.unlink()
-    assert folder.look() is None
+    assert folder.check() is None
     folder.write("a.yaml", "1")
-    assert folder.look() is None
+    assert folder.check() is None
     file.unlink()
-    assert folder.look() is None
-    assert [] == folder.look()
+    assert folder.check() is None
+    assert [] == folder.check()
 
 
-def test_a_renamed_file_is_a_change_whatever_its_time_and_size(folder: Folder) -> None:
+def test_a_file_replaced_by_renaming_is_read(folder: Folder) -> None:
     """A file replaced by renaming is read, even if its modification time is older."""
     folder.write("a.yaml", "1")
-    folder.look()
+    folder.check()
     folder.write("new", "2", age=65.0).rename(folder.path / "a.yaml")
-    assert ["2"] == folder.look()
+    assert ["2"] == folder.check()
 
 
-def test_a_change_with_an_unchanged_mtime_is_noticed(folder: Folder) -> None:
+def test_a_change_with_an_unchanged_mtime_is_detected(folder: Folder) -> None:
     """A change with the same mtime, size and inode is detected by its ctime."""
     file = folder.write("a.yaml", "1")
-    folder.look()
+    folder.check()
     before = file.stat()
     while file.stat().st_ctime_ns == before.st_ctime_ns:
         file.write_text(file.read_text().replace("1", "1"))
     file.write_text(file.read_text().replace('"1"', '"2"'))
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert ["2"] == folder.look()
+    assert ["2"] == folder.check()
 
 
-def test_a_broken_file_changes_nothing_and_says_so_once(folder: Folder) -> None:
+def test_an_invalid_file_changes_nothing_and_is_logged_once(folder: Folder) -> None:
     """An invalid file keeps its batches, is logged once, and stays in ``problems`` until it is valid again."""
     folder.write("a.yaml", "1")
     file = folder.write("b.yaml", "2")
-    folder.look()
+    folder.check()
     folder.write("b.yaml", text=f"- dataset_id: {A}\n  batch: 12\n- x\n- y\n")
     expected = f"{file}:2: [0].batch: '12' is a number in YAML: put it in quotes (and 2 more)"
     with capture_logs() as logs:
-        assert [None, None, None] == [folder.look() for _ in range(3)]
+        assert [None, None, None] == [folder.check() for _ in range(3)]
     assert [("warning", expected)] == [(line["log_level"], line["problem"]) for line in logs]
     assert {str(file): expected} == folder.files.problems
     folder.write("b.yaml", "2", "3")
     with capture_logs() as logs:
-        assert ["1", "2", "3"] == folder.look()
-        assert folder.look() is None
+        assert ["1", "2", "3"] == folder.check()
+        assert folder.check() is None
     assert [("info", str(file))] == [(line["log_level"], line["file"]) for line in logs]
     assert {} == folder.files.problems
 
 
-def test_a_file_that_is_broken_in_another_way_says_so(folder: Folder) -> None:
+def test_another_problem_of_a_file_is_logged_again(folder: Folder) -> None:
     """A different problem is logged again: the person who repairs the file needs it."""
     folder.write("a.yaml", text="- x\n")
-    folder.look()
+    folder.check()
     file = folder.write("a.yaml", text="\n- x\n")
     with capture_logs() as logs:
-        folder.look()
+        folder.check()
     assert [f"{file}:2: "] == [line["problem"].partition("[")[0] for line in logs]
 
 
-def test_a_removed_broken_file_is_no_problem(folder: Folder) -> None:
+def test_the_problem_of_a_removed_file_ends(folder: Folder) -> None:
     """Removing an invalid file removes its problem."""
     file = folder.write("a.yaml", text="")
-    folder.look()
+    folder.check()
     assert [str(file)] == list(folder.files.problems)
     file.unlink()
-    folder.look()
-    folder.look()
+    folder.check()
+    folder.check()
     assert {} == folder.files.problems
 
 
@@ -242,7 +242,7 @@ def _a_loop(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage", "message"),
     [
         (_too_large, "is larger than 16 MiB: is it the right file?"),
         (_not_text, "is not UTF-8 (line 1): save it as UTF-8"),
@@ -251,18 +251,18 @@ def _a_loop(file: Path) -> None:
         (_a_loop, "cannot be read: Too many levels of symbolic links"),
     ],
 )
-def test_what_cannot_be_read_changes_nothing(folder: Folder, spoil: Callable[[Path], None], message: str) -> None:
+def test_an_unreadable_file_changes_nothing(folder: Folder, damage: Callable[[Path], None], message: str) -> None:
     """An unreadable file keeps its batches, and a pipe blocks nothing."""
     file = folder.write("a.yaml", "1")
-    folder.look()
-    spoil(file)
+    folder.check()
+    damage(file)
     with capture_logs() as logs:
-        assert [None, None] == [folder.look() for _ in range(2)]
+        assert [None, None] == [folder.check() for _ in range(2)]
     assert [f"{file}: {message}"] == [line["problem"] for line in logs]
     assert {str(file): f"{file}: {message}"} == folder.files.problems
 
 
-def test_a_file_that_the_system_denies_is_tried_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_could_not_be_read_is_read_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that becomes accessible again, unchanged, is read again."""
     file = folder.write("a.yaml", "1")
 
@@ -271,49 +271,49 @@ def test_a_file_that_the_system_denies_is_tried_again(folder: Folder, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", away)
-        assert [] == folder.look()
+        assert [] == folder.check()
     assert {str(file): f"{file}: cannot be read: Input/output error"} == folder.files.problems
-    assert ["1"] == folder.look()
+    assert ["1"] == folder.check()
     assert {} == folder.files.problems
 
 
-def test_a_file_that_was_away_without_a_change_is_well_again(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_problem_of_an_inaccessible_file_ends(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was temporarily inaccessible keeps its batches, and its problem ends with the cause."""
     file = folder.write("a.yaml", "1")
-    folder.look()
+    folder.check()
 
     def away(_path: Path) -> os.stat_result:
         raise OSError(116, os.strerror(116))
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", away)
-        assert folder.look() is None
+        assert folder.check() is None
     assert {str(file): f"{file}: cannot be read: {os.strerror(116)}"} == folder.files.problems
-    assert folder.look() is None
+    assert folder.check() is None
     assert {} == folder.files.problems
 
 
 def test_a_file_that_changes_while_it_is_read_waits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Content read during a change may be inconsistent: the next look decides, however recent the change."""
+    """Content read during a change may be inconsistent: the next check decides, however recent the change."""
     folder.write("a.yaml", "1")
-    folder.look()
+    folder.check()
     folder.write("a.yaml", "2")
 
     def disturbed(path: Path) -> str:
         text = read_text(path)
-        folder.write("a.yaml", "2", "3", age=-LOOK)
+        folder.write("a.yaml", "2", "3", age=-CHECK_INTERVAL)
         return text
 
     with monkeypatch.context() as patch:
         patch.setattr(batch_files, "read_text", disturbed)
-        assert folder.look() is None
-    assert ["2", "3"] == folder.look()
+        assert folder.check() is None
+    assert ["2", "3"] == folder.check()
 
 
 def test_a_file_that_vanishes_while_it_is_read_waits(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file removed during reading may return by the next look; if not, it is removed."""
+    """A file removed during reading may return by the next check; if not, it is removed."""
     folder.write("a.yaml", "1")
-    folder.look()
+    folder.check()
     file = folder.write("a.yaml", "2")
 
     def vanished(path: Path) -> str:
@@ -322,27 +322,27 @@ def test_a_file_that_vanishes_while_it_is_read_waits(folder: Folder, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(batch_files, "read_text", vanished)
-        assert folder.look() is None
+        assert folder.check() is None
     assert {} == folder.files.problems
-    assert [] == folder.look()
+    assert [] == folder.check()
 
 
-def test_a_path_below_a_file_is_nothing(tmp_path: Path) -> None:
+def test_a_path_below_a_file_matches_nothing(tmp_path: Path) -> None:
     """If a directory becomes a file, the pattern matches nothing, and that is no problem."""
     (tmp_path / "a").write_text("")
     files = BatchFiles([tmp_path / "a" / "b.yaml"], clock=ManualClock())
-    assert [] == files.look()
+    assert [] == files.update()
     assert {} == files.problems
 
 
-def test_links_as_kubernetes_makes_them(folder: Folder) -> None:
+def test_links_as_in_kubernetes_config_maps(folder: Folder) -> None:
     """A ConfigMap update swaps one link to a directory: all its files change at once."""
     for name, batch in (("..1", "1"), ("..2", "2")):
         (folder.path / name).mkdir()
         folder.write(f"{name}/a.yaml", batch)
     (folder.path / "..data").symlink_to("..1")
     (folder.path / "a.yaml").symlink_to("..data/a.yaml")
-    assert ["1"] == folder.look()
+    assert ["1"] == folder.check()
     (folder.path / "next").symlink_to("..2")
     (folder.path / "next").rename(folder.path / "..data")
-    assert ["2"] == folder.look()
+    assert ["2"] == folder.check()

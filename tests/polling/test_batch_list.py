@@ -57,17 +57,17 @@ def test_a_number_of_twenty_digits_is_a_batch(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["a.yaml", "a.json"])
-def test_an_empty_list_is_a_list(file: str) -> None:
+def test_an_empty_list_is_valid(file: str) -> None:
     """An empty list is valid: the program has nothing to watch at the moment."""
     assert [] == read_list(file, "[]\n")
 
 
-def test_variables_are_not_put_in() -> None:
+def test_variables_are_not_substituted() -> None:
     """Variables are not substituted: another program's file must not access the secrets of the exporter."""
     assert [(A, "${DIFY_API_KEY}")] == read_list("a.yaml", f"- {{dataset_id: {A}, batch: '${{DIFY_API_KEY}}'}}\n")
 
 
-def test_all_that_is_wrong_is_said_with_its_place() -> None:
+def test_all_problems_are_reported_with_their_place() -> None:
     """One invalid item rejects the whole list, and all problems are reported with their location."""
     text = f"""\
 - {{dataset_id: {A}, batch: ok}}
@@ -142,7 +142,7 @@ def test_all_that_is_wrong_is_said_with_its_place() -> None:
         ),
     ],
 )
-def test_each_mistake_has_its_message(file: str, text: str, message: str) -> None:
+def test_each_error_has_its_message(file: str, text: str, message: str) -> None:
     """Each problem is reported with its remedy, and with a line number if there is one."""
     assert any(message in problem for problem in _problems(file, text)), _problems(file, text)
 
@@ -153,12 +153,12 @@ def test_a_key_in_the_wrong_place_is_masked() -> None:
     assert KEY not in "\n".join(_problems("a.yaml", text) + _problems("a.yaml", text[:-30]) + _problems("a.json", text))
 
 
-def test_a_flood_of_problems_is_cut() -> None:
+def test_the_number_of_problems_is_limited() -> None:
     """The number of reported problems is limited."""
     assert len(_problems("a.yaml", "- x\n" * 2000)) == reader.MAX_PROBLEMS + 1
 
 
-def test_anchors_cannot_multiply_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_expansion_of_anchors_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small file that expands to a huge list is rejected before it is expanded."""
     monkeypatch.setattr(reader, "MAX_VALUES", 1000)
     text = f"- &a {{dataset_id: {A}, batches: [{', '.join('x' for _ in range(100))}]}}\n" + "- *a\n" * 10

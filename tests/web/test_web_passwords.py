@@ -386,11 +386,11 @@ def test_users_change_while_serving(start_app: StartApp, load_web_config: LoadWe
     assert (200, 401) == (request("/", **RIGHT).status, request("/", **bob).status)
 
     web_file.write_text("basic_auth_users: {bob: not a hash}")
-    web_config.look()
-    web_config.look()
+    web_config.reload_if_changed()
+    web_config.reload_if_changed()
     assert (200, 401) == (request("/", **RIGHT).status, request("/", **bob).status)
 
     web_file.write_text(f"basic_auth_users: {{bob: {HASH}}}")
-    web_config.look()
-    web_config.look()
+    web_config.reload_if_changed()
+    web_config.reload_if_changed()
     assert (401, 200) == (request("/", **RIGHT).status, request("/", **bob).status)

@@ -237,14 +237,14 @@ def test_rotation(
         old.getresponse().read()
 
         (folder / "server.pem").write_bytes(new.certificate.read_bytes())
-        web_config.look()
-        web_config.look()
+        web_config.reload_if_changed()
+        web_config.reload_if_changed()
         assert "does not match the certificate" in str(web_config.problem)
         assert b'["https",false]' == Tls(authority).get(server)
 
         (folder / "server.key").write_bytes(new.key.read_bytes())
-        web_config.look()
-        web_config.look()
+        web_config.reload_if_changed()
+        web_config.reload_if_changed()
         assert None is web_config.problem
         assert b'["https",false]' == Tls(other_authority).get(server)
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -268,8 +268,8 @@ def test_rotation_of_client_authorities(
         session = connection.session
 
     (folder / "ca.pem").write_bytes(other_authority.certificate.read_bytes())
-    web_config.look()
-    web_config.look()
+    web_config.reload_if_changed()
+    web_config.reload_if_changed()
 
     assert b'["https",true]' == Tls(authority, other_authority.sign("prometheus")).get(server)
     with pytest.raises(OSError, match=r"."):
@@ -284,11 +284,11 @@ def test_files_must_be_stable(load_web_config: LoadWebConfig, web_file: Path) ->
     web_config = load_web_config("http_server_config: {headers: {X-Frame-Options: deny}}")
 
     web_file.write_text("http_server_config: {headers: {}}")
-    web_config.look()
+    web_config.reload_if_changed()
     web_file.write_text("http_server_config: {headers: {X-Frame-Options: sameorigin}}")
-    web_config.look()
+    web_config.reload_if_changed()
     assert ((b"x-frame-options", b"deny"),) == web_config.settings.headers
-    web_config.look()
+    web_config.reload_if_changed()
     assert ((b"x-frame-options", b"sameorigin"),) == web_config.settings.headers
 
 
@@ -299,15 +299,15 @@ def test_invalid_file_is_logged_once(
     web_config = load_web_config("{}")
     web_file.unlink()
     for _ in range(5):
-        web_config.look()
+        web_config.reload_if_changed()
     assert "does not exist" in str(web_config.problem)
     web_file.write_text("{a: 1}")
     for _ in range(5):
-        web_config.look()
+        web_config.reload_if_changed()
     assert "unknown key" in str(web_config.problem)
     web_file.write_text("{}")
-    web_config.look()
-    web_config.look()
+    web_config.reload_if_changed()
+    web_config.reload_if_changed()
 
     assert None is web_config.problem
     written = caplog.text + capsys.readouterr().out
@@ -318,8 +318,8 @@ def test_tls_cannot_be_turned_on_or_off(load_web_config: LoadWebConfig, web_file
     """A file that turns TLS on or off changes nothing: passwords must not suddenly be sent in plain text."""
     web_config = load_web_config(TLS + "}")
     web_file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}")
-    web_config.look()
-    web_config.look()
+    web_config.reload_if_changed()
+    web_config.reload_if_changed()
 
     assert "adding or removing it requires a restart" in str(web_config.problem)
     assert () == web_config.settings.headers
@@ -338,7 +338,7 @@ def test_symlink_swap(web_file: Path) -> None:
 
     (folder / "fresh").symlink_to("two")
     (folder / "fresh").rename(folder / "data")
-    web_config.look()
-    web_config.look()
+    web_config.reload_if_changed()
+    web_config.reload_if_changed()
 
     assert ((b"x-frame-options", b"sameorigin"),) == web_config.settings.headers

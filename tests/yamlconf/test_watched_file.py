@@ -26,55 +26,55 @@ class Content:
             clock=self.clock,
         )
 
-    def look(self, text: str, *, at_once: bool = False) -> str | None:
+    def check(self, text: str, *, at_once: bool = False) -> str | None:
         """What is found a second after the content has become ``text``."""
         self.clock.advance(1.0)
         self.text = text
-        return self.watched.look(at_once=at_once)
+        return self.watched.check(at_once=at_once)
 
 
-def test_a_version_is_found_once_two_looks_agree() -> None:
+def test_a_version_is_found_once_two_checks_agree() -> None:
     """A version that was first seen just now may be half of a file; so may one that changes all the time."""
     content = Content()
-    assert [None, None, None, None, "new"] == [content.look(text) for text in ("old", "half", "more", "new", "new")]
+    assert [None, None, None, None, "new"] == [content.check(text) for text in ("old", "half", "more", "new", "new")]
 
 
 def test_a_version_is_found_until_it_is_accepted() -> None:
     """A version that could not be used yet is offered again."""
     content = Content()
-    assert [None, "new", "new"] == [content.look("new") for _ in range(3)]
+    assert [None, "new", "new"] == [content.check("new") for _ in range(3)]
     content.watched.accept("new")
-    assert [None, None] == [content.look("new") for _ in range(2)]
+    assert [None, None] == [content.check("new") for _ in range(2)]
 
 
 def test_a_version_that_disappears_again_is_not_found() -> None:
     """A file that has its old content again has not changed."""
     content = Content()
-    assert [None, None, None] == [content.look(text) for text in ("new", "old", "old")]
+    assert [None, None, None] == [content.check(text) for text in ("new", "old", "old")]
 
 
 def test_an_invalidated_version_is_found_again() -> None:
     """What could not be read is tried again, although it has not changed."""
     content = Content()
     content.watched.invalidate()
-    assert "old" == content.look("old")
+    assert "old" == content.check("old")
 
 
-def test_the_first_look_may_not_wait() -> None:
+def test_a_version_can_be_requested_at_once() -> None:
     """At a start, every file is read as it is."""
-    assert "new" == Content().look("new", at_once=True)
+    assert "new" == Content().check("new", at_once=True)
 
 
 def test_a_version_that_says_that_it_is_complete_is_found_at_once() -> None:
     """The age of a file can show that nobody is writing it."""
-    assert "new" == Content(max_wait=2.0).look("new")
+    assert "new" == Content(max_wait=2.0).check("new")
 
 
 def test_an_incomplete_version_waits_from_the_first_difference() -> None:
     """Changes while it waits do not extend the time, and a return to the old content ends the wait."""
     content = Content(max_wait=2.0)
-    assert [None, None, "half 3"] == [content.look(f"half {number}") for number in range(1, 4)]
-    assert [None, None] == [content.look(text) for text in ("old", "half")]
+    assert [None, None, "half 3"] == [content.check(f"half {number}") for number in range(1, 4)]
+    assert [None, None] == [content.check(text) for text in ("old", "half")]
 
 
 def test_stamps_differ_after_each_change(tmp_path: Path) -> None:
