@@ -21,9 +21,12 @@ LOCK    := $(SUPPLY)/bin/uv pip compile --quiet --universal --python-version 3.1
            --no-emit-index-url --no-emit-find-links --constraint constraints.txt
 HASHED  := -m pip --disable-pip-version-check
 
+# The lowest version of every dependency that pyproject.toml allows.
+LOWEST  := $(TOOLS)/lowest
+
 MINUTES ?= 5
 
-.PHONY: help demo test lint format types unit faults fuzz soak docs rules chart lock audit sbom tools golden bench clean
+.PHONY: help demo test lint format types unit faults fuzz soak docs rules chart lock audit sbom lowest tools golden bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -107,6 +110,13 @@ sbom: $(SUPPLY)/.ready ## Write dist/sbom.cdx.json: the packages of the image, i
 	@mkdir -p dist
 	$(SUPPLY)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-format JSON --output-file dist/sbom.cdx.json $(IMAGE)/bin/python
+
+lowest: $(READY) ## Install the lowest allowed version of every dependency and start the program with them; requires the network
+	$(BIN)/python -m tools.lowest_versions $(LOWEST)
+	DIFY_API_KEY=dataset-x $(LOWEST)/bin/python -m exporter check --offline --config.file config.example.yaml
+	EXPORTER_PYTHON=$(abspath $(LOWEST))/bin/python $(BIN)/python -m pytest -q \
+		tests/integration/test_check.py tests/integration/test_run.py tests/integration/test_web_security.py \
+		--deselect tests/integration/test_web_security.py::test_slow_clients
 
 tools: $(TOOLS)/helm $(TOOLS)/compose ## Build Helm and the Docker Compose loader with Go; takes minutes the first time
 

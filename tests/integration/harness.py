@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from exporter.config import DatasetConfig
 
 ROOT = Path(__file__).parents[2]
-EXPORTER = (sys.executable, "-m", "exporter")
+EXPORTER = (os.environ.get("EXPORTER_PYTHON", sys.executable), "-m", "exporter")
+"""``make lowest`` sets EXPORTER_PYTHON to run the exporter with other versions of its dependencies."""
+
 KEY = "dataset-simulatordemo"
 TOOLS = ROOT / ".tools"
 """Where `make tools` puts what it builds."""
