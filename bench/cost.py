@@ -42,7 +42,7 @@ RETENTION = DAY
 """Seconds for which a finished batch is watched: ``retention.finished``."""
 
 UNFINISHED = 0.01
-LIFE = RETENTION * UNFINISHED / (1 - UNFINISHED)
+INDEXING = RETENTION * UNFINISHED / (1 - UNFINISHED)
 """Mean seconds from upload to finish; it makes one batch in a hundred unfinished."""
 
 PLAIN = 15.0
@@ -117,19 +117,19 @@ def _server(rate: float, *, datasets: tuple[DatasetConfig, ...] = (), discover: 
 def _draw(count: int, dataset_ids: int) -> tuple[tuple[DatasetPlan, ...], tuple[Upload, ...]]:
     """Evenly spread uploads for two days; the exporter runs on the second day."""
     random = Random(count)  # noqa: S311 no secret
-    spacing = (RETENTION + LIFE) / count
+    spacing = (RETENTION + INDEXING) / count
     planned: dict[str, list[BatchPlan]] = {_dataset_id(number): [] for number in range(dataset_ids)}
     uploads = []
     for number in range(int(2 * DAY / spacing)):
         begins = number * spacing
-        life = LIFE * random.uniform(0.5, 1.5)
+        duration = INDEXING * random.uniform(0.5, 1.5)
         documents = random.randint(1, 3)
-        share = 0.9 * life / documents
+        share = 0.9 * duration / documents
         document = DocumentPlan(parse=0.1 * share, split=0.2 * share, index=0.7 * share)
         dataset_id = _dataset_id(random.randrange(dataset_ids))
-        plan = BatchPlan(id=f"b{number}", at=begins, queue=0.1 * life, documents=(document,) * documents)
+        plan = BatchPlan(id=f"b{number}", at=begins, queue=0.1 * duration, documents=(document,) * documents)
         planned[dataset_id].append(plan)
-        uploads.append(Upload(dataset_id, plan.id, begins, begins + life, documents))
+        uploads.append(Upload(dataset_id, plan.id, begins, begins + duration, documents))
     plans = tuple(
         DatasetPlan(id=dataset_id, name=dataset_id[-4:], technique="high_quality", batches=tuple(some))
         for dataset_id, some in planned.items()

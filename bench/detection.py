@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.markdown import grid, met
 from bench.rules import PROMQL, PROMQL_CAREFUL, STATIC, alarms_of_rules, own_alarms
-from bench.stage import LIFECYCLES, perform
+from bench.simulation import LIFECYCLES, simulate
 from exporter.config import Polling
 from exporter.daemon.logs import set_up_logging
 from exporter.polling.intervals import JITTER, longest_backoff
@@ -35,8 +35,8 @@ from exporter.polling.intervals import JITTER, longest_backoff
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bench.lives import Move, Standstill
-    from bench.stage import Performance, Span, Subject
+    from bench.lifecycles import Standstill, Step
+    from bench.simulation import Record, Span, Subject
 
 OURS = "this exporter"
 DETECTORS = (OURS, STATIC, PROMQL, PROMQL_CAREFUL)
@@ -88,13 +88,13 @@ class Due(NamedTuple):
         return alarm.begins - max([base for base in self.later if base <= alarm.begins + TICKS], default=self.begins)
 
 
-def verdicts_of(performance: Performance) -> dict[str, list[Verdict]]:
+def verdicts_of(record: Record) -> dict[str, list[Verdict]]:
     """The verdicts of each detector on each lifecycle."""
     verdicts: dict[str, list[Verdict]] = {name: [] for name in DETECTORS}
-    for subject in performance.subjects:
-        dues = [_due(subject, standstill, performance) for standstill in subject.truth]
-        alarms = {OURS: own_alarms(subject.shown, performance.ends)}
-        alarms |= alarms_of_rules(subject.shown, performance.ends)
+    for subject in record.subjects:
+        dues = [_due(subject, standstill, record) for standstill in subject.truth]
+        alarms = {OURS: own_alarms(subject.shown, record.ends)}
+        alarms |= alarms_of_rules(subject.shown, record.ends)
         for name in DETECTORS:
             verdicts[name].append(_verdict(subject, alarms[name], dues))
     return verdicts
@@ -113,20 +113,20 @@ def _verdict(subject: Subject, alarms: Sequence[Span], dues: Sequence[Due]) -> V
     return Verdict(subject.mode, len(true), len(alarms) - len(true), tuple(stalls))
 
 
-def _due(subject: Subject, standstill: Standstill, performance: Performance) -> Due:
+def _due(subject: Subject, standstill: Standstill, record: Record) -> Due:
     """When the stall can be detected: the scenario's time, moved out of the downtimes."""
     interval = _interval(standstill.last, discovered=subject.discovered)
-    seen = _after(moved := subject.began + standstill.last.at, performance.down)
-    unseen = [span.ends for span in performance.deaf if span.begins <= moved + interval and moved < span.ends]
-    again = _after(max(unseen, default=seen), performance.deaf)
-    begins, later = (_after(instant + standstill.limit, performance.down) for instant in (seen, again))
-    unsaid = [span.ends for span in performance.down if later <= span.begins <= later + interval + TICKS]
-    ends = min(_after(subject.began + standstill.until, performance.down), performance.ends)
-    if performance.outage:
-        first, last = performance.outage.begins - interval, performance.outage.ends + _BACKOFF
+    seen = _after(moved := subject.began + standstill.last.at, record.down)
+    unseen = [span.ends for span in record.deaf if span.begins <= moved + interval and moved < span.ends]
+    again = _after(max(unseen, default=seen), record.deaf)
+    begins, later = (_after(instant + standstill.limit, record.down) for instant in (seen, again))
+    unsaid = [span.ends for span in record.down if later <= span.begins <= later + interval + TICKS]
+    ends = min(_after(subject.began + standstill.until, record.down), record.ends)
+    if record.outage:
+        first, last = record.outage.begins - interval, record.outage.ends + _BACKOFF
         if any(first <= instant < last for instant in (moved, again, begins, later, ends)):
             interval = max(interval, _BACKOFF)
-    return Due(begins, (later, *unsaid), ends, interval, _longest(later, ends, performance.down))
+    return Due(begins, (later, *unsaid), ends, interval, _longest(later, ends, record.down))
 
 
 def _longest(begins: float, ends: float, down: Iterable[Span]) -> float:
@@ -139,7 +139,7 @@ def _longest(begins: float, ends: float, down: Iterable[Span]) -> float:
     return max(longest, ends - begins)
 
 
-def _interval(move: Move, *, discovered: bool) -> float:
+def _interval(step: Step, *, discovered: bool) -> float:
     """The poll interval that applies to the last progress.
 
     An unfinished batch is polled at least every minute (``max_interval``), one that has finished first every 10 min
@@ -148,10 +148,10 @@ def _interval(move: Move, *, discovered: bool) -> float:
     unreadable is retried after 6 min at most.
     """
     if not discovered:
-        return _POLLING.settled_interval if move.rested else _POLLING.max_interval
-    if move.hidden:
+        return _POLLING.settled_interval if step.settled else _POLLING.max_interval
+    if step.hidden:
         return _POLLING.detail_interval
-    return _QUIET if move.rested or not move.at else _POLLING.discovery_interval
+    return _QUIET if step.settled or not step.at else _POLLING.discovery_interval
 
 
 def _after(instant: float, spans: Iterable[Span]) -> float:
@@ -181,10 +181,10 @@ def run(servers: int, *, processes: int | None = None) -> tuple[dict[tuple[str, 
 
 
 def _one(number: int, folder: str) -> tuple[str, dict[str, list[Verdict]]]:
-    performance = perform(number, folder)
-    if performance.outage:
-        return UNREADABLE, verdicts_of(performance)
-    return RESTARTED if performance.down else UNDISTURBED, verdicts_of(performance)
+    record = simulate(number, folder)
+    if record.outage:
+        return UNREADABLE, verdicts_of(record)
+    return RESTARTED if record.down else UNDISTURBED, verdicts_of(record)
 
 
 def _quiet() -> None:

@@ -17,7 +17,7 @@ from exporter.daemon.app import App
 from exporter.daemon.logs import set_up_logging
 from exporter.polling import BATCH_STATUS, Target, configured_targets
 from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World
-from exporter.simulator.lives import SETTLING
+from exporter.simulator.timeline import COMPLETION_DELAY
 from exporter.web import WebServer
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def serve(batches: int) -> Mapping[str, Callable[[], Any]]:
 
 
 def _documents(number: int) -> tuple[DocumentPlan, ...]:
-    index = JUMPS * _STEP + SETTLING
+    index = JUMPS * _STEP + COMPLETION_DELAY
     long = {"parse": 0.001, "split": 0.001, "index": index, "jumps": JUMPS, "segments": JUMPS * _JUMP}
     return tuple(
         DocumentPlan(name=f"Report {number}-{member}.pdf", id=document_id(number, member), **long)  # type: ignore[arg-type]

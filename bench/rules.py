@@ -10,7 +10,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
-from bench.stage import Sample, Span
+from bench.simulation import Sample, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

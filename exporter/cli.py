@@ -225,7 +225,7 @@ def simulate(listen: str, scenario: Path | None) -> None:
         _fail(str(error))
     with stop_signals() as stop, embedded(plan, listen) as dify:
         click.echo(f"embedded Dify at {dify.url}, API key {plan.key}; press Ctrl-C to stop")
-        for dataset in simulator.watched(plan):
+        for dataset in simulator.dataset_configs(plan):
             click.echo(f"  dataset {dataset.id}: batches {', '.join(dataset.batches)}")
         stop.wait()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from exporter.clock import SystemClock
 from exporter.config import Config, Polling, StallLimits, StateConfig, parse_listen_address
-from exporter.simulator import Api, SimulatorServer, World, simulated_server
+from exporter.simulator import Api, SimulatorServer, World, server_config
 from exporter.web import ListenError
 from exporter.yamlconf import Invalid
 
@@ -28,7 +28,7 @@ REQUESTS_PER_SECOND = 50.0
 
 def watching(scenario: Scenario, url: str) -> Config:
     """A configuration that watches everything in ``scenario``, served at ``url``, and stores no state."""
-    server = replace(simulated_server(scenario, url), requests_per_second=REQUESTS_PER_SECOND)
+    server = replace(server_config(scenario, url), requests_per_second=REQUESTS_PER_SECOND)
     return Config(servers=(server,), polling=POLLING, stall=STALL, state=StateConfig(None))
 
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from bench import cost, detection
-from bench.lives import ECONOMY, PIPELINE, Batch, Move, Pen
+from bench.lifecycles import ECONOMY, PIPELINE, Batch, Sampler, Step
 from bench.modes import MODES
 from bench.rules import PROMQL, PROMQL_CAREFUL, STATIC, alarms_of_rules, own_alarms
-from bench.stage import Performance, Sample, Span, Subject
+from bench.simulation import Record, Sample, Span, Subject
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
 from exporter.config import Secret, ServerConfig
@@ -23,7 +23,7 @@ from exporter.tracking import FINISHED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from bench.lives import Standstill, Story
+    from bench.lifecycles import Lifecycle, Standstill
     from exporter.tracking import Change
 
 DATASET = "501756ed-cffa-44bb-b992-713f60113872"
@@ -43,26 +43,26 @@ def exporter_on(scenario: Scenario, clock: ManualClock, traffic: Traffic) -> Exp
     return Exporter(server, Api(World(scenario, clock)), Since(clock), listener=Silence(), traffic=traffic)
 
 
-def looked_at(story: Story) -> dict[str, list[tuple[float, bytes]]]:
-    """The answers of the embedded server about each batch of a story, sampled regularly; only the changes."""
+def sampled_answers(lifecycle: Lifecycle) -> dict[str, list[tuple[float, bytes]]]:
+    """The answers of the embedded server about each batch of a lifecycle, sampled regularly; only the changes."""
     clock = ManualClock()
     plan = DatasetPlan(
         DATASET,
-        technique="economy" if story.dataset == ECONOMY else "high_quality",
-        pipeline=story.dataset == PIPELINE,
-        batches=(story.plan,),
+        technique="economy" if lifecycle.dataset == ECONOMY else "high_quality",
+        pipeline=lifecycle.dataset == PIPELINE,
+        batches=(lifecycle.plan,),
     )
     api = Api(World(Scenario(workers=None, datasets=(plan,)), clock))
     headers = {"authorization": f"Bearer {api.world.scenario.key}"}
-    said: dict[str, list[tuple[float, bytes]]] = {batch.id: [] for batch in story.batches}
-    while clock.monotonic() < story.ends:
-        for name, changes in said.items():
+    answers: dict[str, list[tuple[float, bytes]]] = {batch.id: [] for batch in lifecycle.batches}
+    while clock.monotonic() < lifecycle.ends:
+        for name, changes in answers.items():
             path = f"/v1/datasets/{DATASET}/documents/{name}/indexing-status"
             body = api.handle("GET", path, "", headers).body
             if not changes or changes[-1][1] != body:
                 changes.append((clock.monotonic(), body))
         clock.advance(STEP)
-    return said
+    return answers
 
 
 def still(changes: list[tuple[float, bytes]], ends: float) -> Iterator[tuple[float, float]]:
@@ -76,16 +76,16 @@ def still(changes: list[tuple[float, bytes]], ends: float) -> Iterator[tuple[flo
 
 
 @pytest.mark.parametrize("mode", [mode for mode, _, _ in MODES], ids=lambda mode: mode.__name__.strip("_"))
-def test_the_truth_of_a_life_is_what_the_server_shows(mode: Callable[[Pen], Story]) -> None:
-    """A batch stands still in the embedded server exactly when its story says so."""
+def test_the_truth_of_a_lifecycle_is_what_the_server_shows(mode: Callable[[Sampler], Lifecycle]) -> None:
+    """A batch stands still in the embedded server exactly when its lifecycle says so."""
     for seed in range(3):
-        story = mode(Pen(Random(seed), "20261121000000000001", single=False))  # noqa: S311 not used for secrets
-        said = looked_at(story)
-        for batch in story.batches:
-            told = [(each.last.at, min(each.until, story.ends)) for each in batch.standstills()]
-            seen = list(still(said[batch.id], story.ends))
-            assert len(told) == len(seen)
-            for (last, until), (at, over) in zip(told, seen, strict=True):
+        lifecycle = mode(Sampler(Random(seed), "20261121000000000001", single=False))  # noqa: S311 not used for secrets
+        answers = sampled_answers(lifecycle)
+        for batch in lifecycle.batches:
+            expected = [(each.last.at, min(each.until, lifecycle.ends)) for each in batch.standstills()]
+            observed = list(still(answers[batch.id], lifecycle.ends))
+            assert len(expected) == len(observed)
+            for (last, until), (at, over) in zip(expected, observed, strict=True):
                 assert 0 <= at - last <= STEP
                 assert abs(over - until) <= STEP
 
@@ -93,7 +93,7 @@ def test_the_truth_of_a_life_is_what_the_server_shows(mode: Callable[[Pen], Stor
 def test_the_clock_jumps_from_one_due_tick_to_the_next() -> None:
     """An idle batch is polled at the instants of the real loop: one interval after the last poll, at whole seconds."""
     clock, traffic = ManualClock(), Noting()
-    document = DocumentPlan(fate="hangs", phase="parsing", parse=1.0)
+    document = DocumentPlan(outcome="hangs", phase="parsing", parse=1.0)
     plan = DatasetPlan(DATASET, batches=(BatchPlan(id="b", queue=0.0, documents=(document,)),))
     exporter = exporter_on(Scenario(workers=None, datasets=(plan,)), clock, traffic)
     exporter.poller.watch([Target(BATCH_STATUS, DATASET, "b")])
@@ -168,20 +168,20 @@ def test_a_fall_of_completed_segments_is_no_increase_unless_they_rise_from_nothi
 
 
 def judged(shown: Sequence[Sample], truth: tuple[Standstill, ...], *down: Span) -> detection.Tally:
-    """The verdicts on what the exporter itself showed about one life."""
+    """The verdicts on what the exporter itself showed about one lifecycle."""
     subject = Subject("some", 0.0, truth, tuple(shown), discovered=False)
-    performance = Performance((subject,), down, down, None, 10_000.0)
-    return detection.tally(detection.verdicts_of(performance)[detection.OURS])
+    record = Record((subject,), down, down, None, 10_000.0)
+    return detection.tally(detection.verdicts_of(record)[detection.OURS])
 
 
-def stands_still(*moves: Move) -> tuple[Standstill, ...]:
+def stands_still(*steps: Step) -> tuple[Standstill, ...]:
     """The ground truth about progress."""
-    return tuple(Batch("b", moves).standstills())
+    return tuple(Batch("b", steps).standstills())
 
 
 def test_alarms_are_judged_by_the_scenario() -> None:
     """Alarms are true, late, early, false or missed, judged only by the last progress and the rules."""
-    truth = stands_still(Move(0.0), Move(100.0))
+    truth = stands_still(Step(0.0), Step(100.0))
     on_time = judged([Sample(0.0), Sample(1_030.0, stalled=True)], truth)
     assert (1.0, 1.0, (30.0,), True) == (on_time.precision, on_time.recall, on_time.late, on_time.good)
     late = judged([Sample(0.0), Sample(1_070.0, stalled=True)], truth)
@@ -196,9 +196,9 @@ def test_alarms_are_judged_by_the_scenario() -> None:
 
 def test_what_nobody_could_see_counts_from_when_it_could_be_seen() -> None:
     """Progress and stalls during a downtime of the exporter count from when they can be observed."""
-    moved_meanwhile = judged([Sample(500.0, stalled=True)], stands_still(Move(0.0), Move(100.0)), Span(90.0, 500.0))
+    moved_meanwhile = judged([Sample(500.0, stalled=True)], stands_still(Step(0.0), Step(100.0)), Span(90.0, 500.0))
     assert (-900.0,) == moved_meanwhile.late
-    due_meanwhile = judged([Sample(2_010.0, stalled=True)], stands_still(Move(100.0)), Span(900.0, 2_000.0))
+    due_meanwhile = judged([Sample(2_010.0, stalled=True)], stands_still(Step(100.0)), Span(900.0, 2_000.0))
     assert (10.0,) == due_meanwhile.late
 
 

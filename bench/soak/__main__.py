@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import yaml
 
 from bench.side import side
-from bench.soak.dify import KEY, LASTING, serve
+from bench.soak.dify import KEY, PERMANENT, serve
 from bench.soak.verdict import LONG, creep, percentile, rise, slope, warm
 from bench.soak.watch import Exporter, Sample, Scrapers
 
@@ -127,7 +127,7 @@ def settle(scrapers: Scrapers, expected: Mapping[str, int]) -> dict[str, int]:
 
 
 def _lasting(counted: Mapping[str, int]) -> dict[str, int]:
-    return {key: value for key, value in counted.items() if key.partition(" ")[0] in LASTING and value}
+    return {key: value for key, value in counted.items() if key.partition(" ")[0] in PERMANENT and value}
 
 
 def write_config(folder: Path, url: str, random: Random | None = None) -> None:

@@ -50,7 +50,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
 
 def draw_document(random: Random) -> DocumentPlan:
     """A document of random size and name; most complete, some fail, some are abandoned by their worker."""
-    fate = random.choices(("completes", "fails", "dies"), (80, 15, 5))[0]
+    outcome = random.choices(("completes", "fails", "dies"), (80, 15, 5))[0]
     phases: tuple[Any, ...] = ("parsing", "splitting", "indexing")
     return DocumentPlan(
         name=random.choice(_NAMES).format(random.randrange(10_000)),
@@ -59,7 +59,7 @@ def draw_document(random: Random) -> DocumentPlan:
         split=random.uniform(0.1, 2.0) * SPEED,
         index=random.uniform(0.5, 9.0) * SPEED,
         missing=random.choice((0, 0, 0, 5)),
-        fate=cast("Any", fate),
+        outcome=cast("Any", outcome),
         phase=random.choice(phases),
         error=random.choice(ERRORS),
     )

@@ -14,19 +14,19 @@ import msgspec
 
 from bench.soak.chance import ERRORS, FAULTS, SPEED, draw_document
 from exporter.clock import SystemClock
-from exporter.simulator import Action, Api, BatchPlan, DatasetPlan, Fault, Life, Scenario, SimulatorServer, World
+from exporter.simulator import Action, Api, Attempt, BatchPlan, DatasetPlan, Fault, Scenario, SimulatorServer, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from exporter.simulator.documents import Document
-    from exporter.simulator.scenario import Deed
+    from exporter.simulator.scenario import ActionKind
 
 KEY: Final = "dataset-soak"
-LASTING: Final = tuple(f"5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a0{number}" for number in range(3))
+PERMANENT: Final = tuple(f"5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a0{number}" for number in range(3))
 """Permanent knowledge bases, in which every finished document must be counted. Others come and go."""
 
-DISCOVERED: Final = LASTING[-1]
+DISCOVERED: Final = PERMANENT[-1]
 """A knowledge base whose batches are in no list: it must be discovered, and kept through every reload."""
 
 UPLOAD_EVERY: Final = 3.5
@@ -37,26 +37,26 @@ LONGEST_FAULT: Final = 4.0
 CALM: Final = 13.0
 """Seconds between the end of a fault and an outage of the server; otherwise both would add up to one long gap."""
 
-RESTED: Final = 25.0
+IDLE_FOR: Final = 25.0
 """Seconds between the end of an attempt and the next event of the document: longer than the exporter sees nothing."""
 
 SHORTEST_ATTEMPT: Final = 18.0
 """The minimum duration of a new attempt, for the same reason."""
 
-FORGOTTEN: Final = 240.0
+DELETED_AFTER: Final = 240.0
 """Seconds after which a finished document is deleted, so that the server does not grow."""
 
 _FINISHED = frozenset({"completed", "error"})
 
 
-class Mischief:
+class ChaosServer:
     """A server and its events. Everything runs on one thread, ten times per second."""
 
     def __init__(self, folder: str, seed: int) -> None:
         self._random = Random(seed)  # noqa: S311 the same course again
         self._lists = Path(folder) / "batches"
         self._lists.mkdir()
-        plans = tuple(DatasetPlan(each, name=f"kb {each[-1]}", technique="high_quality") for each in LASTING)
+        plans = tuple(DatasetPlan(each, name=f"kb {each[-1]}", technique="high_quality") for each in PERMANENT)
         self.world = World(Scenario(key=KEY, workers=None, datasets=plans), SystemClock(), speed=SPEED)
         self.api = Api(self.world)
         self.server = self._serve(0)
@@ -76,7 +76,7 @@ class Mischief:
         self._due = {"upload": 0.0, "act": 20.0, "fault": 25.0, "restart": 70.0, "spare": 30.0}
         self._begun = time.monotonic()
         self._quiet = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mischief", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="chaos", daemon=True)
         self._write_list()
         self._thread.start()
 
@@ -92,8 +92,8 @@ class Mischief:
         with self.world.lock:
             now = self.world.advance()
             for document in self._documents():
-                if document.row_now(now).status not in _FINISHED:
-                    self.world.remove(document, now)
+                if document.row_at(now).status not in _FINISHED:
+                    self.world.delete(document, now)
         self._observe()
 
     def _serve(self, port: int) -> SimulatorServer:
@@ -102,23 +102,23 @@ class Mischief:
         return server
 
     def _run(self) -> None:
-        ways: dict[str, Callable[[], float]] = {
+        events: dict[str, Callable[[], float]] = {
             "upload": self._upload,
             "act": self._act,
             "fault": self._fault,
             "restart": self._restart,
-            "spare": self._come_and_go,
+            "spare": self._toggle_spare_dataset,
         }
         while not self._quiet.wait(0.1):
             self._observe()
-            self._bring_back()
+            self._complete_fallen_back()
             now = self._now()
             if self._fault_ends is not None and now >= self._fault_ends:
                 self.api.faults.clear()
                 self._fault_ends = None
-            for name, way in ways.items():
+            for name, event in events.items():
                 if now >= self._due[name]:
-                    self._due[name] = self._now() + way()
+                    self._due[name] = self._now() + event()
 
     def _now(self) -> float:
         """Seconds since the start."""
@@ -129,13 +129,13 @@ class Mischief:
         with self.world.lock:
             now = self.world.advance()
             for document in list(self._documents()):
-                status = document.row_now(now).status
+                status = document.row_at(now).status
                 key = document.id, self._attempts[document.id]
-                if status in _FINISHED and not document.held and key not in self.ends:
+                if status in _FINISHED and not document.paused and key not in self.ends:
                     self.ends[key] = document.dataset.plan.id, status
                     self._ended[document.id] = self._now()
-                elif self._now() - self._ended.get(document.id, self._begun_at(key)) > FORGOTTEN:
-                    self.world.remove(document, now)
+                elif self._now() - self._ended.get(document.id, self._begun_at(key)) > DELETED_AFTER:
+                    self.world.delete(document, now)
                     self._ended.pop(document.id, None)
                     del self._attempts[document.id]
 
@@ -144,12 +144,12 @@ class Mischief:
         return self._seen.setdefault(attempt, self._now())
 
     def _documents(self) -> list[Document]:
-        return [document for dataset in LASTING for document in self.world.datasets[dataset].documents.values()]
+        return [document for dataset in PERMANENT for document in self.world.datasets[dataset].documents.values()]
 
     def _upload(self) -> float:
         """Upload a batch. It stays queued for a while, so that the exporter sees it before any document finishes."""
         self._batches += 1
-        dataset = self._random.choice(LASTING)
+        dataset = self._random.choice(PERMANENT)
         batch = f"20261121{self._batches:012}"
         documents = tuple(draw_document(self._random) for _ in range(self._random.choice((1, 1, 2, 3, 6))))
         queue = self._random.uniform(20.0, 28.0) * SPEED
@@ -165,7 +165,7 @@ class Mischief:
         if dataset == DISCOVERED:
             return
         self._listed.append((self._now(), dataset, batch))
-        while self._now() - self._listed[0][0] > FORGOTTEN + 60.0:
+        while self._now() - self._listed[0][0] > DELETED_AFTER + 60.0:
             self._listed.popleft()
         self._write_list()
 
@@ -179,60 +179,61 @@ class Mischief:
         """Apply an action to a document that is finished or far from finished."""
         with self.world.lock:
             now = self.world.advance()
-            rested = [each for each in self._documents() if self._rests(each, now)]
-            moving = [each for each in self._documents() if each.row_now(now).status in {"waiting", "parsing"}]
-            paused = [each for each in self._documents() if each.held]
-            if rested and self._random.random() < 0.7:
-                self._act_on_rested(self._random.choice(rested))
+            idle = [each for each in self._documents() if self._is_idle(each, now)]
+            unfinished = [each for each in self._documents() if each.row_at(now).status in {"waiting", "parsing"}]
+            paused = [each for each in self._documents() if each.paused]
+            if idle and self._random.random() < 0.7:
+                self._act_on_idle(self._random.choice(idle))
             elif paused and self._random.random() < 0.6:
                 self._do(self._random.choice(paused), "resume")
-            elif moving:
-                self._do(self._random.choice(moving), self._random.choice(("pause", "delete")))
+            elif unfinished:
+                self._do(self._random.choice(unfinished), self._random.choice(("pause", "delete")))
         return self._random.expovariate(1 / 1.2)
 
-    def _rests(self, document: Document, now: float) -> bool:
+    def _is_idle(self, document: Document, now: float) -> bool:
         ended = self._ended.get(document.id)
         return (
             ended is not None
-            and RESTED < self._now() - ended < FORGOTTEN - RESTED
-            and document.row_now(now).status in _FINISHED
+            and IDLE_FOR < self._now() - ended < DELETED_AFTER - IDLE_FOR
+            and document.row_at(now).status in _FINISHED
         )
 
-    def _act_on_rested(self, document: Document) -> None:
-        deed: Deed = self._random.choice(
+    def _act_on_idle(self, document: Document) -> None:
+        kind: ActionKind = self._random.choice(
             ("retry", "update", "reupload", "fall_back", "disable", "enable", "archive", "unarchive", "delete")
         )
-        if deed not in {"retry", "update", "reupload", "fall_back"}:
-            self._do(document, deed)
+        if kind not in {"retry", "update", "reupload", "fall_back"}:
+            self._do(document, kind)
             return
         self._attempts[document.id] += 1
         self._ended.pop(document.id)
-        if deed == "fall_back":
-            self._do(document, deed)
+        if kind == "fall_back":
+            self._do(document, kind)
             self._fallen.append((self._now() + SHORTEST_ATTEMPT, document))
             return
-        fate: Any = self._random.choice(("completes", "completes", "fails", "dies"))
+        outcome: Any = self._random.choice(("completes", "completes", "fails", "dies"))
         parse = self._random.uniform(SHORTEST_ATTEMPT, 1.3 * SHORTEST_ATTEMPT) * SPEED
-        life = Life(parse=parse, index=self._random.uniform(1.0, 5.0) * SPEED, fate=fate, error=ERRORS[0])
+        attempt = Attempt(parse=parse, index=self._random.uniform(1.0, 5.0) * SPEED, outcome=outcome, error=ERRORS[0])
         into = ""
-        if deed == "reupload":
+        if kind == "reupload":
             self._batches += 1
             into = f"20261122{self._batches:012}"
-        self._do(document, deed, life=life, into=into)
+        self._do(document, kind, attempt=attempt, into=into)
         if into:
             self._list(document.dataset.plan.id, into)
 
-    def _bring_back(self) -> None:
+    def _complete_fallen_back(self) -> None:
         """Complete documents that fell back long enough ago."""
         while self._fallen and self._fallen[0][0] <= self._now():
             _, document = self._fallen.popleft()
-            if not document.gone:
+            if not document.deleted:
                 self._do(document, "come_back")
 
-    def _do(self, document: Document, deed: Deed, *, life: Life | None = None, into: str = "") -> None:
-        self.happened[deed] += 1
+    def _do(self, document: Document, kind: ActionKind, *, attempt: Attempt | None = None, into: str = "") -> None:
+        self.happened[kind] += 1
         self.world.act(
-            document.dataset.plan.id, Action(do=deed, document=document.id, batch=document.batch, life=life, into=into)
+            document.dataset.plan.id,
+            Action(kind=kind, document=document.id, batch=document.batch, attempt=attempt, into=into),
         )
 
     def _fault(self) -> float:
@@ -261,7 +262,7 @@ class Mischief:
         self._due["fault"] = self._now() + FAULT_EVERY[0]
         return self._random.uniform(60.0, 120.0)
 
-    def _come_and_go(self) -> float:
+    def _toggle_spare_dataset(self) -> float:
         """Create a knowledge base with documents, and delete it later."""
         identifier = f"6a1d9a2e-6c0b-4d5e-9a43-{self._spare:012}"
         if identifier in self.world.datasets:
@@ -277,12 +278,12 @@ class Mischief:
 def serve(folder: str, seed: int) -> Mapping[str, Callable[[], Any]]:
     """The server's commands, for a separate process."""
     os.nice(1)
-    mischief = Mischief(folder, seed)
+    chaos = ChaosServer(folder, seed)
     return {
-        "url": lambda: mischief.server.url,
-        "happened": lambda: dict(mischief.happened),
-        "requests": lambda: sum(mischief.api.requests.values()),
-        "quiet": mischief.quiet,
-        "ends": mischief.ends_by_kind,
-        "elapsed": lambda: mischief.world.now() - mischief.world.start,
+        "url": lambda: chaos.server.url,
+        "happened": lambda: dict(chaos.happened),
+        "requests": lambda: sum(chaos.api.requests.values()),
+        "quiet": chaos.quiet,
+        "ends": chaos.ends_by_kind,
+        "elapsed": lambda: chaos.world.now() - chaos.world.start,
     }

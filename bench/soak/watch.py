@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bench.soak.dify import LASTING
+from bench.soak.dify import PERMANENT
 from bench.soak.pages import read_page
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Scrapers:
             self._noted.popleft()
         if self._noted and self._noted[0][0] <= begun:
             before = self._noted[0][1]
-            fell = [key for key in before if key.partition(" ")[0] in LASTING and ends.get(key, 0) < before[key]]
+            fell = [key for key in before if key.partition(" ")[0] in PERMANENT and ends.get(key, 0) < before[key]]
             self.problems += [f"the counter decreased: {key}" for key in fell]
         self._noted.append((ended, ends))
         self._counted = ends

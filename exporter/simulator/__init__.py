@@ -1,16 +1,15 @@
 """An embedded Dify for demo, tests and benchmarks: simulated indexing on any clock, real quirks, faults on demand."""
 
 from exporter.simulator.api import Api
-from exporter.simulator.demo import demo_scenario, simulated_server, watched
+from exporter.simulator.demo import dataset_configs, demo_scenario, server_config
 from exporter.simulator.documents import document_id
-from exporter.simulator.faults import Delivery, Response
 from exporter.simulator.scenario import (
     Action,
+    Attempt,
     BatchPlan,
     DatasetPlan,
     DocumentPlan,
     Fault,
-    Life,
     Rule,
     Scenario,
     ScenarioError,
@@ -22,21 +21,19 @@ from exporter.simulator.world import World
 __all__ = [
     "Action",
     "Api",
+    "Attempt",
     "BatchPlan",
     "DatasetPlan",
-    "Delivery",
     "DocumentPlan",
     "Fault",
-    "Life",
-    "Response",
     "Rule",
     "Scenario",
     "ScenarioError",
     "SimulatorServer",
     "World",
+    "dataset_configs",
     "demo_scenario",
     "document_id",
     "load_scenario",
-    "simulated_server",
-    "watched",
+    "server_config",
 ]

@@ -8,69 +8,75 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from exporter.simulator.documents import UNFINISHED
-from exporter.simulator.lives import interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exporter.simulator.documents import Document
     from exporter.simulator.scenario import Action
-    from exporter.simulator.world import World
-
-    Deed = Callable[[World, Document, Action, float], None]
+    from exporter.simulator.workers import Workers
 
 
-def do(world: World, document: Document, action: Action, now: float) -> None:
+def perform(action: Action, document: Document, workers: Workers, now: float) -> None:
     """Perform an action on a document."""
-    _DEEDS[action.do](world, document, action, now)
+    _ACTIONS[action.kind](document, action, workers, now)
 
 
-def _pause(world: World, document: Document, _action: Action, now: float) -> None:
-    """Pause the document. If its run is in progress, the run stops where it is, and the whole task with it."""
-    document.held = True
+def delete(document: Document, workers: Workers, now: float) -> None:
+    """Delete a document; a task without documents is canceled."""
+    document.leave_batch()
+    del document.dataset.documents[document.id]
+    document.deleted = True
+    if document.task is not None and all(other.deleted for other in document.task.documents):
+        workers.cancel(document.task, now)
+
+
+def _pause(document: Document, _action: Action, workers: Workers, now: float) -> None:
+    """Pause the document. If it is being indexed, indexing stops at once, and the whole task with it."""
+    document.paused = True
     document.row = replace(document.row, paused_at=now)
-    run, task = document.run, document.task
-    if run is None or task is None or now >= run.free or run.turn == inf:
+    timeline, task = document.timeline, document.task
+    if timeline is None or task is None or now >= timeline.worker_free or timeline.turn == inf:
         return
-    document.run = interrupted(run, now)
-    document.fate_at = inf
-    task.interrupt(document)
-    world.cut_task(task, document.run.frozen)
+    document.timeline = timeline.paused(now)
+    document.outcome_at = inf
+    task.abandon_after(document)
+    workers.release_at(task, document.timeline.interrupted)
 
 
-def _resume(world: World, document: Document, _action: Action, now: float) -> None:
-    """Resume the document as a task of its own. Its siblings do not move. The fate of its life strikes only once."""
-    if not document.held:
+def _resume(document: Document, _action: Action, workers: Workers, now: float) -> None:
+    """Resume the document as a task of its own. Its siblings do not move. An outcome happens only once."""
+    if not document.paused:
         return
-    document.fold(now)
-    document.held = False
-    if document.fate_at <= now:
-        document.life = replace(document.life, fate="completes")
+    document.end_attempt(now)
+    document.paused = False
+    if document.outcome_at <= now:
+        document.attempt = replace(document.attempt, outcome="completes")
     document.row = replace(document.row, paused_at=None)
     if document.row.status in UNFINISHED or document.row.status == "waiting":
-        document.goes_on = True
-        world.submit((document,), now)
+        document.resuming = True
+        workers.submit((document,), now)
 
 
-def _retry(world: World, document: Document, action: Action, now: float) -> None:
+def _retry(document: Document, action: Action, workers: Workers, now: float) -> None:
     """Set the document to waiting; everything else from the last attempt stays."""
-    document.fold(now)
+    document.end_attempt(now)
     document.row = replace(document.row, status="waiting")
-    _attempt(world, document, action, now)
+    _start_attempt(document, action, workers, now)
 
 
-def _reupload(world: World, document: Document, action: Action, now: float) -> None:
+def _reupload(document: Document, action: Action, workers: Workers, now: float) -> None:
     """Upload the same name again: the document moves to the new batch and disappears from the old one."""
-    document.fold(now)
+    document.end_attempt(now)
     document.row = replace(document.row, status="waiting", updated=now)
     document.leave_batch()
-    document.enter_batch(action.into or world.new_batch_id(now))
-    _attempt(world, document, action, now)
+    document.enter_batch(action.into or document.dataset.new_batch_id(now))
+    _start_attempt(document, action, workers, now)
 
 
-def _update(world: World, document: Document, action: Action, now: float) -> None:
+def _update(document: Document, action: Action, workers: Workers, now: float) -> None:
     """Replace the text: stage times are cleared, ``error`` and ``stopped`` stay, old segments become outdated."""
-    document.fold(now)
+    document.end_attempt(now)
     row = document.row
     document.row = replace(
         row,
@@ -86,53 +92,49 @@ def _update(world: World, document: Document, action: Action, now: float) -> Non
     )
     document.created_from = "web"
     document.name = action.name or document.name
-    _attempt(world, document, action, now)
+    _start_attempt(document, action, workers, now)
 
 
-def _attempt(world: World, document: Document, action: Action, now: float) -> None:
+def _start_attempt(document: Document, action: Action, workers: Workers, now: float) -> None:
     """Start a new attempt, unless its message is lost."""
-    document.life = action.life or replace(document.life, fate="completes", missing=0)
-    document.goes_on = False
+    document.attempt = action.attempt or replace(document.attempt, outcome="completes", missing=0)
+    document.resuming = False
     document.task = None
     if not action.lost:
-        world.submit((document,), now)
+        workers.submit((document,), now)
 
 
-def _fall_back(_world: World, document: Document, _action: Action, now: float) -> None:
+def _fall_back(document: Document, _action: Action, _workers: Workers, now: float) -> None:
     """What a change of the embedding model does in bulk: it changes the status and no timestamp."""
-    document.fold(now)
+    document.end_attempt(now)
     document.row = replace(document.row, status="indexing")
 
 
-def _come_back(_world: World, document: Document, _action: Action, now: float) -> None:
+def _come_back(document: Document, _action: Action, _workers: Workers, now: float) -> None:
     """The end of ``fall_back``: the status is completed again; no timestamp changes."""
-    document.fold(now)
+    document.end_attempt(now)
     document.row = replace(document.row, status="completed")
 
 
-def _disable(_world: World, document: Document, _action: Action, now: float) -> None:
+def _disable(document: Document, _action: Action, _workers: Workers, now: float) -> None:
     document.disabled_at = now
     document.row = replace(document.row, updated=now)
 
 
-def _enable(_world: World, document: Document, _action: Action, now: float) -> None:
+def _enable(document: Document, _action: Action, _workers: Workers, now: float) -> None:
     document.disabled_at = None
     document.row = replace(document.row, updated=now)
 
 
-def _archive(_world: World, document: Document, _action: Action, _now: float) -> None:
+def _archive(document: Document, _action: Action, _workers: Workers, _now: float) -> None:
     document.archived = True
 
 
-def _unarchive(_world: World, document: Document, _action: Action, _now: float) -> None:
+def _unarchive(document: Document, _action: Action, _workers: Workers, _now: float) -> None:
     document.archived = False
 
 
-def _delete(world: World, document: Document, _action: Action, now: float) -> None:
-    world.remove(document, now)
-
-
-_DEEDS: dict[str, Deed] = {
+_ACTIONS: dict[str, Callable[[Document, Action, Workers, float], None]] = {
     "pause": _pause,
     "resume": _resume,
     "retry": _retry,
@@ -144,5 +146,5 @@ _DEEDS: dict[str, Deed] = {
     "enable": _enable,
     "archive": _archive,
     "unarchive": _unarchive,
-    "delete": _delete,
+    "delete": lambda document, _action, workers, now: delete(document, workers, now),
 }

@@ -10,8 +10,8 @@ from exporter.simulator.documents import stable_id
 
 if TYPE_CHECKING:
     from exporter.simulator.documents import DatasetState, Document
-    from exporter.simulator.lives import Row
     from exporter.simulator.scenario import Rule
+    from exporter.simulator.timeline import Row
 
 ACCOUNT = stable_id("account")
 
@@ -40,25 +40,25 @@ def seconds(instant: float | None, zone: float) -> int | None:
 
 def indexing_status(documents: list[Document], now: float, zone: float) -> dict[str, list[Item]]:
     """The answer for a batch. Documents are ordered by their last write, as PostgreSQL returns the rows."""
-    rows = sorted(((document.row_now(now), document) for document in documents), key=lambda pair: pair[0].updated)
+    rows = sorted(((document.row_at(now), document) for document in documents), key=lambda pair: pair[0].updated)
     return {"data": [_item(document, row, zone) for row, document in rows]}
 
 
 def _item(document: Document, row: Row, zone: float) -> Item:
     split = seconds(row.split, zone)
     return Item(
-        document.id,
-        "paused" if document.held else row.status,
-        seconds(row.started, zone),
-        seconds(row.parsed, zone),
-        split,
-        split,
-        seconds(row.completed_at, zone),
-        seconds(row.paused_at, zone),
-        row.error,
-        seconds(row.stopped, zone),
-        row.completed,
-        row.total,
+        id=document.id,
+        indexing_status="paused" if document.paused else row.status,
+        processing_started_at=seconds(row.started, zone),
+        parsing_completed_at=seconds(row.parsed, zone),
+        cleaning_completed_at=split,
+        splitting_completed_at=split,
+        completed_at=seconds(row.completed_at, zone),
+        paused_at=seconds(row.paused_at, zone),
+        error=row.error,
+        stopped_at=seconds(row.stopped, zone),
+        completed_segments=row.completed,
+        total_segments=row.total,
     )
 
 
@@ -93,9 +93,9 @@ def detail(document: Document, now: float, zone: float, metadata: str) -> dict[s
     custom = {"doc_type": None, "doc_metadata": _metadata(document, now, zone)}
     if metadata == "only":
         return {"id": document.id, **custom}
-    row = document.row_now(now)
+    row = document.row_at(now)
     stored = row.total + row.outdated
-    rule = process_rule(document.plan.rule)
+    rule = _process_rule(document.plan.rule)
     answer = _common(document, row, zone) | {
         "data_source_info": _source(document, zone),
         "dataset_process_rule": rule,
@@ -116,7 +116,7 @@ def detail(document: Document, now: float, zone: float, metadata: str) -> dict[s
 
 def listed(document: Document, now: float, zone: float) -> dict[str, Any]:
     """An item of the document list."""
-    row = document.row_now(now)
+    row = document.row_at(now)
     source = _source(document, zone)
     upload = source.get("upload_file")
     return _common(document, row, zone) | {
@@ -141,7 +141,7 @@ def _source(document: Document, zone: float) -> dict[str, Any]:
         "upload_file": {
             "id": stable_id("file", document.id),
             "name": document.name,
-            "size": document.life.characters,
+            "size": document.attempt.characters,
             "extension": extension,
             "mime_type": "text/plain",
             "created_by": ACCOUNT,
@@ -159,7 +159,7 @@ def _metadata(document: Document, now: float, zone: float) -> list[dict[str, str
         ("document_name", "string", document.name),
         ("uploader", "string", "admin"),
         ("upload_date", "time", str(document.created - zone)),
-        ("last_update_date", "time", str(document.row_now(now).updated - zone)),
+        ("last_update_date", "time", str(document.row_at(now).updated - zone)),
         ("source", "string", "file_upload"),
     ]
     return [
@@ -168,7 +168,7 @@ def _metadata(document: Document, now: float, zone: float) -> list[dict[str, str
     ] + [{"id": "built-in", "name": name, "type": kind, "value": value} for name, kind, value in builtin]
 
 
-def process_rule(rule: Rule) -> dict[str, Any]:
+def _process_rule(rule: Rule) -> dict[str, Any]:
     """A process rule; automatic rules have ``delimiter`` instead of ``separator`` and no parent mode."""
     automatic = rule.mode == "automatic"
     rules: dict[str, Any] = {
@@ -194,7 +194,7 @@ def process_rule(rule: Rule) -> dict[str, Any]:
 def dataset(state: DatasetState, now: float, zone: float) -> dict[str, Any]:
     """A knowledge base, both in the list and on its own."""
     plan = state.plan
-    rows = [(document, document.row_now(now)) for document in state.documents.values()]
+    rows = [(document, document.row_at(now)) for document in state.documents.values()]
     available = sum(document.display_status(row) == "available" for document, row in rows)
     created = seconds(state.created, zone)
     return {
@@ -252,4 +252,61 @@ def dataset(state: DatasetState, now: float, zone: float) -> dict[str, Any]:
         "total_available_documents": available,
         "enable_api": plan.api,
         "is_multimodal": False,
+    }
+
+
+def segment_counts(row: Row) -> dict[str, int]:
+    """The number of segments per status, in the order of their positions."""
+    rest = "indexing" if row.status == "completed" else "waiting"
+    return {"re_segment": row.outdated, "completed": row.completed, rest: row.total - row.completed}
+
+
+def segment(document: Document, row: Row, number: int, status: str, zone: float) -> dict[str, Any]:
+    """Segment ``number`` of a document, counted from 1."""
+    content = f"Segment {number}."
+    since = seconds(document.created, zone)
+    completed = status in ("completed", "re_segment")
+    off = document.archived or document.disabled_at is not None
+    return {
+        "id": stable_id("segment", f"{document.id}/{number}"),
+        "position": number,
+        "document_id": document.id,
+        "content": content,
+        "sign_content": content,
+        "answer": None,
+        "word_count": len(content),
+        "tokens": 0,
+        "keywords": ["Segment"] if completed else None,
+        "index_node_id": stable_id("node", f"{document.id}/{number}"),
+        "index_node_hash": "0" * 64,
+        "hit_count": 0,
+        "enabled": completed and not off,
+        "disabled_at": seconds(row.updated, zone) if off else None,
+        "disabled_by": None if document.disabled_at is None else ACCOUNT,
+        "status": status,
+        "created_by": ACCOUNT,
+        "created_at": since,
+        "updated_at": since,
+        "updated_by": None,
+        "indexing_at": None if status == "waiting" else seconds(row.split, zone) or since,
+        "completed_at": (seconds(row.completed_at, zone) or since) if completed else None,
+        "error": None,
+        "stopped_at": None,
+        "child_chunks": [_child(document, number, content, since)] if document.traits.hierarchical else [],
+        "attachments": [],
+        "summary": None,
+    }
+
+
+def _child(document: Document, number: int, content: str, since: int | None) -> dict[str, Any]:
+    """The only child chunk of a segment."""
+    return {
+        "id": stable_id("child", f"{document.id}/{number}"),
+        "segment_id": stable_id("segment", f"{document.id}/{number}"),
+        "content": content,
+        "position": 1,
+        "word_count": len(content),
+        "type": "automatic",
+        "created_at": since,
+        "updated_at": since,
     }

@@ -1,39 +1,37 @@
-"""The knowledge API of a world, without sockets: routes, credentials and the quirks of a real server."""
+"""The knowledge API of a world and the simulator's control endpoints, without sockets."""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from http import HTTPStatus
+from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
+from msgspec import Struct
 
 from exporter.dify.versions import CHECKS_DATASET_BEFORE_KEY, IGNORES_STATUS_FILTER
-from exporter.simulator import answers, faults, segments
-from exporter.simulator.faults import HTML, JSON, Faults, Response
+from exporter.simulator import answers
+from exporter.simulator.faults import HTML, JSON, Faults, Response, apply
+from exporter.simulator.scenario import Action, BatchPlan, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from exporter.simulator.documents import DatasetState, Document
+    from exporter.simulator.documents import Document
     from exporter.simulator.world import World
 
     Query = dict[str, list[str]]
+    _Handler = Callable[[Sequence[str], Query, float], object]
 
 T = TypeVar("T")
 
 _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
-_ROUTES = (
-    ("indexing-status", re.compile(rf"/v1/datasets/({_UUID})/documents/([^/]+)/indexing-status")),
-    ("document", re.compile(rf"/v1/datasets/({_UUID})/documents/({_UUID})")),
-    ("segments", re.compile(rf"/v1/datasets/({_UUID})/documents/({_UUID})/segments")),
-    ("documents", re.compile(rf"/v1/datasets/({_UUID})/documents")),
-    ("dataset", re.compile(rf"/v1/datasets/({_UUID})")),
-    ("datasets", re.compile(r"/v1/datasets")),
-    ("welcome", re.compile(r"/v1/")),
-)
+_DATASET = rf"/v1/datasets/({_UUID})"
+_DOCUMENT = rf"{_DATASET}/documents/({_UUID})"
 _NOT_FOUND = (
     b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"
     b"<p>The requested URL was not found on the server. If you entered the URL manually please check your spelling and"
@@ -73,14 +71,14 @@ class Api:
         version = world.scenario.version
         self._filters = not (IGNORES_STATUS_FILTER.affects(version) if old_list is None else old_list)
         self._dataset_first = CHECKS_DATASET_BEFORE_KEY.affects(version)
-        self._handlers: dict[str, Callable[[Sequence[str], Query, float], object]] = {
-            "indexing-status": self._indexing_status,
-            "document": self._document,
-            "segments": self._segments,
-            "documents": self._documents,
-            "dataset": self._dataset,
-            "datasets": self._datasets,
-            "welcome": self._welcome,
+        self._routes: dict[str, tuple[re.Pattern[str], _Handler]] = {
+            "indexing-status": (re.compile(rf"{_DATASET}/documents/([^/]+)/indexing-status"), self._indexing_status),
+            "document": (re.compile(_DOCUMENT), self._document),
+            "segments": (re.compile(rf"{_DOCUMENT}/segments"), self._segments),
+            "documents": (re.compile(rf"{_DATASET}/documents"), self._documents),
+            "dataset": (re.compile(_DATASET), self._dataset),
+            "datasets": (re.compile(r"/v1/datasets"), self._datasets),
+            "welcome": (re.compile(r"/v1/"), self._welcome),
         }
 
     def handle(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Response:
@@ -89,15 +87,21 @@ class Api:
         common = [("X-Version", self.world.scenario.version)]
         if authorization is not None:
             common.append(("Set-Cookie", f"x-token={authorization[7:]}; HttpOnly; Path=/"))
-        endpoint, ids = _route(path)
+        endpoint, ids = self._route(path)
         with self.world.lock:
             self.requests[endpoint] += 1
             now = self.world.advance()
             response = self._answer(method, endpoint, ids, query=query, authorization=authorization, now=now)
         response = Response(response.status, (*response.headers, *common), response.body)
-        for fault in self.faults.hold(endpoint, ids, now - self.world.start):
-            response = faults.spoil(response, fault)
+        for fault in self.faults.use(endpoint, ids, now - self.world.start):
+            response = apply(fault, response)
         return response
+
+    def _route(self, path: str) -> tuple[str, tuple[str, ...]]:
+        for endpoint, (pattern, _) in self._routes.items():
+            if found := pattern.fullmatch(path):
+                return endpoint, found.groups()
+        return "", ()
 
     def _answer(
         self, method: str, endpoint: str, ids: Sequence[str], *, query: str, authorization: str | None, now: float
@@ -107,21 +111,23 @@ class Api:
         if method == "OPTIONS":
             return Response(200, (("Content-Type", HTML), ("Allow", "OPTIONS, HEAD, GET")))
         try:
-            _allow(method)
-            if endpoint != "welcome":
-                self._admit(ids, authorization)
-            answer = self._handlers[endpoint](ids, parse_qs(query, keep_blank_values=True), now)
+            self._check_request(method, endpoint, ids, authorization)
+            answer = self._routes[endpoint][1](ids, parse_qs(query, keep_blank_values=True), now)
         except _Refused as refused:
             kind = [("Content-Type", JSON)]
             if refused.status == HTTPStatus.UNAUTHORIZED:
                 kind.append(("WWW-Authenticate", 'Bearer realm="api"'))
             return Response(refused.status, tuple(kind), refused.body)
-        return Response(200, (("Content-Type", JSON),), msgspec.json.encode(answer))
+        return _json(200, answer)
 
-    def _admit(self, ids: Sequence[str], authorization: str | None) -> None:
-        """Check dataset and key, in the order that the version uses."""
+    def _check_request(self, method: str, endpoint: str, ids: Sequence[str], authorization: str | None) -> None:
+        """Check the method, then dataset and key in the order that the version uses."""
+        if method not in ("GET", "HEAD"):
+            raise _Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
+        if endpoint == "welcome":
+            return
         if self._dataset_first and ids:
-            self._open(ids[0])
+            self._check_dataset(ids[0])
         scheme, _, key = (authorization or "").partition(" ")
         if not key:
             raise _Refused(401, "unauthorized", "Authorization header must be provided and start with 'Bearer'")
@@ -130,15 +136,14 @@ class Api:
         if key.strip() != self._key:
             raise _Refused(401, "unauthorized", "Access token is invalid")
         if ids:
-            self._open(ids[0])
+            self._check_dataset(ids[0])
 
-    def _open(self, dataset_id: str) -> DatasetState:
+    def _check_dataset(self, dataset_id: str) -> None:
         dataset = self.world.datasets.get(dataset_id)
         if dataset is None:
             raise _Refused(404, "not_found", "Dataset not found.")
         if not dataset.plan.api:
             raise _Refused(403, "forbidden", "Dataset api access is not enabled.")
-        return dataset
 
     def _find(self, ids: Sequence[str]) -> Document:
         document = self.world.datasets[ids[0]].documents.get(ids[1])
@@ -163,48 +168,33 @@ class Api:
         return answers.detail(document, now, self._zone, metadata)
 
     def _documents(self, ids: Sequence[str], query: Query, now: float) -> object:
-        page, limit = _number(query, "page", 1), _number(query, "limit", _PAGE)
         found = list(reversed(self.world.datasets[ids[0]].documents.values()))
         status = query.get("status", [""])[0].lower()
         if self._filters and status in _FILTERS:
             wanted = _FILTERS[status] or status
-            found = [each for each in found if each.display_status(each.row_now(now)) == wanted]
-        shown = _page(found, page, limit)
-        return _listing([answers.listed(each, now, self._zone) for each in shown], len(found), page, limit)
+            found = [each for each in found if each.display_status(each.row_at(now)) == wanted]
+        return _page(found, query, lambda document: answers.listed(document, now, self._zone))
 
     def _dataset(self, ids: Sequence[str], _query: Query, now: float) -> object:
         return answers.dataset(self.world.datasets[ids[0]], now, self._zone)
 
     def _datasets(self, _ids: Sequence[str], query: Query, now: float) -> object:
-        page, limit = _number(query, "page", 1), _number(query, "limit", _PAGE)
         found = list(reversed(self.world.datasets.values()))
-        shown = _page(found, page, limit)
-        return _listing([answers.dataset(each, now, self._zone) for each in shown], len(found), page, limit)
+        return _page(found, query, lambda dataset: answers.dataset(dataset, now, self._zone))
 
     def _segments(self, ids: Sequence[str], query: Query, now: float) -> object:
         document = self._find(ids)
-        page, limit = _number(query, "page", 1, strict=False), _number(query, "limit", _PAGE, strict=False)
-        row = document.row_now(now)
+        row = document.row_at(now)
         wanted = query.get("status")
-        chosen = [(name, count) for name, count in segments.by_status(row).items() if wanted is None or name in wanted]
-        total = sum(count for _, count in chosen)
-        data = [
-            segments.segment(document, row, number + 1, _nth(chosen, number), self._zone)
-            for number in _page(range(total), page, limit)
-        ]
-        return _listing(data, total, page, limit) | {"doc_form": answers.form(document)}
+        counts = {name: count for name, count in answers.segment_counts(row).items() if not wanted or name in wanted}
+        names, ends = list(counts), list(accumulate(counts.values()))
 
+        def segment(number: int) -> object:
+            """Segments are grouped by status."""
+            return answers.segment(document, row, number + 1, names[bisect_right(ends, number)], self._zone)
 
-def _allow(method: str) -> None:
-    if method not in ("GET", "HEAD"):
-        raise _Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
-
-
-def _route(path: str) -> tuple[str, tuple[str, ...]]:
-    for endpoint, pattern in _ROUTES:
-        if found := pattern.fullmatch(path):
-            return endpoint, found.groups()
-    return "", ()
+        page = _page(range(sum(counts.values())), query, segment, strict=False)
+        return page | {"doc_form": answers.form(document)}
 
 
 def _number(query: Query, name: str, default: int, *, strict: bool = True) -> int:
@@ -217,22 +207,84 @@ def _number(query: Query, name: str, default: int, *, strict: bool = True) -> in
         return default
 
 
-def _page(items: Sequence[T], page: int, limit: int) -> Sequence[T]:
-    """A page with the server's limits: the default size for limits below 1, at most 100 items."""
+def _page(items: Sequence[T], query: Query, render: Callable[[T], object], *, strict: bool = True) -> dict[str, object]:
+    """The requested page, with the server's limits: the default size for limits below 1, at most 100 items.
+
+    ``has_more`` compares with the requested limit: true on a page that is exactly full.
+    """
+    page, limit = _number(query, "page", 1, strict=strict), _number(query, "limit", _PAGE, strict=strict)
     size = min(limit, _CAP) if limit >= 1 else _PAGE
     start = (max(page, 1) - 1) * size
-    return items[start : start + size]
+    data = [render(item) for item in items[start : start + size]]
+    return {"data": data, "has_more": len(data) == limit, "limit": limit, "total": len(items), "page": page}
 
 
-def _listing(data: list[dict[str, object]], total: int, page: int, limit: int) -> dict[str, object]:
-    """The page object. ``has_more`` compares with the requested limit: true on a page that is exactly full."""
-    return {"data": data, "has_more": len(data) == limit, "limit": limit, "total": total, "page": page}
+class _ActionRequest(Struct, forbid_unknown_fields=True):
+    dataset: str
+    action: Action
 
 
-def _nth(chosen: Sequence[tuple[str, int]], number: int) -> str:
-    """The status of segment ``number`` (from 0) when the segments are grouped by status as in ``chosen``."""
-    for name, count in chosen:
-        if number < count:
-            return name
-        number -= count
-    raise IndexError(number)
+class _BatchRequest(Struct, forbid_unknown_fields=True):
+    dataset: str
+    batch: BatchPlan
+
+
+class ControlApi:
+    """The control endpoints of a running simulator, under ``/_simulator/``. The server accepts them from loopback only.
+
+    - ``faults``: GET lists them, POST adds one fault or a list, DELETE clears them
+    - ``actions``: POST ``{dataset, action}``; ``batches``: POST ``{dataset, batch}`` returns the id of the batch
+    - ``requests``: GET returns the number of requests per endpoint
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def handle(self, method: str, path: str, body: bytes) -> Response:
+        """The response. 400 if the body does not match the schema, 404 for an unknown object or route."""
+        routes = {
+            "GET /_simulator/faults": self._list_faults,
+            "POST /_simulator/faults": self._add_faults,
+            "DELETE /_simulator/faults": self._clear_faults,
+            "POST /_simulator/actions": self._act,
+            "POST /_simulator/batches": self._upload,
+            "GET /_simulator/requests": self._requests,
+        }
+        route = routes.get(f"{method} {path}")
+        if route is None:
+            return _json(404, {"message": f"no such route: {method} {path}", "routes": sorted(routes)})
+        try:
+            return _json(200, route(body))
+        except msgspec.DecodeError as error:
+            return _json(400, {"message": str(error)})
+        except KeyError as error:
+            return _json(404, {"message": f"not found: {error}"})
+
+    def _list_faults(self, _body: bytes) -> object:
+        return self._api.faults.list()
+
+    def _add_faults(self, body: bytes) -> object:
+        sent = msgspec.json.decode(body, type=Fault | list[Fault])
+        for fault in sent if isinstance(sent, list) else [sent]:
+            self._api.faults.add(fault)
+        return self._api.faults.list()
+
+    def _clear_faults(self, _body: bytes) -> object:
+        self._api.faults.clear()
+        return []
+
+    def _act(self, body: bytes) -> object:
+        request = msgspec.json.decode(body, type=_ActionRequest)
+        self._api.world.act(request.dataset, request.action)
+        return {}
+
+    def _upload(self, body: bytes) -> object:
+        request = msgspec.json.decode(body, type=_BatchRequest)
+        return {"batch": self._api.world.add_batch(request.dataset, request.batch)}
+
+    def _requests(self, _body: bytes) -> object:
+        return dict(self._api.requests)
+
+
+def _json(status: int, value: object) -> Response:
+    return Response(status, (("Content-Type", JSON),), msgspec.json.encode(value))

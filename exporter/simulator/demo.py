@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from exporter.config import DatasetConfig, Secret, ServerConfig
 from exporter.simulator.documents import document_id
 from exporter.simulator.scenario import Action, BatchPlan, DatasetPlan, DocumentPlan, Rule, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _RATE_LIMIT = "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached for embeddings'}"
 _HANDBOOK = DatasetPlan(
@@ -45,11 +40,11 @@ _HANDBOOK = DatasetPlan(
             queue=2.0,
             repeat=180.0,
             documents=(
-                DocumentPlan(name="Price list.xlsx", segments=120, index=12.0, fate="fails", error=_RATE_LIMIT),
-                DocumentPlan(name="broken.pdf", fate="fails", phase="parsing"),
+                DocumentPlan(name="Price list.xlsx", segments=120, index=12.0, outcome="fails", error=_RATE_LIMIT),
+                DocumentPlan(name="broken.pdf", outcome="fails", phase="parsing"),
                 DocumentPlan(name="Terms.html", segments=80, index=12.0),
             ),
-            actions=(Action(do="retry", document="Price list.xlsx", at=100.0),),
+            actions=(Action(kind="retry", document="Price list.xlsx", at=100.0),),
         ),
         BatchPlan(
             id="20261121093000100003",
@@ -60,14 +55,16 @@ _HANDBOOK = DatasetPlan(
                 DocumentPlan(name="Archive 2020.pdf", segments=700, index=30.0),
             ),
             actions=(
-                Action(do="pause", document="Archive 2019.pdf", at=25.0),
-                Action(do="resume", document="Archive 2019.pdf", at=120.0),
+                Action(kind="pause", document="Archive 2019.pdf", at=25.0),
+                Action(kind="resume", document="Archive 2019.pdf", at=120.0),
             ),
         ),
         BatchPlan(
             id="20261121093000100004",
             documents=(
-                DocumentPlan(name="Minutes of 400 meetings.txt", segments=2_000, index=40.0, fate="dies", after=0.45),
+                DocumentPlan(
+                    name="Minutes of 400 meetings.txt", segments=2_000, index=40.0, outcome="dies", after=0.45
+                ),
             ),
         ),
     ),
@@ -95,7 +92,7 @@ _TICKETS = DatasetPlan(
                 ),
                 DocumentPlan(name="faq.md", segments=45, index=8.0, rule=Rule(mode="custom", max_tokens=1_000)),
             ),
-            actions=(Action(do="disable", document="faq.md", at=60.0),),
+            actions=(Action(kind="disable", document="faq.md", at=60.0),),
         ),
         BatchPlan(id="20261121093000200003", lost=True, documents=(DocumentPlan(name="lost.txt"),)),
     ),
@@ -125,7 +122,7 @@ def demo_scenario() -> Scenario:
     return Scenario(key="dataset-simulatordemo", workers=5, datasets=(_HANDBOOK, _TICKETS, _CRAWL))
 
 
-def watched(scenario: Scenario, *, documents: bool = False) -> tuple[DatasetConfig, ...]:
+def dataset_configs(scenario: Scenario, *, documents: bool = False) -> tuple[DatasetConfig, ...]:
     """The datasets of a scenario and those of their batches that are planned with an id, for a configuration.
 
     With ``documents``, their documents as well, although the batches already cover them.
@@ -134,19 +131,17 @@ def watched(scenario: Scenario, *, documents: bool = False) -> tuple[DatasetConf
         DatasetConfig(
             id=plan.id,
             batches=tuple(batch.id for batch in plan.batches if batch.id),
-            documents=tuple(_documents(plan)) if documents else (),
+            documents=tuple(
+                document_id(plan.id, batch.id, number, document)
+                for batch in plan.batches
+                if batch.id and documents
+                for number, document in enumerate(batch.documents)
+            ),
         )
         for plan in scenario.datasets
     )
 
 
-def simulated_server(scenario: Scenario, url: str, *, name: str = "demo") -> ServerConfig:
+def server_config(scenario: Scenario, url: str, *, name: str = "demo") -> ServerConfig:
     """The server entry of a configuration that watches a scenario served at ``url``."""
-    return ServerConfig(name=name, url=url, api_key=Secret(scenario.key), datasets=watched(scenario))
-
-
-def _documents(plan: DatasetPlan) -> Iterable[str]:
-    for batch in plan.batches:
-        if batch.id:
-            for number, document in enumerate(batch.documents):
-                yield document_id(plan.id, batch.id, number, document)
+    return ServerConfig(name=name, url=url, api_key=Secret(scenario.key), datasets=dataset_configs(scenario))

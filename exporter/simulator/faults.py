@@ -5,10 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import threading
-from dataclasses import dataclass, field
-from dataclasses import replace as changed
+from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -77,7 +76,7 @@ class Faults:
         with self._lock:
             return [fault for fault, used in self._faults if fault.times is None or used[0] < fault.times]
 
-    def hold(self, endpoint: str, ids: Collection[str], elapsed: float) -> tuple[Fault, ...]:
+    def use(self, endpoint: str, ids: Collection[str], elapsed: float) -> tuple[Fault, ...]:
         """The faults for an answer about ``ids``, ``elapsed`` seconds after the start. Each one counts as used."""
         if not self._faults:
             return ()
@@ -96,30 +95,25 @@ class Faults:
             return tuple(fault for fault, _ in found)
 
 
-def spoil(response: Response, fault: Fault) -> Response:
+def apply(fault: Fault, response: Response) -> Response:
     """The response as changed by a fault."""
     return _EFFECTS[fault.kind](response, fault)
 
 
-def _answered(response: Response, status: int, kind: str, body: bytes) -> Response:
+def _with_content(response: Response, status: int, kind: str, body: bytes) -> Response:
     """A response with other content but the same headers, except for the content type."""
-    kept = tuple(pair for pair in response.headers if pair[0] not in ("Content-Type", "WWW-Authenticate"))
-    return Response(status, (("Content-Type", kind), *kept), body, response.delivery)
+    others = tuple(pair for pair in response.headers if pair[0] not in ("Content-Type", "WWW-Authenticate"))
+    return Response(status, (("Content-Type", kind), *others), body, response.delivery)
 
 
-def _error(response: Response, status: int, code: str, message: str) -> Response:
-    body = msgspec.json.encode({"code": code, "message": message, "status": status})
-    return _answered(response, status, JSON, body)
+def _with_delivery(response: Response, **settings: Any) -> Response:
+    return replace(response, delivery=replace(response.delivery, **settings))
 
 
 def _status(response: Response, fault: Fault) -> Response:
-    answer = _answered(response, fault.status or 503, fault.headers.get("Content-Type", JSON), fault.body.encode())
-    own = tuple(pair for pair in fault.headers.items() if pair[0] != "Content-Type")
-    return changed(answer, headers=(*answer.headers, *own))
-
-
-def _json(response: Response, fault: Fault) -> Response:
-    return _answered(response, fault.status or 200, JSON, fault.body.encode())
+    answer = _with_content(response, fault.status or 503, fault.headers.get("Content-Type", JSON), fault.body.encode())
+    more = tuple(pair for pair in fault.headers.items() if pair[0] != "Content-Type")
+    return replace(answer, headers=(*answer.headers, *more))
 
 
 def _html(response: Response, fault: Fault) -> Response:
@@ -128,34 +122,8 @@ def _html(response: Response, fault: Fault) -> Response:
     return Response(status, (("Content-Type", HTML), ("Server", "nginx")), page.encode(), response.delivery)
 
 
-def _empty(response: Response, _fault: Fault) -> Response:
-    return changed(response, status=200, body=b"")
-
-
 def _redirect(response: Response, fault: Fault) -> Response:
     return Response(fault.status or 302, (("Location", fault.location), ("Content-Type", HTML)), b"", response.delivery)
-
-
-def _delay(response: Response, fault: Fault) -> Response:
-    delivery = response.delivery
-    return changed(response, delivery=changed(delivery, delay=delivery.delay + fault.seconds))
-
-
-def _drip(response: Response, fault: Fault) -> Response:
-    return changed(response, delivery=changed(response.delivery, drip=fault.seconds))
-
-
-def _cut(response: Response, fault: Fault) -> Response:
-    return changed(response, delivery=changed(response.delivery, cut=fault.where))
-
-
-def _truncated(response: Response, _fault: Fault) -> Response:
-    return changed(response, body=response.body[: len(response.body) // 2])
-
-
-def _huge(response: Response, fault: Fault) -> Response:
-    filler = max(fault.size - len(response.body), 0)
-    return changed(response, delivery=changed(response.delivery, filler=filler))
 
 
 def _gzip_bomb(response: Response, fault: Fault) -> Response:
@@ -163,36 +131,30 @@ def _gzip_bomb(response: Response, fault: Fault) -> Response:
     with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=9, mtime=0) as stream:
         for start in range(0, fault.size, _CHUNK):
             stream.write(b" " * min(_CHUNK, fault.size - start))
-    return changed(response, headers=(*response.headers, ("Content-Encoding", "gzip")), body=packed.getvalue())
+    return replace(response, headers=(*response.headers, ("Content-Encoding", "gzip")), body=packed.getvalue())
 
 
-def _length(response: Response, fault: Fault) -> Response:
-    return changed(response, delivery=changed(response.delivery, length=fault.size))
-
-
-def _plugin_down(response: Response, _fault: Fault) -> Response:
-    message = f"Failed to request plugin daemon, url: plugin/{stable_id('workspace')}/management/models"
-    return _error(response, 400, "invalid_param", message)
-
-
-def _internal(response: Response, _fault: Fault) -> Response:
-    return _error(response, 500, "unknown", "Internal Server Error")
+def _error(status: int, code: str, message: str) -> Callable[[Response, Fault], Response]:
+    body = msgspec.json.encode({"code": code, "message": message, "status": status})
+    return lambda response, _fault: _with_content(response, status, JSON, body)
 
 
 _EFFECTS: dict[str, Callable[[Response, Fault], Response]] = {
     "status": _status,
-    "json": _json,
+    "json": lambda response, fault: _with_content(response, fault.status or 200, JSON, fault.body.encode()),
     "html": _html,
-    "empty": _empty,
+    "empty": lambda response, _fault: replace(response, status=200, body=b""),
     "redirect": _redirect,
-    "delay": _delay,
-    "drip": _drip,
-    "cut": _cut,
-    "truncated": _truncated,
-    "huge": _huge,
+    "delay": lambda response, fault: _with_delivery(response, delay=response.delivery.delay + fault.seconds),
+    "drip": lambda response, fault: _with_delivery(response, drip=fault.seconds),
+    "cut": lambda response, fault: _with_delivery(response, cut=fault.where),
+    "truncated": lambda response, _fault: replace(response, body=response.body[: len(response.body) // 2]),
+    "huge": lambda response, fault: _with_delivery(response, filler=max(fault.size - len(response.body), 0)),
     "gzip_bomb": _gzip_bomb,
-    "length": _length,
-    "plugin_down": _plugin_down,
-    "postgres_down": _internal,
-    "redis_down": _internal,
+    "length": lambda response, fault: _with_delivery(response, length=fault.size),
+    "plugin_down": _error(
+        400, "invalid_param", f"Failed to request plugin daemon, url: plugin/{stable_id('workspace')}/management/models"
+    ),
+    "postgres_down": _error(500, "unknown", "Internal Server Error"),
+    "redis_down": _error(500, "unknown", "Internal Server Error"),
 }

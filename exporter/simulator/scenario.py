@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import yaml
-from msgspec import Struct
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Phase = Literal["parsing", "splitting", "indexing"]
-Fate = Literal["completes", "fails", "dies", "hangs"]
-Deed = Literal[
+Outcome = Literal["completes", "fails", "dies", "hangs"]
+ActionKind = Literal[
     "pause",
     "resume",
     "retry",
@@ -53,13 +53,14 @@ class ScenarioError(ValueError):
     """An invalid scenario. The message names the file and the path of the invalid value."""
 
 
-class Life(Struct, frozen=True, forbid_unknown_fields=True):
+class Attempt(Struct, frozen=True, forbid_unknown_fields=True):
     """One attempt at indexing a document.
 
     ``parse``, ``split``, ``index``: seconds in each phase, from the document's turn on. ``jumps``: steps in which
     completed segments appear with high-quality indexing, at most ten. ``missing``: segments that never complete
-    although the document does. ``fate`` strikes after the share ``after`` of ``phase``: ``fails`` with ``error``,
-    ``dies`` (the worker is killed and restarts without the task) or ``hangs`` (the worker is blocked forever).
+    although the document does. ``outcome`` is ``fate`` in a file. Unless it is ``completes``, it happens after
+    the share ``after`` of ``phase``: ``fails`` with ``error``, ``dies`` (the worker is killed and restarts without the
+    task) or ``hangs`` (the worker is blocked forever).
     """
 
     segments: int = 20
@@ -70,7 +71,7 @@ class Life(Struct, frozen=True, forbid_unknown_fields=True):
     index: float = 2.0
     jumps: int = 10
     missing: int = 0
-    fate: Fate = "completes"
+    outcome: Outcome = field(default="completes", name="fate")
     phase: Phase = "indexing"
     after: float = 0.5
     error: str = "Failed to load document (PDFium: Data format error)."
@@ -87,7 +88,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     subchunk_max_tokens: int = 200
 
 
-class DocumentPlan(Life, frozen=True, forbid_unknown_fields=True):
+class DocumentPlan(Attempt, frozen=True, forbid_unknown_fields=True):
     """A document and its first attempt. By default its ``id`` is derived from dataset, batch and name."""
 
     name: str = "document.txt"
@@ -103,18 +104,19 @@ class DocumentPlan(Life, frozen=True, forbid_unknown_fields=True):
 class Action(Struct, frozen=True, forbid_unknown_fields=True):
     """An action on a document of a batch, or on all its documents if ``document`` (an id or a name) is "".
 
-    ``life``: the attempt that ``retry``, ``reupload`` and ``update`` start; by default the last one again, with the
-    fate ``completes``. ``lost``: the message never reaches a worker. ``batch``: the batch to act on, if a plan does not
-    imply it. ``into``: the new batch of a re-upload. ``name``: the new name that an update sets.
+    ``kind`` is ``do`` in a file. ``attempt`` (``life`` in a file): the attempt that ``retry``, ``reupload`` and
+    ``update`` start; by default the last one again, with the outcome ``completes``. ``lost``: the message never reaches
+    a worker. ``batch``: the batch to act on, if a plan does not imply it. ``into``: the new batch of a re-upload.
+    ``name``: the new name that an update sets.
     """
 
-    do: Deed
+    kind: ActionKind = field(name="do")
     document: str = ""
     at: float = 0.0
     batch: str = ""
     into: str = ""
     name: str = ""
-    life: Life | None = None
+    attempt: Attempt | None = field(default=None, name="life")
     lost: bool = False
 
 

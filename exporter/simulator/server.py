@@ -11,11 +11,9 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self, cast
 
-from exporter.simulator.admin import Admin
+from exporter.simulator.api import ControlApi
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from exporter.simulator.api import Api
     from exporter.simulator.faults import Response
 
@@ -43,7 +41,7 @@ class SimulatorServer:
         idle: float = 2.0,
     ) -> None:
         self.api = api
-        self.admin = Admin(api)
+        self.control = ControlApi(api)
         self.host = host
         self.port = port
         self.latency = latency
@@ -116,7 +114,7 @@ class SimulatorServer:
         self.peak = max(self.peak, len(self.serving))
         return True
 
-    def leave(self, connection: _Connection) -> None:
+    def remove(self, connection: _Connection) -> None:
         """Remove a connection and admit the next one that waits."""
         self.serving.discard(connection)
         with contextlib.suppress(ValueError):
@@ -134,7 +132,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._buffer = b""
         self._busy = True
-        self._keep = True
+        self._keep_alive = True
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
@@ -151,7 +149,7 @@ class _Connection(asyncio.Protocol):
     def serve(self) -> None:
         """Start reading."""
         self._transport.resume_reading()
-        self._rest()
+        self._await_request()
 
     def abort(self) -> None:
         """Abort the connection."""
@@ -169,14 +167,14 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
-        self._server.leave(self)
+        self._server.remove(self)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         if not self._busy:
             self._read()
 
-    def _rest(self) -> None:
+    def _await_request(self) -> None:
         """Wait for the next request; close the connection if none arrives in time."""
         self._busy = False
         self._timer = self._server.loop.call_later(self._server.idle, self._transport.close)
@@ -203,13 +201,13 @@ class _Connection(asyncio.Protocol):
         self._busy = True
         if self._timer is not None:
             self._timer.cancel()
-        self._keep = headers.get("connection", "").lower() != "close" and parts[2] != "HTTP/1.0"
+        self._keep_alive = headers.get("connection", "").lower() != "close" and parts[2] != "HTTP/1.0"
         self._respond(parts[0], parts[1], headers, rest[: int(length)])
 
     def _respond(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         path, _, query = target.partition("?")
         if path.startswith("/_simulator/") and self._local:
-            response = self._server.admin.handle(method, path, body)
+            response = self._server.control.handle(method, path, body)
             latency = 0.0
         else:
             response = self._server.api.handle(method, path, query, headers)
@@ -224,7 +222,7 @@ class _Connection(asyncio.Protocol):
         if delivery.cut == "before":
             self._transport.abort()
             return
-        head = _head(response, keep=self._keep)
+        head = _head(response, keep_alive=self._keep_alive)
         body = b"" if method == "HEAD" else response.body
         if delivery.cut:
             whole = head if delivery.cut == "headers" else head + body
@@ -232,19 +230,17 @@ class _Connection(asyncio.Protocol):
             self._transport.write(whole[:keep])
             self._transport.close()
         elif delivery.drip or (delivery.filler and body):
-            self._start(self._stream(head + body, delivery.drip, delivery.filler if body else 0))
+            stream = self._stream(head + body, delivery.drip, delivery.filler if body else 0)
+            self._task = self._server.loop.create_task(stream)
         else:
             self._transport.write(head + body)
             self._finish()
 
     def _finish(self) -> None:
-        if self._keep:
-            self._rest()
+        if self._keep_alive:
+            self._await_request()
         else:
             self._transport.close()
-
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        self._task = self._server.loop.create_task(work)
 
     async def _stream(self, data: bytes, drip: float, filler: int) -> None:
         """Send slowly, or send a large body."""
@@ -263,7 +259,7 @@ class _Connection(asyncio.Protocol):
         self._finish()
 
 
-def _head(response: Response, *, keep: bool) -> bytes:
+def _head(response: Response, *, keep_alive: bool) -> bytes:
     """The status line and the headers."""
     delivery = response.delivery
     length = len(response.body) + delivery.filler if delivery.length is None else delivery.length
@@ -274,7 +270,7 @@ def _head(response: Response, *, keep: bool) -> bytes:
     lines = [
         f"HTTP/1.1 {response.status} {phrase}",
         f"Date: {formatdate(usegmt=True)}",
-        f"Connection: {'keep-alive' if keep else 'close'}",
+        f"Connection: {'keep-alive' if keep_alive else 'close'}",
         *(f"{name}: {value}" for name, value in response.headers),
         f"Content-Length: {length}",
     ]

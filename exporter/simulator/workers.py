@@ -1,4 +1,4 @@
-"""Events in time order, and workers that run one task at a time."""
+"""Events in time order, and the workers that index documents, one task at a time."""
 
 from __future__ import annotations
 
@@ -6,77 +6,78 @@ import heapq
 from collections import deque
 from itertools import count
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from exporter.simulator.documents import IndexingTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from exporter.simulator.documents import Document
 
 
-class Agenda:
-    """Future events in time order. Events due at the same instant run in the order in which they were entered."""
+class EventQueue:
+    """Future events in time order. Events due at the same instant run in the order in which they were scheduled."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[float, int, Callable[[float], None]]] = []
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
 
-    def enter(self, instant: float, happen: Callable[[float], None]) -> None:
-        """Call ``happen(instant)`` when the time has come; never, if the instant is infinite."""
+    def schedule(self, instant: float, callback: Callable[[float], None]) -> None:
+        """Call ``callback(instant)`` when the time has come; never, if the instant is infinite."""
         if instant != inf:
-            heapq.heappush(self._entries, (instant, next(self._order), happen))
+            heapq.heappush(self._events, (instant, next(self._order), callback))
 
     def run(self, now: float) -> None:
         """Run all events that are due, each at its own instant."""
-        while self._entries and self._entries[0][0] <= now:
-            instant, _, happen = heapq.heappop(self._entries)
-            happen(instant)
+        while self._events and self._events[0][0] <= now:
+            instant, _, callback = heapq.heappop(self._events)
+            callback(instant)
 
     def __len__(self) -> int:
-        return len(self._entries)
-
-
-class Task(Protocol):
-    """Work for one worker."""
-
-    def start(self, instant: float) -> float:
-        """Start the task at ``instant``; return when the worker is free again."""
-        ...
+        return len(self._events)
 
 
 class Workers:
-    """Workers and their queue. ``size`` None: no limit."""
+    """Workers and the queue of their tasks. ``size``: the number of workers; None: no limit."""
 
-    def __init__(self, agenda: Agenda, size: int | None) -> None:
-        self._agenda = agenda
+    def __init__(self, events: EventQueue, size: int | None) -> None:
+        self._events = events
         self._free: float = inf if size is None else size
-        self._queue: deque[Task] = deque()
-        self._running: set[Task] = set()
+        self._queue: deque[IndexingTask] = deque()
+        self._running: set[IndexingTask] = set()
 
-    def submit(self, task: Task, instant: float) -> None:
-        """Submit a task: it starts now or when a worker becomes free."""
-        self._queue.append(task)
-        self._next(instant)
+    def submit(self, documents: Iterable[Document], instant: float, *, delay: float = 0.0) -> None:
+        """Send a message to index these documents. It reaches the queue after ``delay`` seconds."""
+        task = IndexingTask(tuple(documents))
+        self._events.schedule(instant + delay, lambda now: self._enqueue(task, now))
 
-    def end(self, task: Task, instant: float) -> None:
+    def release_at(self, task: IndexingTask, instant: float) -> None:
         """End a running task at ``instant``, unless something ends it earlier."""
         if task in self._running:
-            self._agenda.enter(instant, lambda now: self._release(task, now))
+            self._events.schedule(instant, lambda now: self._release(task, now))
 
-    def withdraw(self, task: Task, instant: float) -> None:
+    def cancel(self, task: IndexingTask, instant: float) -> None:
         """Remove a task from the queue or from its worker."""
-        if task in self._running:
-            self._release(task, instant)
-        elif task in self._queue:
+        task.canceled = True
+        if task in self._queue:
             self._queue.remove(task)
+        self._release(task, instant)
 
-    def _next(self, instant: float) -> None:
+    def _enqueue(self, task: IndexingTask, instant: float) -> None:
+        if not task.canceled:
+            self._queue.append(task)
+            self._start_next(instant)
+
+    def _start_next(self, instant: float) -> None:
         while self._queue and self._free >= 1:
             task = self._queue.popleft()
             self._free -= 1
             self._running.add(task)
-            self.end(task, task.start(instant))
+            self.release_at(task, task.start(instant))
 
-    def _release(self, task: Task, instant: float) -> None:
+    def _release(self, task: IndexingTask, instant: float) -> None:
         if task in self._running:
             self._running.remove(task)
             self._free += 1
-            self._next(instant)
+            self._start_next(instant)

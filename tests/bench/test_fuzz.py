@@ -151,9 +151,9 @@ def test_a_finding_fails_the_command(
     monkeypatch.setattr(sys, "argv", ["fuzz", "--inputs", "1000"])
 
     assert 1 == command.main()
-    told = capsys.readouterr()
-    rows = [line.split(" | ") for line in told.out.splitlines() if " | " in line]
+    captured = capsys.readouterr()
+    rows = [line.split(" | ") for line in captured.out.splitlines() if " | " in line]
     assert [("| subject", "findings |"), ("| body", "1 |"), ("| web", "0 |")] == [(row[0], row[-1]) for row in rows]
     (found,) = (tmp_path / "body").iterdir()
-    assert str(found) in told.err
-    assert "KeyError: 'b'" in told.err
+    assert str(found) in captured.err
+    assert "KeyError: 'b'" in captured.err

@@ -27,7 +27,7 @@ from exporter.simulator import (
     Scenario,
     SimulatorServer,
     World,
-    simulated_server,
+    server_config,
 )
 from exporter.web import ListenError, WebConfigFile
 from tests.integration.harness import until
@@ -91,7 +91,7 @@ def dify(clock: ManualClock) -> Iterator[SimulatorServer]:
 def _config(*servers: SimulatorServer, **settings: object) -> Config:
     """A configuration for these servers, named first, second, …, without state and on any free loopback port."""
     watched = tuple(
-        simulated_server(server.api.world.scenario, server.url, name=name)
+        server_config(server.api.world.scenario, server.url, name=name)
         for name, server in zip(("first", "second"), servers, strict=False)
     )
     given = {"state": StateConfig(None), "web": Web("127.0.0.1:0"), **settings}
@@ -190,7 +190,7 @@ def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock)
         until(lambda: completed + "0\n" in running.get("/metrics")[1])
         clock.advance(60)
         until(lambda: completed + "1\n" in running.get("/metrics")[1])
-        dify.api.world.act(DATASET, Action(do="delete", document="notes.md", batch=BATCH))
+        dify.api.world.act(DATASET, Action(kind="delete", document="notes.md", batch=BATCH))
         until(lambda: completed not in running.get("/metrics")[1])
 
 
@@ -204,7 +204,7 @@ def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, 
         clock.advance(60)
         until(lambda: f'document_id="{NOTES.id}",status="completed"}} 1\n' in running.get("/metrics")[1])
         until(lambda: f'dify_document_tokens{{server="first",dataset_id="{DATASET}"' in _page(running.app))
-        dify.api.world.act(DATASET, Action(do="update", document="notes.md", batch=BATCH))
+        dify.api.world.act(DATASET, Action(kind="update", document="notes.md", batch=BATCH))
         until(lambda: [line for line in log if line["event"] == again])
 
         assert (shown, shown) == ("notes.md" in running.get("/metrics")[1], "notes.md" in str(log))

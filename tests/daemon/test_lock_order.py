@@ -19,7 +19,7 @@ from exporter.clock import ManualClock
 from exporter.config import Config, Limits, Polling, StateConfig
 from exporter.daemon import App, ConfigSource
 from exporter.metrics import Format
-from exporter.simulator import Api, Fault, SimulatorServer, World, demo_scenario, simulated_server
+from exporter.simulator import Api, Fault, SimulatorServer, World, demo_scenario, server_config
 from tests.integration.harness import until
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def observed(recorder: LockRecorder, tmp_path: Path) -> dict[str, set[str]]:
     """What an exporter acquires that polls, is scraped, saves, exceeds its limit of documents, fails and reloads."""
     clock = ManualClock()
     with SimulatorServer(Api(World(demo_scenario(), clock)), connections=None) as dify:
-        server = replace(simulated_server(dify.api.world.scenario, dify.url), discover=True, requests_per_second=1000.0)
+        server = replace(server_config(dify.api.world.scenario, dify.url), discover=True, requests_per_second=1000.0)
         config = Config(
             servers=(server,),
             polling=Polling(interval=1.0, max_interval=2.0, discovery_interval=1.0),

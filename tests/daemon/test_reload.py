@@ -21,7 +21,7 @@ from exporter.simulator import (
     Scenario,
     SimulatorServer,
     World,
-    simulated_server,
+    server_config,
 )
 from exporter.yamlconf import ConfigError, Problem
 from tests.integration.harness import until
@@ -51,7 +51,7 @@ class ReloadHarness:
     """An exporter whose configuration a test changes while the exporter runs."""
 
     def __init__(self, dify: SimulatorServer, folder: Path, **changes: Any) -> None:
-        server = simulated_server(SCENARIO, dify.url, name="main")
+        server = server_config(SCENARIO, dify.url, name="main")
         self.server = replace(server, requests_per_second=1000.0, **changes)
         self.folder = folder
         self.config: Config | ConfigError = self.configure(self.server)

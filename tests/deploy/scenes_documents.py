@@ -19,8 +19,8 @@ from tests.deploy.scenes_indexing import DEAD
 LIMITED = "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached for embeddings'}"
 GOOD = tuple(DocumentPlan(name=f"good {number}.txt") for number in range(8))
 BAD = (
-    *(DocumentPlan(name=f"bad {number}.xlsx", fate="fails", error=LIMITED) for number in range(6)),
-    DocumentPlan(name="broken.pdf", fate="fails", phase="parsing"),
+    *(DocumentPlan(name=f"bad {number}.xlsx", outcome="fails", error=LIMITED) for number in range(6)),
+    DocumentPlan(name="broken.pdf", outcome="fails", phase="parsing"),
 )
 BOTH = '"bad 0.xlsx", "broken.pdf"'
 MANY = '"bad 0.xlsx", "bad 1.xlsx", "bad 2.xlsx", "bad 3.xlsx", "bad 4.xlsx", …'
@@ -46,7 +46,7 @@ SCENES = {
             45: (documents_failed(1, "rate_limit", '"broken.pdf"'), documents_failed(1, "unsupported", '"broken.pdf"')),
             75: (),
         },
-        {1: begin, 15: do(Action(do="retry", batch=FIRST, document="bad 0.xlsx"))},
+        {1: begin, 15: do(Action(kind="retry", batch=FIRST, document="bad 0.xlsx"))},
     ),
     "failure-ratio": Scene(
         "seven of fifteen documents fail",
@@ -88,15 +88,15 @@ SCENES = {
                     DocumentPlan(name="old.txt", segments=0),
                 ),
                 actions=(
-                    Action(do="disable", document="off.txt", at=30),
-                    Action(do="archive", document="old.txt", at=30),
+                    Action(kind="disable", document="off.txt", at=30),
+                    Action(kind="archive", document="old.txt", at=30),
                 ),
             ),
             technique="economy",
         ),
         40,
         {8: (), 15: (documents_empty(1, '"blank.txt"'),), 39: ()},
-        {1: begin, 20: do(Action(do="delete", batch=FIRST, document="blank.txt"))},
+        {1: begin, 20: do(Action(kind="delete", batch=FIRST, document="blank.txt"))},
     ),
     "incomplete": Scene(
         "a completed document has unindexed segments, which is normal with child chunks and with economy indexing",
@@ -135,7 +135,7 @@ SCENES = {
         ),
         40,
         {8: (), 15: (documents_incomplete(1, '"holes.txt"'),), 39: ()},
-        {1: begin, 20: do(Action(do="update", batch=FIRST, document="holes.txt"))},
+        {1: begin, 20: do(Action(kind="update", batch=FIRST, document="holes.txt"))},
     ),
     "paused": Scene(
         "a document stays paused for a day; failed scrapes and an outage make no difference",
@@ -143,7 +143,7 @@ SCENES = {
             BatchPlan(
                 id=FIRST,
                 documents=(DocumentPlan(name="held.txt", index=600.0),),
-                actions=(Action(do="pause", at=300.0), Action(do="resume", at=26 * 3600.0)),
+                actions=(Action(kind="pause", at=300.0), Action(kind="resume", at=26 * 3600.0)),
             )
         ),
         27 * 60,

@@ -114,7 +114,7 @@ SCENES = {
         },
         {
             1: begin,
-            2: do(Action(do="delete", batch=SECOND)),
+            2: do(Action(kind="delete", batch=SECOND)),
             10: fault(kind="json", status=403, body=DISABLED, id=TICKETS),
             40: mend,
         },
@@ -170,7 +170,7 @@ SCENES = {
         dataset(BatchPlan(id=FIRST, documents=tuple(DocumentPlan(name=f"{number}") for number in range(5)))),
         40,
         {10: (), 20: (series_limit_reached(3),), 39: ()},
-        {1: begin, 25: do(Action(do="delete", batch=FIRST))},
+        {1: begin, 25: do(Action(kind="delete", batch=FIRST))},
         settings={"documents": 2},
     ),
     "clock-offset": Scene(

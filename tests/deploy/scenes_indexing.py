@@ -17,7 +17,7 @@ DEAD = BatchPlan(
     id=FIRST,
     documents=(
         DocumentPlan(name="rules.pdf", index=60.0),
-        DocumentPlan(name="minutes.txt", segments=2_000, index=300.0, fate="dies"),
+        DocumentPlan(name="minutes.txt", segments=2_000, index=300.0, outcome="dies"),
         DocumentPlan(name="appendix.txt"),
     ),
 )
@@ -35,8 +35,8 @@ SCENES = {
         {10: (), 17: (), 22: (indexing_stalled("18m 22s"),), 30: (indexing_stalled("26m 22s"),), 45: ()},
         {
             1: begin,
-            35: do(Action(do="retry", batch=FIRST, document="minutes.txt")),
-            36: do(Action(do="retry", batch=FIRST, document="appendix.txt")),
+            35: do(Action(kind="retry", batch=FIRST, document="minutes.txt")),
+            36: do(Action(kind="retry", batch=FIRST, document="appendix.txt")),
         },
     ),
     "stalled-through-gaps": Scene(
@@ -53,7 +53,7 @@ SCENES = {
             26: turn(scrapable=True),
             30: end,
             32: begin,
-            36.5: do(Action(do="delete", batch=FIRST)),
+            36.5: do(Action(kind="delete", batch=FIRST)),
         },
     ),
     "stalled-without-names": Scene(
@@ -73,7 +73,7 @@ SCENES = {
         dataset(LOST),
         60,
         {20: (), 30: (), 34: (indexing_queued("33m 0s"),), 50: (), 58: (target_unreadable(FIRST, "not_found 2"),)},
-        {1: begin, 40: do(Action(do="delete", batch=FIRST))},
+        {1: begin, 40: do(Action(kind="delete", batch=FIRST))},
     ),
     "documents-stalled": Scene(
         "discovery finds unindexed documents with unusual names",
@@ -93,7 +93,9 @@ SCENES = {
                     ),
                 ),
                 DatasetPlan(
-                    id=TICKETS, name="Tickets", batches=(BatchPlan(documents=(DocumentPlan(index=60.0, fate="dies"),)),)
+                    id=TICKETS,
+                    name="Tickets",
+                    batches=(BatchPlan(documents=(DocumentPlan(index=60.0, outcome="dies"),)),),
                 ),
             ),
         ),
@@ -127,10 +129,10 @@ SCENES = {
         },
         {
             1: begin,
-            20: do(Action(do="fall_back", batch=FIRST)),
+            20: do(Action(kind="fall_back", batch=FIRST)),
             53.5: turn(scrapable=False),
             56.5: turn(scrapable=True),
-            65: do(Action(do="come_back", batch=FIRST)),
+            65: do(Action(kind="come_back", batch=FIRST)),
         },
     ),
     "quiet": Scene(
@@ -148,14 +150,14 @@ SCENES = {
                         BatchPlan(
                             id="20261121093000100003",
                             documents=(DocumentPlan(name="held.txt", index=600.0), DocumentPlan(name="next.txt")),
-                            actions=(Action(do="pause", at=200.0), Action(do="resume", at=9_000.0)),
+                            actions=(Action(kind="pause", at=200.0), Action(kind="resume", at=9_000.0)),
                         ),
                         BatchPlan(
                             id="20261121093000100004",
                             documents=(DocumentPlan(name="stays.txt"), DocumentPlan(name="moves.txt")),
                             actions=(
-                                Action(do="update", document="stays.txt", at=3_000.0),
-                                Action(do="reupload", document="moves.txt", at=6_000.0, into=SECOND),
+                                Action(kind="update", document="stays.txt", at=3_000.0),
+                                Action(kind="reupload", document="moves.txt", at=6_000.0, into=SECOND),
                             ),
                         ),
                         BatchPlan(
@@ -197,7 +199,7 @@ SCENES = {
             62: begin,
             80: turn(reachable=False),
             83: turn(reachable=True),
-            180: do(Action(do="delete", batch="20261121093000100005", document="8.txt")),
+            180: do(Action(kind="delete", batch="20261121093000100005", document="8.txt")),
         },
         interval=60,
     ),

@@ -15,7 +15,7 @@ from exporter.dify import Client, ConnectFailed
 from exporter.dify.transport.messages import Reply, Request
 from exporter.metrics import DocumentLimit, Exposition, Format, ProcessState, SelfMetrics
 from exporter.polling import Poller, ServerHealth, TargetStatuses, configured_targets
-from exporter.simulator import Api, World, watched
+from exporter.simulator import Api, World, dataset_configs
 from exporter.state import StateFile
 from exporter.tracking import Store
 from exporter.web import WebConfigFile
@@ -140,7 +140,7 @@ class Stage:
         defaults: dict[str, Any] = {
             "api_key": Secret(scenario.key),
             "requests_per_second": 1000.0,
-            "datasets": watched(scenario),
+            "datasets": dataset_configs(scenario),
         }
         self._server = ServerConfig(SERVER, URL, **(defaults | settings))
         self._interval = interval

@@ -41,13 +41,13 @@ MIXED = BatchPlan(
     id=FIRST,
     documents=(
         DocumentPlan(name="rules.pdf", index=60.0),
-        DocumentPlan(name="bad.xlsx", fate="fails"),
-        DocumentPlan(name=BROKEN, fate="fails", rule=Rule(mode="hierarchical")),
+        DocumentPlan(name="bad.xlsx", outcome="fails"),
+        DocumentPlan(name=BROKEN, outcome="fails", rule=Rule(mode="hierarchical")),
         DocumentPlan(name=HELD, index=600.0),
-        DocumentPlan(name="minutes.txt", segments=2_000, index=300.0, fate="dies"),
+        DocumentPlan(name="minutes.txt", segments=2_000, index=300.0, outcome="dies"),
         DocumentPlan(name="appendix.txt"),
     ),
-    actions=(Action(do="pause", document=HELD, at=200.0),),
+    actions=(Action(kind="pause", document=HELD, at=200.0),),
 )
 SLOW = BatchPlan(
     id=SECOND,
@@ -155,7 +155,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         0.2: web_config("{}"),
         0.5: begin,
         3: fault(kind="json", body=ODD, endpoint="indexing-status", id=NOWHERE, times=1),
-        5: do(Action(do="retry", batch=FIRST, document="bad.xlsx")),
+        5: do(Action(kind="retry", batch=FIRST, document="bad.xlsx")),
         21: fault(kind="status", status=500, endpoint="indexing-status", id=SECOND),
     }
     stage.play(acts, MINUTES)

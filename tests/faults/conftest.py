@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exporter.simulator import Api, SimulatorServer, watched
+from exporter.simulator import Api, SimulatorServer, dataset_configs
 from tests.faults import odd
 from tests.faults.certificates import make
 from tests.faults.gates import Gates
@@ -48,7 +48,7 @@ class Launch:
         """``prefix``: a command to run it with; ``through``: symlink to the config's folder; ``sections``: of it."""
         settings: dict[str, Any] = {
             "url": self._dify.url,
-            "datasets": watched(self._dify.api.world.scenario),
+            "datasets": dataset_configs(self._dify.api.world.scenario),
             "key": CANARY,
             "polling": {"interval": "1s", "max_interval": "1s"},
             **sections,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.clock import SystemClock
-from exporter.simulator import Api, SimulatorServer, World, demo_scenario, watched
+from exporter.simulator import Api, SimulatorServer, World, dataset_configs, demo_scenario
 from tests.faults.page import MAIN, Page
 from tests.integration.harness import get, until
 
@@ -26,7 +26,9 @@ def test_200_scrapes_at_once_while_all_batches_change(launch: Launch) -> None:
     """Every scrape returns a complete, valid page; polling continues."""
     scenario = demo_scenario()
     with SimulatorServer(Api(World(scenario, SystemClock(), speed=20)), connections=None) as dify:
-        program = launch(server={"url": dify.url, "concurrency": 8}, key=scenario.key, datasets=watched(scenario))
+        program = launch(
+            server={"url": dify.url, "concurrency": 8}, key=scenario.key, datasets=dataset_configs(scenario)
+        )
         port = program.port()
         until(lambda: get(port, "/-/ready").status == 200)
         with ThreadPoolExecutor(50) as crowd:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.clock import ManualClock
-from exporter.simulator import Api, SimulatorServer, World, demo_scenario, watched
+from exporter.simulator import Api, SimulatorServer, World, dataset_configs, demo_scenario
 from tests.integration.harness import EXPORTER, Program, write_config
 
 Start = Callable[..., Program]
@@ -55,7 +55,7 @@ def configure(tmp_path: Path, dify: SimulatorServer) -> Configure:
     """Writes a configuration that watches all of the embedded Dify, with changes; returns its path."""
 
     def write(**changes: object) -> str:
-        settings = {"url": dify.url, "datasets": watched(dify.api.world.scenario), **changes}
+        settings = {"url": dify.url, "datasets": dataset_configs(dify.api.world.scenario), **changes}
         return write_config(tmp_path / "config.yaml", **settings)  # type: ignore[arg-type]
 
     return write

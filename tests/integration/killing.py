@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, NamedTuple
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.clock import SystemClock
-from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World, watched
+from exporter.simulator import (
+    Api,
+    BatchPlan,
+    DatasetPlan,
+    DocumentPlan,
+    Scenario,
+    SimulatorServer,
+    World,
+    dataset_configs,
+)
 from tests.integration.harness import EXPORTER, Program, get, until, write_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from exporter.simulator.scenario import Fate
+    from exporter.simulator.scenario import Outcome
 
 DATASET = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
 COUNTER = "dify_documents_finished_total"
@@ -65,7 +74,7 @@ def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: flo
         config = write_config(
             folder / "config.yaml",
             dify.url,
-            watched(scenario),
+            dataset_configs(scenario),
             key=scenario.key,
             server={"concurrency": 8},
             polling={"interval": "1s", "max_interval": "1s", "settled_interval": "1s", "max_settled_interval": "1s"},
@@ -114,12 +123,12 @@ def ended(port: int) -> int:
 
 def _scenario(batches: int, seconds: float, chance: random.Random) -> Scenario:
     plans: list[BatchPlan] = []
-    fates: tuple[Fate, ...] = ("completes", "fails", "completes")
+    outcomes: tuple[Outcome, ...] = ("completes", "fails", "completes")
     for _ in range(batches):
         starts = HEAD_START + chance.uniform(0.0, seconds)
         documents = tuple(
-            DocumentPlan(name=f"{number}.txt", parse=0.1, split=0.1, index=chance.uniform(0.1, 1.0), fate=fate)
-            for number, fate in enumerate(fates)
+            DocumentPlan(name=f"{number}.txt", parse=0.1, split=0.1, index=chance.uniform(0.1, 1.0), outcome=outcome)
+            for number, outcome in enumerate(outcomes)
         )
         plans.append(BatchPlan(id=f"20261121{len(plans):012}", queue=starts, documents=documents))
     return Scenario(workers=None, datasets=(DatasetPlan(DATASET, batches=tuple(plans)),))

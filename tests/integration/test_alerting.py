@@ -23,7 +23,7 @@ from exporter.simulator import (
     Scenario,
     SimulatorServer,
     World,
-    watched,
+    dataset_configs,
 )
 from tests.integration.harness import EXPORTER, ROOT, Program, answers, free_port, get, tool, until, write_config
 
@@ -45,7 +45,7 @@ SCENARIO = Scenario(
             batches=(
                 BatchPlan(
                     id=BATCH,
-                    documents=(DocumentPlan(name="rules.pdf"), DocumentPlan(name="minutes.txt", fate="dies")),
+                    documents=(DocumentPlan(name="rules.pdf"), DocumentPlan(name="minutes.txt", outcome="dies")),
                 ),
             ),
         ),
@@ -132,7 +132,7 @@ def test_a_stall_reaches_a_person_and_so_does_its_end(tmp_path: Path, capsys: py
         config = write_config(
             tmp_path / "config.yaml",
             dify.url,
-            watched(SCENARIO),
+            dataset_configs(SCENARIO),
             polling={"interval": "1s", "max_interval": "1s", "settled_interval": "1s", "max_settled_interval": "1s"},
             stall={"after": f"{STALL_AFTER:.0f}s", "queued_after": "10s"},
             state={"path": str(tmp_path / "state.db")},
@@ -167,7 +167,7 @@ def test_a_stall_reaches_a_person_and_so_does_its_end(tmp_path: Path, capsys: py
 
         came, alert = receiver.first("firing", why=said)
         stalled = _last_progress(exporter) + STALL_AFTER
-        world.act(HANDBOOK, Action(do="retry", batch=BATCH, document="minutes.txt"))
+        world.act(HANDBOOK, Action(kind="retry", batch=BATCH, document="minutes.txt"))
         moved = time.time()
         resolved, end = receiver.first("resolved", why=said)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.config import DatasetConfig
-from exporter.simulator import Fault, watched
+from exporter.simulator import Fault, dataset_configs
 from tests.integration.harness import KEY, exporter, free_port
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_a_server_without_details(configure: Configure, dify: SimulatorServer) -
 
 def test_one_wrong_id_among_right_ones(configure: Configure, dify: SimulatorServer) -> None:
     """Each unreadable target has a line with its id; no other target has one."""
-    right, *_ = watched(dify.api.world.scenario)
+    right, *_ = dataset_configs(dify.api.world.scenario)
     wrong = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
     done = exporter("check", "--config.file", configure(datasets=[DatasetConfig(right.id, right.batches, (wrong,))]))
 

@@ -11,7 +11,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.clock import ManualClock
-from exporter.simulator import Api, SimulatorServer, World, demo_scenario, watched
+from exporter.simulator import Api, SimulatorServer, World, dataset_configs, demo_scenario
 from tests.integration.conftest import SECONDS_INTO_THE_DEMO
 from tests.integration.harness import EXPORTER, Database, Labels, Program, free_port, get, tool, until, write_config
 
@@ -71,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         def start(name: str, *command: str) -> Program:
             return running.enter_context(closing(Program(folder / name, *command)))
 
-        config = write_config(folder / "config.yaml", dify.url, watched(scenario))
+        config = write_config(folder / "config.yaml", dify.url, dataset_configs(scenario))
         address = ("--web.listen-address", "127.0.0.1:0")
         exporters = [
             start("demo", *EXPORTER, "demo", *address),

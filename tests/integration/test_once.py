@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.config import DatasetConfig
-from exporter.simulator import Fault, watched
+from exporter.simulator import Fault, dataset_configs
 from tests.integration.harness import KEY, exporter, run, tool, until
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def test_prints_everything_once(configure: Configure, dify: SimulatorServer) -> 
     assert documents == sum(sample.name == "dify_document_info" for sample in samples)
     assert documents == sum(sample.name == "dify_document_enabled" for sample in samples)
     assert documents == dify.api.requests["document"]
-    assert sum(len(dataset.batches) for dataset in watched(scenario)) == dify.api.requests["indexing-status"]
+    assert sum(len(dataset.batches) for dataset in dataset_configs(scenario)) == dify.api.requests["indexing-status"]
 
 
 def test_the_page_pleases_promtool(configure: Configure) -> None:
@@ -41,7 +41,7 @@ def test_the_page_pleases_promtool(configure: Configure) -> None:
 
 def test_a_target_that_fails(configure: Configure, dify: SimulatorServer) -> None:
     """If the poll of one target fails, the page of all others is printed, the log names the target, exit code 1."""
-    dataset = watched(dify.api.world.scenario)[0]
+    dataset = dataset_configs(dify.api.world.scenario)[0]
     lost = "20200101000000999999"
     path = configure(datasets=[DatasetConfig(dataset.id, batches=(*dataset.batches, lost))])
     done = exporter("once", "--config.file", path)
@@ -54,7 +54,7 @@ def test_a_target_that_fails(configure: Configure, dify: SimulatorServer) -> Non
 
 def test_ends_also_when_targets_come_due_again(configure: Configure, dify: SimulatorServer) -> None:
     """Each target is polled once: targets that are due again before the round ends do not prolong it."""
-    handbook, *_ = watched(dify.api.world.scenario, documents=True)
+    handbook, *_ = dataset_configs(dify.api.world.scenario, documents=True)
     path = configure(
         server={"concurrency": 1},
         datasets=[DatasetConfig(handbook.id, handbook.batches[:1], handbook.documents)],

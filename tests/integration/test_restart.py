@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.simulator import Api, BatchPlan, DatasetPlan, DocumentPlan, Scenario, SimulatorServer, World, watched
+from exporter.simulator import (
+    Api,
+    BatchPlan,
+    DatasetPlan,
+    DocumentPlan,
+    Scenario,
+    SimulatorServer,
+    World,
+    dataset_configs,
+)
 from tests.integration.harness import get, until, write_config
 from tests.integration.killing import DATASET, kill_again_and_again
 
@@ -41,7 +50,7 @@ def test_a_stall_clock_goes_on(start: Start, tmp_path: Path, kill: bool) -> None
         config = write_config(
             tmp_path / "config.yaml",
             dify.url,
-            watched(scenario),
+            dataset_configs(scenario),
             key=scenario.key,
             polling={"interval": "1s", "max_interval": "1s"},
             stall={"after": "1h", "queued_after": "1h"},

@@ -18,7 +18,7 @@ BATCH = "20261121173517669864"
 KEY = "dataset-secret"
 
 
-class Stage:
+class Simulation:
     """A scenario in progress, and requests to it as a client would send them."""
 
     def __init__(self, scenario: Scenario, **options: Any) -> None:
@@ -32,7 +32,7 @@ class Stage:
         assert status == response.status, response.body
         return msgspec.json.decode(response.body)
 
-    def after(self, seconds: float) -> Stage:
+    def after(self, seconds: float) -> Simulation:
         """Advance the clock."""
         self.clock.advance(seconds)
         return self
@@ -52,30 +52,30 @@ class Stage:
         """The detail of a document."""
         return self.get(f"/documents/{document}", f"metadata={metadata}")
 
-    def act(self, do: Any, document: str = "", **more: Any) -> None:
+    def act(self, kind: Any, document: str = "", **more: Any) -> None:
         """Perform an action on a document of the batch now."""
-        self.world.act(DATASET, Action(do=do, document=document, batch=more.pop("batch", BATCH), **more))
+        self.world.act(DATASET, Action(kind=kind, document=document, batch=more.pop("batch", BATCH), **more))
 
 
 @pytest.fixture(scope="session")
-def play() -> Callable[..., Stage]:
+def simulate() -> Callable[..., Simulation]:
     """Run one batch with the given documents and the fields of ``BatchPlan``, ``DatasetPlan`` and ``Scenario``."""
 
-    def build(*documents: DocumentPlan, **fields: Any) -> Stage:
-        def those(kind: type) -> dict[str, Any]:
+    def build(*documents: DocumentPlan, **fields: Any) -> Simulation:
+        def fields_of(kind: type) -> dict[str, Any]:
             return {name: fields.pop(name) for name in kind.__struct_fields__ if name in fields}  # type: ignore[attr-defined]
 
-        plan = BatchPlan(id=BATCH, documents=documents or (DocumentPlan(),), **{"queue": 0.0, **those(BatchPlan)})
-        dataset = DatasetPlan(id=DATASET, batches=(plan,), **those(DatasetPlan))
-        return Stage(Scenario(key=KEY, datasets=(dataset,), **those(Scenario)), **fields)
+        plan = BatchPlan(id=BATCH, documents=documents or (DocumentPlan(),), **{"queue": 0.0, **fields_of(BatchPlan)})
+        dataset = DatasetPlan(id=DATASET, batches=(plan,), **fields_of(DatasetPlan))
+        return Simulation(Scenario(key=KEY, datasets=(dataset,), **fields_of(Scenario)), **fields)
 
     return build
 
 
 @pytest.fixture
-def stage() -> Callable[..., Stage]:
+def run_scenario() -> Callable[..., Simulation]:
     """Run a whole scenario."""
-    return Stage
+    return Simulation
 
 
 @pytest.fixture

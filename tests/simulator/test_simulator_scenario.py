@@ -10,6 +10,7 @@ from exporter.config import Secret
 from exporter.simulator import (
     Action,
     Api,
+    Attempt,
     BatchPlan,
     DatasetPlan,
     DocumentPlan,
@@ -17,10 +18,10 @@ from exporter.simulator import (
     Rule,
     Scenario,
     ScenarioError,
+    dataset_configs,
     demo_scenario,
     load_scenario,
-    simulated_server,
-    watched,
+    server_config,
 )
 
 if TYPE_CHECKING:
@@ -40,20 +41,21 @@ datasets:
         documents:
           - {name: a.txt, segments: 50, fate: fails, phase: splitting, error: quota}
           - {name: b.txt, rule: {mode: hierarchical}}
-        actions: [{do: retry, document: a.txt, at: 60}]
+        actions: [{do: retry, document: a.txt, at: 60, life: {segments: 4, fate: dies}}]
 faults: [{kind: postgres_down, begins: 10, ends: 20}]
 """
 
 
 def test_a_scenario_from_yaml(tmp_path: Path) -> None:
-    """A YAML file is equivalent to the Python description."""
+    """A YAML file is equivalent to the Python description; ``fate``, ``do`` and ``life`` have other names there."""
     path = tmp_path / "scenario.yaml"
     path.write_text(TEXT, encoding="utf-8")
     documents = (
-        DocumentPlan(name="a.txt", segments=50, fate="fails", phase="splitting", error="quota"),
+        DocumentPlan(name="a.txt", segments=50, outcome="fails", phase="splitting", error="quota"),
         DocumentPlan(name="b.txt", rule=Rule(mode="hierarchical")),
     )
-    batch = BatchPlan(id="1", documents=documents, actions=(Action(do="retry", document="a.txt", at=60),))
+    retry = Action(kind="retry", document="a.txt", at=60, attempt=Attempt(segments=4, outcome="dies"))
+    batch = BatchPlan(id="1", documents=documents, actions=(retry,))
     assert Scenario(
         key="dataset-x",
         workers=2,
@@ -72,7 +74,7 @@ def test_a_scenario_from_yaml(tmp_path: Path) -> None:
         ("- 1", "object"),
     ],
 )
-def test_a_wrong_scenario_says_where(tmp_path: Path, text: str, part: str) -> None:
+def test_the_error_of_an_invalid_scenario_says_where(tmp_path: Path, text: str, part: str) -> None:
     """The message names the file and the path of the invalid value."""
     path = tmp_path / "scenario.yaml"
     path.write_text(text, encoding="utf-8")
@@ -82,48 +84,48 @@ def test_a_wrong_scenario_says_where(tmp_path: Path, text: str, part: str) -> No
     assert part in str(caught.value)
 
 
-def test_the_demo_shows_everything_within_a_minute(stage: Callable[..., Any]) -> None:
+def test_the_demo_shows_everything_within_a_minute(run_scenario: Callable[..., Any]) -> None:
     """Every status occurs within 60 seconds, indexing with increasing segments, and one document hangs."""
-    played = stage(demo_scenario())
+    simulation = run_scenario(demo_scenario())
     seen, moving = set(), set()
     for _ in range(60):
-        played.after(1)
-        now = played.world.advance()
-        for dataset in played.world.datasets.values():
+        simulation.after(1)
+        now = simulation.world.advance()
+        for dataset in simulation.world.datasets.values():
             for document in dataset.documents.values():
-                row = document.row_now(now)
-                seen.add("paused" if document.held else row.status)
+                row = document.row_at(now)
+                seen.add("paused" if document.paused else row.status)
                 if row.status == "indexing" and 0 < row.completed < row.total:
                     moving.add((document.id, row.completed))
     assert {"waiting", "parsing", "splitting", "indexing", "completed", "error", "paused"} == seen
     assert len(moving) > 10
 
 
-def test_the_demo_stays_lively_and_small(stage: Callable[..., Any]) -> None:
+def test_the_demo_stays_active_and_small(run_scenario: Callable[..., Any]) -> None:
     """Hours later documents still make progress, the same one hangs, and their number has not grown."""
-    played = stage(demo_scenario())
-    handbook = next(iter(played.world.datasets.values()))
+    simulation = run_scenario(demo_scenario())
+    handbook = next(iter(simulation.world.datasets.values()))
 
     def count() -> int:
-        return sum(len(dataset.documents) for dataset in played.world.datasets.values())
+        return sum(len(dataset.documents) for dataset in simulation.world.datasets.values())
 
     def snapshot() -> list[Any]:
-        now = played.world.advance()
-        return [document.row_now(now) for document in handbook.documents.values()]
+        now = simulation.world.advance()
+        return [document.row_at(now) for document in handbook.documents.values()]
 
-    played.after(120)
-    played.world.advance()
+    simulation.after(120)
+    simulation.world.advance()
     documents = count()
     (hanging,) = handbook.batches["20261121093000100004"]
-    before = hanging.row_now(played.world.now())
-    played.after(36_000)
-    states = {tuple((row.status, row.completed) for row in snapshot()) for _ in range(40) if played.after(3)}
+    before = hanging.row_at(simulation.world.now())
+    simulation.after(36_000)
+    states = {tuple((row.status, row.completed) for row in snapshot()) for _ in range(40) if simulation.after(3)}
     assert len(states) > 10
     assert documents == count()
-    assert before == hanging.row_now(played.world.now())
+    assert before == hanging.row_at(simulation.world.now())
 
 
-def test_what_a_configuration_can_name() -> None:
+def test_dataset_configs_name_existing_objects() -> None:
     """The datasets, batches and documents that ``watched`` returns exist in the demo."""
     from exporter.clock import ManualClock
     from exporter.simulator import World
@@ -134,7 +136,7 @@ def test_what_a_configuration_can_name() -> None:
     clock.advance(1)
     headers = {"authorization": f"Bearer {scenario.key}"}
     asked = 0
-    for dataset in watched(scenario, documents=True):
+    for dataset in dataset_configs(scenario, documents=True):
         base = f"/v1/datasets/{dataset.id}/documents"
         paths = [f"{base}/{batch}/indexing-status" for batch in dataset.batches]
         paths += [f"{base}/{document}" for document in dataset.documents]
@@ -147,8 +149,8 @@ def test_what_a_configuration_can_name() -> None:
 def test_the_server_of_the_demo() -> None:
     """The configuration entry has the key as a secret, and only batches with an id."""
     scenario = Scenario(datasets=(DatasetPlan(id=DATASET, batches=(BatchPlan(), BatchPlan(id="1"))),))
-    server = simulated_server(scenario, "http://127.0.0.1:1/v1")
+    server = server_config(scenario, "http://127.0.0.1:1/v1")
     assert Secret("dataset-simulatordemo") == server.api_key
     assert ("1",) == server.datasets[0].batches
     assert "dataset-simulatordemo" not in repr(server)
-    assert 1 == len(watched(scenario, documents=True)[0].documents)
+    assert 1 == len(dataset_configs(scenario, documents=True)[0].documents)

@@ -92,7 +92,7 @@ def test_requests_in_pieces_and_in_a_row(serve: Callable[..., SimulatorServer]) 
 
 
 @pytest.mark.parametrize("head", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"])
-def test_nonsense_is_refused(serve: Callable[..., SimulatorServer], head: bytes) -> None:
+def test_invalid_requests_are_refused(serve: Callable[..., SimulatorServer], head: bytes) -> None:
     """An invalid request is answered with 400, and the connection is closed."""
     with closing(connect(serve())) as connection:
         connection.sendall(head)
@@ -115,12 +115,12 @@ def test_idle_connections_are_closed(serve: Callable[..., SimulatorServer]) -> N
         assert 0.04 < time.monotonic() - since < 30
 
 
-def test_further_connections_wait_for_a_place(serve: Callable[..., SimulatorServer]) -> None:
+def test_connections_above_the_limit_wait(serve: Callable[..., SimulatorServer]) -> None:
     """A connection above the limit is served when an idle one is closed, and not before."""
     server = serve(connections=2, idle=0.3)
     since = time.monotonic()
-    holders = [connect(server) for _ in range(2)]
-    for holder in holders:
+    idle = [connect(server) for _ in range(2)]
+    for holder in idle:
         holder.sendall(REQUEST)
         holder.recv(65_536)
     with closing(connect(server)) as late:
@@ -128,11 +128,11 @@ def test_further_connections_wait_for_a_place(serve: Callable[..., SimulatorServ
         assert late.recv(65_536).startswith(b"HTTP/1.1 200")
     assert time.monotonic() - since > 0.3
     assert (3, 2) == (server.opened, server.peak)
-    for holder in holders:
+    for holder in idle:
         holder.close()
 
 
-def test_one_that_gives_up_waiting_is_forgotten(serve: Callable[..., SimulatorServer]) -> None:
+def test_a_waiting_connection_that_closes_does_not_count(serve: Callable[..., SimulatorServer]) -> None:
     """A waiting connection that closes does not count."""
     server = serve(connections=1, idle=0.2)
     with closing(connect(server)) as holder, closing(connect(server)) as patient:
@@ -212,7 +212,7 @@ def test_a_wrong_length_is_announced(serve: Callable[..., SimulatorServer]) -> N
         assert b"Content-Length: 99999\r\n" in answer
 
 
-def test_the_switches_over_http(serve: Callable[..., SimulatorServer]) -> None:
+def test_the_control_endpoints_over_http(serve: Callable[..., SimulatorServer]) -> None:
     """Faults can be controlled from another process; the control endpoints have no latency and no faults."""
     server = serve(latency=300.0)
     base = server.url.removesuffix("/v1")

@@ -1,4 +1,4 @@
-"""Recorded lives of real batches compared with simulated lives of the same kind."""
+"""Recorded lifecycles of real batches compared with simulated ones of the same kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TRACES = sorted((Path(__file__).parent.parent / "recordings" / "traces").glob("*.jsonl"))
 STEP = 0.05
-FAILING = DocumentPlan(name="broken.pdf", fate="fails", phase="parsing", parse=0.5)
+FAILING = DocumentPlan(name="broken.pdf", outcome="fails", phase="parsing", parse=0.5)
 KINDS = {
     "blank": (DocumentPlan(segments=0, characters=7),),
     "fail": (FAILING,),
@@ -30,12 +30,12 @@ KINDS = {
     "small": (DocumentPlan(segments=12, split=0.4, index=0.4),),
 }
 
-PAUSES = (  # paused before its turn and resumed; paused when left behind; paused and resumed when left behind
-    Action(do="pause", document="1", at=1.2),
-    Action(do="resume", document="1", at=20),
-    Action(do="pause", document="2", at=20),
-    Action(do="pause", document="3", at=30),
-    Action(do="resume", document="3", at=31),
+PAUSES = (  # paused before its turn and resumed; paused when abandoned; paused and resumed when abandoned
+    Action(kind="pause", document="1", at=1.2),
+    Action(kind="resume", document="1", at=20),
+    Action(kind="pause", document="2", at=20),
+    Action(kind="pause", document="3", at=30),
+    Action(kind="resume", document="3", at=31),
 )
 
 Sign = tuple[Any, ...]
@@ -51,11 +51,11 @@ def sign(item: dict[str, Any]) -> Sign:
 
 def without_repeats(signs: Iterable[Sign]) -> list[Sign]:
     """The sequence without consecutive repeats."""
-    kept: list[Sign] = []
+    found: list[Sign] = []
     for each in signs:
-        if not kept or kept[-1] != each:
-            kept.append(each)
-    return kept
+        if not found or found[-1] != each:
+            found.append(each)
+    return found
 
 
 def is_part(few: list[Sign], many: list[Sign]) -> bool:
@@ -70,44 +70,44 @@ def recorded(path: Path) -> list[list[dict[str, Any]]]:
     return [line["json"]["data"] for line in lines if line["status"] == 200]
 
 
-def simulated(play: Callable[..., Any], kind: str, actions: tuple[Action, ...] = ()) -> list[list[dict[str, Any]]]:
-    """The same kind of life, sampled very densely."""
-    stage = play(*KINDS[kind], queue=1.0, actions=actions)
+def simulated(simulate: Callable[..., Any], kind: str, actions: tuple[Action, ...] = ()) -> list[list[dict[str, Any]]]:
+    """The same kind of lifecycle, sampled very densely."""
+    simulation = simulate(*KINDS[kind], queue=1.0, actions=actions)
     batch = "20261121173517669864"
     if kind == "reupload":
-        stage.after(60).act("reupload", into="20261121190000000001")
+        simulation.after(60).act("reupload", into="20261121190000000001")
         batch = "20261121190000000001"
-    return [stage.after(STEP).items(batch) for _ in range(1200)]
+    return [simulation.after(STEP).items(batch) for _ in range(1200)]
 
 
-def lives(answers: list[list[dict[str, Any]]]) -> list[list[Sign]]:
+def lifecycles(answers: list[list[dict[str, Any]]]) -> list[list[Sign]]:
     """The states of each document, in order."""
     ids = {item["id"] for answer in answers for item in answer}
     return [without_repeats(sign(item) for answer in answers for item in answer if item["id"] == each) for each in ids]
 
 
 @pytest.fixture(scope="module")
-def possible(play: Callable[..., Any]) -> dict[str, list[list[Sign]]]:
-    """The possible simulated lives, by kind."""
-    found = {kind: lives(simulated(play, kind)) for kind in KINDS}
-    found["multi"] += lives(simulated(play, "multi", PAUSES))
+def possible(simulate: Callable[..., Any]) -> dict[str, list[list[Sign]]]:
+    """The possible simulated lifecycles, by kind."""
+    found = {kind: lifecycles(simulated(simulate, kind)) for kind in KINDS}
+    found["multi"] += lifecycles(simulated(simulate, "multi", PAUSES))
     return found
 
 
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
-def test_a_real_life_is_one_of_the_simulated(possible: dict[str, list[list[Sign]]], path: Path) -> None:
+def test_a_real_lifecycle_is_one_of_the_simulated(possible: dict[str, list[list[Sign]]], path: Path) -> None:
     """The sequence of states of every real document is a subsequence of a simulated one."""
     kind = path.stem.split("-", maxsplit=1)[0]
-    for life in lives(recorded(path)):
-        assert any(is_part(life, each) for each in possible[kind]), life
+    for lifecycle in lifecycles(recorded(path)):
+        assert any(is_part(lifecycle, each) for each in possible[kind]), lifecycle
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_real_and_simulated_batches_move_alike(play: Callable[..., Any], kind: str) -> None:
-    """In both, one document at a time splits or indexes, total never decreases, and stage times do not change."""
+def test_real_and_simulated_batches_move_alike(simulate: Callable[..., Any], kind: str) -> None:
+    """In both, one document at a time splits or indexes, total never decreases, and simulation times do not change."""
     real = [recorded(path) for path in TRACES if path.stem.startswith(f"{kind}-")]
     assert real
-    for answers in [*real, simulated(play, kind)]:
+    for answers in [*real, simulated(simulate, kind)]:
         for answer in answers:
             assert sum(item["indexing_status"] in ("splitting", "indexing") for item in answer) <= 1
             started = [item["processing_started_at"] or 0 for item in answer]

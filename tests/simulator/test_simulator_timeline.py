@@ -1,4 +1,4 @@
-"""The life of a document: the order of its phases, what each one writes, and what stops it."""
+"""An attempt at indexing a document: the order of its phases, what each one writes, and what stops it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.simulator import DocumentPlan, Life
-from exporter.simulator.lives import Row, Traits, begin, row_at
+from exporter.simulator import Attempt, DocumentPlan
+from exporter.simulator.timeline import Row, Traits, new_timeline, row_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exporter.simulator.scenario import Fate, Phase
+    from exporter.simulator.scenario import Outcome, Phase
 
 ORDER = ["waiting", "parsing", "splitting", "indexing", "completed", "error"]
-LIVES = st.builds(
-    Life,
+ATTEMPTS = st.builds(
+    Attempt,
     segments=st.integers(0, 5000),
     parse=st.floats(0, 100),
     split=st.floats(0, 100),
     index=st.floats(0, 1000),
     jumps=st.integers(0, 30),
     missing=st.integers(0, 3),
-    fate=st.sampled_from(["completes", "fails", "dies", "hangs"]),
+    outcome=st.sampled_from(["completes", "fails", "dies", "hangs"]),
     phase=st.sampled_from(["parsing", "splitting", "indexing"]),
     after=st.floats(0, 1),
 )
@@ -35,17 +35,17 @@ TRAITS = st.builds(Traits, economy=st.booleans(), hierarchical=st.booleans(), pi
 INSTANTS = st.lists(st.floats(0, 2000), min_size=1, max_size=40)
 
 
-@given(LIVES, TRAITS, INSTANTS, st.floats(0, 50))
-def test_a_run_only_moves_forward(life: Life, traits: Traits, instants: list[float], wait: float) -> None:
+@given(ATTEMPTS, TRAITS, INSTANTS, st.floats(0, 50))
+def test_a_timeline_only_moves_forward(attempt: Attempt, traits: Traits, instants: list[float], wait: float) -> None:
     """Status, counts and times never go back, completed never exceeds total, and the times are in order."""
-    row, run = Row(), begin(life, 10.0, 10.0 + wait, traits)
-    seen = [row_at(row, run, instant) for instant in sorted(instants)]
+    row, timeline = Row(), new_timeline(attempt, 10.0, 10.0 + wait, traits)
+    seen = [row_at(row, timeline, instant) for instant in sorted(instants)]
     for before, after in pairwise(seen):
         assert ORDER.index(before.status) <= ORDER.index(after.status)
         assert before.completed <= after.completed
         assert before.total <= after.total
     for each in seen:
-        assert 0 <= each.completed <= each.total <= life.segments
+        assert 0 <= each.completed <= each.total <= attempt.segments
         times = [
             time
             for time in (each.started, each.parsed, each.split, each.completed_at, each.stopped)
@@ -55,36 +55,38 @@ def test_a_run_only_moves_forward(life: Life, traits: Traits, instants: list[flo
     assert Row() == row
 
 
-@given(LIVES, TRAITS, st.floats(0, 2000))
-def test_completed_segments_move_in_ten_jumps_at_most(life: Life, traits: Traits, step: float) -> None:
+@given(ATTEMPTS, TRAITS, st.floats(0, 2000))
+def test_completed_segments_move_in_ten_jumps_at_most(attempt: Attempt, traits: Traits, step: float) -> None:
     """At any sampling rate, completed segments take at most ten values above 0; one with economy indexing."""
-    run = begin(life, 0.0, 0.0, traits)
-    span = run.done - run.indexing
-    fine = [run.indexing + span * part / 997 for part in range(998)]
-    values = {row_at(Row(), run, instant).completed for instant in [*fine, step, run.done, run.done + 1]} - {0}
+    timeline = new_timeline(attempt, 0.0, 0.0, traits)
+    span = timeline.done - timeline.indexing
+    fine = [timeline.indexing + span * part / 997 for part in range(998)]
+    values = {
+        row_at(Row(), timeline, instant).completed for instant in [*fine, step, timeline.done, timeline.done + 1]
+    } - {0}
     assert len(values) <= (1 if traits.economy else 10)
 
 
-def test_high_quality_indexing_moves_in_exactly_ten_jumps(play: Callable[..., Any]) -> None:
+def test_high_quality_indexing_moves_in_exactly_ten_jumps(simulate: Callable[..., Any]) -> None:
     """100 segments complete in ten steps of ten, the last one together with the document."""
-    stage = play(DocumentPlan(segments=100, parse=1, split=1, index=10), technique="high_quality")
-    seen = [stage.after(0.5).item()["completed_segments"] for _ in range(26)]
+    simulation = simulate(DocumentPlan(segments=100, parse=1, split=1, index=10), technique="high_quality")
+    seen = [simulation.after(0.5).item()["completed_segments"] for _ in range(26)]
     assert [0, *range(10, 101, 10)] == sorted(set(seen))
     assert sorted(seen) == seen
 
 
-def test_phases_and_times_of_an_economy_document(play: Callable[..., Any]) -> None:
+def test_phases_and_times_of_an_economy_document(simulate: Callable[..., Any]) -> None:
     """Total grows while splitting, completed stays 0 until the end; cleaning and splitting end at the same instant."""
-    stage = play(DocumentPlan(segments=100, parse=2, split=10, index=10))
-    start = int(stage.world.start)
-    parsing = stage.after(1).item()
+    simulation = simulate(DocumentPlan(segments=100, parse=2, split=10, index=10))
+    start = int(simulation.world.start)
+    parsing = simulation.after(1).item()
     assert ("parsing", start, None, 0) == (
         parsing["indexing_status"],
         parsing["processing_started_at"],
         parsing["parsing_completed_at"],
         parsing["total_segments"],
     )
-    splitting = stage.after(6).item()
+    splitting = simulation.after(6).item()
     assert ("splitting", start + 2, None, 0, 50) == (
         splitting["indexing_status"],
         splitting["parsing_completed_at"],
@@ -92,7 +94,7 @@ def test_phases_and_times_of_an_economy_document(play: Callable[..., Any]) -> No
         splitting["completed_segments"],
         splitting["total_segments"],
     )
-    indexing = stage.after(14.4).item()
+    indexing = simulation.after(14.4).item()
     assert ("indexing", start + 12, start + 12, 0, 100, None) == (
         indexing["indexing_status"],
         indexing["cleaning_completed_at"],
@@ -101,7 +103,7 @@ def test_phases_and_times_of_an_economy_document(play: Callable[..., Any]) -> No
         indexing["total_segments"],
         indexing["completed_at"],
     )
-    done = stage.after(1.5).item()
+    done = simulation.after(1.5).item()
     assert ("completed", start + 22, 100, 100) == (
         done["indexing_status"],
         done["completed_at"],
@@ -111,23 +113,25 @@ def test_phases_and_times_of_an_economy_document(play: Callable[..., Any]) -> No
 
 
 @pytest.mark.parametrize("phase", ["parsing", "splitting", "indexing"])
-@pytest.mark.parametrize("fate", ["dies", "hangs"])
-def test_a_dead_document_stays_as_it_is_without_an_error(play: Callable[..., Any], phase: Phase, fate: Fate) -> None:
+@pytest.mark.parametrize("outcome", ["dies", "hangs"])
+def test_a_document_whose_worker_is_lost_stays_as_it_is(
+    simulate: Callable[..., Any], phase: Phase, outcome: Outcome
+) -> None:
     """A document that dies or hangs stays in its phase: no error, no stop, no further segment."""
-    plan = DocumentPlan(parse=10, split=10, index=10, fate=fate, phase=phase)
-    stage = play(plan, technique="high_quality")
-    then = stage.after(ORDER.index(phase) * 10 - 5).item()
+    plan = DocumentPlan(parse=10, split=10, index=10, outcome=outcome, phase=phase)
+    simulation = simulate(plan, technique="high_quality")
+    then = simulation.after(ORDER.index(phase) * 10 - 5).item()
     assert phase == then["indexing_status"]
     assert (None, None) == (then["error"], then["stopped_at"])
-    assert then == stage.after(1_000_000).item()
+    assert then == simulation.after(1_000_000).item()
 
 
 @pytest.mark.parametrize("phase", ["parsing", "splitting", "indexing"])
-def test_a_failure_stops_a_document_with_its_error(play: Callable[..., Any], phase: Phase) -> None:
+def test_a_failure_stops_a_document_with_its_error(simulate: Callable[..., Any], phase: Phase) -> None:
     """A failed document has the error text and the time at which it stopped."""
-    stage = play(DocumentPlan(parse=10, split=10, index=10, fate="fails", phase=phase, error="quota"))
-    failed = stage.after(100).item()
-    stopped = int(stage.world.start) + ORDER.index(phase) * 10 - 5
+    simulation = simulate(DocumentPlan(parse=10, split=10, index=10, outcome="fails", phase=phase, error="quota"))
+    failed = simulation.after(100).item()
+    stopped = int(simulation.world.start) + ORDER.index(phase) * 10 - 5
     assert ("error", "quota", stopped, None) == (
         failed["indexing_status"],
         failed["error"],
@@ -136,22 +140,22 @@ def test_a_failure_stops_a_document_with_its_error(play: Callable[..., Any], pha
     )
 
 
-def test_documents_of_a_batch_run_one_after_another(play: Callable[..., Any]) -> None:
+def test_documents_of_a_batch_run_one_after_another(simulate: Callable[..., Any]) -> None:
     """All documents are in parsing with the same start time from the beginning; only one at a time progresses."""
-    stage = play(*(DocumentPlan(name=f"{number}", parse=1, split=1, index=2) for number in range(3)))
-    assert ["parsing"] * 3 == [item["indexing_status"] for item in stage.items()]
+    simulation = simulate(*(DocumentPlan(name=f"{number}", parse=1, split=1, index=2) for number in range(3)))
+    assert ["parsing"] * 3 == [item["indexing_status"] for item in simulation.items()]
     for _ in range(24):
-        items = stage.after(0.5).items()
-        assert {int(stage.world.start)} == {item["processing_started_at"] for item in items}
+        items = simulation.after(0.5).items()
+        assert {int(simulation.world.start)} == {item["processing_started_at"] for item in items}
         assert sum(item["indexing_status"] in ("splitting", "indexing") for item in items) <= 1
-    assert ["completed"] * 3 == [item["indexing_status"] for item in stage.items()]
+    assert ["completed"] * 3 == [item["indexing_status"] for item in simulation.items()]
 
 
-def test_a_failure_does_not_stop_the_documents_after_it(play: Callable[..., Any]) -> None:
+def test_a_failure_does_not_stop_the_documents_after_it(simulate: Callable[..., Any]) -> None:
     """The worker continues with the next document after a failure, but not after its own death."""
-    failed = play(DocumentPlan(name="1", fate="fails"), DocumentPlan(name="2"))
+    failed = simulate(DocumentPlan(name="1", outcome="fails"), DocumentPlan(name="2"))
     assert ["error", "completed"] == [item["indexing_status"] for item in failed.after(60).items()]
-    died = play(DocumentPlan(name="1", fate="dies"), DocumentPlan(name="2"))
+    died = simulate(DocumentPlan(name="1", outcome="dies"), DocumentPlan(name="2"))
     assert ["indexing", "parsing"] == [item["indexing_status"] for item in died.after(60).items()]
 
 
@@ -164,18 +168,18 @@ def test_a_failure_does_not_stop_the_documents_after_it(play: Callable[..., Any]
     ],
 )
 def test_counts_at_completion(
-    play: Callable[..., Any], plan: DocumentPlan, technique: str, counts: tuple[int, int]
+    simulate: Callable[..., Any], plan: DocumentPlan, technique: str, counts: tuple[int, int]
 ) -> None:
     """An empty text completes at 0/0; a document with segments that never complete ends below its total."""
-    done = play(plan, technique=technique).after(60).item()
+    done = simulate(plan, technique=technique).after(60).item()
     assert ("completed", *counts) == (done["indexing_status"], done["completed_segments"], done["total_segments"])
 
 
-def test_pipeline_documents_only_wait(play: Callable[..., Any]) -> None:
-    """In a pipeline dataset a document waits until it is completed or failed; stage times stay null."""
-    stage = play(DocumentPlan(name="1"), DocumentPlan(name="2", fate="fails", error="model"), pipeline=True)
-    assert ["waiting", "waiting"] == [item["indexing_status"] for item in stage.after(3.0).items()]
-    done, failed = stage.after(10).items()
+def test_pipeline_documents_only_wait(simulate: Callable[..., Any]) -> None:
+    """In a pipeline dataset a document waits until it is completed or failed; simulation times stay null."""
+    simulation = simulate(DocumentPlan(name="1"), DocumentPlan(name="2", outcome="fails", error="model"), pipeline=True)
+    assert ["waiting", "waiting"] == [item["indexing_status"] for item in simulation.after(3.0).items()]
+    done, failed = simulation.after(10).items()
     assert ("completed", 20, 20) == (done["indexing_status"], done["completed_segments"], done["total_segments"])
     assert ("error", "model") == (failed["indexing_status"], failed["error"])
     for item in (done, failed):
@@ -183,17 +187,15 @@ def test_pipeline_documents_only_wait(play: Callable[..., Any]) -> None:
             assert item[field] is None, field
 
 
-def test_times_are_too_small_by_the_zone(play: Callable[..., Any]) -> None:
+def test_times_are_too_small_by_the_zone(simulate: Callable[..., Any]) -> None:
     """A server in UTC+8 returns times 28 800 s too small; differences are correct."""
-    east, utc = play(zone_offset=8.0).after(60).item(), play().after(60).item()
+    east, utc = simulate(zone_offset=8.0).after(60).item(), simulate().after(60).item()
     for field in ("processing_started_at", "completed_at"):
         assert 28_800 == utc[field] - east[field]
 
 
-def test_a_run_left_behind_is_never_over() -> None:
-    """A run that never gets its turn has no end: its times are infinite and it parses forever."""
-    from exporter.simulator.lives import left_behind
-
-    run = left_behind(begin(Life(), 0.0, 0.0, Traits()))
-    assert (inf, inf) == (run.over, run.free)
-    assert "parsing" == row_at(Row(), run, 1e12).status
+def test_an_abandoned_timeline_never_ends() -> None:
+    """An attempt that never gets its turn has no end: its times are infinite and it parses forever."""
+    timeline = new_timeline(Attempt(), 0.0, 0.0, Traits()).abandoned()
+    assert (inf, inf) == (timeline.over, timeline.worker_free)
+    assert "parsing" == row_at(Row(), timeline, 1e12).status

@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from bench.lives import ECONOMY, HIGH, PIPELINE, Batch
+from bench.lifecycles import ECONOMY, HIGH, PIPELINE, Batch
 from bench.modes import draw
 from bench.virtual import Course, Exporter, Since, Traffic
 from exporter.clock import ManualClock
@@ -24,7 +24,7 @@ from exporter.tracking import Batch as ScannedDocuments
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.lives import Standstill, Story
+    from bench.lifecycles import Lifecycle, Standstill
     from exporter.tracking import Change
 
 LIFECYCLES = 24
@@ -49,8 +49,8 @@ _OUTAGES = (
     {"kind": "delay", "seconds": 60.0},
     {"kind": "cut"},
 )
-_AT_REST = FINISHED | {"paused"}
-_ACTIVE = [status not in _AT_REST for status in STATUSES]
+_IDLE = FINISHED | {"paused"}
+_ACTIVE = [status not in _IDLE for status in STATUSES]
 
 
 class Sample(NamedTuple):
@@ -86,7 +86,7 @@ class Subject(NamedTuple):
     discovered: bool
 
 
-class Performance(NamedTuple):
+class Record(NamedTuple):
     """The record of all events on a server.
 
     ``deaf``: progress in this period becomes known only after it; ``down``: no verdict is possible; ``outage``: of the
@@ -100,7 +100,7 @@ class Performance(NamedTuple):
     ends: float
 
 
-class Notes:
+class Recorder:
     """A listener that records how the objects change."""
 
     def __init__(self, clock: ManualClock) -> None:
@@ -108,14 +108,14 @@ class Notes:
         self.shown: dict[str, list[Sample]] = {}
 
     def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:  # noqa: ARG002 of the protocol
-        """Take what one answer changed."""
+        """Record the changes of one answer."""
         now = self._clock.monotonic()
         for old, new in changes:
             if isinstance(new, ScannedDocuments):
                 active = sum(count for count, counts in zip(new.counts, _ACTIVE, strict=True) if counts)
                 self._add(new.batch, Sample(now, new.stalled, active, new.completed_segments))
             elif isinstance(new, Document):
-                active = new.progress.status not in _AT_REST
+                active = new.progress.status not in _IDLE
                 self._add(new.document_id, Sample(now, new.stalled, int(active), new.progress.completed_segments))
             elif isinstance(old, (ScannedDocuments, Document)):
                 self._add(old.batch if isinstance(old, ScannedDocuments) else old.document_id, Sample(now))
@@ -131,7 +131,7 @@ class Notes:
             shown.append(sample)
 
 
-class Stage:
+class Simulation:
     """A server. With an odd number, the exporter is restarted; every fifth server is watched without batch ids."""
 
     def __init__(self, number: int, folder: Path) -> None:
@@ -139,14 +139,14 @@ class Stage:
         self._folder = folder
         self._discovered = number % 5 == 0
         self._clock = ManualClock()
-        self._notes = Notes(self._clock)
+        self._recorder = Recorder(self._clock)
         self._course = Course(self._clock)
         self._began: dict[str, float] = {}
         self._watched: list[Target] = []
         self._processes = 0
         self._state: StateFile | None = None
-        self._stories = [(random.uniform(0, START_WITHIN), self._draw(number)) for number in range(LIFECYCLES)]
-        self._ends = max(start + story.ends for start, story in self._stories)
+        self._lifecycles = [(random.uniform(0, START_WITHIN), self._draw(number)) for number in range(LIFECYCLES)]
+        self._ends = max(start + lifecycle.ends for start, lifecycle in self._lifecycles)
         self._outage = self._draw_outage() if number % 8 in OUTAGES_AT else None
         scenario = Scenario(
             key=KEY,
@@ -166,7 +166,7 @@ class Stage:
         )
         self._restarts = self._draw_restarts() if number % 2 else []
 
-    def perform(self) -> Performance:
+    def run(self) -> Record:
         """Run the whole simulation."""
         deaf = [self._outage] if self._outage else []
         down = list(deaf)
@@ -182,21 +182,21 @@ class Stage:
             down.append(Span(kill, again))
             deaf.append(Span(saved, again))
             begins = again
-        for start, story in self._stories:
-            self._course.enter(start, partial(self._open, story))
+        for start, lifecycle in self._lifecycles:
+            self._course.enter(start, partial(self._open, lifecycle))
         self._begin()
         self._course.run(self._ends)
         if self._state is not None:
             self._state.close()
-        return Performance(
-            tuple(subject for _, story in self._stories for subject in self._subjects(story)),
+        return Record(
+            tuple(subject for _, lifecycle in self._lifecycles for subject in self._subjects(lifecycle)),
             tuple(sorted(deaf)),
             tuple(sorted(down)),
             self._outage,
             self._ends,
         )
 
-    def _draw(self, number: int) -> Story:
+    def _draw(self, number: int) -> Lifecycle:
         return draw(self._random, f"20261121{number:012d}", single=self._discovered)
 
     def _draw_outage(self) -> Span:
@@ -236,7 +236,7 @@ class Stage:
             self._server,
             self._api,
             clock,
-            listener=self._notes,
+            listener=self._recorder,
             traffic=Traffic(),
             state=self._state,
             saved=memory,
@@ -249,51 +249,54 @@ class Stage:
         if self._state is not None and graceful:
             self._state.save()
         self._course.exporter = None
-        self._notes.clear()
+        self._recorder.clear()
 
     def _save(self) -> None:
         if self._state is not None:
             self._state.save()
 
-    def _open(self, story: Story) -> None:
+    def _open(self, lifecycle: Lifecycle) -> None:
         """Start a lifecycle: upload something and tell the exporter."""
-        now = self._began[story.plan.id] = self._clock.monotonic()
-        self._world.add_batch(_DATASETS[story.dataset], story.plan)
+        now = self._began[lifecycle.plan.id] = self._clock.monotonic()
+        self._world.add_batch(_DATASETS[lifecycle.dataset], lifecycle.plan)
         if self._discovered:
             return
-        for batch in story.batches:
-            self._course.enter(now + batch.moves[0].at, partial(self._watch, story, batch))
+        for batch in lifecycle.batches:
+            self._course.enter(now + batch.steps[0].at, partial(self._watch, lifecycle, batch))
 
-    def _watch(self, story: Story, batch: Batch) -> None:
-        target = Target(BATCH_STATUS, _DATASETS[story.dataset], batch.id)
+    def _watch(self, lifecycle: Lifecycle, batch: Batch) -> None:
+        target = Target(BATCH_STATUS, _DATASETS[lifecycle.dataset], batch.id)
         self._watched.append(target)
         if self._course.exporter is not None:
             self._course.exporter.poller.watch([target])
 
-    def _subjects(self, story: Story) -> list[Subject]:
-        batches = {batch.id: batch for batch in story.batches}
+    def _subjects(self, lifecycle: Lifecycle) -> list[Subject]:
+        batches = {batch.id: batch for batch in lifecycle.batches}
         if self._discovered:
             # A document keeps its identity when it moves to another batch.
-            moves = [
-                move for batch in story.batches for move in batch.moves if move.after != "gone" or len(batches) == 1
+            steps = [
+                step
+                for batch in lifecycle.batches
+                for step in batch.steps
+                if step.state != "deleted" or len(batches) == 1
             ]
-            document = document_id(_DATASETS[story.dataset], story.plan.id, 0, story.plan.documents[0])
-            batches = {document: Batch(document, tuple(moves))}
+            document = document_id(_DATASETS[lifecycle.dataset], lifecycle.plan.id, 0, lifecycle.plan.documents[0])
+            batches = {document: Batch(document, tuple(steps))}
         return [
             Subject(
-                story.mode,
-                self._began[story.plan.id],
+                lifecycle.mode,
+                self._began[lifecycle.plan.id],
                 tuple(batch.standstills()),
-                tuple(self._notes.shown.get(name, ())),
+                tuple(self._recorder.shown.get(name, ())),
                 self._discovered,
             )
             for name, batch in batches.items()
         ]
 
 
-def perform(number: int, folder: str) -> Performance:
+def simulate(number: int, folder: str) -> Record:
     """Simulate the server with that number. ``folder``: for the state file of its exporter."""
-    return Stage(number, Path(folder) / str(number)).perform()
+    return Simulation(number, Path(folder) / str(number)).run()
 
 
 def _plan(kind: str, dataset_id: str) -> DatasetPlan:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.simulator import Action, BatchPlan, DatasetPlan, DocumentPlan, Life, Rule, Scenario
+from exporter.simulator import Action, Attempt, BatchPlan, DatasetPlan, DocumentPlan, Rule, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,15 +28,15 @@ NOT_REPRODUCED = {
 }
 LARGE = DocumentPlan(name="large-2.0mb.txt", segments=4444, characters=2_199_800, parse=0, split=20, index=25)
 BROKEN = DocumentPlan(
-    name="broken.docx", fate="fails", phase="parsing", error="Package not found at 'storage/igmd01c9.docx'"
+    name="broken.docx", outcome="fails", phase="parsing", error="Package not found at 'storage/igmd01c9.docx'"
 )
 PAUSED = tuple(DocumentPlan(name=f"pz{n}.txt", segments=2223, parse=0, split=10, created_from="web") for n in range(3))
 TWICE = DocumentPlan(name="reidx.txt", parse=1, split=1, index=2)
-SECOND = Life(segments=334, characters=164_900, parse=1, split=2, index=3)
+SECOND = Attempt(segments=334, characters=164_900, parse=1, split=2, index=3)
 
 
 @dataclass(frozen=True)
-class Scene:
+class Setup:
     """The events that lead to a case, and when to read the answer."""
 
     plans: tuple[DocumentPlan, ...] = (DocumentPlan(name="small.txt"),)
@@ -45,57 +45,59 @@ class Scene:
     lost: bool = False
 
 
-def update(at: float, **life: Any) -> Action:
-    """Replace the text of the document; the new attempt has another life or ``SECOND``."""
-    return Action(do="update", at=at, name="reidx-v2.txt", life=Life(**life) if life else SECOND)
+def update(at: float, **attempt: Any) -> Action:
+    """Replace the text of the document; the new attempt is another one or ``SECOND``."""
+    return Action(kind="update", at=at, name="reidx-v2.txt", attempt=Attempt(**attempt) if attempt else SECOND)
 
 
-SCENES = {
-    "waiting": Scene(lost=True),
-    "stuck-waiting": Scene(lost=True),
-    "byfile-waiting": Scene(lost=True),
-    "multi3-waiting": Scene(plans=PAUSED, lost=True),
-    "completed": Scene(),
-    "archived": Scene(actions=(Action(do="archive", at=30),)),
-    "disabled": Scene(actions=(Action(do="disable", at=30),)),
-    "blank-text": Scene(plans=(DocumentPlan(name="blank.txt", segments=0, characters=7),)),
-    "empty-text": Scene(plans=(DocumentPlan(name="empty.txt", segments=0, characters=0),)),
-    "custom": Scene(
+SETUPS = {
+    "waiting": Setup(lost=True),
+    "stuck-waiting": Setup(lost=True),
+    "byfile-waiting": Setup(lost=True),
+    "multi3-waiting": Setup(plans=PAUSED, lost=True),
+    "completed": Setup(),
+    "archived": Setup(actions=(Action(kind="archive", at=30),)),
+    "disabled": Setup(actions=(Action(kind="disable", at=30),)),
+    "blank-text": Setup(plans=(DocumentPlan(name="blank.txt", segments=0, characters=7),)),
+    "empty-text": Setup(plans=(DocumentPlan(name="empty.txt", segments=0, characters=0),)),
+    "custom": Setup(
         plans=(
             DocumentPlan(segments=180, characters=8_820, rule=Rule(mode="custom", max_tokens=100, chunk_overlap=10)),
         )
     ),
-    "hier": Scene(plans=(DocumentPlan(segments=60, rule=Rule(mode="hierarchical")),)),
-    "error-pdf": Scene(plans=(DocumentPlan(name="broken.pdf", fate="fails", phase="parsing"),)),
-    "error-docx": Scene(plans=(BROKEN,)),
-    "large-parsing": Scene(plans=(LARGE,), seconds=0.001),
-    "large-splitting": Scene(plans=(LARGE,), seconds=0.001),
-    "large-indexing": Scene(plans=(LARGE,), seconds=30),
-    "large-completed": Scene(plans=(LARGE,)),
-    "paused": Scene(plans=PAUSED, actions=(Action(do="pause", document="pz0.txt", at=8),)),
-    "paused-midway": Scene(plans=PAUSED, seconds=8, actions=(Action(do="pause", document="pz0.txt", at=7),)),
-    "paused-settled": Scene(plans=PAUSED, actions=(Action(do="pause", document="pz0.txt", at=8),)),
-    "batch3-midway": Scene(plans=PAUSED, seconds=8),
-    "waiting-paused": Scene(lost=True, actions=(Action(do="pause", at=5),)),
-    "waiting-paused-after-worker": Scene(actions=(Action(do="pause", at=-1),)),
-    "reindex": Scene(plans=(TWICE,), seconds=20.5, actions=(update(20),)),
-    "reindex-midway": Scene(
-        plans=(TWICE,), seconds=20.5, actions=(Action(do="update", at=20, lost=True, name="reidx-v2.txt"),)
+    "hier": Setup(plans=(DocumentPlan(segments=60, rule=Rule(mode="hierarchical")),)),
+    "error-pdf": Setup(plans=(DocumentPlan(name="broken.pdf", outcome="fails", phase="parsing"),)),
+    "error-docx": Setup(plans=(BROKEN,)),
+    "large-parsing": Setup(plans=(LARGE,), seconds=0.001),
+    "large-splitting": Setup(plans=(LARGE,), seconds=0.001),
+    "large-indexing": Setup(plans=(LARGE,), seconds=30),
+    "large-completed": Setup(plans=(LARGE,)),
+    "paused": Setup(plans=PAUSED, actions=(Action(kind="pause", document="pz0.txt", at=8),)),
+    "paused-midway": Setup(plans=PAUSED, seconds=8, actions=(Action(kind="pause", document="pz0.txt", at=7),)),
+    "paused-settled": Setup(plans=PAUSED, actions=(Action(kind="pause", document="pz0.txt", at=8),)),
+    "batch3-midway": Setup(plans=PAUSED, seconds=8),
+    "waiting-paused": Setup(lost=True, actions=(Action(kind="pause", at=5),)),
+    "waiting-paused-after-worker": Setup(actions=(Action(kind="pause", at=-1),)),
+    "reindex": Setup(plans=(TWICE,), seconds=20.5, actions=(update(20),)),
+    "reindex-midway": Setup(
+        plans=(TWICE,), seconds=20.5, actions=(Action(kind="update", at=20, lost=True, name="reidx-v2.txt"),)
     ),
-    "reindex-parsing": Scene(plans=(TWICE,), seconds=20.5, actions=(update(20),)),
-    "reindex-splitting": Scene(plans=(TWICE,), seconds=21.01, actions=(update(20),)),
-    "reindex-indexing": Scene(plans=(TWICE,), seconds=24, actions=(update(20),)),
-    "reindexed": Scene(plans=(TWICE,), actions=(update(20),)),
-    "with-metadata": Scene(plans=(DocumentPlan(name="reidx.txt", metadata={"team": "search"}),), actions=(update(20),)),
-    "retried-ok": Scene(plans=(BROKEN,), actions=(Action(do="retry", at=20, life=Life(segments=4, characters=1736)),)),
-    "stuck-indexing": Scene(
+    "reindex-parsing": Setup(plans=(TWICE,), seconds=20.5, actions=(update(20),)),
+    "reindex-splitting": Setup(plans=(TWICE,), seconds=21.01, actions=(update(20),)),
+    "reindex-indexing": Setup(plans=(TWICE,), seconds=24, actions=(update(20),)),
+    "reindexed": Setup(plans=(TWICE,), actions=(update(20),)),
+    "with-metadata": Setup(plans=(DocumentPlan(name="reidx.txt", metadata={"team": "search"}),), actions=(update(20),)),
+    "retried-ok": Setup(
+        plans=(BROKEN,), actions=(Action(kind="retry", at=20, attempt=Attempt(segments=4, characters=1736)),)
+    ),
+    "stuck-indexing": Setup(
         plans=(DocumentPlan(segments=180),),
-        actions=(update(20, segments=3200, fate="hangs"),),
+        actions=(update(20, segments=3200, outcome="hangs"),),
     ),
-    "stuck-splitting": Scene(plans=(DocumentPlan(segments=200, fate="dies", phase="splitting"),)),
-    "b100": Scene(plans=tuple(DocumentPlan(name=f"{n}", segments=6, index=0.1, split=0.1) for n in range(100))),
-    "deleted-batch": Scene(actions=(Action(do="delete", at=30),)),
-    "moved-batch": Scene(actions=(Action(do="reupload", at=30, into="20261121174923206369"),)),
+    "stuck-splitting": Setup(plans=(DocumentPlan(segments=200, outcome="dies", phase="splitting"),)),
+    "b100": Setup(plans=tuple(DocumentPlan(name=f"{n}", segments=6, index=0.1, split=0.1) for n in range(100))),
+    "deleted-batch": Setup(actions=(Action(kind="delete", at=30),)),
+    "moved-batch": Setup(actions=(Action(kind="reupload", at=30, into="20261121174923206369"),)),
 }
 
 
@@ -116,7 +118,7 @@ def shape(value: object) -> object:
 
 def values(value: Any) -> object:
     """The values that do not depend on ids, texts and the time of day."""
-    kept = {
+    compared = {
         "indexing_status",
         "display_status",
         "error",
@@ -142,9 +144,9 @@ def values(value: Any) -> object:
     }
     if isinstance(value, dict):
         return {
-            key: each if key in kept else values(each)
+            key: each if key in compared else values(each)
             for key, each in value.items()
-            if key in kept or isinstance(each, (dict, list))
+            if key in compared or isinstance(each, (dict, list))
         }
     if isinstance(value, list):
         return sorted(
@@ -154,21 +156,21 @@ def values(value: Any) -> object:
     return None
 
 
-def set_up(stage: Callable[..., Any], scene: Scene) -> Any:
-    """Run a scene up to the moment of its recording."""
-    actions = tuple(action for action in scene.actions if action.at >= 0)
-    early = tuple(action for action in scene.actions if action.at < 0)
-    batch = BatchPlan(id=BATCH, queue=5 if early else 0, documents=scene.plans, actions=actions, lost=scene.lost)
-    played = stage(Scenario(key=KEY, datasets=(DatasetPlan(id=DATASET, batches=(batch,)),)))
+def set_up(run_scenario: Callable[..., Any], setup: Setup) -> Any:
+    """Run a setup up to the moment of its recording."""
+    actions = tuple(action for action in setup.actions if action.at >= 0)
+    early = tuple(action for action in setup.actions if action.at < 0)
+    batch = BatchPlan(id=BATCH, queue=5 if early else 0, documents=setup.plans, actions=actions, lost=setup.lost)
+    simulation = run_scenario(Scenario(key=KEY, datasets=(DatasetPlan(id=DATASET, batches=(batch,)),)))
     for action in early:
-        played.world.act(DATASET, Action(do=action.do, batch=BATCH))
-    return played.after(scene.seconds)
+        simulation.world.act(DATASET, Action(kind=action.kind, batch=BATCH))
+    return simulation.after(setup.seconds)
 
 
-def ask(played: Any, path: str, key: str = KEY, method: str = "GET") -> Any:
+def request(simulation: Any, path: str, key: str = KEY, method: str = "GET") -> Any:
     """The answer for a path with its query."""
     path, _, query = path.partition("?")
-    return played.api.handle(method, path, query, {"authorization": f"Bearer {key}"} if key else {})
+    return simulation.api.handle(method, path, query, {"authorization": f"Bearer {key}"} if key else {})
 
 
 def compare(recorded: dict[str, Any], response: Any, *, bodies: bool = True) -> None:
