@@ -40,12 +40,11 @@ def _rule(document: Document) -> ProcessRule | None:
 
 def catalog(*, document_name: bool = True) -> tuple[Family, ...]:
     """All families of objects. Without ``document_name`` the label ``name`` of documents is empty."""
-    document_info = _polled(
-        Document,
+    document_info = _document(
         "dify_document_info",
         "Batch, name, source, form and language of the document, empty where unknown",
         _document_info if document_name else _nameless_document_info,
-        labels=("batch", "name", "data_source_type", "doc_form", "doc_language", "created_from"),
+        labels="batch name data_source_type doc_form doc_language created_from",
     )
     return (*_SERVER, *_TARGET, *_DATASET, *_BATCH, document_info, *_DOCUMENT)
 
@@ -94,42 +93,38 @@ def _rule_info(rule: ProcessRule) -> Samples:
     return (((rule.mode, rule.separator, rule.parent_mode), 1),)
 
 
-# The rows.
+# The rows. ``read`` may be the name of an attribute; labels are separated by spaces.
 
 
-def _polled(of: Any, name: str, text: str, read: Read, part: Read = whole, **settings: Any) -> Family:
-    return Family(name=name, help=f"{text} (as of the last poll).", of=of, part=part, read=read, **settings)
+def _family(of: Any, name: str, text: str, read: Any, part: Read = whole, *, labels: str = "", **kind: Any) -> Family:
+    read = attrgetter(read) if isinstance(read, str) else read
+    return Family(name=name, help=text, of=of, part=part, read=read, labels=tuple(labels.split()), **kind)
 
 
-def _target(name: str, text: str, field: str) -> Family:
-    return Family(name=name, help=text, of=TargetStatus, part=whole, read=attrgetter(field))
-
-
-def _document(part: Read, name: str, text: str, field: str) -> Family:
-    return _polled(Document, name, text, attrgetter(field), part)
+def _polled(of: Any, name: str, text: str, *reads: Any, **settings: Any) -> Family:
+    return _family(of, name, f"{text} (as of the last poll).", *reads, **settings)
 
 
 def _reported_time(part: Read, name: str, text: str, field: str, note: str = "") -> Family:
     said = f"{text}, Unix seconds as reported by the API{note}"
-    return _document(part, f"dify_document_{name}_timestamp_seconds", said, field)
+    return _document(f"dify_document_{name}_timestamp_seconds", said, field, part)
 
 
+_target = partial(_family, TargetStatus)
+_dataset = partial(_polled, Dataset)
+_counters = partial(_polled, DatasetCounters)
+_batch = partial(_polled, Batch)
+_document = partial(_polled, Document)
 _phase = partial(_reported_time, _progress, note="; may belong to an earlier attempt")
 
 _SERVER = (
-    Family(
-        name="dify_up",
-        help="1 if Dify answered the last request and accepted the key.",
-        of=ServerStatus,
-        part=whole,
-        read=attrgetter("up"),
-    ),
+    _family(ServerStatus, "dify_up", "1 if Dify answered the last request and accepted the key.", "up"),
     _polled(
         ServerStatus,
         "dify_server_info",
         "URL of the server and the version that it reports, empty when unknown",
         _server_info,
-        labels=("url", "version"),
+        labels="url version",
     ),
 )
 
@@ -146,126 +141,97 @@ _TARGET = (
 )
 
 _DATASET = (
-    _polled(
-        Dataset,
+    _dataset(
         "dify_dataset_info",
         "Name, indexing technique and embedding model of the knowledge base",
         _dataset_info,
-        labels=("name", "indexing_technique", "embedding_model"),
+        labels="name indexing_technique embedding_model",
     ),
-    _polled(
-        Dataset,
+    _dataset(
         "dify_dataset_documents",
         "Documents of the knowledge base by display status",
         _dataset_documents,
         attrgetter("documents"),
-        labels=("display_status",),
+        labels="display_status",
     ),
-    _polled(
-        DatasetCounters,
+    _counters(
         "dify_documents_finished_total",
         "Documents observed to finish (completed or error), counted once per attempt, by error reason",
-        whole,
-        attrgetter("finished"),
+        "finished",
+        labels="status reason",
         type="counter",
-        labels=("status", "reason"),
     ),
-    _polled(
-        DatasetCounters,
+    _counters(
         "dify_documents_restarted_total",
         "Documents observed to leave completed or error and start again",
-        whole,
-        attrgetter("restarted"),
+        "restarted",
         type="counter",
     ),
-    _polled(
-        DatasetCounters,
+    _counters(
         "dify_document_phase_duration_seconds",
         "Seconds that completed documents spent in each phase by the API's own times, counted once per attempt",
         _by_phase,
         attrgetter("phases"),
+        labels="phase",
         type="histogram",
-        labels=("phase",),
         bounds=PHASE_BOUNDS,
     ),
 )
 
 _BATCH = (
-    _polled(
-        Batch,
-        "dify_batch_documents",
-        "Documents of the batch by indexing status",
-        _batch_documents,
-        labels=("status",),
+    _batch("dify_batch_documents", "Documents of the batch by indexing status", _batch_documents, labels="status"),
+    _batch(
+        "dify_batch_segments", "Segments of all documents of the batch; 0 until the documents are split", "segments"
     ),
-    _polled(
-        Batch,
-        "dify_batch_segments",
-        "Segments of all documents of the batch; 0 until the documents are split",
-        attrgetter("segments"),
-    ),
-    _polled(
-        Batch,
+    _batch(
         "dify_batch_segments_completed",
         "Indexed segments of all documents of the batch; can decrease when a document is indexed again",
-        attrgetter("completed_segments"),
+        "completed_segments",
     ),
-    _polled(
-        Batch,
+    _batch(
         "dify_batch_last_progress_timestamp_seconds",
         "Time of the batch's last progress, Unix seconds by the exporter's clock",
         unix_seconds,
         attrgetter("last_progress"),
     ),
-    _polled(
-        Batch,
-        "dify_batch_stalled",
-        "1 if the batch is unfinished and has made no progress for too long",
-        whole,
-        attrgetter("stalled"),
-    ),
-    _polled(
-        Batch,
+    _batch("dify_batch_stalled", "1 if the batch is unfinished and has made no progress for too long", "stalled"),
+    _batch(
         "dify_batch_eta_timestamp_seconds",
         "Estimated completion time of the batch at its recent rate, Unix seconds by the exporter's clock; "
         "absent while no rate is known",
-        whole,
-        attrgetter("eta"),
+        "eta",
     ),
 )
 
 _DOCUMENT = (
-    _polled(
-        Document,
+    _document(
         "dify_document_indexing_status",
         "1 for the document's current indexing status, 0 for the others",
-        attrgetter("status"),
+        "status",
         _progress,
-        labels=("status",),
+        labels="status",
         states=STATUSES,
     ),
-    _polled(
-        Document,
+    _document(
         "dify_document_display_status",
         "1 for the document's current display status, 0 for the others",
-        attrgetter("display_status"),
+        "display_status",
         _detail,
-        labels=("status",),
+        labels="status",
         states=DISPLAY_STATUSES,
     ),
-    _polled(
-        Document,
+    _document(
         "dify_document_error",
         "1 if the indexing status is error or the API reports an error text with it",
         _has_error,
         _progress,
     ),
-    _document(_progress, "dify_document_segments", "Segments of the document; 0 until it is split", "total_segments"),
+    _document("dify_document_segments", "Segments of the document; 0 until it is split", "total_segments", _progress),
     _document(
-        _progress,
         "dify_document_segments_completed",
         "Indexed segments of the document; can decrease when it is indexed again",
         "completed_segments",
+        _progress,
     ),
     _phase("processing_started", "Time at which a worker started processing the document", "processing_started_at"),
     _phase("parsing_completed", "Time at which the text was extracted", "parsing_completed_at"),
@@ -274,58 +240,49 @@ _DOCUMENT = (
     _phase("completed", "Time at which indexing was completed", "completed_at"),
     _phase("paused", "Time at which the document was paused", "paused_at"),
     _phase("stopped", "Time at which indexing failed", "stopped_at"),
-    _polled(
-        Document,
+    _document(
         "dify_document_last_progress_timestamp_seconds",
         "Time of the document's last progress, Unix seconds by the exporter's clock",
         unix_seconds,
         attrgetter("last_progress"),
     ),
-    _polled(
-        Document,
-        "dify_document_stalled",
-        "1 if the document is unfinished and has made no progress for too long",
-        whole,
-        attrgetter("stalled"),
+    _document(
+        "dify_document_stalled", "1 if the document is unfinished and has made no progress for too long", "stalled"
     ),
     _reported_time(_detail, "created", "Time at which the document was created", "created_at"),
     _reported_time(_detail, "updated", "Time at which the document was last updated", "updated_at"),
     _reported_time(_detail, "disabled", "Time at which the document was disabled", "disabled_at"),
-    _document(_detail, "dify_document_tokens", "Tokens of the document; 0 with economy indexing", "tokens"),
-    _document(_detail, "dify_document_characters", "Characters of the document", "word_count"),
+    _document("dify_document_tokens", "Tokens of the document; 0 with economy indexing", "tokens", _detail),
+    _document("dify_document_characters", "Characters of the document", "word_count", _detail),
     _document(
-        _detail,
-        "dify_document_hits",
-        "Number of times that retrieval found segments of the document",
-        "hit_count",
+        "dify_document_hits", "Number of times that retrieval found segments of the document", "hit_count", _detail
     ),
-    _document(_detail, "dify_document_stored_segments", "Segments stored for the document", "segment_count"),
+    _document("dify_document_stored_segments", "Segments stored for the document", "segment_count", _detail),
     _document(
-        _detail,
         "dify_document_average_segment_length",
         "Average length of the document's segments, in characters",
         "average_segment_length",
+        _detail,
     ),
     _document(
-        _detail,
         "dify_document_indexing_duration_seconds",
         "Seconds that embedding and storing took at the last completion",
         "indexing_latency",
+        _detail,
     ),
-    _document(_detail, "dify_document_enabled", "1 if the document is enabled for retrieval", "enabled"),
-    _document(_detail, "dify_document_archived", "1 if the document is archived", "archived"),
-    _polled(
-        Document,
+    _document("dify_document_enabled", "1 if the document is enabled for retrieval", "enabled", _detail),
+    _document("dify_document_archived", "1 if the document is archived", "archived", _detail),
+    _document(
         "dify_document_process_rule_info",
         "Rule that the document was processed with, empty where it is not set",
         _rule_info,
         _rule,
-        labels=("mode", "separator", "parent_mode"),
+        labels="mode separator parent_mode",
     ),
-    _document(_rule, "dify_document_chunk_max_tokens", "Maximum size of a segment, in tokens", "max_tokens"),
-    _document(_rule, "dify_document_chunk_overlap_tokens", "Overlap between segments, in tokens", "overlap_tokens"),
+    _document("dify_document_chunk_max_tokens", "Maximum size of a segment, in tokens", "max_tokens", _rule),
+    _document("dify_document_chunk_overlap_tokens", "Overlap between segments, in tokens", "overlap_tokens", _rule),
     _document(
-        _rule, "dify_document_subchunk_max_tokens", "Maximum size of a child chunk, in tokens", "subchunk_max_tokens"
+        "dify_document_subchunk_max_tokens", "Maximum size of a child chunk, in tokens", "subchunk_max_tokens", _rule
     ),
 )
 
@@ -333,96 +290,67 @@ CATALOG = catalog()
 """The families of objects with the default settings."""
 
 
-def _self(name: str, kind: MetricType, text: str, *labels: str) -> SelfFamily:
-    return SelfFamily(name=name, type=kind, help=text, labels=labels)
+def _self(kind: MetricType, name: str, text: str, labels: str = "") -> SelfFamily:
+    return SelfFamily(name=name, type=kind, help=text, labels=tuple(labels.split()))
 
+
+_gauge = partial(_self, "gauge")
+_counter = partial(_self, "counter")
 
 SELF_METRICS = (
-    _self(
+    _gauge(
         "dify_exporter_build_info",
-        "gauge",
         "Version and revision of the exporter, and the version of Python.",
-        "version",
-        "revision",
-        "python_version",
+        "version revision python_version",
     ),
-    _self("dify_exporter_polls_total", "counter", "Finished polls, successful or failed.", "server", "kind"),
-    _self("dify_exporter_poll_failures_total", "counter", "Failed polls by reason.", "server", "kind", "reason"),
-    _self(
+    _counter("dify_exporter_polls_total", "Finished polls, successful or failed.", "server kind"),
+    _counter("dify_exporter_poll_failures_total", "Failed polls by reason.", "server kind reason"),
+    _counter(
         "dify_exporter_requests_total",
-        "counter",
         "Requests to the server by HTTP status, or by failure reason when there was no answer.",
-        "server",
-        "endpoint",
-        "code",
+        "server endpoint code",
     ),
     _self(
-        "dify_exporter_request_duration_seconds",
         "histogram",
+        "dify_exporter_request_duration_seconds",
         "Seconds from sending a request to the end of its answer.",
-        "server",
-        "endpoint",
+        "server endpoint",
     ),
-    _self(
+    _counter(
         "dify_exporter_throttled_seconds_total",
-        "counter",
         "Seconds that requests waited because of the limit of requests per second.",
         "server",
     ),
-    _self("dify_exporter_schedule_lag_seconds", "gauge", "Delay of the most overdue poll, in seconds.", "server"),
-    _self("dify_exporter_targets", "gauge", "Targets by kind and polling state.", "server", "kind", "state"),
-    _self(
-        "dify_exporter_unknown_values_total",
-        "counter",
-        "Unknown statuses in answers, by field.",
-        "server",
-        "field",
-    ),
-    _self(
+    _gauge("dify_exporter_schedule_lag_seconds", "Delay of the most overdue poll, in seconds.", "server"),
+    _gauge("dify_exporter_targets", "Targets by kind and polling state.", "server kind state"),
+    _counter("dify_exporter_unknown_values_total", "Unknown statuses in answers, by field.", "server field"),
+    _gauge(
         "dify_exporter_clock_offset_seconds",
-        "gauge",
         "Seconds by which the server's times are ahead of the exporter's clock; whole hours mean a wrong time zone.",
         "server",
     ),
-    _self(
+    _gauge(
         "dify_exporter_documents_collapsed",
-        "gauge",
         "Documents without their own series because of the document limit; batch totals include them.",
-        "server",
-        "dataset_id",
+        "server dataset_id",
     ),
-    _self(
-        "dify_exporter_state_last_save_timestamp_seconds",
-        "gauge",
-        "Time at which the state was last saved, Unix seconds.",
-    ),
-    _self("dify_exporter_state_last_save_successful", "gauge", "1 if the last attempt to save the state succeeded."),
-    _self("dify_exporter_config_last_reload_successful", "gauge", "1 if the last load of the configuration succeeded."),
-    _self(
+    _gauge("dify_exporter_state_last_save_timestamp_seconds", "Time at which the state was last saved, Unix seconds."),
+    _gauge("dify_exporter_state_last_save_successful", "1 if the last attempt to save the state succeeded."),
+    _gauge("dify_exporter_config_last_reload_successful", "1 if the last load of the configuration succeeded."),
+    _gauge(
         "dify_exporter_config_last_reload_success_timestamp_seconds",
-        "gauge",
         "Time of the last successful load of the configuration, Unix seconds.",
     ),
-    _self(
+    _gauge(
         "dify_exporter_web_config_last_reload_successful",
-        "gauge",
         "1 if the current web config file is in use, 0 if an earlier version of it is.",
     ),
-    _self("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes."),
-    _self("process_resident_memory_bytes", "gauge", "Resident memory size in bytes."),
-    _self("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds."),
-    _self("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds."),
-    _self("process_open_fds", "gauge", "Number of open file descriptors."),
-    _self("process_max_fds", "gauge", "Maximum number of open file descriptors."),
-    _self(
-        "python_info",
-        "gauge",
-        "Python platform information",
-        "implementation",
-        "major",
-        "minor",
-        "patchlevel",
-        "version",
-    ),
+    _gauge("process_virtual_memory_bytes", "Virtual memory size in bytes."),
+    _gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
+    _gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds."),
+    _counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds."),
+    _gauge("process_open_fds", "Number of open file descriptors."),
+    _gauge("process_max_fds", "Maximum number of open file descriptors."),
+    _gauge("python_info", "Python platform information", "implementation major minor patchlevel version"),
 )
 """Every family that ``SelfMetrics`` renders; ``process_`` and ``python_`` are prometheus-client's own, on Linux."""

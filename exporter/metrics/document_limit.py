@@ -66,7 +66,7 @@ class DocumentLimit:
         """Record the documents among ``changes``, all of which are shown."""
         for old, new in changes:
             if isinstance(new, Document):
-                self._shown[new.server, new.dataset_id, new.document_id] = new
+                self._shown[_key(new)] = new
             elif new is None and isinstance(old, Document):
                 self._shown.pop(_key(old), None)
 
@@ -92,11 +92,8 @@ class DocumentLimit:
         while withheld and shown and withheld[0] < shown[-1]:
             self._show(before, shown, withheld)
             self._withhold(before, shown, withheld)
-        for key, was in before.items():
-            is_now = self._shown.get(key)
-            if was is not is_now:
-                passed.append((was, is_now))
-        return passed
+        now = self._shown
+        return passed + [(was, now.get(key)) for key, was in before.items() if was is not now.get(key)]
 
     def _update(self, key: _Key, document: Document, shown: SortedList, withheld: SortedList) -> None:
         """Update ``document`` on its current side. A new document starts as shown."""
@@ -146,10 +143,8 @@ def _rank(document: Document) -> _Rank:
 
 
 def _rerank(order: SortedList, old: Document | None, new: Document) -> None:
-    rank = _rank(new)
-    if old is not None:
-        before = _rank(old)
-        if before == rank:
-            return
-        order.remove(before)
-    order.add(rank)
+    before, after = None if old is None else _rank(old), _rank(new)
+    if before != after:
+        if before is not None:
+            order.remove(before)
+        order.add(after)

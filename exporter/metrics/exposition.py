@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from exporter.metrics.blocks import BlockStore
 from exporter.metrics.catalog import catalog
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from exporter.metrics.blocks import Block, RenderJob
     from exporter.metrics.families import Family
+    from exporter.metrics.self_metrics import SelfMetrics
     from exporter.tracking.model import Change
 
 _GROUP_SIZE = 32
@@ -29,14 +30,6 @@ _GROUP_SIZE = 32
 
 _FLUSH_BUDGET = 0.01
 """Maximum seconds that one poll spends on flushing, beyond the block in progress; the next poll continues."""
-
-
-class MetricsSource(Protocol):
-    """Source of the exporter's own metrics."""
-
-    def render(self, fmt: Format) -> bytes:
-        """The lines in ``fmt``, without the end mark of OpenMetrics."""
-        ...
 
 
 class _RenderedPieces:
@@ -73,7 +66,8 @@ class _RenderedPieces:
         for position, stale in self._stale.items():
             if stale:
                 for group in stale:
-                    self._join_group(group, position)
+                    joined = self._joined.setdefault(group, [None] * len(self.runs))
+                    joined[position] = join(block.pieces[position] for block in self._groups[group].values())
                 stale.clear()
                 self.runs[position] = join(joined[position] for joined in self._joined.values())
                 changed = True
@@ -82,10 +76,6 @@ class _RenderedPieces:
             self._joined.pop(group, None)  # absent when no block of the group was ever flushed
         return changed
 
-    def _join_group(self, group: int, position: int) -> None:
-        joined = self._joined.setdefault(group, [None] * len(self.runs))
-        joined[position] = join(block.pieces[position] for block in self._groups[group].values())
-
 
 class Exposition:
     """The page that Prometheus scrapes. Polls call ``changed`` and ``flush``, scrapes call ``page``."""
@@ -93,7 +83,7 @@ class Exposition:
     def __init__(
         self,
         *,
-        self_metrics: MetricsSource,
+        self_metrics: SelfMetrics,
         document_name: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

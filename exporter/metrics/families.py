@@ -9,16 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from exporter.tracking.model import (
-    Batch,
-    Dataset,
-    DatasetCounters,
-    Document,
-    Number,
-    ServerStatus,
-    TargetStatus,
-    Tracked,
-)
+from exporter.tracking.model import Batch, Dataset, DatasetCounters, Document, ServerStatus, TargetStatus, Tracked
 
 LabelValues = tuple[str, ...]
 Samples = Sequence[tuple[LabelValues, Any]]
@@ -104,17 +95,10 @@ def encodable(value: str) -> str:
 
 def escape(value: str) -> str:
     """``value`` escaped for a quoted label."""
-    value = encodable(value)
-    if "\\" in value:
-        value = value.replace("\\", "\\\\")
-    if '"' in value:
-        value = value.replace('"', '\\"')
-    if "\n" in value:
-        value = value.replace("\n", "\\n")
-    return value
+    return encodable(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def number(value: Number) -> str | None:
+def number(value: float) -> str | None:
     """``value`` as written in a line; None for values that have no series (NaN, infinities)."""
     if isinstance(value, int) and -_EXACT <= value <= _EXACT:
         return f"{value:d}"
@@ -213,9 +197,14 @@ def _extra_labels(family: Family) -> Callable[[LabelValues], str]:
 
 def _state_lines(family: Family) -> Render:
     # The text between identity labels is the same for all objects in one state, so joining it renders all the lines.
-    between = {current: _between(family, current) for current in family.states}
+    start, read, (label,) = f"{family.name}{{", family.read, family.labels
+
+    def text_between(current: str) -> tuple[str, ...]:
+        ends = [f',{label}="{state}"}} {int(state == current)}\n' for state in family.states]
+        return (start, *[end + start for end in ends[:-1]], ends[-1])
+
+    between = {current: text_between(current) for current in family.states}
     unknown = between["unknown"]
-    read = family.read
 
     def render(identities: Sequence[str], parts: Sequence[Any]) -> list[str]:
         out = []
@@ -225,10 +214,3 @@ def _state_lines(family: Family) -> Render:
         return out
 
     return render
-
-
-def _between(family: Family, current: str) -> tuple[str, ...]:
-    start = f"{family.name}{{"
-    (label,) = family.labels
-    ends = [f',{label}="{state}"}} {int(state == current)}\n' for state in family.states]
-    return (start, *[end + start for end in ends[:-1]], ends[-1])

@@ -6,7 +6,7 @@ import os
 import platform
 import threading
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prometheus_client import Counter, Histogram, PlatformCollector, ProcessCollector, disable_created_metrics
@@ -23,7 +23,7 @@ from exporter.metrics.formats import Format
 from exporter.tracking.model import KINDS, TARGET_STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -47,9 +47,8 @@ def _reasons(error: type[DifyError]) -> Iterator[str]:
 REASONS = tuple(dict.fromkeys(_reasons(DifyError)))
 """Every reason for a failed poll in the error tree."""
 
-_DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_DURATION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _UNKNOWN_FIELDS = ("indexing_status", "display_status")
-
 
 _M = TypeVar("_M", Counter, Histogram)
 
@@ -80,7 +79,7 @@ class _Children(Generic[_M]):
         self._lock = threading.Lock()
         self._removed: set[str] = set()
 
-    def child(self, labels: tuple[str, ...]) -> _M | None:
+    def child(self, *labels: str) -> _M | None:
         """The child, created on first use. None for a removed server: one of its polls ended late."""
         return self._children.get(labels) or self._create(labels)
 
@@ -101,8 +100,7 @@ class _Children(Generic[_M]):
         with self._lock:
             if labels[0] in self._removed:
                 return None
-            child: _M = self.metric.labels(*map(encodable, labels))
-            self._children[labels] = child
+            child = self._children[labels] = self.metric.labels(*map(encodable, labels))
             return child
 
 
@@ -115,8 +113,7 @@ class _Counter(_Children[Counter]):
 
     def add(self, *labels: str, amount: float = 1.0) -> None:
         """Add ``amount`` to the counter."""
-        child = self.child(labels)
-        if child is not None:
+        if (child := self.child(*labels)) is not None:
             child.inc(amount)
 
 
@@ -136,7 +133,7 @@ class SelfMetrics(Collector):
         self._throttled = _Counter("dify_exporter_throttled_seconds_total")
         self._unknown = _Counter("dify_exporter_unknown_values_total")
         row = _ROWS["dify_exporter_request_duration_seconds"]
-        self._durations = _Children(Histogram(row.name, row.help, row.labels, registry=None, buckets=_DURATIONS))
+        self._durations = _Children(Histogram(row.name, row.help, row.labels, registry=None, buckets=_DURATION_BOUNDS))
         counters = (self._polls, self._failures, self._requests, self._throttled, self._unknown)
         self._by_server: tuple[_Children[Any], ...] = (*counters, self._durations)
         self._of_process = (ProcessCollector(registry=None), PlatformCollector(registry=None))
@@ -177,8 +174,7 @@ class SelfMetrics(Collector):
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
         """Record a finished request; ``code`` is the HTTP status, or the reason when there was no answer."""
         self._requests.add(server, endpoint, code)
-        child = self._durations.child((server, endpoint))
-        if child is not None:
+        if (child := self._durations.child(server, endpoint)) is not None:
             child.observe(seconds)
 
     def throttled(self, server: str, seconds: float) -> None:
@@ -217,20 +213,13 @@ class SelfMetrics(Collector):
         if process.web_config_loaded is not None:
             yield _optional("dify_exporter_web_config_last_reload_successful", process.web_config_loaded())
         yield _gauge("dify_exporter_documents_collapsed", process.collapsed().items())
-        yield from _schedule_metrics(list(process.schedules()))
-
-
-def _schedule_metrics(schedules: Sequence[ServerSchedule]) -> Iterator[Metric]:
-    yield _gauge("dify_exporter_schedule_lag_seconds", [((s.server,), s.lag) for s in schedules])
-    yield _gauge("dify_exporter_targets", [sample for schedule in schedules for sample in _target_counts(schedule)])
-    offsets = [((s.server,), s.clock_offset) for s in schedules if s.clock_offset is not None]
-    yield _gauge("dify_exporter_clock_offset_seconds", offsets)
-
-
-def _target_counts(schedule: ServerSchedule) -> list[tuple[tuple[str, ...], int]]:
-    """The number of targets of a server by kind and state, zeros included."""
-    counts: Mapping[Any, int] = schedule.targets
-    return [((schedule.server, kind, state), counts.get((kind, state), 0)) for kind in KINDS for state in TARGET_STATES]
+        schedules = list(process.schedules())
+        yield _gauge("dify_exporter_schedule_lag_seconds", [((s.server,), s.lag) for s in schedules])
+        states: list[Any] = list(product(KINDS, TARGET_STATES))
+        targets = [((s.server, *state), s.targets.get(state, 0)) for s in schedules for state in states]
+        yield _gauge("dify_exporter_targets", targets)
+        offsets = [((s.server,), s.clock_offset) for s in schedules if s.clock_offset is not None]
+        yield _gauge("dify_exporter_clock_offset_seconds", offsets)
 
 
 def _gauge(name: str, samples: Iterable[tuple[tuple[str, ...], float]]) -> GaugeMetricFamily:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.metrics import Exposition, Format
+from exporter.metrics import Exposition, Format, SelfMetrics
 from exporter.tracking.model import Detail, Document, ProcessRule, Progress
 from tests.integration.harness import tool
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class FixedMetrics:
+class FixedMetrics(SelfMetrics):
     """Self metrics with fixed lines."""
 
     lines = b"# HELP own_up Fixed.\n# TYPE own_up gauge\nown_up 1\n"

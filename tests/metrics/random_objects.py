@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter.config import ERROR_REASONS as REASONS
-from exporter.metrics import CATALOG, IDENTITY, Exposition, Family, Format
+from exporter.metrics import CATALOG, IDENTITY, Exposition, Family, Format, SelfMetrics
 from exporter.tracking.counters import PHASE_BOUNDS, PHASES
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-class NoSelfMetrics:
+class NoSelfMetrics(SelfMetrics):
     """Self metrics without lines."""
 
     def render(self, fmt: Format) -> bytes:
