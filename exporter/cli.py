@@ -57,20 +57,15 @@ def _whole_seconds(_context: click.Context, _option: click.Parameter, value: str
         raise click.BadParameter(str(error)) from error
 
 
-_config_file = _option(
-    "--config.file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Configuration file (YAML). config.example.yaml shows every key.",
-)
+_FILE: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE"}
+_config_file = _option("--config.file", **_FILE, help="Configuration file (YAML). config.example.yaml shows every key.")
 _listen_address = _option(
     "--web.listen-address", metavar="HOST:PORT", help="Address to serve metrics on; overrides the config."
 )
 _telemetry_path = _option("--web.telemetry-path", metavar="PATH", help="URL path of the metrics; overrides the config.")
 _web_config_file = _option(
     "--web.config.file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
+    **_FILE,
     help="TLS, users and headers, in the format of Prometheus' exporter-toolkit; see docs/web-security.md.",
 )
 _log_level = _option("--log.level", type=click.Choice(LEVELS), help="Log level; overrides the config.")
@@ -118,7 +113,7 @@ def run(
     **overrides: str | None,
 ) -> None:
     """Poll the configured servers and serve /metrics until SIGTERM or Ctrl-C. SIGHUP reloads the config."""
-    config = _configure(config_file, overrides)
+    config = _set_up(_read_config(config_file, overrides))
     web_config = WebConfigFile(web_config_file, os.environ) if web_config_file else None
     for warning in web_config.warnings if web_config else ():
         _log.warning("web config warning", problem=str(warning))
@@ -168,8 +163,8 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
 @_log_format
 def once(config_file: Path | None, **overrides: str | None) -> None:
     """Poll everything once and print the metrics. Exit 1 if a poll failed."""
-    config = _configure(config_file, {**overrides, "log_level": overrides["log_level"] or "warning"})
-    app = App(config)
+    config = _read_config(config_file, {**overrides, "log_level": overrides["log_level"] or "warning"})
+    app = App(_set_up(config))
     with stop_signals() as stop, _progress_bar() as show:
         succeeded = app.poll_once(stop, on_progress=show)
     for chunk in app.exposition.page(Format.TEXT).plain_chunks():
@@ -200,8 +195,7 @@ def demo(web_listen_address: str, **overrides: str | None) -> None:
         config = override(
             watching(scenario, dify.url), _dotted({"web_listen_address": web_listen_address, **overrides})
         )
-        _set_up(config)
-        _serve(App(config), stop, greeting=greeting(dify.url))
+        _serve(App(_set_up(config)), stop, greeting=greeting(dify.url))
 
 
 @main.command()
@@ -275,14 +269,6 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-def _configure(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
-    config = _read_config(config_file, overrides)
-    _set_up(config)
-    for warning in config.warnings:
-        _log.warning("config", problem=str(warning))
-    return config
-
-
 def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
     """The configuration with command-line values applied."""
     config = load(config_file, os.environ) if config_file else from_environment(os.environ)
@@ -294,8 +280,15 @@ def _dotted(overrides: dict[str, str | None]) -> dict[str, str]:
     return {name.replace("_", ".", 1): value for name, value in overrides.items() if value is not None}
 
 
-def _set_up(config: Config) -> None:
-    """Run in UTC: the ``schedule`` library computes in local time and would stall when daylight saving time ends."""
+def _set_up(config: Config) -> Config:
+    """Prepare the process for ``config``, which is returned, and log its warnings.
+
+    The process runs in UTC: the ``schedule`` library computes in local time and would stall when daylight saving time
+    ends.
+    """
     os.environ["TZ"] = "UTC"
     time.tzset()
     set_up_logging(config.log.level, config.log.format)
+    for warning in config.warnings:
+        _log.warning("config", problem=str(warning))
+    return config

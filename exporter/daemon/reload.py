@@ -112,14 +112,11 @@ class ConfigReloader:
 
     def _use(self, found: Config | str) -> None:
         self._watched.accept(found)
-        if isinstance(found, str):
-            self._reject(found)
-        else:
+        if not isinstance(found, str):
             self._accept(found)
-
-    def _reject(self, problems: str) -> None:
+            return
         self._self_metrics.reloaded(self._clock.time(), success=False)
-        for problem in problems.splitlines():
+        for problem in found.splitlines():
             _log.error("configuration not reloaded; the previous one stays in effect", problem=problem)
 
     def _accept(self, config: Config) -> None:
