@@ -32,7 +32,7 @@ COMMANDS = sorted(main.commands)
 
 
 @pytest.fixture(autouse=True)
-def _process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _restore_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore time zone, logging and environment afterwards, and hide the machine's own variables."""
     for name in list(os.environ):
         if name.startswith("DIFY_"):
@@ -134,7 +134,7 @@ def test_web_config_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment"), [(["--offline"], {"DIFY_BASE_URL": "http://api:5001/v1"}), ([], {})]
 )
-def test_a_configuration_that_is_lacking(tmp_path: Path, arguments: list[str], environment: dict[str, str]) -> None:
+def test_an_incomplete_configuration(tmp_path: Path, arguments: list[str], environment: dict[str, str]) -> None:
     """A partial configuration, or a check of servers, requires a complete configuration."""
     (tmp_path / "web.yml").write_text("{}")
     result = _call("check", *arguments, "--web.config.file", tmp_path / "web.yml", **environment)
@@ -175,8 +175,8 @@ def test_the_process_is_in_utc(config: Path, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_port_in_use(command: str, option: str) -> None:
     """A port in use is reported in one line, exit code 1."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with closing(socket.create_server(("127.0.0.1", 0))) as occupied:
+        address = f"127.0.0.1:{occupied.getsockname()[1]}"
         result = _call(command, option, address)
 
     assert 1 == result.exit_code

@@ -20,7 +20,7 @@ from bench.fuzz.mutation import Mutator
 from bench.fuzz.subjects import SHARES, SUBJECTS
 from bench.fuzz.trial import attempt
 from tests.bench import fragile
-from tests.integration.harness import lacking
+from tests.integration.harness import skip_unless_ci
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def _logging() -> Iterator[None]:
 def _atheris() -> None:
     """The engine, which is not to be had for every Python and every machine."""
     if find_spec("atheris") is None:
-        lacking("atheris is not installed")
+        skip_unless_ci("atheris is not installed")
 
 
 @pytest.mark.usefixtures("_logging")

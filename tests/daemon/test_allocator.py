@@ -13,7 +13,7 @@ import pytest
 
 from exporter.daemon import allocator
 
-GROWN = """
+PROGRAM = """
 import os, threading
 from exporter.daemon import allocator
 
@@ -27,9 +27,9 @@ def answer():
         for _ in range(256):
             body += bytes(65_536)
         bytes(body)
-        kept.append(bytes(1_000))
+        small_objects.append(bytes(1_000))
 
-kept = []
+small_objects = []
 if {limited}:
     assert allocator.limit_retained_memory({{}})
 before = resident()
@@ -40,27 +40,27 @@ print(resident() - before)
 """
 
 
-def grown(*, limited: bool) -> int:
+def growth(*, limited: bool) -> int:
     """The bytes by which a process grows that reads large answers in four threads."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    program = (sys.executable, "-c", GROWN.format(limited=limited))
+    program = (sys.executable, "-c", PROGRAM.format(limited=limited))
     done = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
     return int(done.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="requires glibc")
-def test_large_answers_leave_nothing_behind() -> None:
+def test_memory_of_large_answers_is_returned() -> None:
     """The process grows by a few MiB at most; with the C library's defaults it grows by many times as much."""
-    assert grown(limited=True) < 6 * 1024**2 < grown(limited=False)
+    assert growth(limited=True) < 6 * 1024**2 < growth(limited=False)
 
 
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"])
-def test_the_environment_has_the_last_word(name: str) -> None:
+def test_settings_of_the_environment_take_precedence(name: str) -> None:
     """Allocator limits set in the environment are not overridden."""
     assert not allocator.limit_retained_memory({name: "1"})
 
 
-def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_c_libraries_are_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is set with musl, which has no such limits."""
 
     class Other:

@@ -112,7 +112,7 @@ def _page(app: App) -> str:
     return b"".join(app.exposition.page(Format.TEXT).plain_chunks()).decode()
 
 
-def test_one_round(dify: SimulatorServer) -> None:
+def test_poll_once(dify: SimulatorServer) -> None:
     """``poll_once`` polls every target and the detail of every document found, and returns True if all succeeded."""
     app = App(_config(dify))
 
@@ -121,7 +121,7 @@ def test_one_round(dify: SimulatorServer) -> None:
     assert {"indexing-status": 1, "document": 1, "dataset": 1} == {**dify.api.requests}
 
 
-def test_a_round_that_fails(dify: SimulatorServer) -> None:
+def test_poll_once_with_a_failed_poll(dify: SimulatorServer) -> None:
     """``poll_once`` returns False if a poll failed, and the target's series shows the failure."""
     dify.api.faults.add(Fault(kind="status", status=502, endpoint="indexing-status"))
     app = App(_config(dify))
@@ -130,13 +130,13 @@ def test_a_round_that_fails(dify: SimulatorServer) -> None:
     assert f'kind="batch",dataset_id="{DATASET}",target="{BATCH}"}} 0\n' in _page(app)
 
 
-def test_a_round_without_details(dify: SimulatorServer) -> None:
+def test_poll_once_with_unreadable_details(dify: SimulatorServer) -> None:
     """``poll_once`` returns False if a document is known and its detail cannot be read."""
     dify.api.faults.add(Fault(kind="status", status=500, endpoint="document"))
     assert not App(_config(dify)).poll_once(threading.Event())
 
 
-def test_a_round_tells_how_far_it_is(dify: SimulatorServer) -> None:
+def test_poll_once_reports_progress(dify: SimulatorServer) -> None:
     """``on_progress`` receives the number of targets polled and the total."""
     reported: list[Progress] = []
     App(_config(dify)).poll_once(threading.Event(), on_progress=reported.append)
@@ -146,7 +146,7 @@ def test_a_round_tells_how_far_it_is(dify: SimulatorServer) -> None:
     assert sorted(reported) == reported
 
 
-def test_a_round_that_is_called_off(dify: SimulatorServer) -> None:
+def test_poll_once_does_not_start_after_stop(dify: SimulatorServer) -> None:
     """No poll starts once the event is set."""
     stop = threading.Event()
     stop.set()
@@ -167,7 +167,7 @@ def test_ready_after_the_first_cycle(dify: SimulatorServer) -> None:
         until(lambda: 200 == running.get("/-/ready")[0])
 
 
-def test_a_server_that_hangs_delays_no_other(dify: SimulatorServer) -> None:
+def test_a_hanging_server_delays_no_other(dify: SimulatorServer) -> None:
     """Each server has its own workers: if one never answers, the other is still polled at its interval."""
     with ExitStack() as stack:
         other = stack.enter_context(SimulatorServer(Api(World(SCENARIO, ManualClock()))))
@@ -183,7 +183,7 @@ def test_a_server_that_hangs_delays_no_other(dify: SimulatorServer) -> None:
         assert 'dify_up{server="first"}' not in running.get("/metrics")[1]
 
 
-def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock) -> None:
+def test_changes_appear_one_poll_later(dify: SimulatorServer, clock: ManualClock) -> None:
     """A change in Dify is on the page one poll later; a deleted document disappears from it."""
     with _running(_config(dify, polling=Polling(interval=1, max_interval=1, settled_interval=1))) as running:
         completed = f'document_id="{NOTES.id}",status="completed"}} '
@@ -195,7 +195,7 @@ def test_a_document_moves_on_the_page(dify: SimulatorServer, clock: ManualClock)
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, *, shown: bool) -> None:
+def test_document_names_can_be_hidden(dify: SimulatorServer, clock: ManualClock, *, shown: bool) -> None:
     """``labels.document_name`` decides whether document names appear on the page and in the log."""
     again = "document restarted indexing"
     polling = Polling(interval=1, max_interval=1, settled_interval=1)
@@ -210,7 +210,7 @@ def test_names_that_are_confidential(dify: SimulatorServer, clock: ManualClock, 
         assert (shown, shown) == ("notes.md" in running.get("/metrics")[1], "notes.md" in str(log))
 
 
-def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
+def test_landing_page_shows_numbers(dify: SimulatorServer) -> None:
     """The landing page shows the number of servers, targets and series."""
     with _running(_config(dify)) as running:
         until(lambda: 200 == running.get("/-/ready")[0])
@@ -220,7 +220,7 @@ def test_the_landing_page_tells_numbers(dify: SimulatorServer) -> None:
     assert "<dt>Targets</dt><dd>2</dd>" in page
 
 
-def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
+def test_reload_names_sections_that_require_a_restart(dify: SimulatorServer) -> None:
     """The answer to POST /-/reload names the sections that require a restart."""
     changed = _config(dify, labels=Labels(document_name=False))
     with _running(_config(dify), ConfigSource(lambda: changed)) as running:
@@ -230,7 +230,7 @@ def test_a_reload_tells_what_it_left(dify: SimulatorServer) -> None:
         assert "<dt>Requires a restart</dt><dd>labels</dd>" in running.get("/")[1]
 
 
-def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
+def test_metrics_show_failed_saves(tmp_path: Path) -> None:
     """The state metrics are absent before the first save and without a state file; then they show the last save."""
     folder = tmp_path / "volume"
     app = App(Config(servers=(), state=StateConfig(folder / "state.db")), clock=ManualClock(), use_state_file=True)
@@ -248,7 +248,7 @@ def test_a_state_that_cannot_be_saved_shows(tmp_path: Path) -> None:
     app.state.close()
 
 
-def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
+def test_metrics_show_a_rejected_web_config(tmp_path: Path) -> None:
     """With a web config file, the page shows whether its current content is in effect; otherwise it shows nothing."""
     file = tmp_path / "web.yml"
     file.write_text("{}")
@@ -265,7 +265,7 @@ def test_a_web_config_that_is_refused_shows(tmp_path: Path) -> None:
         assert f"\n{name} {value}.0\n" in _page(app)
 
 
-def test_a_loop_that_stands_still_is_not_healthy() -> None:
+def test_a_stuck_loop_is_unhealthy() -> None:
     """/-/healthy fails when the loop has not run for too long, and says what to do."""
     clock = ManualClock()
     app = App(Config(servers=(), state=StateConfig(None)), clock=clock)
@@ -277,12 +277,12 @@ def test_a_loop_that_stands_still_is_not_healthy() -> None:
     assert "the polling loop has been stuck for 31 s: restart the exporter and report its log" == app.health_problem()
 
 
-def test_nothing_runs_when_it_cannot_listen(dify: SimulatorServer) -> None:
+def test_no_requests_when_the_port_is_in_use(dify: SimulatorServer) -> None:
     """If the port cannot be bound, the exporter sends no request to any server."""
     with _running(_config(dify)) as first:
-        asked = until(lambda: 3 <= dify.api.requests.total() and dify.api.requests.total())
-        taken = Web(f"127.0.0.1:{first.port}")
+        requests = until(lambda: 3 <= dify.api.requests.total() and dify.api.requests.total())
+        occupied = Web(f"127.0.0.1:{first.port}")
         with pytest.raises(ListenError, match="address already in use"):
-            App(_config(dify, web=taken)).run(threading.Event())
+            App(_config(dify, web=occupied)).run(threading.Event())
 
-    assert asked == dify.api.requests.total()
+    assert requests == dify.api.requests.total()

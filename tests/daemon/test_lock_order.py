@@ -158,7 +158,7 @@ def documented() -> dict[str, set[str]]:
     }
 
 
-def test_locks_have_an_order(observed: dict[str, set[str]]) -> None:
+def test_locks_are_acquired_in_one_order(observed: dict[str, set[str]]) -> None:
     """Locks are never acquired in a circle, which would include a lock of one server and the same of another."""
     assert [] == cycle(observed)
 
@@ -171,7 +171,7 @@ def test_the_table_of_locks_is_true(observed: dict[str, set[str]]) -> None:
     assert documented() == {lock: holding for lock, holding in nested.items() if holding or lock in held}
 
 
-def test_circles_are_found() -> None:
+def test_cycles_are_detected() -> None:
     """The check finds two locks that are acquired in both orders, but not an attempt that does not wait."""
     recorder = LockRecorder()
     one, two = RecordedLock("one", recorder), RecordedLock("two", recorder)

@@ -27,7 +27,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
+def _restore_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -70,7 +70,7 @@ def test_an_event_is_a_line(log_format: str) -> None:
     assert ("warning", "target not found", "main") == (event["level"], event["msg"], event["server"])
 
 
-def test_logfmt_is_bare_where_it_can_be() -> None:
+def test_logfmt_quotes_only_where_necessary() -> None:
     """Simple values are not quoted, so that lines are easy to read and grep; booleans are words, None is omitted."""
     log = structlog.get_logger("any")
     (line,) = _logged(lambda: log.info("done", path="/metrics", share=0.5, ok=True, name="答疑.md", no=None), "logfmt")
@@ -80,7 +80,7 @@ def test_logfmt_is_bare_where_it_can_be() -> None:
 
 @pytest.mark.parametrize("log_format", FORMATS)
 @given(text=st.text())
-def test_any_text_comes_back(log_format: str, text: str) -> None:
+def test_any_text_can_be_parsed_back(log_format: str, text: str) -> None:
     """Every document name, with quotes, line breaks or escapes, results in one line that parses back to it."""
     log = structlog.get_logger("any")
     lines = _logged(lambda: log.info("document failed", name=text, after="end"), log_format)
@@ -92,7 +92,7 @@ def test_any_text_comes_back(log_format: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "a\rb", "\x9b31m", "\u2028", "\u202e"])
 @pytest.mark.parametrize("log_format", FORMATS)
-def test_nothing_drives_the_terminal(log_format: str, text: str) -> None:
+def test_control_characters_are_escaped(log_format: str, text: str) -> None:
     """Control characters in a name are escaped."""
     log = structlog.get_logger("any")
     (line,) = _logged(lambda: log.info("document failed", name=text), log_format)
@@ -147,7 +147,7 @@ def test_level(level: str) -> None:
     assert list(LEVELS[LEVELS.index(level) :]) == shown
 
 
-def test_libraries_are_heard_from_warnings_up() -> None:
+def test_libraries_log_warnings_and_errors_only() -> None:
     """At level debug, asyncio's debug messages are not logged but its warnings are."""
     log = logging.getLogger("asyncio")
 

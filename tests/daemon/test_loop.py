@@ -65,7 +65,7 @@ def turns_over(hours: float, start: datetime) -> list[float]:
     return times
 
 
-def test_the_loop_turns_through_the_end_of_daylight_saving(zone: str) -> None:
+def test_the_loop_continues_when_daylight_saving_ends(zone: str) -> None:
     """No turn is later than two intervals, in UTC and in a zone whose clock goes back an hour."""
     times = turns_over(2.0, AUTUMN)
     gaps = {later - earlier for earlier, later in itertools.pairwise(times)}
@@ -73,7 +73,7 @@ def test_the_loop_turns_through_the_end_of_daylight_saving(zone: str) -> None:
     assert len(times) >= 118
 
 
-def test_the_loop_survives_a_wall_clock_that_is_set_back() -> None:
+def test_the_loop_continues_when_the_wall_clock_is_set_back() -> None:
     """A clock set back by a day does not stop the loop for a day."""
     with time_machine.travel(AUTUMN, tick=False) as traveller:
         clock = MachineClock(traveller)
@@ -87,7 +87,7 @@ def test_the_loop_survives_a_wall_clock_that_is_set_back() -> None:
         assert len(runs) >= 7
 
 
-def test_a_job_that_raises_ends_nothing() -> None:
+def test_a_job_that_raises_stops_no_job() -> None:
     """A job that raises runs again in the next turn, and so do the other jobs."""
     with time_machine.travel(AUTUMN, tick=False) as traveller:
         clock = MachineClock(traveller)
@@ -104,7 +104,7 @@ def test_a_job_that_raises_ends_nothing() -> None:
         assert runs == ["broken", "good"] * 2
 
 
-def test_the_age_of_the_last_turn_is_known() -> None:
+def test_seconds_since_the_last_turn() -> None:
     """The health check can read the time since the last turn."""
     with time_machine.travel(AUTUMN, tick=False) as traveller:
         clock = MachineClock(traveller)

@@ -118,7 +118,7 @@ def harness(tmp_path: Path) -> Iterator[ReloadHarness]:
         running.stop()
 
 
-def test_what_stays_keeps_its_objects_and_clocks(harness: ReloadHarness) -> None:
+def test_remaining_targets_keep_their_objects_and_clocks(harness: ReloadHarness) -> None:
     """A batch named in both configurations is on every page, and its last progress is kept."""
     before = harness.lines("dify_batch_last_progress_timestamp_seconds")
     fewer = replace(harness.server, datasets=(DatasetConfig(ONE, batches=("20261121093000100001",)),), concurrency=3)
@@ -130,7 +130,7 @@ def test_what_stays_keeps_its_objects_and_clocks(harness: ReloadHarness) -> None
     assert harness.lines("dify_batch_last_progress_timestamp_seconds") == after
 
 
-def test_what_left_is_gone_from_the_next_scrape(harness: ReloadHarness) -> None:
+def test_removed_targets_disappear_with_the_next_scrape(harness: ReloadHarness) -> None:
     """Batches, documents, names, counters and targets that are no longer configured disappear."""
     assert TWO in harness.page()
     harness.config = harness.configure(replace(harness.server, datasets=harness.server.datasets[:1]))
@@ -138,7 +138,7 @@ def test_what_left_is_gone_from_the_next_scrape(harness: ReloadHarness) -> None:
     assert TWO not in harness.page()
 
 
-def test_a_server_that_left_is_gone_and_a_new_one_is_polled(harness: ReloadHarness) -> None:
+def test_servers_are_removed_and_added(harness: ReloadHarness) -> None:
     """Servers are added and removed by name."""
     harness.config = harness.configure(replace(harness.server, name="other"))
     assert harness.reload() is None
@@ -148,7 +148,7 @@ def test_a_server_that_left_is_gone_and_a_new_one_is_polled(harness: ReloadHarne
     assert harness.lines("dify_up") == ['dify_up{server="other"} 1']
 
 
-def test_a_bad_configuration_changes_nothing_and_shows(harness: ReloadHarness) -> None:
+def test_an_invalid_configuration_changes_nothing_and_is_reported(harness: ReloadHarness) -> None:
     """An invalid configuration is reported in the answer and in the metric, and polling continues."""
     before = harness.lines("dify_batch_stalled")
     harness.config = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
@@ -171,7 +171,7 @@ def test_new_targets_of_a_server_are_polled_at_once(harness: ReloadHarness) -> N
     assert len(harness.lines("dify_batch_stalled")) == 3
 
 
-def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(harness: ReloadHarness) -> None:
+def test_batches_in_a_batch_file_outlive_their_removal_from_the_configuration(harness: ReloadHarness) -> None:
     """The batch keeps its objects and clocks, and its knowledge base its name; everything else is removed."""
     (harness.folder / "a.yaml").write_text(f"[{{dataset_id: {TWO}, batch: '20261121093000100003'}}]")
     both = replace(harness.server, batch_files=(str(harness.folder / "*.yaml"),))
@@ -185,7 +185,7 @@ def test_what_a_file_names_too_stays_when_it_leaves_the_configuration(harness: R
     assert [TWO in line for line in harness.lines("dify_dataset_info")] == [True]
 
 
-def test_sections_that_need_a_restart_are_named(harness: ReloadHarness, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sections_that_require_a_restart_are_named(harness: ReloadHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """Every reload names the sections that require a restart until the configuration matches the one at startup."""
     changed = harness.configure(harness.server, labels=Labels(document_name=False), limits=Limits(documents=1))
     for harness.config in (changed, replace(changed, polling=Polling())):
@@ -202,7 +202,7 @@ def test_sections_that_need_a_restart_are_named(harness: ReloadHarness, capsys: 
     assert "Requires a restart" not in harness.app.status()
 
 
-def test_a_storm_of_reloads_ends_in_the_last_configuration(harness: ReloadHarness) -> None:
+def test_concurrent_reloads_end_with_the_last_configuration(harness: ReloadHarness) -> None:
     """Fifty reloads from several threads: no exception, no target lost, none duplicated."""
     configs = [
         harness.configure(harness.server),
@@ -227,12 +227,12 @@ def test_a_storm_of_reloads_ends_in_the_last_configuration(harness: ReloadHarnes
     assert len(harness.lines("dify_exporter_target_success")) == 5
 
 
-def test_an_exporter_without_a_file_says_so() -> None:
+def test_without_a_file_a_reload_is_refused() -> None:
     """A configuration from the environment cannot be reloaded."""
     assert "no configuration file" in (App(Config(state=StateConfig(None))).reloader.reload() or "")
 
 
-def test_warnings_are_told_again(harness: ReloadHarness, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_logged_again(harness: ReloadHarness, capsys: pytest.CaptureFixture[str]) -> None:
     """Warnings about the new file are logged as at startup."""
     warning = Problem("config.yaml", 3, "servers[0].datasets", "names nothing")
     harness.config = harness.configure(harness.server, warnings=(warning,))
@@ -240,7 +240,7 @@ def test_warnings_are_told_again(harness: ReloadHarness, capsys: pytest.CaptureF
     assert "names nothing" in capsys.readouterr().out
 
 
-def test_a_file_that_is_being_written_is_not_taken(harness: ReloadHarness) -> None:
+def test_a_file_that_is_being_written_is_not_applied(harness: ReloadHarness) -> None:
     """A change is applied, or refused, only after two consecutive reads agree."""
     whole, half = harness.config, harness.configure(replace(harness.server, datasets=()))
     broken = ConfigError([Problem("config.yaml", 3, "servers[0].url", "is wrong")])
@@ -262,7 +262,7 @@ def test_a_file_that_is_being_written_is_not_taken(harness: ReloadHarness) -> No
     assert "dify_exporter_config_last_reload_successful 1.0" in harness.page()
 
 
-def test_a_reload_before_the_polls_have_begun(harness: ReloadHarness) -> None:
+def test_a_reload_before_polling_has_started(harness: ReloadHarness) -> None:
     """A reload requested as soon as the port answers waits until polling has started."""
     app = App(harness.configure(harness.server, web=Web("127.0.0.1:0")), source=ConfigSource(harness.read))
     stop, answers = threading.Event(), []
@@ -283,7 +283,7 @@ def test_a_reload_before_the_polls_have_begun(harness: ReloadHarness) -> None:
     assert not running.is_alive()
 
 
-def test_a_reload_waits_for_a_look_at_the_batch_files(harness: ReloadHarness) -> None:
+def test_a_reload_waits_while_batch_files_are_read(harness: ReloadHarness) -> None:
     """Batch files are read by one thread at a time; otherwise a batch that is no longer named could stay watched."""
     (monitor,) = harness.app.monitors
     reading, proceed = threading.Event(), threading.Event()

@@ -32,7 +32,7 @@ def harness(tmp_path: Path) -> Iterator[ReloadHarness]:
         running.stop()
 
 
-def test_what_was_found_outlives_reloads(harness: ReloadHarness) -> None:
+def test_discovered_objects_survive_reloads(harness: ReloadHarness) -> None:
     """Every discovered knowledge base stays watched, with its name, documents and counters."""
     names = ("dify_dataset_info", "dify_document_info", "dify_documents_finished_total")
     before = [sorted(harness.lines(name)) for name in names]
@@ -45,7 +45,7 @@ def test_what_was_found_outlives_reloads(harness: ReloadHarness) -> None:
         assert harness.app.monitors[0].poller.watched == watched
 
 
-def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(harness: ReloadHarness) -> None:
+def test_deselected_datasets_disappear_with_the_next_scrape(harness: ReloadHarness) -> None:
     """A knowledge base that the patterns no longer select is removed completely; the other one stays complete."""
     harness.config = harness.configure(replace(harness.server, discover_exclude=("KB 2",)))
     assert TWO in harness.page()
@@ -53,21 +53,21 @@ def test_what_the_patterns_choose_no_longer_is_gone_from_the_next_scrape(harness
     assert (ONE in harness.page(), TWO in harness.page()) == (True, False)
 
 
-def test_discovery_that_is_switched_off_takes_along_what_it_found(harness: ReloadHarness) -> None:
+def test_switching_off_discovery_removes_what_it_found(harness: ReloadHarness) -> None:
     """When discovery is switched off, everything that only discovery found is removed."""
     harness.config = harness.configure(replace(harness.server, discover=False))
     assert harness.reload() is None
     assert (ONE in harness.page(), TWO in harness.page()) == (False, False)
 
 
-def test_a_server_that_leaves_takes_along_what_was_found_on_it(harness: ReloadHarness) -> None:
+def test_removing_a_server_removes_what_was_discovered_on_it(harness: ReloadHarness) -> None:
     """When a server is removed, everything discovered on it is removed at once."""
     harness.config = harness.configure(replace(harness.server, name="other", discover=False))
     assert harness.reload() is None
     assert (ONE in harness.page(), TWO in harness.page()) == (False, False)
 
 
-def test_a_list_under_way_brings_nothing_of_a_server_that_left(harness: ReloadHarness) -> None:
+def test_an_answer_of_a_removed_server_adds_nothing(harness: ReloadHarness) -> None:
     """An answer that arrives after the server was removed adds nothing: nothing would ever remove it."""
     (monitor,) = harness.app.monitors
     fetch, fetched, proceed = monitor.client.datasets, threading.Event(), threading.Event()

@@ -11,7 +11,7 @@ import threading
 from exporter.daemon.signals import reload_signal, stop_signals
 
 
-def test_signal_handlers_are_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     """Signal handlers are restored when the command ends."""
     before = signal.getsignal(signal.SIGTERM)
     with stop_signals() as stop:
@@ -22,7 +22,7 @@ def test_signal_handlers_are_put_back() -> None:
     assert before == signal.getsignal(signal.SIGTERM)
 
 
-def test_a_handler_waits_for_no_lock_that_the_main_thread_holds() -> None:
+def test_a_handler_waits_for_no_lock_of_the_main_thread() -> None:
     """A signal that arrives while the main thread holds the event's lock does not deadlock."""
     wanted = threading.Lock()
     done = threading.Event()
@@ -37,7 +37,7 @@ def test_a_handler_waits_for_no_lock_that_the_main_thread_holds() -> None:
         assert done.wait(60)
 
 
-def test_each_signal_is_answered() -> None:
+def test_no_signal_is_lost() -> None:
     """No signal of a burst is lost."""
     calls: list[None] = []
     with reload_signal(lambda: calls.append(None)):
@@ -47,7 +47,7 @@ def test_each_signal_is_answered() -> None:
     assert 300 == len(calls)
 
 
-def test_a_reload_that_is_asked_for_too_early_is_held_back() -> None:
+def test_a_reload_during_startup_is_delayed() -> None:
     """SIGHUP during startup does not end the process: the reload happens as soon as possible."""
     program = """
 import os, signal, threading
@@ -63,7 +63,7 @@ with reload_signal(done.set):
     assert "True" == done.stdout.strip()
 
 
-def test_a_hangup_ends_what_reloads_nothing() -> None:
+def test_a_hangup_ends_the_simulator() -> None:
     """The embedded Dify ends when its terminal closes."""
     program = """
 import runpy, signal, sys

@@ -20,7 +20,7 @@ from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.asking import Selection, Span, ask, options, panels, select
 from exporter.config import DatasetConfig
 from exporter.simulator import demo_scenario
-from tests.integration.harness import EXPORTER, PATIENCE, Database, Program, free_port, get, tool, until, write_config
+from tests.integration.harness import DEADLINE, EXPORTER, Database, Program, free_port, get, tool, until, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +115,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         )
         begun = time.time()
         stalled = f'dify_batch_stalled{{batch="{DYING}"}} == 1'
-        Database("prometheus", port, program).await_query(stalled, 2 * PATIENCE)
+        Database("prometheus", port, program).await_query(stalled, 2 * DEADLINE)
         yield Scraped(port, begun)
 
 

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.integration.harness import PATIENCE, ROOT, Done
+from tests.integration.harness import DEADLINE, ROOT, Done
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def call(*command: str, cwd: Path = ROOT, **environment: str) -> Done:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

@@ -18,7 +18,7 @@ from tests.faults import odd
 from tests.faults.gates import Way
 from tests.faults.page import Page, batches, dataset, document
 from tests.faults.rows import CANARY, fault_rows
-from tests.integration.harness import EXPORTER, PATIENCE, Done, Program, get, run, until
+from tests.integration.harness import DEADLINE, EXPORTER, Done, Program, get, run, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -230,7 +230,7 @@ class Stand:
             "url": url,
             **key,
             "requests_per_second": 1000,
-            "timeout": f"{TIMEOUT if row is not None and row.reason == 'timeout' else PATIENCE:g}s",
+            "timeout": f"{TIMEOUT if row is not None and row.reason == 'timeout' else DEADLINE:g}s",
             "datasets": [{"id": dataset(name), "batches": list(batches(name))}],
         }
 
@@ -241,7 +241,7 @@ class _Command:
     def __init__(self, *arguments: str, **variables: str) -> None:
         self._done: list[Done] = []
         self._thread = Thread(
-            target=lambda: self._done.append(run(*EXPORTER, *arguments, timeout=PATIENCE, **variables))
+            target=lambda: self._done.append(run(*EXPORTER, *arguments, timeout=DEADLINE, **variables))
         )
         self._thread.start()
 

@@ -32,12 +32,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts the exporter with arguments; stops it at the end."""
     numbers = itertools.count()
 
-    def begin(*arguments: str, **variables: str) -> Program:
+    def start_program(*arguments: str, **variables: str) -> Program:
         program = Program(tmp_path / f"process-{next(numbers)}", *EXPORTER, *arguments, **variables)
-        return running.enter_context(closing(program))
+        return stack.enter_context(closing(program))
 
-    with ExitStack() as running:
-        yield begin
+    with ExitStack() as stack:
+        yield start_program
 
 
 @pytest.fixture

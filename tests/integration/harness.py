@@ -38,13 +38,13 @@ TOOLS = ROOT / ".tools"
 
 _LISTENING = re.compile(r"msg=listening address=\S+:(\d+) ")
 
-PATIENCE = 60.0
+DEADLINE = 60.0
 """Seconds to wait for what takes a moment on an idle machine: a busy one is slow, and that is no failure."""
 
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], timeout: float = PATIENCE, *, why: Callable[[], str] = lambda: "") -> T:
+def until(condition: Callable[[], T], timeout: float = DEADLINE, *, why: Callable[[], str] = lambda: "") -> T:
     """Wait until ``condition`` returns something true and return it; fail with ``why`` after ``timeout`` seconds."""
     pause = threading.Event()
     deadline = time.monotonic() + timeout
@@ -56,8 +56,8 @@ def until(condition: Callable[[], T], timeout: float = PATIENCE, *, why: Callabl
 
 def environment(**variables: str) -> dict[str, str]:
     """The environment of this process without variables that affect the exporter, plus ``variables``."""
-    kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
-    return {**kept, "PYTHONPATH": str(ROOT), **variables}
+    inherited = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    return {**inherited, "PYTHONPATH": str(ROOT), **variables}
 
 
 def _is_setting(name: str) -> bool:
@@ -66,8 +66,8 @@ def _is_setting(name: str) -> bool:
 
 def find(name: str) -> str | None:
     """The path of an installed program, or of one that `make tools` built; None without it."""
-    own = TOOLS / name
-    return str(own) if own.exists() else shutil.which(name)
+    built = TOOLS / name
+    return str(built) if built.exists() else shutil.which(name)
 
 
 def require(*names: str) -> None:
@@ -77,7 +77,7 @@ def require(*names: str) -> None:
     """
     missing = [name for name in names if find(name) is None]
     if missing:
-        lacking(f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not installed")
+        skip_unless_ci(f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not installed")
 
 
 def tool(name: str) -> str:
@@ -88,15 +88,15 @@ def tool(name: str) -> str:
     return path
 
 
-def lacking(what: str) -> NoReturn:
+def skip_unless_ci(missing: str) -> NoReturn:
     """Handle a missing prerequisite: skip the test, or fail it where CI requires it (``CI=true``)."""
     if os.environ.get("CI") == "true":
-        pytest.fail(what)
-    pytest.skip(what)
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on, for a program that starts later.
+    """A port of loopback that no program listens on, for a program that starts later.
 
     It is below those that the kernel picks for clients, so no connection takes it meanwhile.
     """
@@ -114,7 +114,7 @@ class Done(NamedTuple):
     err: str
 
 
-def run(*command: str, timeout: float = PATIENCE, stdin: str = "", **variables: str) -> Done:
+def run(*command: str, timeout: float = DEADLINE, stdin: str = "", **variables: str) -> Done:
     """Run a command to completion in the project folder."""
     done = subprocess.run(
         command,
@@ -129,7 +129,7 @@ def run(*command: str, timeout: float = PATIENCE, stdin: str = "", **variables: 
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def exporter(*arguments: str, timeout: float = PATIENCE, **variables: str) -> Done:
+def exporter(*arguments: str, timeout: float = DEADLINE, **variables: str) -> Done:
     """Run the exporter to completion."""
     return run(*EXPORTER, *arguments, timeout=timeout, **variables)
 
@@ -161,7 +161,7 @@ class Answer(NamedTuple):
 
 def get(port: int, path: str, **headers: str) -> Answer:
     """Send one GET on its own connection; ``accept_encoding`` is Accept-Encoding. OSError without an answer."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)) as connection:
         connection.putrequest("GET", path, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name.replace("_", "-"), value)
@@ -172,7 +172,7 @@ def get(port: int, path: str, **headers: str) -> Answer:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether somebody answers 200 there."""
+    """Whether the path is answered with 200."""
     try:
         return get(port, path).status == http.HTTPStatus.OK
     except OSError:
@@ -203,7 +203,7 @@ class Program:
         """The standard error so far."""
         return self._err.read_text(encoding="utf-8")
 
-    def await_log(self, text: str, timeout: float = PATIENCE) -> None:
+    def await_log(self, text: str, timeout: float = DEADLINE) -> None:
         """Wait until the log contains ``text``."""
         until(lambda: text in self.log or self._ended(), timeout, why=lambda: self.log)
         assert text in self.log
@@ -214,12 +214,12 @@ class Program:
         assert isinstance(found, re.Match), self.log
         return int(found[1])
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout: float = DEADLINE) -> int:
         """Send a signal; return the exit code. AssertionError when the process does not end in time."""
         self.process.send_signal(number)
         return self.end(timeout)
 
-    def end(self, timeout: float = PATIENCE) -> int:
+    def end(self, timeout: float = DEADLINE) -> int:
         """Wait for the end; return the exit code. AssertionError when the process does not end in time."""
         try:
             return self.process.wait(timeout)
@@ -264,7 +264,7 @@ class Database:
         result = json.loads(answer.body)["data"]["result"]
         return {_labels(series["metric"]): float(series["value"][1]) for series in result}
 
-    def await_query(self, expression: str, timeout: float = PATIENCE) -> dict[Labels, float]:
+    def await_query(self, expression: str, timeout: float = DEADLINE) -> dict[Labels, float]:
         """Run an instant query until it returns at least one series."""
         return until(lambda: self.query(expression), timeout, why=lambda: f"{self.name}: {self.program.log[-2000:]}")
 

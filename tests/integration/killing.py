@@ -35,41 +35,41 @@ HEAD_START = 1.0
 """Seconds from the moment at which the exporter has seen all documents until the first of them is processed."""
 
 
-class HeldClock(SystemClock):
-    """A clock that starts when ``go`` is called."""
+class StoppedClock(SystemClock):
+    """A clock that starts when ``start`` is called."""
 
     def __init__(self) -> None:
-        self._held: float | None = time.monotonic()
-        self._late = 0.0
+        self._stopped_at: float | None = time.monotonic()
+        self._offset = 0.0
 
     def monotonic(self) -> float:
-        """Seconds, without those before ``go``."""
-        held = self._held
-        return time.monotonic() - self._late if held is None else held
+        """Seconds, without those before ``start``."""
+        stopped_at = self._stopped_at
+        return time.monotonic() - self._offset if stopped_at is None else stopped_at
 
-    def go(self) -> None:
+    def start(self) -> None:
         """Start."""
-        assert self._held is not None
-        self._late, self._held = time.monotonic() - self._held, None
+        assert self._stopped_at is not None
+        self._offset, self._stopped_at = time.monotonic() - self._stopped_at, None
 
 
-class Survived(NamedTuple):
-    """The result. ``fell``: how often the counter was lower than before."""
+class KillResult(NamedTuple):
+    """The result. ``decreases``: how often the counter was lower than before."""
 
     kills: int
     documents: int
     counted: int
-    fell: int
+    decreases: int
 
 
-def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: float, seed: int = 1) -> Survived:
+def kill_repeatedly(folder: Path, *, kills: int, batches: int, seconds: float, seed: int = 1) -> KillResult:
     """Kill the exporter ``kills`` times at random moments while ``batches`` of three documents finish over ``seconds``.
 
     Each document must be counted once, whether it finishes while the exporter runs or while it is down.
     """
     chance = random.Random(seed)  # noqa: S311 the same moments in each run
     scenario = _scenario(batches, seconds, chance)
-    clock = HeldClock()
+    clock = StoppedClock()
     with SimulatorServer(Api(World(scenario, clock)), connections=None) as dify:
         config = write_config(
             folder / "config.yaml",
@@ -81,34 +81,34 @@ def kill_again_and_again(folder: Path, *, kills: int, batches: int, seconds: flo
             state={"path": str(folder / "state.db")},
         )
         command = (*EXPORTER, "run", "--config.file", config, "--web.listen-address", "127.0.0.1:0")
-        pause, seen, fell = threading.Event(), 0, 0
+        pause, seen, decreases = threading.Event(), 0, 0
         for number in range(kills + 1):
             program = Program(folder / f"run-{number}", *command)
             try:
                 port = program.port()
                 if not number:
                     until(lambda at=port: get(at, "/-/ready").status == 200)  # type: ignore[misc]
-                    clock.go()
+                    clock.start()
                 if number < kills:
                     pause.wait(chance.uniform(0.0, 2 * seconds / kills - 0.6) if number else 0.0)
-                    counted = ended(port)
-                    fell += counted < seen
+                    counted = finished_documents(port)
+                    decreases += counted < seen
                     seen = max(seen, counted)
                     program.process.send_signal(signal.SIGKILL)
                     program.process.wait()
                 else:
-                    until(lambda at=port: ended(at) >= 3 * batches)  # type: ignore[misc]
-                    asked = dify.api.requests["indexing-status"]
+                    until(lambda at=port: finished_documents(at) >= 3 * batches)  # type: ignore[misc]
+                    requested = dify.api.requests["indexing-status"]
                     # Two more polls of each batch: a document that is counted twice would be by then.
-                    until(lambda least=asked + 3 * batches: dify.api.requests["indexing-status"] >= least)  # type: ignore[misc]
-                    seen = ended(port)
+                    until(lambda least=requested + 3 * batches: dify.api.requests["indexing-status"] >= least)  # type: ignore[misc]
+                    seen = finished_documents(port)
                     assert program.stop() == 0
             finally:
                 program.close()
-    return Survived(kills, 3 * batches, seen, fell)
+    return KillResult(kills, 3 * batches, seen, decreases)
 
 
-def ended(port: int) -> int:
+def finished_documents(port: int) -> int:
     """Number of documents that the exporter has counted."""
     page = get(port, "/metrics").body.decode()
     return int(

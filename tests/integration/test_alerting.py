@@ -88,7 +88,7 @@ class Receiver:
         return found[0]
 
 
-def hurried_rules() -> str:
+def rules_without_delays() -> str:
     """The rules with seconds instead of minutes, but for the gaps that they bridge."""
     rules = (DEPLOY / "prometheus" / "dify.rules.yml").read_text(encoding="utf-8")
     seconds = (("interval: 1m ", "interval: 1s "), ("for: 1m\n", "for: 1s\n"), ("[5m]", "[1m]"), ("[1h:1m]", "[1h:1s]"))
@@ -117,7 +117,7 @@ def alertmanager_config(url: str) -> str:
 
 
 @pytest.mark.needs("prometheus", "prometheus-alertmanager")
-def test_a_stall_reaches_a_person_and_so_does_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stall_and_its_end_reach_the_webhook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The receiver gets the stall once, with labels and texts, then its resolution, and nothing else."""
     world = World(SCENARIO, SystemClock())
     programs: list[Program] = []
@@ -142,7 +142,7 @@ def test_a_stall_reaches_a_person_and_so_does_its_end(tmp_path: Path, capsys: py
         sending = free_port()
         (tmp_path / "alertmanager.yml").write_text(alertmanager_config(receiver.url), encoding="utf-8")
         (tmp_path / "prometheus.yml").write_text(prometheus_config(exporter, sending), encoding="utf-8")
-        (tmp_path / "dify.rules.yml").write_text(hurried_rules(), encoding="utf-8")
+        (tmp_path / "dify.rules.yml").write_text(rules_without_delays(), encoding="utf-8")
         start(
             "alertmanager",
             tool("prometheus-alertmanager"),
@@ -162,17 +162,17 @@ def test_a_stall_reaches_a_person_and_so_does_its_end(tmp_path: Path, capsys: py
             "--rules.alert.resend-delay=15s",
         )
 
-        def said() -> str:
+        def logs() -> str:
             return "\n".join(program.log[-1500:] for program in programs)
 
-        came, alert = receiver.first("firing", why=said)
+        received, alert = receiver.first("firing", why=logs)
         stalled = _last_progress(exporter) + STALL_AFTER
         world.act(HANDBOOK, Action(kind="retry", batch=BATCH, document="minutes.txt"))
         moved = time.time()
-        resolved, end = receiver.first("resolved", why=said)
+        resolved, end = receiver.first("resolved", why=logs)
 
     with capsys.disabled():
-        print(f"\nstall to webhook: {came - stalled:.1f} s; retry to resolution: {resolved - moved:.1f} s")  # noqa: T201 asked for
+        print(f"\nstall to webhook: {received - stalled:.1f} s; retry to resolution: {resolved - moved:.1f} s")  # noqa: T201 asked for
     expected = {
         "alertname": "DifyIndexingStalled",
         "severity": "critical",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOWHERE = "http://127.0.0.1:{}/v1"
 
 
-def test_offline_asks_nobody(configure: Configure, dify: SimulatorServer) -> None:
+def test_offline_sends_no_request(configure: Configure, dify: SimulatorServer) -> None:
     """``--offline`` checks only the file: no request, exit code 0."""
     path = configure()
     done = exporter("check", "--offline", "--config.file", path)
@@ -27,7 +27,7 @@ def test_offline_asks_nobody(configure: Configure, dify: SimulatorServer) -> Non
     assert 0 == dify.api.requests.total()
 
 
-def test_all_is_well(configure: Configure) -> None:
+def test_success(configure: Configure) -> None:
     """It reports the version, the number of targets and documents and the expected load: exit code 0."""
     done = exporter("check", "--config.file", configure())
 
@@ -40,7 +40,7 @@ def test_all_is_well(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"key": "dataset-wrong"}, ["Dify 1.12.1, API key rejected", "main: 0 of "]),
         (
@@ -54,19 +54,19 @@ def test_all_is_well(configure: Configure) -> None:
     ],
     ids=["wrong key", "server down", "wrong ids"],
 )
-def test_something_is_wrong(configure: Configure, changes: dict[str, object], told: list[str]) -> None:
+def test_problems_are_reported(configure: Configure, changes: dict[str, object], expected: list[str]) -> None:
     """A wrong key, an unreachable server and unknown ids are each reported as such: exit code 1."""
     if changes.get("url"):
         changes = {"url": NOWHERE.format(free_port())}
     done = exporter("check", "--config.file", configure(**changes))
 
     assert (1, "") == (done.code, done.err)
-    assert [] == [text for text in told if text not in done.out]
+    assert [] == [text for text in expected if text not in done.out]
     assert "dataset-wrong" not in done.out
 
 
 @pytest.mark.parametrize("status", [500, 403])
-def test_details_that_cannot_be_read(configure: Configure, dify: SimulatorServer, status: int) -> None:
+def test_unreadable_details(configure: Configure, dify: SimulatorServer, status: int) -> None:
     """If only the embedded datasets fail, the message says so with the reason; the key is accepted."""
     body = f'{{"code": "forbidden", "message": "No permission.", "status": {status}}}'
     dify.api.faults.add(Fault(kind="json", endpoint="document", status=status, body=body))
@@ -75,12 +75,12 @@ def test_details_that_cannot_be_read(configure: Configure, dify: SimulatorServer
     assert 1 == done.code
     assert "API key accepted" in done.out
     # A 403 stops further requests to its dataset, so not all documents are necessarily known.
-    lacking = rf"^main: (\d+) of \1 documents without details: document: {status}"
-    assert re.search(lacking, done.out, re.MULTILINE), done.out
+    unreadable = rf"^main: (\d+) of \1 documents without details: document: {status}"
+    assert re.search(unreadable, done.out, re.MULTILINE), done.out
     assert "unknown reason" not in done.out
 
 
-def test_a_server_without_details(configure: Configure, dify: SimulatorServer) -> None:
+def test_server_without_details(configure: Configure, dify: SimulatorServer) -> None:
     """An empty version is reported as such and is not a failure."""
     body = '{"code": "not_found", "message": "The requested URL was not found on the server.", "status": 404}'
     dify.api.faults.add(Fault(kind="json", endpoint="document", status=404, body=body))

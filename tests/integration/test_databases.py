@@ -58,7 +58,7 @@ COMMANDS = {"prometheus": _prometheus, "victoria-metrics": _victoria_metrics}
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in COMMANDS])
 def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """All of it with one of the two databases, scraped every second."""
+    """Exporters and one of the two databases, scraped every second."""
     name: str = request.param
     folder = tmp_path_factory.mktemp("site")
     clock = ManualClock()
@@ -98,16 +98,16 @@ def database(site: Site) -> Database:
     return found
 
 
-def test_both_are_up(database: Database) -> None:
+def test_both_exporters_are_scraped_completely(database: Database) -> None:
     """A scrape succeeds, and every line of the page becomes a sample."""
     until(lambda: [1, 1] == list(database.query("up").values()))
 
-    def whole() -> set[str]:
+    def complete_jobs() -> set[str]:
         """The jobs whose last scrape read a page with all of the demo on it; the first one may have come too early."""
         scraped = database.query("scrape_samples_scraped")
         return {dict(labels)["job"] for labels, samples in scraped.items() if samples > 500}
 
-    until(lambda: {"demo", "still"} == whole(), why=lambda: str(whole()))
+    until(lambda: {"demo", "still"} == complete_jobs(), why=lambda: str(complete_jobs()))
 
 
 def test_every_sample_of_the_page_is_scraped(database: Database, site: Site) -> None:
@@ -123,7 +123,7 @@ def test_every_sample_of_the_page_is_scraped(database: Database, site: Site) -> 
     until(lambda: len(set(counts())) == 1, why=lambda: str(counts()))
 
 
-def test_the_share_that_is_indexed(database: Database) -> None:
+def test_completed_fraction(database: Database) -> None:
     """PromQL returns the completed fraction of each split batch of the demo, and the fraction of one increases."""
     expression = 'dify_batch_segments_completed{job="demo"} / dify_batch_segments'
 
@@ -136,7 +136,7 @@ def test_the_share_that_is_indexed(database: Database) -> None:
     assert all(0 <= share <= 1 for share in database.query(expression).values() if not math.isnan(share))
 
 
-def test_values_and_labels_are_those_of_the_page(database: Database, site: Site) -> None:
+def test_values_and_labels_match_the_page(database: Database, site: Site) -> None:
     """Each series of an embedded Dify with a stopped clock has the same value in the database as on the page.
 
     Its names contain quotes, backslashes and letters of many alphabets.
@@ -145,7 +145,7 @@ def test_values_and_labels_are_those_of_the_page(database: Database, site: Site)
     tolerance = 1e-14 if "victoria-metrics" == database.name else 0
 
     def differences() -> list[Labels]:
-        """Series of which page and database do not say the same."""
+        """Series that differ between page and database."""
         expected, found = _of_dify(get(site.still, "/metrics").body.decode()), _stored(database)
         return [
             labels

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Start
 
 
-def test_demo_says_where_to_look(start: Start) -> None:
+def test_demo_prints_its_addresses(start: Start) -> None:
     """The demo prints addresses that answer, writes nothing to disk, and ends on Ctrl-C with exit code 0."""
     program = start("demo", "--web.listen-address", "127.0.0.1:0")
     port = program.port()
@@ -29,7 +29,7 @@ def test_demo_says_where_to_look(start: Start) -> None:
     assert {"stdout", "stderr"} == {path.name for path in program.folder.iterdir()}
 
 
-def test_simulate_is_a_server_to_watch(start: Start, tmp_path: Path) -> None:
+def test_simulate_prints_what_a_config_needs(start: Start, tmp_path: Path) -> None:
     """The simulator prints URL, key and ids, which are all that a config needs; SIGTERM ends it with exit code 0."""
     program = start("simulate", "--listen", "127.0.0.1:0")
     until(lambda: "20261121093000300001" in program.out, why=lambda: program.log)

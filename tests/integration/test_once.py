@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Configure, Start
 
 
-def test_prints_everything_once(configure: Configure, dify: SimulatorServer) -> None:
+def test_everything_is_polled_and_printed_once(configure: Configure, dify: SimulatorServer) -> None:
     """Each batch and each document's detail is requested once; the page has them all, exit code 0."""
     done = exporter("once", "--config.file", configure())
     samples = [sample for family in text_string_to_metric_families(done.out) for sample in family.samples]
@@ -30,7 +30,7 @@ def test_prints_everything_once(configure: Configure, dify: SimulatorServer) -> 
     assert sum(len(dataset.batches) for dataset in dataset_configs(scenario)) == dify.api.requests["indexing-status"]
 
 
-def test_the_page_pleases_promtool(configure: Configure) -> None:
+def test_promtool_finds_no_problem_in_the_output(configure: Configure) -> None:
     """Prometheus' own linter finds no problem in the page."""
     promtool = tool("promtool")
     page = exporter("once", "--config.file", configure()).out
@@ -39,7 +39,7 @@ def test_the_page_pleases_promtool(configure: Configure) -> None:
     assert (0, "", "") == checked
 
 
-def test_a_target_that_fails(configure: Configure, dify: SimulatorServer) -> None:
+def test_a_failed_target(configure: Configure, dify: SimulatorServer) -> None:
     """If the poll of one target fails, the page of all others is printed, the log names the target, exit code 1."""
     dataset = dataset_configs(dify.api.world.scenario)[0]
     lost = "20200101000000999999"
@@ -52,7 +52,7 @@ def test_a_target_that_fails(configure: Configure, dify: SimulatorServer) -> Non
     assert f'batch="{lost}"' not in done.out
 
 
-def test_ends_also_when_targets_come_due_again(configure: Configure, dify: SimulatorServer) -> None:
+def test_targets_that_are_due_again_are_not_polled(configure: Configure, dify: SimulatorServer) -> None:
     """Each target is polled once: targets that are due again before the round ends do not prolong it."""
     handbook, *_ = dataset_configs(dify.api.world.scenario, documents=True)
     path = configure(
@@ -67,7 +67,7 @@ def test_ends_also_when_targets_come_due_again(configure: Configure, dify: Simul
     assert len(handbook.documents) == done.out.count("dify_document_enabled{")
 
 
-def test_can_be_interrupted(start: Start, configure: Configure, dify: SimulatorServer) -> None:
+def test_interruption(start: Start, configure: Configure, dify: SimulatorServer) -> None:
     """A signal ends the round: the results so far are printed, exit code 1."""
     dify.api.faults.add(Fault(kind="delay", seconds=60))
     program = start("once", "--config.file", configure(server={"timeout": "1m"}))

@@ -19,7 +19,7 @@ from exporter.simulator import (
     dataset_configs,
 )
 from tests.integration.harness import get, until, write_config
-from tests.integration.killing import DATASET, kill_again_and_again
+from tests.integration.killing import DATASET, kill_repeatedly
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 BATCH = "20261121000000000001"
 
 
-def test_every_end_is_counted_once_through_kills(tmp_path: Path) -> None:
+def test_each_document_is_counted_once_despite_kills(tmp_path: Path) -> None:
     """``kill -9`` at random moments: no document is counted twice, none is missed, and the counter never decreases.
 
     ``KILLS=50`` in the environment kills fifty times.
     """
     kills = int(os.environ.get("KILLS", "6"))
-    survived = kill_again_and_again(tmp_path, kills=kills, batches=5 * kills, seconds=1.5 * kills)
+    result = kill_repeatedly(tmp_path, kills=kills, batches=5 * kills, seconds=1.5 * kills)
 
-    assert survived.documents == survived.counted
-    assert 0 == survived.fell
+    assert result.documents == result.counted
+    assert 0 == result.decreases
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
-def test_a_stall_clock_goes_on(start: Start, tmp_path: Path, kill: bool) -> None:
+def test_downtime_counts_towards_a_stall(start: Start, tmp_path: Path, kill: bool) -> None:
     """The time before the restart and the downtime count towards a stall."""
     plan = DatasetPlan(DATASET, batches=(BatchPlan(id=BATCH, lost=True, documents=(DocumentPlan(),)),))
     scenario = Scenario(datasets=(plan,))

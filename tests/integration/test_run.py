@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ANY_PORT = ("--web.listen-address", "127.0.0.1:0")
 
 
-def test_serves_what_the_config_names(start: Start, configure: Configure, dify: SimulatorServer) -> None:
+def test_configured_batches_are_served(start: Start, configure: Configure, dify: SimulatorServer) -> None:
     """Within seconds of the start, the exporter is ready and every configured batch is on its page."""
     program = start("run", "--config.file", configure(), *ANY_PORT)
     port = program.port()
@@ -45,7 +45,7 @@ def test_serves_what_the_config_names(start: Start, configure: Configure, dify: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_stops_on_a_signal(start: Start, configure: Configure, number: int) -> None:
+def test_signals_stop_the_exporter(start: Start, configure: Configure, number: int) -> None:
     """SIGTERM and SIGINT end the exporter with exit code 0; the last log line says so."""
     program = start("run", "--config.file", configure(), *ANY_PORT)
     program.await_log('msg="first cycle done"')
@@ -55,7 +55,7 @@ def test_stops_on_a_signal(start: Start, configure: Configure, number: int) -> N
     assert "Traceback" not in program.log
 
 
-def test_stops_while_a_request_hangs(start: Start, configure: Configure, dify: SimulatorServer) -> None:
+def test_stop_does_not_wait_for_a_hanging_request(start: Start, configure: Configure, dify: SimulatorServer) -> None:
     """A server that does not answer delays the stop by a few seconds: well below the 10 that supervisors wait."""
     dify.api.faults.add(Fault(kind="delay", seconds=60))
     program = start("run", "--config.file", configure(server={"timeout": "1m"}), *ANY_PORT)
@@ -70,7 +70,7 @@ def test_stops_while_a_request_hangs(start: Start, configure: Configure, dify: S
     assert "msg=stopped" in program.log.splitlines()[-1]
 
 
-def test_a_second_signal_ends_it_at_once(start: Start, configure: Configure, dify: SimulatorServer) -> None:
+def test_a_second_signal_ends_the_process_at_once(start: Start, configure: Configure, dify: SimulatorServer) -> None:
     """A second signal ends the exporter at once; the exit code is that of the signal."""
     dify.api.faults.add(Fault(kind="delay", seconds=60))
     program = start("run", "--config.file", configure(server={"timeout": "1m"}), *ANY_PORT)
@@ -84,8 +84,8 @@ def test_a_second_signal_ends_it_at_once(start: Start, configure: Configure, dif
 
 def test_port_in_use(configure: Configure) -> None:
     """A port in use is reported in one line with the remedy, exit code 1."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with closing(socket.create_server(("127.0.0.1", 0))) as occupied:
+        address = f"127.0.0.1:{occupied.getsockname()[1]}"
         done = exporter("run", "--config.file", configure(), "--web.listen-address", address, "--log.level", "warning")
 
     assert 1 == done.code
@@ -94,7 +94,7 @@ def test_port_in_use(configure: Configure) -> None:
     assert f"dify-exporter: cannot listen on {address}: address already in use; {remedy}\n" == done.err
 
 
-def test_every_mistake_of_a_config_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_config_are_reported_at_once(tmp_path: Path) -> None:
     """A config with three mistakes causes three lines with file and line, exit code 1, and no other effect."""
     path = tmp_path / "config.yaml"
     path.write_text(
@@ -117,7 +117,7 @@ def test_no_configuration(command: str) -> None:
     assert "--config.file" in done.err
 
 
-def test_a_key_alone_is_a_configuration(start: Start, dify: SimulatorServer) -> None:
+def test_url_and_key_are_a_configuration(start: Start, dify: SimulatorServer) -> None:
     """With only URL and key in the environment, every dataset that the key can see is on the page."""
     program = start("run", *ANY_PORT, DIFY_API_KEY=KEY, DIFY_BASE_URL=dify.url)
     port = program.port()
@@ -145,7 +145,7 @@ def test_settings_from_the_environment(start: Start, configure: Configure) -> No
     assert "/elsewhere" == events["listening"]["path"]
 
 
-def test_an_option_wins_over_the_environment(start: Start, configure: Configure) -> None:
+def test_options_take_precedence_over_the_environment(start: Start, configure: Configure) -> None:
     """The command line takes precedence over the environment, which takes precedence over the file."""
     program = start(
         "run",
@@ -160,7 +160,7 @@ def test_an_option_wins_over_the_environment(start: Start, configure: Configure)
     assert 200 == get(program.port(), "/option").status
 
 
-def test_a_zone_with_daylight_saving_does_not_matter(start: Start, configure: Configure) -> None:
+def test_time_zone_does_not_matter(start: Start, configure: Configure) -> None:
     """The process runs in UTC regardless of the machine's time zone, so that its schedule never pauses."""
     program = start("run", "--config.file", configure(polling={"interval": "1s"}), *ANY_PORT, TZ="America/New_York")
     port = program.port()

@@ -16,7 +16,7 @@ import bcrypt
 import pytest
 import yaml
 
-from tests.integration.harness import PATIENCE, Database, Program, exporter, free_port, get, lacking, tool, until
+from tests.integration.harness import DEADLINE, Database, Program, exporter, free_port, get, skip_unless_ci, tool, until
 from tests.web.authority import Authority
 
 if TYPE_CHECKING:
@@ -83,16 +83,16 @@ def _scrape(folder: Path, port: int) -> Database:
     ]
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
-    own = free_port()
+    web_port = free_port()
     program = Program(
         folder / "prometheus",
         tool("prometheus"),
         f"--config.file={path}",
         f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{own}",
+        f"--web.listen-address=127.0.0.1:{web_port}",
         "--log.level=warn",
     )
-    return Database("prometheus", own, program)
+    return Database("prometheus", web_port, program)
 
 
 def _up(database: Database) -> tuple[float | None, float | None]:
@@ -101,7 +101,7 @@ def _up(database: Database) -> tuple[float | None, float | None]:
 
 
 @pytest.mark.needs("prometheus", "openssl")
-def test_prometheus_scrapes(
+def test_prometheus_scrapes_with_password_and_certificate(
     start: Start, configure: Configure, tmp_path: Path, authority: Authority, scrape: Callable[[int], Database]
 ) -> None:
     """Prometheus scrapes with password and certificate, not with a wrong password; both change without a restart."""
@@ -123,7 +123,7 @@ def test_prometheus_scrapes(
     assert 0 == program.stop()
 
 
-def test_bad_file_is_refused_at_the_start(tmp_path: Path, configure: Configure) -> None:
+def test_invalid_file_is_rejected_at_startup(tmp_path: Path, configure: Configure) -> None:
     """``run`` and ``check`` report each problem in one line with its line number, exit code 1."""
     web = tmp_path / "web.yml"
     web.write_text("basic_auth_users:\n  alice: canary-password\nrate: 1\n")
@@ -136,7 +136,7 @@ def test_bad_file_is_refused_at_the_start(tmp_path: Path, configure: Configure) 
         assert "canary" not in done.err + done.out
 
 
-def test_check_tells_what_is_served_otherwise(tmp_path: Path, configure: Configure) -> None:
+def test_check_shows_warnings_of_both_files(tmp_path: Path, configure: Configure) -> None:
     """``check`` shows the warnings of both files and reports both as valid."""
     web = tmp_path / "web.yml"
     web.write_text("http_server_config: {http2: true}")
@@ -161,7 +161,7 @@ def test_slow_clients(start: Start, configure: Configure) -> None:
     """600 clients that never finish a request or never read use bounded memory and descriptors and delay no scrape."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < 1024:
-        lacking("1024 file descriptors are not allowed")
+        skip_unless_ci("1024 file descriptors are not allowed")
     program = start("run", "--config.file", configure(), *ANY_PORT)
     port = program.port()
     program.await_log('msg="first cycle done"')
@@ -170,12 +170,12 @@ def test_slow_clients(start: Start, configure: Configure) -> None:
     seconds: list[float] = []
     with ExitStack() as clients:
         for number in range(600):
-            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE))
             client.sendall(REQUEST * 20 if number % 2 else REQUEST[:-2])
             if number % 20 == 0:
-                began = time.monotonic()
+                started = time.monotonic()
                 assert 200 == get(port, "/metrics").status
-                seconds.append(time.monotonic() - began)
+                seconds.append(time.monotonic() - started)
         assert statistics.median(seconds) < 1
         assert max(seconds) < 5  # on a busy machine too; a scrape that waited for a slow client would take 10 s
         assert page > 10_000

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.integration.harness import PATIENCE, tool
+from tests.integration.harness import DEADLINE, tool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ class Authority:
 
 
 def _openssl(*arguments: str | Path) -> None:
-    subprocess.run([tool("openssl"), *arguments], capture_output=True, check=True, timeout=PATIENCE)
+    subprocess.run([tool("openssl"), *arguments], capture_output=True, check=True, timeout=DEADLINE)
 
 
 def encrypted(key: Path, to: Path) -> None:
