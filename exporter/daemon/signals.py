@@ -23,13 +23,13 @@ _END = 0
 def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set; a second such signal ends the process at once."""
     stop = threading.Event()
-    asked = False
+    signalled = False
 
     def handle(number: int, put: Callable[[int], None]) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal signalled
+        if signalled:
             os._exit(128 + number)
-        asked = True
+        signalled = True
         put(number)
 
     with _relayed((signal.SIGTERM, signal.SIGINT), handle, stop.set):
@@ -53,19 +53,19 @@ def release_hangup() -> None:
 def _relayed(
     numbers: tuple[int, ...], handle: Callable[[int, Callable[[int], None]], None], action: Callable[[], None]
 ) -> Iterator[None]:
-    came: SimpleQueue[int] = SimpleQueue()
+    received: SimpleQueue[int] = SimpleQueue()
 
     def work() -> None:
-        while came.get() != _END:
+        while received.get() != _END:
             action()
 
     thread = threading.Thread(target=work, name="signals", daemon=True)
     thread.start()
-    before = {number: signal.signal(number, lambda number, _: handle(number, came.put)) for number in numbers}
+    before = {number: signal.signal(number, lambda number, _: handle(number, received.put)) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        came.put(_END)
+        received.put(_END)
         thread.join()
