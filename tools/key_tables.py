@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from exporter.config import keys
-from exporter.web import web_config
+from exporter.web.tls import TLS
+from exporter.web.web_config import HTTP, ROOT
 from exporter.yamlconf.schema import Key, ListOf, Section, default_of
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def restart_sections() -> str:
 def web_config_sections() -> str:
     """A table for each section of the web config file."""
     sections = {
-        "The file": web_config.ROOT,
-        "`tls_server_config`": web_config.TLS,
-        "`http_server_config`": web_config.HTTP,
+        "The file": ROOT,
+        "`tls_server_config`": TLS,
+        "`http_server_config`": HTTP,
     }
     return "\n\n".join(
         _table(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 from http import HTTPStatus
+from importlib import resources
+from string import Template
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import PlainTextResponse, Response
@@ -22,26 +24,7 @@ _HTML_HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
 }
 
-_STYLE: Final = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --page: #fff; --link: #0969da;
-  --good: #1a7f37; --bad: #bc4c00; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --page: #0d1117; --link: #4493f8;
-    --good: #3fb950; --bad: #f0883e; }
-}
-body { margin: 0 auto; max-width: 42rem; padding: 3rem 1.25rem; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { margin: 0; font-size: 1.75rem; }
-h1 small { color: var(--soft); font-size: 1rem; font-weight: normal; }
-p { margin: .25rem 0 2rem; color: var(--soft); }
-dl { display: grid; grid-template-columns: max-content 1fr; margin: 0; border-top: 1px solid var(--line); }
-dt, dd { margin: 0; padding: .5rem 0; border-bottom: 1px solid var(--line); }
-dt { padding-right: 2rem; }
-dd { overflow-wrap: anywhere; }
-a { color: var(--link); }
-.good { color: var(--good); }
-.bad { color: var(--bad); }
-"""
+_LANDING: Final = Template(resources.files("exporter.web").joinpath("landing.html").read_text(encoding="utf-8"))
 
 
 def plain_text(text: str, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
@@ -59,25 +42,7 @@ def landing_page(
     """
     linked = [_linked(name, path, problems) for name, path in links.items()]
     rows = "\n".join([*linked, *(_row(escape(name), escape(str(value))) for name, value in facts.items())])
-    page = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>dify-exporter</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>dify-exporter <small>{escape(version)}</small></h1>
-<p>Prometheus exporter for the knowledge bases of Dify</p>
-<dl>
-{rows}
-</dl>
-</main>
-</body>
-</html>
-"""
+    page = _LANDING.substitute(version=escape(version), rows=rows)
     return Response(page, media_type="text/html", headers=_HTML_HEADERS)
 
 

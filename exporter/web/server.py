@@ -108,14 +108,15 @@ class WebServer:
         self._timeouts = timeouts or ClientTimeouts()
         self._connections = ClientConnections(self._timeouts, limit)
         self._address = parse_listen_address(listen_address)
-        self._port = self._address.port
+        self.port = self._address.port
+        """The listening port; once started, also when the system chose it."""
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Bind in the calling thread (ListenError on failure), then serve; returns once requests are accepted."""
         sockets = [ListeningSocket.adopt(each, self._connections) for each in open_sockets(self._address)]
-        self._port = sockets[0].getsockname()[1]
+        self.port = sockets[0].getsockname()[1]
         self._server = _Server(self._config(), self._connections, self._web_config)
         self._thread = threading.Thread(target=_run, args=(self._server, sockets), name="web", daemon=True)
         self._thread.start()
@@ -144,11 +145,6 @@ class WebServer:
         config.load()
         config.ssl = self._web_config.server_context() if self._web_config else None
         return config
-
-    @property
-    def port(self) -> int:
-        """The listening port, also when the system chose it."""
-        return self._port
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> bool:
         """Accept no new requests, finish the running answers, then close the rest; idle connections close at once.

@@ -120,14 +120,16 @@ def key(
     required: bool = False,
     shown_default: str = "",
     restart: bool = False,
+    in_repr: bool = True,
 ) -> Any:
     """A field of a ``model`` that is a key with the field's name: required unless it has a default.
 
-    ``shown_default``: the ``default`` of ``Key``, which explains the other arguments.
+    ``shown_default``: the ``default`` of ``Key``, which explains the other arguments. ``in_repr``: whether the
+    model's repr shows the value.
     """
     required = required or (default is MISSING and default_factory is MISSING)
     row = Key("", kind, description, required, shown_default, restart)
-    return field(default=default, default_factory=default_factory, metadata={"key": row})
+    return field(default=default, default_factory=default_factory, repr=in_repr, metadata={"key": row})
 
 
 _Model = TypeVar("_Model")

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.web.web_config import HTTP, ROOT, TLS
+from exporter.web.tls import TLS
+from exporter.web.web_config import HTTP, ROOT
 
 if TYPE_CHECKING:
     from tests.web.conftest import LoadWebConfig
