@@ -24,9 +24,7 @@ _REFUSAL: Final = (
 )
 
 _MAX_UNSENT: Final = 64 * 1024
-"""Bytes of an answer that are buffered here for its client. With TLS asyncio would buffer 512 KiB, and report progress
-only after all of it was sent.
-"""
+"""Bytes of an answer buffered for its client; with TLS asyncio would buffer 512 KiB and report progress only after."""
 
 
 class _QuietLogger(logging.LoggerAdapter[logging.Logger]):

@@ -50,22 +50,22 @@ CURVES: Final = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521
 """Curves: names of Go's crypto/tls and of OpenSSL."""
 
 
-def _no_file_or(locate: Callable[[Path, str], Path]) -> Callable[[Path, str], Path | None]:
-    return lambda folder, text: locate(folder, text) if text else None
-
-
 def _key_file(folder: Path, text: str) -> Path:
     if b"PRIVATE KEY-----" not in files.read_named(folder / text):
         raise Invalid("names a file without a private key: it must be PEM with -----BEGIN PRIVATE KEY-----")
     return folder / text
 
 
-def _any_path(text: str) -> str:
-    return files.parse_path(text) if text else ""
+def _file(locate: Callable[[Path, str], Path]) -> Value:
+    """An existing file; "" stands for none."""
+
+    def locate_any(folder: Path, text: str) -> Path | None:
+        return locate(folder, text) if text else None
+
+    return Value("path", lambda text: text and files.parse_path(text), ANY, locate=locate_any)
 
 
-_CERTIFICATE: Final = Value("path", _any_path, ANY, locate=_no_file_or(files.locate_certificate))
-_PRIVATE_KEY: Final = Value("path", _any_path, ANY, locate=_no_file_or(_key_file))
+_CERTIFICATE: Final = _file(files.locate_certificate)
 
 
 def _one_of(name: str, *words: str, refused: Mapping[str, str] = MappingProxyType({})) -> Value:
@@ -102,7 +102,7 @@ class TlsConfig:
     cert_file: Path | None = key(
         _CERTIFICATE, "PEM file with the server certificate and its intermediate certificates.", default=None
     )
-    key_file: Path | None = key(_PRIVATE_KEY, "PEM file with the unencrypted private key.", default=None)
+    key_file: Path | None = key(_file(_key_file), "PEM file with the unencrypted private key.", default=None)
     client_auth_type: str = key(
         _CLIENT_AUTH,
         "`NoClientCert`, `VerifyClientCertIfGiven` or `RequireAndVerifyClientCert`. `RequestClientCert` is treated "
@@ -216,9 +216,7 @@ def make_context(config: TlsConfig) -> ssl.SSLContext:
             context.load_verify_locations(cafile=config.client_ca_file)
         except OSError as error:  # includes SSLError
             raise Invalid("client_ca_file contains no readable certificate: it must be PEM") from error
-        context.verify_flags |= (
-            ssl.VERIFY_X509_PARTIAL_CHAIN
-        )  # as in Go, any certificate in the file is trusted
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Go, any certificate in the file is trusted
         context.verify_mode = VERIFYING[config.client_auth_type]
     return context
 

@@ -156,9 +156,7 @@ class WebConfig:
 
 
 _RATE_LIMIT: Final = Key(
-    "rate_limit",
-    _Named(dict, (), kind=_TEXT),
-    "Refused: passwords and connections have built-in limits.",
+    "rate_limit", _Named(dict, (), kind=_TEXT), "Refused: passwords and connections have built-in limits."
 )
 ROOT: Final = Section(
     WebConfig, (*section_of(WebConfig).keys, _RATE_LIMIT), errors=_root_errors, warnings=_root_warnings
@@ -240,28 +238,19 @@ def _load(
 ) -> tuple[Settings, tuple[Problem, ...], WatchedFile[tuple[Stamp, ...]]]:
     """The settings, the warnings, and the files that they come from. Raises ``ConfigError``."""
     before = stamps(path)  # taken before the files are read, so that no change is missed
-    config, warnings = read_file(
-        path,
-        environ,
-        ROOT,
-        absent="correct --web.config.file",
-        empty="to serve without TLS and passwords, write {}",
-    )
-    tls = config.tls_server_config
+    empty = "to serve without TLS and passwords, write {}"
+    config, warnings = read_file(path, environ, ROOT, absent="correct --web.config.file", empty=empty)
+    tls, headers = config.tls_server_config, config.http_server_config.headers
     named = [file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file]
     watched = WatchedFile(partial(stamps, path, *named), (*before, *stamps(*named)))
     try:
-        return _settings(config), warnings, watched
+        context = make_context(tls) if tls.cert_file else None
     except Invalid as refused:
-        problem = _tls_problem(path, str(refused))
-    raise ConfigError([problem])
-
-
-def _settings(config: WebConfig) -> Settings:
-    tls, headers = config.tls_server_config, config.http_server_config.headers
-    return Settings(
+        raise ConfigError([_tls_problem(path, str(refused))]) from None
+    settings = Settings(
         users={name.encode(): hashed for name, hashed in config.basic_auth_users.items()},
         headers=tuple((name.lower().encode(), text.encode()) for name, text in headers.items() if text),
         allowed_sans=frozenset(tls.client_allowed_sans),
-        tls=make_context(tls) if tls.cert_file else None,
+        tls=context,
     )
+    return settings, warnings, watched
