@@ -134,6 +134,11 @@ def test_every_folder_has_a_place_in_the_order() -> None:
     assert [] == [name for name in ORDER if name not in folders and not (PACKAGE / f"{name}.py").exists()]
 
 
+def test_no_modules_import_each_other() -> None:
+    """There is no cycle of imports between modules."""
+    assert [] == cycle(PACKAGE)
+
+
 def test_folders_are_small() -> None:
     """A folder has at most 16 modules, not counting ``__init__.py``."""
     sizes = Counter(path.parent.name for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
@@ -146,6 +151,14 @@ def test_files_are_short() -> None:
     lines = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
 
     assert set(LONGER) == {name for name, count in lines.items() if count > MOST_LINES}
+
+
+@pytest.mark.parametrize("folder", ["exporter", "tools", "deploy", "bench"])
+def test_names_use_the_words_of_the_field(folder: str) -> None:
+    """No class, function, variable, parameter or file has a name with a word of the private vocabulary."""
+    files = sorted((PACKAGE.parent / folder).rglob("*.py"))
+
+    assert [] == [f"{path.relative_to(PACKAGE.parent)}: {name}" for path in files for name in private_names(path)]
 
 
 @pytest.fixture
