@@ -248,7 +248,7 @@ def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
 
     monkeypatch.setattr(HTTPConnection, "request", broken)
     connection = _Connection("127.0.0.1")
-    connection._served = served
+    connection._used = served
     with pytest.raises(ClosedWithoutAnswer if served else ssl.SSLEOFError):
         connection.request("GET", "/")
 

@@ -30,7 +30,7 @@ _SHORTEST = 0.001
 
 
 class Deadline(Timeout):
-    """Timeout whose parts are all the time left until one instant of ``time.monotonic()``."""
+    """Timeout whose parts are all the time remaining until one instant of ``time.monotonic()``."""
 
     def __init__(self, at: float) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class Deadline(Timeout):
 
     @property
     def connect_timeout(self) -> float:
-        """Seconds left; never 0, which would make the socket non-blocking."""
+        """Seconds remaining; never 0, which would make the socket non-blocking."""
         return max(self._at - time.monotonic(), _SHORTEST)
 
     @property
     def read_timeout(self) -> float:
-        """Seconds left."""
+        """Seconds remaining."""
         return max(self._at - time.monotonic(), 0.0)
 
 
@@ -65,10 +65,10 @@ class _DeadlineReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        left = self._end - time.monotonic()
-        if left <= 0:
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("deadline exceeded")
-        self._sock.settimeout(left)
+        self._sock.settimeout(remaining)
         count = self._raw.readinto(buffer)
         self.touched = self.touched or bool(count)
         self.ended = self.ended or count == 0
@@ -112,7 +112,7 @@ class _Connection(HTTPConnection):
     """HTTP connection with one deadline. It records whether it has already served a request."""
 
     response_class = _Answer
-    _served = False
+    _used = False
 
     def _new_conn(self) -> socket.socket:
         end = time.monotonic() + cast("float", self.timeout)
@@ -131,14 +131,14 @@ class _Connection(HTTPConnection):
         return sock
 
     def connect(self) -> None:
-        self._served = False
+        self._used = False
         super().connect()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().request(*args, **kwargs)
         except ssl.SSLError as error:
-            if not self._served:
+            if not self._used:
                 raise
             stale = ClosedWithoutAnswer("closed while idle")
             stale.reused = True
@@ -148,9 +148,9 @@ class _Connection(HTTPConnection):
         try:
             response = super().getresponse()
         except ClosedWithoutAnswer as error:
-            error.reused = self._served
+            error.reused = self._used
             raise
-        self._served = True
+        self._used = True
         return response
 
 
