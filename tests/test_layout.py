@@ -37,8 +37,8 @@ LONGER: dict[str, str] = {}
 """Files that may be longer than ``MOST_LINES``, each with the reason."""
 
 PRIVATE_WORDS = re.compile(
-    r"activity|anew|asker|cadence|census|deeds?|doorkeeper|foreseen?|gather(s|ed)?|journal|judge[ds]?|kept|ledger|left|"
-    r"lives|paces?|patience|roster|seal(s|ed)?|served|shelf|soil(s|ed)?|surroundings|told|trust"
+    r"activity|anew|asker|cadence|census|deeds?|doorkeeper|fold(s|ed)?|foreseen?|gather(s|ed)?|journal|judge[ds]?|kept|"
+    r"ledger|left|lives|paces?|patience|roster|seal(s|ed)?|served|shelf|soil(s|ed)?|surroundings|told|trust"
 )
 """Words for which the field has common terms; CONTRIBUTING.md lists the terms."""
 

@@ -145,7 +145,7 @@ def _times_x4(a: int) -> int:
 
 
 # What the four bits shifted out on the right become when a value is multiplied by x^4.
-_FOLD = tuple(_times_x4(low) for low in range(16))
+_REDUCTION = tuple(_times_x4(low) for low in range(16))
 
 
 def _multiply(a: int, p: int) -> int:
@@ -156,15 +156,15 @@ def _multiply(a: int, p: int) -> int:
     s = r >> 1 ^ _POLYNOMIAL if r & 1 else r >> 1
     pq, rs = p ^ q, r ^ s
     of = (0, s, r, rs, q, q ^ s, q ^ r, q ^ rs, p, p ^ s, p ^ r, p ^ rs, pq, pq ^ s, pq ^ r, pq ^ rs)
-    fold = _FOLD
+    reduction = _REDUCTION
     product = of[a & 15]
-    product = product >> 4 ^ fold[product & 15] ^ of[a >> 4 & 15]
-    product = product >> 4 ^ fold[product & 15] ^ of[a >> 8 & 15]
-    product = product >> 4 ^ fold[product & 15] ^ of[a >> 12 & 15]
-    product = product >> 4 ^ fold[product & 15] ^ of[a >> 16 & 15]
-    product = product >> 4 ^ fold[product & 15] ^ of[a >> 20 & 15]
-    product = product >> 4 ^ fold[product & 15] ^ of[a >> 24 & 15]
-    return product >> 4 ^ fold[product & 15] ^ of[a >> 28 & 15]
+    product = product >> 4 ^ reduction[product & 15] ^ of[a >> 4 & 15]
+    product = product >> 4 ^ reduction[product & 15] ^ of[a >> 8 & 15]
+    product = product >> 4 ^ reduction[product & 15] ^ of[a >> 12 & 15]
+    product = product >> 4 ^ reduction[product & 15] ^ of[a >> 16 & 15]
+    product = product >> 4 ^ reduction[product & 15] ^ of[a >> 20 & 15]
+    product = product >> 4 ^ reduction[product & 15] ^ of[a >> 24 & 15]
+    return product >> 4 ^ reduction[product & 15] ^ of[a >> 28 & 15]
 
 
 def _squares() -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Fetching: send one request about one object and fold the answer into the store."""
+"""Fetching: send one request about one object and merge the answer into the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer can report: events of documents and batches, and the outcome of folding one answer."""
+"""What an answer can report: events of documents and batches, and the outcome of merging one answer."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ NOTHING_WANTED = Wanted()
 
 
 class Outcome(NamedTuple):
-    """The result of folding one answer.
+    """The result of merging one answer.
 
     - ``moved``, ``settled``: whether what was polled made progress, and whether it has finished.
     - ``wanted``: what to poll now.

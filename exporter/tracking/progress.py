@@ -1,4 +1,4 @@
-"""Folding answers: the object before and the answer give the object after and the events. Pure.
+"""Merging answers: the object before and the answer give the object after and the events. Pure.
 
 *Progress* is any change in the status, the phase times or the segments of a document, or in the documents of a batch.
 """
@@ -71,10 +71,10 @@ def is_same_progress(before: Progress, after: Progress) -> bool:
     return before == after or replace(before, has_error=after.has_error) == after
 
 
-class FoldedBatch(NamedTuple):
+class MergedBatch(NamedTuple):
     """A batch after an answer.
 
-    - ``moves``: the progress before and after, of each document that moved.
+    - ``transitions``: the progress before and after, of each document that moved.
     - ``removed``: ids of the documents that the batch no longer contains.
     - ``taken_from``: the batches that lost a document to this one.
     - ``changed``: ids of the documents that are new or whose status changed.
@@ -84,13 +84,13 @@ class FoldedBatch(NamedTuple):
     documents: tuple[Document, ...]
     events: tuple[Event, ...]
     moved: bool
-    moves: tuple[tuple[Progress, Progress], ...]
+    transitions: tuple[tuple[Progress, Progress], ...]
     removed: frozenset[str]
     taken_from: frozenset[str]
     changed: tuple[str, ...]
 
 
-def fold_batch(
+def merge_batch(
     key: tuple[str, str, str],
     before: Batch | None,
     known: Callable[[str], Document | None],
@@ -98,13 +98,13 @@ def fold_batch(
     *,
     now: Instant,
     limits: StallLimits,
-) -> FoldedBatch:
-    """Fold an answer into the batch ``key`` (server, dataset id, batch). ``items``: progress by document id."""
+) -> MergedBatch:
+    """Merge an answer into the batch ``key`` (server, dataset id, batch). ``items``: progress by document id."""
     server, dataset_id, name = key
     members = frozenset(before.documents) if before else frozenset()
     documents: list[Document] = []
     events: list[Event] = []
-    moves: list[tuple[Progress, Progress]] = []
+    transitions: list[tuple[Progress, Progress]] = []
     taken_from: set[str] = set()
     changed: list[str] = []
     moved = before is None or members != items.keys()
@@ -118,7 +118,7 @@ def fold_batch(
                 taken_from.add(old.batch)
             if not is_same_progress(old.progress, progress):
                 moved = True
-                moves.append((old.progress, progress))
+                transitions.append((old.progress, progress))
         if old is None or old.progress.status != progress.status:
             changed.append(document_id)
         document, happened = advance(old, new, now)
@@ -126,19 +126,19 @@ def fold_batch(
         events += happened
     total = sum_batch(server, dataset_id, name, documents)
     batch, verdicts = update_batch(before, total, documents, moved=moved, now=now, limits=limits)
-    return FoldedBatch(
+    return MergedBatch(
         batch=batch,
         documents=tuple(with_batch_verdict(document, batch) for document in documents),
         events=(*events, *verdicts),
         moved=moved,
-        moves=tuple(moves),
+        transitions=tuple(transitions),
         removed=members - items.keys(),
         taken_from=frozenset(taken_from),
         changed=tuple(changed),
     )
 
 
-def refold_batch(
+def confirm_batch(
     before: Batch, documents: Sequence[Document], *, now: Instant, limits: StallLimits
 ) -> tuple[Batch, tuple[Document, ...], tuple[Event, ...]]:
     """The batch after an answer that repeats the last one: nothing moved, so only the stall verdict can change."""

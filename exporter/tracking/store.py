@@ -23,7 +23,7 @@ from exporter.tracking.events import NOTHING_WANTED, Outcome, Wanted
 from exporter.tracking.model import FINISHED, Document, is_finished
 from exporter.tracking.objects import Objects, Watched, must_survive
 from exporter.tracking.parse import merge_listed, parse_detail, parse_detail_progress, parse_item
-from exporter.tracking.progress import advance, fold_batch, is_same_progress, refold_batch, sum_batch, update_batch
+from exporter.tracking.progress import advance, confirm_batch, is_same_progress, merge_batch, sum_batch, update_batch
 from exporter.tracking.stall import stall_due, with_own_verdict
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class Store:
         sent: float = inf,
         previous_success: float | None = None,
     ) -> Outcome:
-        """Fold an answer of indexing-status.
+        """Merge an answer of indexing-status.
 
         ``previous_success``: when the batch was last read (Unix seconds of the exporter), None when its last poll
         failed; it bounds the clock offset.
@@ -222,7 +222,7 @@ class Store:
                     del progress[known.document_id]
             unseen = [document_id for document_id in progress if (dataset_id, document_id) not in objects.documents]
             key = (dataset_id, batch)
-            folded = fold_batch(
+            merged = merge_batch(
                 (self._server, dataset_id, batch),
                 objects.batches.get(key) or objects.restored_batches.get(key),
                 lambda document_id: objects.document((dataset_id, document_id)),
@@ -230,41 +230,41 @@ class Store:
                 now=now,
                 limits=self._limits,
             )
-            objects.put_batch(folded.batch)
-            for document_id in folded.removed:
+            objects.put_batch(merged.batch)
+            for document_id in merged.removed:
                 objects.release_document((dataset_id, document_id), batch)
-            for document in folded.documents:
+            for document in merged.documents:
                 objects.put_document(document)
-            for other in folded.taken_from:
+            for other in merged.taken_from:
                 self._sum_again(dataset_id, other)
             if previous_success is not None:
-                for before, after in folded.moves:
+                for before, after in merged.transitions:
                     self.offset.observe(before, after, since=previous_success, now=now.wall)
-            failures = self._counters.count(dataset_id, folded.events, {item.id: item.error for item in items})
+            failures = self._counters.count(dataset_id, merged.events, {item.id: item.error for item in items})
         # A document from before a restart has its detail; an unfinished one is fetched again all the same.
         again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
         return Outcome(
-            moved=folded.moved,
+            moved=merged.moved,
             settled=all(found.status in FINISHED for found in progress.values()),
             wanted=Wanted(
-                details=tuple(dict.fromkeys((*folded.changed, *again))),
-                documents=self._objects.configured(dataset_id, folded.removed),
+                details=tuple(dict.fromkeys((*merged.changed, *again))),
+                documents=self._objects.configured(dataset_id, merged.removed),
                 batches=(batch,) if newer else (),
             ),
-            events=folded.events,
+            events=merged.events,
             failures=failures,
-            stall_due=stall_due(folded.batch, self._limits),
+            stall_due=stall_due(merged.batch, self._limits),
             outdated=bool(newer),
         )
 
     def confirm_batch(self, dataset_id: str, batch: str) -> Outcome:
-        """Fold an answer that repeats the last one byte for byte."""
+        """Merge an answer that repeats the last one byte for byte."""
         with self._transaction() as objects:
             old = objects.batches.get((dataset_id, batch))
             if old is None:
                 return Outcome()
             members = [objects.documents[dataset_id, document_id] for document_id in old.documents]
-            new, documents, events = refold_batch(old, members, now=instant(self.clock), limits=self._limits)
+            new, documents, events = confirm_batch(old, members, now=instant(self.clock), limits=self._limits)
             objects.put_batch(new)
             for document in documents:
                 objects.put_document(document)
@@ -274,7 +274,7 @@ class Store:
     def apply_detail(
         self, dataset_id: str, answer: DocumentDetail, *, document_id: str, sent: float = inf, adopt: bool = True
     ) -> Outcome:
-        """Fold the detail of a document. Its progress counts only while no batch reports more.
+        """Merge the detail of a document. Its progress counts only while no batch reports more.
 
         ``adopt``: an unknown document is known from now on; otherwise it was removed while the request was under way.
         """
@@ -294,12 +294,12 @@ class Store:
             progress = parse_detail_progress(answer, before.progress if before else None, self.unknown)
             if progress is None:
                 return Outcome()
-            return self._fold_document(
+            return self._merge_document(
                 key, progress, detail, answer.error, unreported=_UNREPORTED_BY_DETAILS, sent=sent
             )
 
     def confirm_document(self, dataset_id: str, document_id: str) -> Outcome:
-        """Fold a detail that repeats the last one byte for byte."""
+        """Merge a detail that repeats the last one byte for byte."""
         key = (dataset_id, document_id)
         with self._transaction() as objects:
             before = objects.documents.get(key)
@@ -307,12 +307,12 @@ class Store:
                 return Outcome()
             if before.batch:
                 return Outcome(settled=before.progress.status in FINISHED)
-            return self._fold_document(key, before.progress, before.detail, None, unreported=_UNREPORTED_BY_DETAILS)
+            return self._merge_document(key, before.progress, before.detail, None, unreported=_UNREPORTED_BY_DETAILS)
 
     def apply_segments(
         self, dataset_id: str, document_id: str, completed: Number | None, *, sent: float = inf
     ) -> Outcome:
-        """Fold the number of completed segments of a document whose batch is unknown; None: the server refused."""
+        """Merge the number of completed segments of a document whose batch is unknown; None: the server refused."""
         key = (dataset_id, document_id)
         with self._transaction() as objects:
             before = objects.documents.get(key)
@@ -321,7 +321,7 @@ class Store:
             progress = before.progress
             if completed is not None:
                 progress = replace(progress, completed_segments=completed)
-            outcome = self._fold_document(key, progress, before.detail, None, sent=sent)
+            outcome = self._merge_document(key, progress, before.detail, None, sent=sent)
         settled = progress.status != "indexing" and not outcome.outdated
         return outcome._replace(settled=settled, wanted=Wanted())
 
@@ -334,7 +334,7 @@ class Store:
         complete: bool = True,
         sent: float = inf,
     ) -> Outcome:
-        """Fold the list of the unfinished documents of a dataset: progress and error text by document id.
+        """Merge the list of the unfinished documents of a dataset: progress and error text by document id.
 
         ``paused``: the list includes paused documents; otherwise one that is not listed may still be paused.
         ``complete``: a document that is not listed is not unfinished any more.
@@ -360,7 +360,7 @@ class Store:
                     details.append(document_id)
                 progress = reported if before is None else merge_listed(reported, before.progress)
                 outcomes.append(
-                    self._fold_document(key, progress, detail, error, unreported=_UNREPORTED_BY_LISTS, sent=sent)
+                    self._merge_document(key, progress, detail, error, unreported=_UNREPORTED_BY_LISTS, sent=sent)
                 )
             missing = objects.unfinished_except(dataset_id, listed)
             ended = [found.document_id for found in missing if paused or found.progress.status != "paused"]
@@ -383,7 +383,7 @@ class Store:
             stall_due=min((due for outcome in outcomes if (due := outcome.stall_due) is not None), default=None),
         )
 
-    def _fold_document(
+    def _merge_document(
         self,
         key: tuple[str, str],
         progress: Progress,
@@ -393,7 +393,7 @@ class Store:
         unreported: frozenset[str] = frozenset(),
         sent: float = inf,
     ) -> Outcome:
-        """Fold the progress of a document whose batch is unknown. The caller publishes the changes.
+        """Merge the progress of a document whose batch is unknown. The caller publishes the changes.
 
         ``unreported``: the statuses in which the answer does not report everything that can move. Such an answer
         cannot show a stall: what it leaves out may have moved.

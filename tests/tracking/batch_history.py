@@ -7,7 +7,7 @@ from typing import Any
 from exporter.clock import Instant
 from exporter.config import StallLimits
 from exporter.tracking.model import Batch, Document, Progress
-from exporter.tracking.progress import FoldedBatch, fold_batch, refold_batch
+from exporter.tracking.progress import MergedBatch, confirm_batch, merge_batch
 
 KEY = ("main", "d", "b")
 STALL = StallLimits(after=900, queued_after=1800)
@@ -27,18 +27,18 @@ class BatchHistory:
         self.now = Instant(1_000_000.0 + seconds, seconds)
         return self
 
-    def answer(self, **progress: Progress) -> FoldedBatch:
+    def answer(self, **progress: Progress) -> MergedBatch:
         """The server answers this, by document id."""
-        folded = fold_batch(KEY, self.batch, self.documents.get, progress, now=self.now, limits=STALL)
-        self.batch = folded.batch
-        self.documents = {found.document_id: found for found in folded.documents}
-        self.events += folded.events
-        return folded
+        merged = merge_batch(KEY, self.batch, self.documents.get, progress, now=self.now, limits=STALL)
+        self.batch = merged.batch
+        self.documents = {found.document_id: found for found in merged.documents}
+        self.events += merged.events
+        return merged
 
     def again(self) -> None:
         """Receive the previous answer again."""
         assert self.batch is not None
-        self.batch, documents, events = refold_batch(
+        self.batch, documents, events = confirm_batch(
             self.batch, tuple(self.documents.values()), now=self.now, limits=STALL
         )
         self.documents = {found.document_id: found for found in documents}
