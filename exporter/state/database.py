@@ -32,6 +32,9 @@ _LOG_SIZE_LIMIT = 4 * 1024 * 1024
 _WRITE_FORMAT = 18
 """Offset of the write format version in an SQLite header."""
 
+_WRITE_FORMATS = (1, 2)
+"""Rollback journal, write-ahead log."""
+
 
 _log = structlog.get_logger(__name__)
 
@@ -92,18 +95,22 @@ def open_database(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> s
     """Open or create the file and lock it: two exporters sharing one file would count everything twice.
 
     Text is returned as bytes, so that damaged text raises no error. Raises StateProblem, sqlite3.Error.
+
+    From the first statement on, nothing else in this process may open the file: closing any descriptor of a file
+    releases all POSIX locks that the process holds on it, those of SQLite included.
     """
     _check_path(path)
     # Accessible to the exporter's user only: it holds document names. If this fails, SQLite reports the reason.
     with contextlib.suppress(OSError):
         path.touch(0o600, exist_ok=False)
+    write_format = _read_write_format(path)
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, factory=SqliteConnection
     )
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         _check_content(connection, len(migrations))
-        _check_write_format(path)
+        _check_write_format(write_format)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         # A checkpoint waits for the disk: only after a full save, never while a poll waits.
@@ -205,12 +212,19 @@ def _check_content(connection: sqlite3.Connection, newest: int) -> None:
         raise UnusableContent("corrupt", verdict.decode(errors="replace"))
 
 
-def _check_write_format(path: Path) -> None:
-    """SQLite treats a file with an unknown write format as read-only. No version of the exporter writes one."""
-    with path.open("rb") as file:
+def _read_write_format(path: Path) -> int:
+    """The write format in the file's header; a valid one if there is no header or the file cannot be read."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
         head = file.read(_WRITE_FORMAT + 1)
-    if len(head) > _WRITE_FORMAT and head[_WRITE_FORMAT] not in (1, 2):  # rollback journal, write-ahead log
-        raise UnusableContent("corrupt", f"unknown write format {head[_WRITE_FORMAT]}")
+        if len(head) > _WRITE_FORMAT:
+            return head[_WRITE_FORMAT]
+    return _WRITE_FORMATS[0]
+
+
+def _check_write_format(write_format: int) -> None:
+    """SQLite treats a file with an unknown write format as read-only. No version of the exporter writes one."""
+    if write_format not in _WRITE_FORMATS:
+        raise UnusableContent("corrupt", f"unknown write format {write_format}")
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:

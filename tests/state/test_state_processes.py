@@ -112,6 +112,28 @@ state.close()
     state.close()
 
 
+@pytest.mark.parametrize("starts", [1, 2, 3])
+def test_a_file_in_use_is_locked_after_every_start(path: Path, starts: int) -> None:
+    """The lock holds on a new file and on an existing one: a second process neither reads nor writes the file."""
+    first = open_state(path)
+    for number in range(1, starts):
+        first.changed([(None, a_document(number))], durable=True)
+        first.close()
+        first = open_state(path)
+    first.changed([(None, some_counters(7))], durable=True)
+
+    second = process(path, 'print(state.restore("main").counters, state.save(), flush=True); state.close()')
+    output, errors = second.communicate(timeout=DEADLINE)
+
+    assert "() False\n" == output.replace("[]", "()"), errors
+    assert "another process has locked the file" in errors
+    assert first.save()
+    first.close()
+    state = open_state(path)
+    assert by_key([*map(a_document, range(1, starts)), some_counters(7)]) == by_key(state.restore("main"))
+    state.close()
+
+
 def test_a_full_disk(path: Path) -> None:
     """On a full disk the process continues, logs that once, and saves everything once there is space."""
     program = """
