@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import schedule
@@ -49,31 +50,31 @@ class BackgroundJob:
 class Loop:
     """Runs jobs until stopped.
 
-    The library uses local wall-clock time. Run the process in UTC: in a zone with daylight saving time the loop would
-    pause for an hour each autumn. Setting the wall clock back would have the same effect; all jobs are then scheduled
-    again.
+    The library plans by the local wall clock. Before each turn, the loop moves all planned runs by as much as the wall
+    clock was set since the last one, so that only elapsed time counts: setting the clock, the end of daylight saving
+    time and a suspended machine neither delay nor repeat a run.
     """
 
     def __init__(self, jobs: Sequence[Job], clock: Clock) -> None:
-        self._jobs = jobs
         self._clock = clock
         self._scheduler = schedule.Scheduler()
-        self._longest = max(job.seconds for job in jobs)
+        self._shortest = min(job.seconds for job in jobs)
         self._last_turn: float | None = None
-        self._plan()
+        self._last_read = self._read_clocks()
+        for job in jobs:
+            self._scheduler.every(job.seconds).seconds.do(self._guarded, job)
 
     def run(self, stop: threading.Event) -> None:
         """Run every job at once, then each at its interval, until ``stop`` is set."""
-        self._plan()
+        self._follow_wall_clock()
         self._scheduler.run_all()
         while not stop.is_set():
             self.turn()
-            self._clock.wait(stop, max(0.0, min(self._scheduler.idle_seconds or 0.0, self._longest)))
+            self._clock.wait(stop, max(0.0, min(self._scheduler.idle_seconds or 0.0, self._shortest)))
 
     def turn(self) -> None:
         """Run the jobs that are due."""
-        if (self._scheduler.idle_seconds or 0.0) > self._longest:
-            self._plan()
+        self._follow_wall_clock()
         self._scheduler.run_pending()
         self._last_turn = self._clock.monotonic()
 
@@ -81,10 +82,18 @@ class Loop:
         """Seconds since the last turn of the loop; 0 before the first one."""
         return 0.0 if self._last_turn is None else self._clock.monotonic() - self._last_turn
 
-    def _plan(self) -> None:
-        self._scheduler.clear()
-        for job in self._jobs:
-            self._scheduler.every(job.seconds).seconds.do(self._guarded, job)
+    def _follow_wall_clock(self) -> None:
+        """Move planned runs by as much as the wall clock was set. No run is further away than its interval."""
+        wall, monotonic = self._read_clocks()
+        step = wall - self._last_read[0] - timedelta(seconds=monotonic - self._last_read[1])
+        self._last_read = wall, monotonic
+        for job in self._scheduler.jobs:
+            if job.next_run is not None:
+                job.next_run = min(job.next_run + step, wall + timedelta(seconds=job.interval))
+
+    def _read_clocks(self) -> tuple[datetime, float]:
+        """The clock that the library reads, and the one that is never set (seconds)."""
+        return datetime.now(), self._clock.monotonic()  # noqa: DTZ005
 
     def _guarded(self, job: Job) -> None:
         """Run a job and log its exception, which would otherwise end the loop and with it all monitoring."""

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -73,18 +74,41 @@ def test_the_loop_continues_when_daylight_saving_ends(zone: str) -> None:
     assert len(times) >= 118
 
 
-def test_the_loop_continues_when_the_wall_clock_is_set_back() -> None:
-    """A clock set back by a day does not stop the loop for a day."""
+STEPS = [seconds * sign for seconds in (1, 600, 3600, 86_400) for sign in (-1, 1)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_setting_the_wall_clock_changes_no_run(step: int) -> None:
+    """Only elapsed time counts: a job of a second, a minute or an hour runs neither later nor earlier."""
+    expected = _runs({})
+    assert expected == _runs({90.5: step})
+    assert expected == _runs({90.5: step, 91.5: step, 130.0: -step})
+
+
+def test_a_wall_clock_that_is_set_again_and_again_changes_no_run() -> None:
+    """A time service that corrects the clock every few seconds does not postpone a job of a minute."""
+    assert _runs({}) == _runs({float(second): -2.0 for second in range(1, 180, 3)})
+
+
+def _runs(steps: dict[float, float]) -> dict[str, list[float]]:
+    """When each job runs, in seconds since the start. ``steps``: when the wall clock is set, and by how much."""
     with time_machine.travel(AUTUMN, tick=False) as traveller:
         clock = MachineClock(traveller)
-        runs: list[float] = []
-        loop = Loop([Job("job", 1, lambda: runs.append(clock.monotonic()))], clock)
-        for second in range(10):
-            if second == 5:
-                traveller.shift(-86_400)
+        start = clock.monotonic()
+        runs: dict[str, list[float]] = {"poll": [], "expire": [], "claim": []}
+        seconds = {"poll": 1, "expire": 60, "claim": 3600}
+
+        def note(name: str) -> None:
+            runs[name].append(clock.monotonic() - start)
+
+        loop = Loop([Job(name, seconds[name], partial(note, name)) for name in runs], clock)
+        pending = dict(sorted(steps.items()))
+        while clock.monotonic() - start < 180.0:
+            for at in [at for at in pending if at <= clock.monotonic() - start]:
+                traveller.shift(pending.pop(at))
             loop.turn()
-            clock.advance(1.0)
-        assert len(runs) >= 7
+            clock.advance(0.5)
+        return runs
 
 
 def test_a_job_that_raises_stops_no_job() -> None:

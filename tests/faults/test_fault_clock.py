@@ -20,11 +20,13 @@ BEFORE_AUTUMN = datetime(2027, 10, 31, 0, 59, 59, tzinfo=UTC).timestamp()
 """One second before clocks in Berlin go back from 3:00 to 2:00."""
 BEFORE_SPRING = datetime(2027, 3, 28, 0, 59, 59, tzinfo=UTC).timestamp()
 """One second before clocks go forward from 2:00 to 3:00."""
+MOMENTS = [BEFORE_SPRING + seconds for seconds in (0, DAY, 0, -600, -3000, -DAY)]
+"""Steps of ten minutes, of less than an hour, and of a day."""
 
 
 @pytest.mark.slow
 def test_the_clock_is_set_while_it_runs(launch: Launch, tmp_path: Path) -> None:
-    """Steps of a day in both directions, and both changes of daylight saving time in a zone that has it."""
+    """Steps of minutes and days, back and forth, and both changes of daylight saving time in a zone that has it."""
     file = tmp_path / "clock"
     file.write_text(f"{BEFORE_AUTUMN}\n")
     folder = ROOT / "tests" / "faults" / "turned_clock"
@@ -35,7 +37,7 @@ def test_the_clock_is_set_while_it_runs(launch: Launch, tmp_path: Path) -> None:
     last = Page.of(port).target("last_success_timestamp_seconds", MAIN)
     assert last is not None
     assert BEFORE_AUTUMN < last < BEFORE_AUTUMN + 60
-    for moment in (BEFORE_SPRING, BEFORE_SPRING + DAY, BEFORE_SPRING, BEFORE_SPRING - DAY):
+    for moment in MOMENTS:
         file.write_text(f"{moment}\n")
         until(lambda: _now(port) < moment + 60 and _now(port) > moment)  # noqa: B023 called at once
         polls = Page.of(port).polls(MAIN)
