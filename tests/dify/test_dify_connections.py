@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from urllib3.connection import HTTPConnection
 
 from exporter.clock import ManualClock, SystemClock
-from exporter.dify import ConnectFailed, DifyError, Stopped, TimedOut
+from exporter.dify import ConnectFailed, DifyError, Stopped, TimedOut, Unreachable
 from exporter.dify.transport.connection import ClosedWithoutAnswer, _Connection
 from exporter.dify.transport.failures import unreachable
 from tests.dify.conftest import (
@@ -113,6 +114,48 @@ def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeC
     assert 1 == upstream.connections
 
 
+@pytest.mark.parametrize("pause", [False, True], ids=["together", "apart"])
+@pytest.mark.parametrize(
+    "interim",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 199 Unassigned\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 5 + b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    ],
+)
+def test_interim_answers_are_skipped(
+    interim: bytes, pause: bool, upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
+    """Every 1xx is followed by the final answer, which is the answer to this request and to no other."""
+
+    def script(peer: Peer) -> None:
+        while (line := peer.request()) is not None:
+            batch = line.partition("/indexing-status")[0].rpartition("/")[2]
+            answer = http_answer(200, {"data": [{"id": batch, "indexing_status": "indexing"}]})
+            peer.send(interim if pause else interim + answer)
+            if pause:
+                time.sleep(0.05)
+                peer.send(answer)
+
+    upstream.play(script)
+    client = connect()
+    for batch in ("1", "2", "3", "4"):
+        items = client.indexing_status(DATASET, batch).value
+        assert items is not None
+        assert [batch] == [item.id for item in items]
+    assert 1 == upstream.connections
+    assert ["200"] * 4 == [code for _, _, code in observer.requests]
+
+
+def test_endless_interim_answers_are_an_error(upstream: Upstream, connect: MakeClient) -> None:
+    """Interim answers without a final one are a failure, before the time-out."""
+    upstream.play(once(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000))
+    with pytest.raises(Unreachable):
+        fetch(connect())
+
+
 def test_bytes_after_an_answer_are_not_the_next_answer(upstream: Upstream, connect: MakeClient) -> None:
     """Unsolicited bytes are not interpreted as the next answer."""
     upstream.play(always(EMPTY + http_answer(500, {})), always(EMPTY))
@@ -120,6 +163,39 @@ def test_bytes_after_an_answer_are_not_the_next_answer(upstream: Upstream, conne
     fetch(client)
     fetch(client)
     assert 2 == len(upstream.requests)
+
+
+@pytest.mark.parametrize("cut", [1, 17, 60])
+def test_a_connection_with_surplus_bytes_is_not_used_again(
+    cut: int, upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
+    """A second answer, of which a part is received with the first one, does not become the answer to a request."""
+    surplus = http_answer(500, {})
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(EMPTY + surplus[:cut])
+        peer.request()
+        peer.send(surplus[cut:] + EMPTY)
+
+    upstream.play(script, always(EMPTY))
+    client = connect()
+    fetch(client)
+    fetch(client)
+    assert 2 == upstream.connections
+    assert ["200", "200"] == [code for _, _, code in observer.requests]
+
+
+def test_a_connection_that_switches_protocols_is_not_used_again(upstream: Upstream, connect: MakeClient) -> None:
+    """What follows 101 is not HTTP."""
+    upstream.play(
+        always(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), always(EMPTY)
+    )
+    client = connect()
+    with pytest.raises(DifyError):
+        fetch(client)
+    fetch(client)
+    assert 2 == upstream.connections
 
 
 def test_each_thread_has_one_connection_and_all_are_closed_together(upstream: Upstream, connect: MakeClient) -> None:

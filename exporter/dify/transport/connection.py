@@ -15,6 +15,7 @@ import io
 import socket
 import ssl
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from urllib3 import HTTPResponse
 
 _SHORTEST = 0.001
+
+_INTERIM = range(HTTPStatus.PROCESSING, HTTPStatus.OK)
+
+_MOST_INTERIM = 20
+"""Interim answers (1xx) before the final one; more are not HTTP as any server speaks it."""
 
 
 class Deadline(Timeout):
@@ -58,13 +64,20 @@ class _DeadlineReader(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._end = time.monotonic() + cast("float", sock.gettimeout())
+        self._finished = False
         self.touched = False
         self.ended = False
+
+    def finish(self) -> None:
+        """Receive nothing more."""
+        self._finished = True
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
+        if self._finished:
+            return None
         remaining = self._end - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("deadline exceeded")
@@ -76,6 +89,22 @@ class _DeadlineReader(io.RawIOBase):
 
     def close(self) -> None:
         self._raw.close()
+        super().close()
+
+
+class _AnswerBuffer(io.BufferedReader):
+    """Buffer of one answer. ``has_surplus``: whether it was closed with received bytes after the answer's end."""
+
+    has_surplus = False
+
+    def __init__(self, reader: _DeadlineReader) -> None:
+        super().__init__(reader)
+        self._reader = reader
+
+    def close(self) -> None:
+        if not self.closed:
+            self._reader.finish()
+            self.has_surplus = bool(self.peek(1))
         super().close()
 
 
@@ -94,11 +123,16 @@ class _Answer(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._reader = _DeadlineReader(self.fp.detach(), sock)
-        self.fp = io.BufferedReader(self._reader)
+        self.fp = self._buffer = _AnswerBuffer(self._reader)
+
+    @property
+    def leaves_bytes(self) -> bool:
+        """Whether the next bytes of the connection may belong to this answer."""
+        return self._buffer.has_surplus or self.status == HTTPStatus.SWITCHING_PROTOCOLS
 
     def begin(self) -> None:
         try:
-            super().begin()
+            self._begin()
         except ConnectionError as error:
             if self._reader.touched:
                 raise
@@ -107,12 +141,31 @@ class _Answer(http.client.HTTPResponse):
             # http.client accepts headers that the end of the connection truncates as complete.
             raise ConnectionResetError("closed within the headers")
 
+    def _begin(self) -> None:
+        """Read status and headers of the final answer. http.client skips 100, but neither 102 nor 103."""
+        for _ in range(_MOST_INTERIM):
+            super().begin()
+            if self.status not in _INTERIM:
+                return
+            self.headers = None  # type: ignore[assignment]  # http.client's sign that nothing has been read yet
+        raise http.client.BadStatusLine("too many interim answers")
+
 
 class _Connection(HTTPConnection):
-    """HTTP connection with one deadline. It records whether it has already served a request."""
+    """HTTP connection with one deadline. It records whether it has already served a request.
+
+    A connection on which bytes of an earlier answer may follow is not used again: they would be taken for the answer
+    to the next request.
+    """
 
     response_class = _Answer
     _used = False
+    _last: _Answer | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection can be used for another request."""
+        return super().is_connected and not (self._last is not None and self._last.leaves_bytes)
 
     def _new_conn(self) -> socket.socket:
         end = time.monotonic() + cast("float", self.timeout)
@@ -132,6 +185,7 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         self._used = False
+        self._last = None
         super().connect()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -151,6 +205,7 @@ class _Connection(HTTPConnection):
             error.reused = self._used
             raise
         self._used = True
+        self._last = cast("_Answer", response._original_response)  # noqa: SLF001
         return response
 
 
