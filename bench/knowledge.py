@@ -107,7 +107,7 @@ class SavedObjects:
         """The metadata of a knowledge base."""
         return DatasetAnswer(dataset_id, "Manuals", "high_quality", "text-embedding-3-large")
 
-    def datasets(self, page: int) -> DatasetPage:  # noqa: ARG002 - as Upstream has it
+    def datasets(self, page: int, *, private: bool = True) -> DatasetPage:  # noqa: ARG002 - as Upstream has it
         """No knowledge bases besides the configured ones."""
         return DatasetPage([], 0)
 

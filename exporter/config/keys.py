@@ -95,6 +95,12 @@ class ServerConfig:
         "Whether to watch the unfinished documents of every knowledge base that the key can access.",
         default=False,
     )
+    discover_private: bool = key(
+        BOOLEAN,
+        "Whether discovery includes knowledge bases that are visible to their creator or to some members only. The API "
+        "key can access these, too.",
+        default=True,
+    )
     discover_include: tuple[str, ...] = key(
         ListOf(_NAME_PATTERN),
         "Limit discovery to knowledge bases whose name matches a pattern (`*`, `?`, `[abc]`; ignoring case).",

@@ -38,8 +38,8 @@ class DifyApi(Protocol):
         """The detail of a document."""
         ...
 
-    def datasets(self, page: int) -> DatasetPage:
-        """A page of 100 knowledge bases."""
+    def datasets(self, page: int, *, private: bool = True) -> DatasetPage:
+        """A page of 100 knowledge bases; ``private``: with those that only some members see."""
         ...
 
     def dataset(self, dataset_id: str) -> DatasetAnswer:

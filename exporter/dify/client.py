@@ -96,9 +96,13 @@ class Client:
         path = f"datasets/{_quote(dataset_id)}/documents/{_quote(document_id)}?metadata=without"
         return self._get_unless_known("document", path, DocumentDetail, known)
 
-    def datasets(self, page: int) -> DatasetPage:
-        """A page of 100 knowledge bases. Expensive, and fails with 400 or 500 while the plugin daemon is down."""
-        return self._get("datasets", f"datasets?page={page}&limit={PAGE}", DatasetPage)
+    def datasets(self, page: int, *, private: bool = True) -> DatasetPage:
+        """A page of 100 knowledge bases. Expensive, and fails with 400 or 500 while the plugin daemon is down.
+
+        ``private``: with those that are visible to their creator or to some members only.
+        """
+        query = f"page={page}&limit={PAGE}" + ("&include_all=true" if private else "")
+        return self._get("datasets", f"datasets?{query}", DatasetPage)
 
     def dataset(self, dataset_id: str) -> DatasetAnswer:
         """A knowledge base. As expensive as the list, and fails in the same cases. Requires Dify 1.2."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -83,7 +84,8 @@ class Discovery:
 
     def list_datasets(self) -> Outcome:
         """Fetch the list of datasets. New ones, and those in which something changed, are to be scanned."""
-        pages = every_page(self._client.datasets, at_most=MAX_LIST_PAGES)
+        fetch_page = partial(self._client.datasets, private=self._server.discover_private)
+        pages = every_page(fetch_page, at_most=MAX_LIST_PAGES)
         found = {dataset.id: dataset for page in pages for dataset in page.data}
         now = self._clock.monotonic()
         chosen = {dataset.id: dataset.name or "" for dataset in found.values() if self._chooses(dataset.name or "")}

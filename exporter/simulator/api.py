@@ -179,7 +179,8 @@ class Api:
         return answers.dataset(self.world.datasets[ids[0]], now, self._zone)
 
     def _datasets(self, _ids: Sequence[str], query: Query, now: float) -> object:
-        found = list(reversed(self.world.datasets.values()))
+        every = query.get("include_all", [""])[0].lower() == "true"
+        found = [each for each in reversed(self.world.datasets.values()) if every or not each.plan.private]
         return _page(found, query, lambda dataset: answers.dataset(dataset, now, self._zone))
 
     def _segments(self, ids: Sequence[str], query: Query, now: float) -> object:

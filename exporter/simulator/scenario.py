@@ -137,7 +137,11 @@ class BatchPlan(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DatasetPlan(Struct, frozen=True, forbid_unknown_fields=True):
-    """A knowledge base. ``pipeline``: documents wait, then complete or fail. ``api``: API access is enabled."""
+    """A knowledge base.
+
+    ``pipeline``: documents wait, then complete or fail. ``api``: API access is enabled. ``private``: only its creator
+    sees it, and a list without ``include_all=true`` omits it.
+    """
 
     id: str
     name: str = "kb"
@@ -146,6 +150,7 @@ class DatasetPlan(Struct, frozen=True, forbid_unknown_fields=True):
     embedding_model_provider: str | None = None
     pipeline: bool = False
     api: bool = True
+    private: bool = False
     batches: tuple[BatchPlan, ...] = ()
 
 

@@ -72,8 +72,8 @@ def test_an_answer_of_a_removed_server_adds_nothing(harness: ReloadHarness) -> N
     (monitor,) = harness.app.monitors
     fetch, fetched, proceed = monitor.client.datasets, threading.Event(), threading.Event()
 
-    def fetch_slowly(page: int) -> DatasetPage:
-        answer = fetch(page)
+    def fetch_slowly(page: int, **options: bool) -> DatasetPage:
+        answer = fetch(page, **options)
         fetched.set()
         assert proceed.wait(60)
         return answer

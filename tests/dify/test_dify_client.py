@@ -45,9 +45,13 @@ def test_a_request_has_the_official_path_and_few_headers(upstream: Upstream, con
     client = connect()
     client.indexing_status(DATASET, BATCH)
     client.document(DATASET, DOCUMENT)
-    first, second = (head.split("\r\n") for head in upstream.requests)
+    client.datasets(2)
+    client.datasets(1, private=False)
+    first, second, third, fourth = (head.split("\r\n") for head in upstream.requests)
     assert f"GET /v1/datasets/{DATASET}/documents/{BATCH}/indexing-status HTTP/1.1" == first[0]
     assert f"GET /v1/datasets/{DATASET}/documents/{DOCUMENT}?metadata=without HTTP/1.1" == second[0]
+    assert "GET /v1/datasets?page=2&limit=100&include_all=true HTTP/1.1" == third[0]
+    assert "GET /v1/datasets?page=1&limit=100 HTTP/1.1" == fourth[0]
     expected = {
         f"Host: {upstream.address}",
         "Accept: application/json",

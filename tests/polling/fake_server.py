@@ -47,6 +47,7 @@ class FakeClient:
         self.details: dict[str, DocumentDetail | Exception] = {}
         self.asked: list[tuple[str, str]] = []
         self.bases: dict[str, DatasetAnswer | Exception] = {}
+        self.private: set[str] = set()
         self.listed: dict[str, list[ListedDocument] | Exception] = {}
         self.segments: dict[str, int | Exception] = {}
         self.list_error: Exception | None = None
@@ -65,11 +66,12 @@ class FakeClient:
         found = self.details.get(document_id, DocumentDetail(document_id, name="a.txt"))
         return self._answer("document", document_id, found, known)
 
-    def datasets(self, page: int) -> DatasetPage:
+    def datasets(self, page: int, *, private: bool = True) -> DatasetPage:
         """A page of the list of datasets."""
         self.asked.append(("datasets", str(page)))
         self._raise(self.list_error)
-        found = [base for base in self.bases.values() if isinstance(base, DatasetAnswer)]
+        visible = [base for id_, base in self.bases.items() if private or id_ not in self.private]
+        found = [base for base in visible if isinstance(base, DatasetAnswer)]
         return DatasetPage(found[(page - 1) * PAGE : page * PAGE], len(found))
 
     def dataset(self, dataset_id: str) -> DatasetAnswer:

@@ -9,7 +9,7 @@ from exporter.dify import BadRequest, DatasetAnswer, Forbidden, NotFound, Server
 from exporter.polling import DATASET_LIST, DATASET_SCAN, Target, configured_targets
 from exporter.tracking import DISPLAY_STATUSES
 from exporter.tracking.model import DatasetCounters
-from tests.polling.discovery_server import OTHER, bases, discovering, documents, listed
+from tests.polling.discovery_server import OTHER, URL, bases, discovering, documents, listed, reload
 from tests.polling.fake_server import DATASET, PollerHarness, item
 
 
@@ -49,6 +49,18 @@ def test_patterns_choose_by_name() -> None:
     harness = discovering(include=("hand*", "tick*"), exclude=("*TICKETS*",))
     harness.poll()
     assert set(bases(harness)) == {DATASET}
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_knowledge_bases_that_only_their_creator_sees(private: bool) -> None:
+    """They are discovered, too, unless the configuration says otherwise; a reload applies that."""
+    harness = discovering()
+    harness.client.private = {OTHER}
+    harness.poll()
+    assert {DATASET, OTHER} == set(bases(harness))
+    reload(harness, ServerConfig("main", URL, discover=True, discover_private=private))
+    harness.pass_time(2 * 700)
+    assert ({DATASET, OTHER} if private else {DATASET}) == set(bases(harness))
 
 
 @pytest.mark.parametrize("error", [BadRequest("plugin daemon", status=400), ServerFailed("x", status=500)])

@@ -161,6 +161,19 @@ def test_the_exporter_reads_every_answer(simulate: Callable[..., Any]) -> None:
     assert ("error", 'a "b" \\ c\nd 🚒') == (decoded.display_status, decoded.name)
 
 
+def test_private_knowledge_bases_are_listed_on_request(run_scenario: Callable[..., Any]) -> None:
+    """A list omits the knowledge bases that only their creator sees, unless all are requested."""
+    datasets = (DatasetPlan(id=DATASET), DatasetPlan(id=UNKNOWN, private=True))
+    api = run_scenario(Scenario(key=KEY, datasets=datasets)).api
+
+    def ids(query: str) -> set[str]:
+        answer = api.handle("GET", "/v1/datasets", query, {"authorization": f"Bearer {KEY}"})
+        return {found["id"] for found in json.loads(answer.body)["data"]}
+
+    assert {DATASET} == ids("page=1") == ids("include_all=false")
+    assert {DATASET, UNKNOWN} == ids("include_all=true")
+
+
 def test_requests_are_counted_by_endpoint(simulate: Callable[..., Any]) -> None:
     """Requests are counted per endpoint, for benchmarks and tests of the load on a server."""
     simulation = simulate()
