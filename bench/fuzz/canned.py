@@ -93,6 +93,9 @@ class Silent:
     def throttled(self, server: str, seconds: float) -> None:
         """Ignore it."""
 
+    def unknown_value(self, server: str, field: str) -> None:
+        """Ignore it."""
+
 
 class CannedClient(Client):
     """A client that answers requests from a table, where "*" stands for all endpoints without an entry.

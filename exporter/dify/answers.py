@@ -1,7 +1,7 @@
 """The answers of the knowledge API. Only fields that the exporter uses are decoded.
 
-Null and missing are equivalent. Numbers may be ints or floats: the OpenAPI page and real servers differ. Integers that
-exceed 64 bits are rejected: neither a float nor a database could store all of them.
+Null and missing are equivalent. Numbers may be ints or floats: the OpenAPI page and real servers differ. A value of
+another type or out of range is odd: ``exporter.dify.lenient`` reads it as null if the field may be null.
 """
 
 from __future__ import annotations
@@ -10,30 +10,42 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float
+from exporter.dify.lenient import COMPLETE
+
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999 in Unix seconds."""
+
+LARGEST = 2**53
+"""Up to here, a float represents every integer exactly."""
+
+Time = Annotated[int, Meta(gt=0, le=LAST_SECOND)] | Annotated[float, Meta(gt=0, le=LAST_SECOND)]
+"""Unix seconds."""
+
+Quantity = Annotated[int, Meta(ge=0, le=LARGEST)] | Annotated[float, Meta(ge=0, le=LARGEST)]
+"""A count or a duration."""
 
 
 class IndexingItem(Struct, frozen=True, gc=False):
     """A document in the answer of ``/datasets/{dataset_id}/documents/{batch}/indexing-status``."""
 
     id: str
-    indexing_status: str
-    processing_started_at: Number | None = None
-    parsing_completed_at: Number | None = None
-    cleaning_completed_at: Number | None = None
-    splitting_completed_at: Number | None = None
-    completed_at: Number | None = None
-    paused_at: Number | None = None
-    stopped_at: Number | None = None
-    completed_segments: Number | None = None
-    total_segments: Number | None = None
+    indexing_status: str = ""
+    processing_started_at: Time | None = None
+    parsing_completed_at: Time | None = None
+    cleaning_completed_at: Time | None = None
+    splitting_completed_at: Time | None = None
+    completed_at: Time | None = None
+    paused_at: Time | None = None
+    stopped_at: Time | None = None
+    completed_segments: Quantity | None = None
+    total_segments: Quantity | None = None
     error: str | None = None
 
 
 class IndexingStatus(Struct, frozen=True, gc=False):
     """The whole answer: one item per document, in no particular order."""
 
-    data: list[IndexingItem]
+    data: Annotated[list[IndexingItem], COMPLETE]
 
 
 class Segmentation(Struct, frozen=True, gc=False):
@@ -41,8 +53,8 @@ class Segmentation(Struct, frozen=True, gc=False):
 
     separator: str | None = None
     delimiter: str | None = None
-    max_tokens: Number | None = None
-    chunk_overlap: Number | None = None
+    max_tokens: Quantity | None = None
+    chunk_overlap: Quantity | None = None
 
 
 class Rules(Struct, frozen=True, gc=False):
@@ -72,16 +84,16 @@ class DocumentDetail(Struct, frozen=True, gc=False):
     indexing_status: str | None = None
     display_status: str | None = None
     error: str | None = None
-    created_at: Number | None = None
-    updated_at: Number | None = None
-    completed_at: Number | None = None
-    disabled_at: Number | None = None
-    indexing_latency: Number | None = None
-    tokens: Number | None = None
-    word_count: Number | None = None
-    hit_count: Number | None = None
-    segment_count: Number | None = None
-    average_segment_length: Number | None = None
+    created_at: Time | None = None
+    updated_at: Time | None = None
+    completed_at: Time | None = None
+    disabled_at: Time | None = None
+    indexing_latency: Quantity | None = None
+    tokens: Quantity | None = None
+    word_count: Quantity | None = None
+    hit_count: Quantity | None = None
+    segment_count: Quantity | None = None
+    average_segment_length: Quantity | None = None
     enabled: bool | None = None
     archived: bool | None = None
     dataset_process_rule: ProcessRuleAnswer | None = None
@@ -95,23 +107,23 @@ class DatasetAnswer(Struct, frozen=True, gc=False):
     name: str | None = None
     indexing_technique: str | None = None
     embedding_model: str | None = None
-    document_count: Number | None = None
-    total_documents: Number | None = None
-    total_available_documents: Number | None = None
+    document_count: Quantity | None = None
+    total_documents: Quantity | None = None
+    total_available_documents: Quantity | None = None
 
 
 class DatasetPage(Struct, frozen=True, gc=False):
     """A page of ``/datasets``. ``total`` is the number of items on all pages."""
 
     data: list[DatasetAnswer]
-    total: Number | None = None
+    total: Quantity | None = None
 
 
 class ListedDocument(Struct, frozen=True, gc=False):
     """A document in ``/datasets/{dataset_id}/documents``: no batch, no segments, no phase times."""
 
     id: str
-    indexing_status: str
+    indexing_status: str = ""
     display_status: str | None = None
     error: str | None = None
 
@@ -120,13 +132,13 @@ class DocumentPage(Struct, frozen=True, gc=False):
     """A page of documents, newest first. ``total`` is the number of documents on all pages of the filtered list."""
 
     data: list[ListedDocument]
-    total: Number
+    total: Quantity
 
 
 class SegmentPage(Struct, frozen=True, gc=False):
     """A page of segments. Only ``total`` is decoded: the rest is text of the document."""
 
-    total: Number
+    total: Quantity
 
 
 class Welcome(Struct, frozen=True, gc=False):

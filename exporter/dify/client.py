@@ -25,6 +25,7 @@ from exporter.dify.api import PAGE, Answer
 from exporter.dify.budget import Budget
 from exporter.dify.credentials import Credentials
 from exporter.dify.errors import DifyError, StaleConnection, Stopped
+from exporter.dify.lenient import decode_leniently
 from exporter.dify.transport.failures import UNDECODABLE, refused, undecodable
 from exporter.dify.transport.messages import Reply, Request
 from exporter.dify.transport.session import Session
@@ -54,6 +55,10 @@ class RequestObserver(Protocol):
 
     def throttled(self, server: str, seconds: float) -> None:
         """Record the time for which the rate limit delayed a request."""
+        ...
+
+    def unknown_value(self, server: str, field: str) -> None:
+        """Count an odd value that was ignored, by the name of its field."""
         ...
 
 
@@ -121,7 +126,7 @@ class Client:
     def welcome(self) -> str:
         """The version of the server. The request has no API key."""
         request = Request("welcome", "")
-        return _decode(request, self._send(request), Welcome).server_version
+        return self._decode(request, self._send(request), Welcome).server_version
 
     def close_connections(self) -> None:
         """Close the idle connections of all threads at the end of a burst. Requests in flight are not affected."""
@@ -130,14 +135,30 @@ class Client:
     def _get(self, endpoint: str, path: str, shape: type[T]) -> T:
         """Send a request with the API key, and decode the answer as ``shape``."""
         request = Request(endpoint, path, self._credentials.key())
-        return _decode(request, self._send(request), shape)
+        return self._decode(request, self._send(request), shape)
 
     def _get_unless_known(self, endpoint: str, path: str, shape: type[T], known: bytes | None) -> Answer[T]:
         """The same, but an answer whose digest is ``known`` is not decoded."""
         request = Request(endpoint, path, self._credentials.key())
         reply = self._send(request)
         digest = hashlib.blake2b(reply.body, digest_size=_DIGEST_SIZE).digest()
-        return Answer(None if digest == known else _decode(request, reply, shape), digest)
+        return Answer(None if digest == known else self._decode(request, reply, shape), digest)
+
+    def _decode(self, request: Request, reply: Reply, shape: type[T]) -> T:
+        """Decode an answer. Odd values are ignored and counted as far as possible."""
+        try:
+            return decode_leniently(msgspec.json.decode, reply.body, shape, self._ignored)
+        except UNDECODABLE as error:
+            failure = undecodable(request, reply, error)
+        # Raised outside the handler, so that the error does not reference the decoder's.
+        try:
+            raise failure
+        finally:
+            # A frame that references its own exception is a cycle: it would stay in memory until garbage collection.
+            del failure
+
+    def _ignored(self, field: str) -> None:
+        self._observer.unknown_value(self._server, field)
 
     def _send(self, request: Request) -> Reply:
         """Send a request, and repeat it once if the server had just closed the connection. Always returns a 200."""
@@ -175,19 +196,6 @@ class Client:
             self._observer.throttled(self._server, self._clock.monotonic() - started)
         if self.stop.is_set():
             raise Stopped
-
-
-def _decode(request: Request, reply: Reply, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(reply.body, type=shape)
-    except UNDECODABLE as error:
-        failure = undecodable(request, reply, error)
-    # Raised outside the handler, so that the error does not reference the decoder's.
-    try:
-        raise failure
-    finally:
-        # A frame that references its own exception is a cycle: it would stay in memory until garbage collection.
-        del failure
 
 
 def _quote(segment: str) -> str:

@@ -323,7 +323,11 @@ SELF_METRICS = (
     ),
     _gauge("dify_exporter_schedule_lag_seconds", "Delay of the most overdue poll, in seconds.", "server"),
     _gauge("dify_exporter_targets", "Targets by kind and polling state.", "server kind state"),
-    _counter("dify_exporter_unknown_values_total", "Unknown statuses in answers, by field.", "server field"),
+    _counter(
+        "dify_exporter_unknown_values_total",
+        "Unknown statuses in answers, and values of a wrong type or out of range, which are ignored; by field.",
+        "server field",
+    ),
     _gauge(
         "dify_exporter_clock_offset_seconds",
         "Seconds by which the server's times are ahead of the exporter's clock; whole hours mean a wrong time zone.",

@@ -168,7 +168,7 @@ class SelfMetrics(Collector):
         self._failures.add(server, kind, reason)
 
     def unknown_value(self, server: str, field: str) -> None:
-        """Count an unknown status."""
+        """Count an unknown status, or an odd value that was ignored."""
         self._unknown.add(server, field)
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:

@@ -174,6 +174,7 @@ class RecordingObserver:
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
         """Record the call."""
@@ -184,6 +185,11 @@ class RecordingObserver:
         """Record the call."""
         assert server == "main"
         self.waited.append(seconds)
+
+    def unknown_value(self, server: str, field: str) -> None:
+        """Record the call."""
+        assert server == "main"
+        self.unknown.append(field)
 
 
 class MakeClient(Protocol):

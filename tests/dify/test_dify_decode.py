@@ -13,8 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.dify import BadAnswer, ConnectFailed, DecodeFailed, DifyError, DocumentDetail, SchemaMismatch, TooLarge
-from exporter.dify.answers import IndexingStatus
+from exporter.dify import (
+    BadAnswer,
+    ConnectFailed,
+    DatasetAnswer,
+    DecodeFailed,
+    DifyError,
+    DocumentDetail,
+    IndexingItem,
+    ProcessRuleAnswer,
+    SchemaMismatch,
+    TooLarge,
+)
+from exporter.dify.answers import DatasetPage, IndexingStatus, Rules, Segmentation
 from exporter.dify.transport.failures import UNDECODABLE, undecodable
 from exporter.dify.transport.messages import LARGEST, Reply, Request
 from tests.dify.conftest import (
@@ -55,27 +66,14 @@ def item(field: str, text: str) -> bytes:
         (item("error", r'"\ud800"'), DecodeFailed, "not JSON: unpaired surrogate in a string"),
         (item("completed_segments", "NaN"), DecodeFailed, "not JSON"),
         (item("completed_segments", "-Infinity"), DecodeFailed, "not JSON"),
-        (
-            item("completed_segments", "1e400"),
-            SchemaMismatch,
-            r"out of range - at `\$\.data\[0\]\.completed_segments`",
-        ),
-        (
-            item("completed_segments", "9223372036854775808"),
-            SchemaMismatch,
-            r"at `\$\.data\[0\]\.completed_segments`",
-        ),
-        (item("completed_segments", "-9223372036854775809"), SchemaMismatch, "Expected `int`"),
-        (item("completed_segments", "9" * 400), SchemaMismatch, "Expected `int`"),
-        (item("completed_segments", "9" * 5000), SchemaMismatch, "out of range"),
-        (item("completed_segments", '"3"'), SchemaMismatch, "got `str`"),
-        (item("completed_segments", "true"), SchemaMismatch, "got `bool`"),
-        (item("completed_at", "{}"), SchemaMismatch, "got `object`"),
-        (item("error", "5"), SchemaMismatch, "got `int`"),
         (b'{"data": null}', SchemaMismatch, r"Expected `array`, got `null` - at `\$\.data`"),
         (b'{"data": {}}', SchemaMismatch, r"at `\$\.data`"),
         (b'{"data": [null]}', SchemaMismatch, "Expected `object`, got `null`"),
-        (b'{"data": [{"id": "a"}]}', SchemaMismatch, "missing required field `indexing_status`"),
+        (b'{"data": [{"indexing_status": "x"}]}', SchemaMismatch, r"missing required field `id` - at `\$\.data\[0\]`"),
+        (b'{"data": [{"id": "a"}, {"id": 5}]}', SchemaMismatch, r"got `int` - at `\$\.data\[1\]\.id`"),
+        (item("error", "{}").replace(b'"a"', b"7"), SchemaMismatch, r"at `\$\.data\[0\]\.id`"),
+        (item("error", r'{}, "x": [\ud800]'), DecodeFailed, "not JSON"),
+        (item("completed_at", r'{}, "error": "\ud800"'), DecodeFailed, "not JSON"),
         (b"{}", SchemaMismatch, "missing required field `data`"),
         (b"[]", SchemaMismatch, "Expected `object`, got `array`"),
         (b"null", SchemaMismatch, "got `null`"),
@@ -90,6 +88,77 @@ def test_a_200_that_does_not_conform_to_the_api_is_an_error(  # noqa: PLR0917 - 
         connect().indexing_status(DATASET, BATCH)
     assert 200 == caught.value.status
     assert [("main", "indexing_status", "200")] == observer.requests
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *(
+            (field, text)
+            for field in ("completed_segments", "completed_at")
+            for text in ("1e400", "1.7e308", "-1e300", "-1", str(2**63), str(-(2**63) - 1), "9" * 400, "9" * 5000)
+        ),
+        ("completed_segments", str(2**53 + 1)),
+        ("completed_at", "0"),
+        ("completed_at", "253402300800"),
+        ("completed_segments", '"3"'),
+        ("completed_segments", "true"),
+        ("completed_at", "{}"),
+        ("error", "5"),
+        ("error", "{}"),
+    ],
+)
+def test_an_odd_value_of_an_item_is_lost_alone(
+    field: str, text: str, upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
+    """The odd value is null and counted once; the rest of the item and the other items stay."""
+    body = item(field, text).replace(b'"waiting"', b'"waiting", "total_segments": 9')
+    upstream.play(always(http_answer(200, body.replace(b"}]", b'}, {"id": "b", "indexing_status": "parsing"}]'))))
+    value = connect().indexing_status(DATASET, BATCH).value
+    assert [IndexingItem("a", "waiting", total_segments=9), IndexingItem("b", "parsing")] == value
+    assert [field] == observer.unknown
+
+
+@pytest.mark.parametrize("text", ["7", "null", "[]", "{}"])
+def test_an_item_with_an_odd_status_stays_in_its_batch(text: str, upstream: Upstream, connect: MakeClient) -> None:
+    """Without the item, its document would seem deleted; the empty status counts as unknown."""
+    body = f'{{"data": [{{"id": "a", "indexing_status": {text}, "total_segments": 9}}]}}'
+    upstream.play(always(http_answer(200, body)))
+    assert [IndexingItem("a", "", total_segments=9)] == connect().indexing_status(DATASET, BATCH).value
+
+
+def test_odd_fields_of_a_detail_are_lost_alone(
+    upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
+    """Odd fields are null at any depth; each is counted under its own name."""
+    odd = {"name": 5, "tokens": [], "error": {}, "enabled": 1, "created_at": "2026-11-21T17:35:17Z"}
+    segmentation = {"max_tokens": 500, "chunk_overlap": "50"}
+    rule = {"mode": "automatic", "rules": {"segmentation": segmentation, "parent_mode": 1}}
+    rest = {"id": "a", "hit_count": 3, "document_process_rule": rule, "dataset_process_rule": {"rules": []}}
+    upstream.play(always(http_answer(200, odd | rest)))
+    expected = DocumentDetail(
+        "a",
+        hit_count=3,
+        document_process_rule=ProcessRuleAnswer("automatic", Rules(Segmentation(max_tokens=500))),
+        dataset_process_rule=ProcessRuleAnswer(),
+    )
+    assert expected == connect().document(DATASET, DOCUMENT).value
+    assert sorted([*odd, "chunk_overlap", "parent_mode", "rules"]) == sorted(observer.unknown)
+
+
+def test_an_odd_item_of_a_list_is_dropped_alone(
+    upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+) -> None:
+    """A list is read without its odd items, unless none is valid."""
+    client = connect()
+    upstream.play(
+        once(http_answer(200, {"data": [{"id": 5}, {"id": "a", "name": "A"}, None], "total": "3"})),
+        always(http_answer(200, {"data": [None, {"id": 5}], "total": 2})),
+    )
+    assert DatasetPage([DatasetAnswer("a", "A")]) == client.datasets(1)
+    assert ["data", "data", "total"] == observer.unknown
+    with pytest.raises(SchemaMismatch, match=r"got `null` - at `\$\.data\[0\]`"):
+        client.documents(DATASET, "")
 
 
 @given(st.binary(max_size=300))
@@ -274,9 +343,10 @@ def test_a_body_above_the_cap_is_too_large(
         (gzip_above_the_limit(), {"Content-Encoding": "gzip"}),
         (b"no gzip", {"Content-Encoding": "gzip"}),
         (b'{"data": ', {}),
+        (b'{"data": [{"id": 5, "error": 5}]}', {}),
         (b"", {"Content-Length": "10"}),
     ],
-    ids=["too large", "damaged", "not JSON", "truncated"],
+    ids=["too large", "damaged", "not JSON", "no id", "truncated"],
 )
 def test_a_body_is_freed_with_its_error(
     body: bytes, headers: dict[str, str], upstream: Upstream, connect: MakeClient

@@ -29,6 +29,7 @@ def refusal(code: str, message: str, status: int) -> dict[str, object]:
     ("status", "body", "kind", "reason"),
     [
         (400, refusal("invalid_param", "plugin daemon", 400), BadRequest, "server"),
+        (400, {"code": "invalid_param", "message": {"name": ["odd"]}}, BadRequest, "server"),
         (400, HTML, ServerFailed, "server"),
         (401, refusal("unauthorized", "Access token is invalid", 401), Unauthorized, "unauthorized"),
         (401, HTML, Unauthorized, "unauthorized"),

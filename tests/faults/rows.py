@@ -102,13 +102,9 @@ def _bodies() -> list[Row]:
         _json("list-for-object", "schema", "[]"),
         _json("object-for-list", "schema", '{"data": {}}'),
         _json("no-id", "schema", '{"data": [{"indexing_status": "waiting"}]}'),
-        _json("number-for-status", "schema", _item(indexing_status="7")),
-        _json("string-for-number", "schema", _item(total_segments='"12"')),
-        _json("true-for-number", "schema", _item(completed_at="true")),
+        _json("number-for-id", "schema", '{"data": [{"id": 7, "indexing_status": "waiting"}]}'),
         _json("nan", "decode", _item(total_segments="NaN")),
         _json("infinity", "decode", _item(completed_at="Infinity")),
-        _json("1e400", "schema", _item(total_segments="1e400")),
-        _json("2-to-the-63", "schema", _item(total_segments=str(2**63))),
         _json("lone-surrogate", "decode", _item(error=rf'"{SURROGATE}"')),
     ]
 

@@ -39,6 +39,7 @@ from exporter.dify.errors import (
     Unauthorized,
     Unreachable,
 )
+from exporter.dify.lenient import decode_leniently
 from exporter.dify.transport.connection import ClosedWithoutAnswer
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def refused(request: Request, reply: Reply, now: float) -> DifyError:
     """The error for a status other than 200. ``now``: Unix seconds, to evaluate a Retry-After date."""
     try:
-        said = msgspec.json.decode(reply.body, type=Refusal)
+        said = decode_leniently(msgspec.json.decode, reply.body, Refusal, lambda _field: None)
     except UNDECODABLE:
         said = Refusal()
     status, by_dify = reply.status, reply.by_dify
