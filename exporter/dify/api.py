@@ -63,10 +63,11 @@ def every_page(fetch: Callable[[int], _Page], *, at_most: int) -> Iterator[_Page
     """The pages that ``fetch`` returns by number, at most ``at_most`` of them, whatever the server claims.
 
     ``total`` decides how many there are: ``has_more`` is true on a page that is exactly full. An empty page ends the
-    list.
+    list; so does one that is not full if the total is unknown.
     """
     for number in range(1, at_most + 1):
         page = fetch(number)
         yield page
-        if page.total is None or not page.data or number * PAGE >= page.total:
+        size = len(page.data)
+        if not size or (size < PAGE if page.total is None else number * PAGE >= page.total):
             return
