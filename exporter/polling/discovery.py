@@ -88,7 +88,8 @@ class Discovery:
         pages = every_page(fetch_page, at_most=MAX_LIST_PAGES)
         found = {dataset.id: dataset for page in pages for dataset in page.data}
         now = self._clock.monotonic()
-        chosen = {dataset.id: dataset.name or "" for dataset in found.values() if self._chooses(dataset.name or "")}
+        names = {dataset.id: self._name(dataset) for dataset in found.values()}
+        chosen = {dataset_id: name for dataset_id, name in names.items() if self._chooses(name)}
         # Pages shift while they are read: a dataset is gone once two lists in a row lack it.
         absent = {dataset_id for dataset_id in self._listed if dataset_id not in found}
         chosen |= {dataset_id: self._listed[dataset_id] for dataset_id in absent - self._absent}
@@ -141,6 +142,10 @@ class Discovery:
         if self._server.discover_include and not matches(self._server.discover_include):
             return False
         return not matches(self._server.discover_exclude)
+
+    def _name(self, dataset: DatasetAnswer) -> str:
+        """The name in a list. Where it is missing, the name before: a dataset does not vanish with its name."""
+        return self._listed.get(dataset.id, "") if dataset.name is None else dataset.name
 
     def _fetch_name(self, dataset_id: str, *, required: bool) -> None:
         """Fetch a dataset. Discovery continues without its name: only this request needs the plugin daemon."""

@@ -154,3 +154,14 @@ def test_one_dataset_can_opt_out_of_discovery() -> None:
     harness.client.listed[OTHER] = [listed("2", "waiting", "queuing")]
     harness.poll()
     assert documents(harness) == {"2": "waiting"}
+
+
+def test_a_dataset_whose_name_is_missing_once_stays_chosen() -> None:
+    """A dataset that matched the patterns does not vanish with its name."""
+    harness = discovering(include=("hand*",))
+    harness.client.listed[DATASET] = [listed("1", "waiting", "queuing")]
+    harness.poll()
+    harness.client.bases[DATASET] = DatasetAnswer(DATASET, None)
+    harness.pass_time(700)
+    assert documents(harness) == {"1": "waiting"}
+    assert [DATASET] == [*bases(harness)]
