@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from exporter.dify.lenient import decode_leniently
 from exporter.tracking.counters import PHASE_BOUNDS
 from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, DatasetCounters, Document
 
@@ -25,11 +26,7 @@ Key = tuple[str, str, str, str]
 Row = tuple[str, str, str, str, float, int, bytes]
 """Key, Unix seconds of the last write or claim, checksum, object."""
 
-_DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
-    "document": msgspec.msgpack.Decoder(Document),
-    "batch": msgspec.msgpack.Decoder(Batch),
-    "activity": msgspec.msgpack.Decoder(DatasetCounters),
-}
+_TYPES: dict[str, type[SavedObject]] = {"document": Document, "batch": Batch, "activity": DatasetCounters}
 _encode = msgspec.msgpack.Encoder().encode
 
 _WHERE = "WHERE server = ? AND kind = ? AND dataset_id = ? AND id = ?"
@@ -63,12 +60,15 @@ def encode(saved: SavedObject, now: float) -> Row:
 
 
 def decode(key: Key | None, packed: object, checksum: object) -> SavedObject:
-    """Decode the object of a row. Raises UnreadableRow if it cannot be trusted."""
-    decoder = _DECODERS.get(key[1]) if key else None
-    if decoder is None or not isinstance(packed, bytes) or zlib.crc32(packed) != checksum:
+    """Decode the object of a row. Raises UnreadableRow if it cannot be trusted.
+
+    Numbers out of range, which earlier versions saved as the API returned them, become None.
+    """
+    saved_type = _TYPES.get(key[1]) if key else None
+    if saved_type is None or not isinstance(packed, bytes) or zlib.crc32(packed) != checksum:
         raise UnreadableRow("damaged")
     try:
-        saved: SavedObject = decoder.decode(packed)
+        saved: SavedObject = decode_leniently(msgspec.msgpack.decode, packed, saved_type, _ignore)
     except msgspec.MsgspecError as error:
         raise UnreadableRow(f"written by another version: {error}") from None
     if key_of(saved) != key:
@@ -76,6 +76,10 @@ def decode(key: Key | None, packed: object, checksum: object) -> SavedObject:
     if not _is_known(saved):
         raise UnreadableRow("written by another version: unknown statuses or buckets")
     return saved
+
+
+def _ignore(_field: str) -> None:
+    """What is unknown after a restart is known again after the next poll."""
 
 
 def restore(saved: SavedObject, *, wall: float, monotonic: float, shared: dict[object, Any]) -> SavedObject:
@@ -87,8 +91,9 @@ def restore(saved: SavedObject, *, wall: float, monotonic: float, shared: dict[o
         return saved
     server = shared.setdefault(saved.server, saved.server)
     dataset_id = shared.setdefault(saved.dataset_id, saved.dataset_id)
-    # A wall clock that was set back would yield negative ages.
-    last_progress = monotonic - max(0.0, wall - saved.last_progress)
+    # A wall clock that was set back would yield negative ages; a time before 1970 is none.
+    age = wall - saved.last_progress
+    last_progress = monotonic - (age if 0 <= age <= wall else 0.0)
     if isinstance(saved, Batch):
         return replace(saved, server=server, dataset_id=dataset_id, last_progress_monotonic=last_progress)
     batch, detail = shared.setdefault(saved.batch, saved.batch), saved.detail

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from exporter.config import ERROR_REASONS
+from exporter.dify.answers import LARGEST
 from exporter.tracking.error_reasons import classify
 from exporter.tracking.events import Failure, Finished, Restarted
 from exporter.tracking.model import DatasetCounters, Distribution
@@ -94,11 +95,18 @@ def new_counters(server: str, dataset_id: str) -> DatasetCounters:
 
 
 def restored_counters(server: str, dataset_id: str, before: DatasetCounters | None) -> DatasetCounters:
-    """The counters from ``before`` a restart; what only this version counts starts at 0."""
+    """The counters from ``before`` a restart; what only this version counts starts at 0.
+
+    So does a phase with an infinite sum, which would be infinite forever: earlier versions added times of any size.
+    """
     new = new_counters(server, dataset_id)
     if before is None:
         return new
-    phases = {phase: found for phase, found in before.phases if len(found.counts) == len(PHASE_BOUNDS) + 1}
+    phases = {
+        phase: found
+        for phase, found in before.phases
+        if len(found.counts) == len(PHASE_BOUNDS) + 1 and 0 <= found.total <= LARGEST
+    }
     return replace(
         before,
         finished=tuple((dict(new.finished) | dict(before.finished)).items()),

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
+from exporter.dify.answers import Quantity, Time  # noqa: TC001 decoding needs the types
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,15 +45,15 @@ class Progress(Struct, frozen=True, gc=False, omit_defaults=True):
     """Indexing progress of a document, from an item of indexing-status or from the document's detail."""
 
     status: str
-    processing_started_at: Number | None = None
-    parsing_completed_at: Number | None = None
-    cleaning_completed_at: Number | None = None
-    splitting_completed_at: Number | None = None
-    completed_at: Number | None = None
-    paused_at: Number | None = None
-    stopped_at: Number | None = None
-    completed_segments: Number | None = None
-    total_segments: Number | None = None
+    processing_started_at: Time | None = None
+    parsing_completed_at: Time | None = None
+    cleaning_completed_at: Time | None = None
+    splitting_completed_at: Time | None = None
+    completed_at: Time | None = None
+    paused_at: Time | None = None
+    stopped_at: Time | None = None
+    completed_segments: Quantity | None = None
+    total_segments: Quantity | None = None
     has_error: bool = False
 
 
@@ -61,9 +63,9 @@ class ProcessRule(Struct, frozen=True, gc=False, omit_defaults=True):
     mode: str = ""
     separator: str = ""
     parent_mode: str = ""
-    max_tokens: Number | None = None
-    overlap_tokens: Number | None = None
-    subchunk_max_tokens: Number | None = None
+    max_tokens: Quantity | None = None
+    overlap_tokens: Quantity | None = None
+    subchunk_max_tokens: Quantity | None = None
 
 
 class Detail(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -75,15 +77,15 @@ class Detail(Struct, frozen=True, gc=False, omit_defaults=True):
     doc_language: str = ""
     created_from: str = ""
     display_status: str | None = None
-    created_at: Number | None = None
-    updated_at: Number | None = None
-    disabled_at: Number | None = None
-    tokens: Number | None = None
-    word_count: Number | None = None
-    hit_count: Number | None = None
-    segment_count: Number | None = None
-    average_segment_length: Number | None = None
-    indexing_latency: Number | None = None
+    created_at: Time | None = None
+    updated_at: Time | None = None
+    disabled_at: Time | None = None
+    tokens: Quantity | None = None
+    word_count: Quantity | None = None
+    hit_count: Quantity | None = None
+    segment_count: Quantity | None = None
+    average_segment_length: Quantity | None = None
+    indexing_latency: Quantity | None = None
     enabled: bool | None = None
     archived: bool | None = None
     has_error: bool = False
@@ -141,8 +143,8 @@ class Batch(Struct, frozen=True, gc=False, omit_defaults=True):
     batch: str
     documents: tuple[str, ...]
     counts: tuple[int, ...]
-    segments: Number | None = None
-    completed_segments: Number | None = None
+    segments: Quantity | None = None
+    completed_segments: Quantity | None = None
     last_progress: float = 0.0
     last_progress_monotonic: float = 0.0
     stalled: bool = False
@@ -251,5 +253,5 @@ class PollObserver(Protocol):
         ...
 
     def unknown_value(self, server: str, field: str) -> None:
-        """Count a status that is not among the known ones."""
+        """Count a status that is not among the known ones, by the name of its field."""
         ...

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock
+from exporter.dify.answers import LARGEST, LAST_SECOND
 from exporter.state import StateFile
 from exporter.state.rows import SavedObject, key_of
 from exporter.tracking.counters import PHASE_BOUNDS, new_counters
@@ -141,8 +142,8 @@ def count_rows(path: Path) -> int:
         return count
 
 
-_TIMES = st.floats(0, 4e9) | st.integers(0, 4_000_000_000)
-_NUMBERS = st.none() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False)
+_API_TIMES = st.none() | st.floats(0, LAST_SECOND, exclude_min=True) | st.integers(1, LAST_SECOND)
+_NUMBERS = st.none() | st.integers(0, LARGEST) | st.floats(0, LARGEST)
 _COUNTS = st.integers(0, 2**40)
 _WORDS = st.text(st.characters(codec="utf-8"), max_size=12)
 _IDS = st.sampled_from(("", "1", "2", "ü\x00'\"", BATCH)) | _WORDS
@@ -151,7 +152,7 @@ _SERVERS = st.sampled_from(("main", "other"))
 progresses = st.builds(
     Progress,
     st.sampled_from(STATUSES),
-    *[st.none() | _TIMES] * 7,
+    *[_API_TIMES] * 7,
     completed_segments=_NUMBERS,
     total_segments=_NUMBERS,
     has_error=st.booleans(),
@@ -161,7 +162,8 @@ details = st.builds(
     Detail,
     *[_WORDS] * 5,
     st.none() | st.sampled_from(DISPLAY_STATUSES),
-    *[_NUMBERS] * 9,
+    *[_API_TIMES] * 3,
+    *[_NUMBERS] * 6,
     *[st.none() | st.booleans()] * 2,
     st.booleans(),
     st.none() | rules,

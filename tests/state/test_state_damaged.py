@@ -7,10 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from exporter.clock import ManualClock
 from exporter.state import database
+from exporter.tracking.model import Attempt, Detail, ProcessRule, Progress
 from tests.state.objects import (
+    a_batch,
     a_document,
     by_key,
     continues_without_saving,
@@ -201,3 +205,44 @@ def test_a_damaged_row_affects_no_other(path: Path, change: str) -> None:
     assert by_key([*DOCUMENTS[:3], *DOCUMENTS[4:]]) == by_key(restored)
     assert state.claim(DOCUMENTS)
     state.close()
+
+
+@pytest.mark.parametrize("odd", [1.7e308, -1e300, float("inf"), float("nan"), -1, 2**64 - 1])
+def test_numbers_out_of_range_are_restored_as_unknown(path: Path, odd: float) -> None:
+    """Earlier versions saved numbers as the API returned them: they are lost alone, without a warning."""
+    good = DOCUMENTS[0]
+    progress = Progress("completed", 5, completed_at=odd, completed_segments=odd, total_segments=7)
+    rule, detail = ProcessRule("custom", max_tokens=odd, overlap_tokens=3), Detail("a.txt", created_at=odd, hit_count=2)
+    document = replace(
+        good, progress=progress, detail=replace(detail, tokens=odd, rule=rule), attempt=Attempt(progress, counted=True)
+    )
+    batch = replace(a_batch(good), segments=odd, completed_segments=4)
+    state = open_state(path)
+    state.changed([(None, document), (None, batch), (None, DOCUMENTS[1])], durable=False)
+    state.close()
+    state = open_state(path)
+    with capture_logs() as log:
+        restored = state.restore("main")
+    state.close()
+    valid = Progress("completed", 5, total_segments=7)
+    expected = replace(
+        good,
+        progress=valid,
+        detail=Detail("a.txt", hit_count=2, rule=ProcessRule("custom", overlap_tokens=3)),
+        attempt=Attempt(valid, counted=True),
+    )
+    assert by_key([expected, replace(batch, segments=None), DOCUMENTS[1]]) == by_key(restored)
+    assert [] == log
+
+
+@pytest.mark.parametrize("odd", [1e300, -1e300, float("inf"), float("-inf")])
+def test_an_absurd_time_of_the_last_progress_is_now(path: Path, odd: float) -> None:
+    """The age of a restored object is never infinite, nor older than 1970."""
+    state = open_state(path)
+    state.changed([(None, replace(DOCUMENTS[0], last_progress=odd))], durable=False)
+    state.close()
+    clock = ManualClock()
+    state = open_state(path, clock)
+    (document,) = state.restore("main").documents
+    state.close()
+    assert clock.monotonic() == document.last_progress_monotonic

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -96,6 +98,16 @@ def test_a_histogram_with_other_bounds_starts_again() -> None:
     before = DatasetCounters("main", "ds", EMPTY.finished, 0, (("total", Distribution((1, 2), 9.0)),))
 
     assert EMPTY.phases == restored_counters("main", "ds", before).phases
+
+
+@pytest.mark.parametrize("total", [math.inf, -math.inf, math.nan, 1e300, -1.0])
+def test_a_histogram_with_an_absurd_sum_starts_again(total: float) -> None:
+    """An infinite sum would be infinite forever, and hide the whole histogram; the other phases continue."""
+    fine = Distribution((1,) * (len(PHASE_BOUNDS) + 1), 9.0)
+    phases = (("total", Distribution(fine.counts, total)), ("parsing", fine))
+    before = DatasetCounters("main", "ds", EMPTY.finished, 0, phases)
+
+    assert dict(EMPTY.phases) | {"parsing": fine} == dict(restored_counters("main", "ds", before).phases)
 
 
 def test_a_reason_or_phase_that_is_new_is_taken_in() -> None:
