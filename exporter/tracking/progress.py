@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from exporter.tracking.events import Event
     from exporter.tracking.model import Number, Progress
 
+_NO_RESTART = IDLE | {"unknown"}
+"""After the end, these statuses do not say that the document is indexed again."""
+
 _INDEX = {status: index for index, status in enumerate(STATUSES)}
 
 
@@ -36,7 +39,7 @@ def advance(before: Document | None, new: Document, now: Instant) -> tuple[Docum
     attempt = before.attempt
     at_counted_end = attempt.counted and _is_same_end(attempt.ended, progress)
     ends = progress.status in FINISHED and not at_counted_end
-    restarts = attempt.counted and (ends or progress.status not in IDLE)
+    restarts = attempt.counted and (ends or progress.status not in _NO_RESTART)
     phases = _phases(new, attempt) if ends and progress.status == "completed" else ()
     if at_counted_end and attempt.ended is not None:
         attempt = Attempt(_with_missing_times(progress, attempt.ended), counted=True)

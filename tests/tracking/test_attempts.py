@@ -123,6 +123,20 @@ def test_pausing_a_finished_document_is_neither_restart_nor_end() -> None:
     assert history.names() == ["Finished"]
 
 
+def test_an_unknown_status_of_a_finished_document_is_neither_restart_nor_end() -> None:
+    """An odd status in one answer must not count the end a second time; a new attempt after it counts."""
+    history = BatchHistory()
+    history.answer(a=working(3))
+    history.at(15).answer(a=DONE)
+    history.at(30).answer(a=msgspec.structs.replace(DONE, status="unknown"))
+    history.at(45).answer(a=DONE)
+    assert history.names() == ["Finished"]
+    history.at(60).answer(a=msgspec.structs.replace(DONE, status="unknown"))
+    history.at(75).answer(a=working(3))
+    history.at(90).answer(a=msgspec.structs.replace(DONE, completed_at=300))
+    assert history.names() == ["Finished", "Restarted", "Finished"]
+
+
 def test_completed_before_started_gives_no_duration() -> None:
     """A negative duration is not counted."""
     history = BatchHistory()
