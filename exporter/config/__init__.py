@@ -19,29 +19,3 @@ from exporter.config.keys import (
 from exporter.config.load import from_environment, is_in_environment, load, override
 from exporter.config.values import ListenAddress, parse_api_key, parse_listen_address, read_api_key
 from exporter.yamlconf import Secret
-
-__all__ = [
-    "ERROR_REASONS",
-    "NEEDS_RESTART",
-    "Config",
-    "DatasetConfig",
-    "ErrorReason",
-    "Labels",
-    "Limits",
-    "ListenAddress",
-    "Log",
-    "Polling",
-    "Retention",
-    "Secret",
-    "ServerConfig",
-    "StallLimits",
-    "StateConfig",
-    "Web",
-    "from_environment",
-    "is_in_environment",
-    "load",
-    "override",
-    "parse_api_key",
-    "parse_listen_address",
-    "read_api_key",
-]

@@ -6,17 +6,3 @@ from exporter.daemon.logs import FORMATS, LEVELS, set_up_logging
 from exporter.daemon.monitor import Progress, ServerMonitor
 from exporter.daemon.reload import ConfigSource
 from exporter.daemon.signals import release_hangup, reload_signal, stop_signals
-
-__all__ = [
-    "FORMATS",
-    "LEVELS",
-    "App",
-    "ConfigSource",
-    "Progress",
-    "ServerMonitor",
-    "limit_retained_memory",
-    "release_hangup",
-    "reload_signal",
-    "set_up_logging",
-    "stop_signals",
-]

@@ -7,20 +7,3 @@ from exporter.metrics.families import IDENTITY, Family, SelfFamily
 from exporter.metrics.formats import Format, accepts_gzip, negotiate
 from exporter.metrics.gzip import Page
 from exporter.metrics.self_metrics import ProcessState, SelfMetrics
-
-__all__ = [
-    "CATALOG",
-    "IDENTITY",
-    "SELF_METRICS",
-    "DocumentLimit",
-    "Exposition",
-    "Family",
-    "Format",
-    "Page",
-    "ProcessState",
-    "SelfFamily",
-    "SelfMetrics",
-    "accepts_gzip",
-    "catalog",
-    "negotiate",
-]

@@ -20,24 +20,3 @@ from exporter.polling.targets import (
     configured_targets,
 )
 from exporter.polling.workers import Workers
-
-__all__ = [
-    "BATCH_STATUS",
-    "CONFIGURED_DOCUMENT",
-    "DATASET_LIST",
-    "DATASET_SCAN",
-    "DOCUMENT_DETAIL",
-    "HEARTBEAT",
-    "SEGMENT_COUNT",
-    "TARGET_TYPES",
-    "TICK",
-    "BatchFileTargets",
-    "BatchFiles",
-    "Poller",
-    "ServerHealth",
-    "Target",
-    "TargetStatuses",
-    "TargetType",
-    "Workers",
-    "configured_targets",
-]

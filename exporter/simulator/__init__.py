@@ -17,23 +17,3 @@ from exporter.simulator.scenario import (
 )
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.world import World
-
-__all__ = [
-    "Action",
-    "Api",
-    "Attempt",
-    "BatchPlan",
-    "DatasetPlan",
-    "DocumentPlan",
-    "Fault",
-    "Rule",
-    "Scenario",
-    "ScenarioError",
-    "SimulatorServer",
-    "World",
-    "dataset_configs",
-    "demo_scenario",
-    "document_id",
-    "load_scenario",
-    "server_config",
-]

@@ -29,37 +29,3 @@ from exporter.tracking.model import (
 )
 from exporter.tracking.objects import SavedObjects, Watched
 from exporter.tracking.store import Store
-
-__all__ = [
-    "DISPLAY_STATUSES",
-    "FINISHED",
-    "KINDS",
-    "NOTHING_WANTED",
-    "PATTERNS",
-    "STATUSES",
-    "TARGET_STATES",
-    "Batch",
-    "Change",
-    "ChangeListener",
-    "Dataset",
-    "DatasetCounters",
-    "Detail",
-    "Document",
-    "EventLog",
-    "Kind",
-    "Number",
-    "Outcome",
-    "Pattern",
-    "PollObserver",
-    "ProcessRule",
-    "Progress",
-    "SavedObjects",
-    "ServerSchedule",
-    "ServerStatus",
-    "Store",
-    "TargetState",
-    "TargetStatus",
-    "Tracked",
-    "Wanted",
-    "Watched",
-]

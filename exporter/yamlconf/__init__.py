@@ -6,31 +6,3 @@ from exporter.yamlconf.reader import read_file, read_tree
 from exporter.yamlconf.schema import Given, Key, ListOf, Section, Spot, Value, key, model, section_of
 from exporter.yamlconf.values import Secret, format_duration, parse_duration
 from exporter.yamlconf.watched_file import Stamp, WatchedFile, stamps
-
-__all__ = [
-    "ConfigError",
-    "Given",
-    "Invalid",
-    "Key",
-    "ListOf",
-    "Missing",
-    "Problem",
-    "Secret",
-    "Section",
-    "Spot",
-    "Stamp",
-    "Unreadable",
-    "Value",
-    "WatchedFile",
-    "format_duration",
-    "key",
-    "model",
-    "parse_duration",
-    "read_file",
-    "read_text",
-    "read_tree",
-    "section_of",
-    "show",
-    "show_path",
-    "stamps",
-]
