@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from exporter.dify.lenient import COMPLETE
+from exporter.dify.lenient import COMPLETE, prepare
 
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999 in Unix seconds."""
@@ -152,3 +152,6 @@ class Refusal(Struct, frozen=True, gc=False):
 
     code: str | None = None
     message: str | None = None
+
+
+prepare(IndexingStatus, DocumentDetail, DatasetAnswer, DatasetPage, DocumentPage, SegmentPage, Welcome, Refusal)

@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, Union, get_args, get_origin
 
 from msgspec import NODEFAULT, Meta, Raw, Struct, ValidationError
+from msgspec.json import Decoder
 from msgspec.structs import FieldInfo, fields
 
 if TYPE_CHECKING:
@@ -50,6 +51,15 @@ def decode_leniently(decode: Decode, data: bytes | Raw, shape: type[T], lost: Ca
     for name in names:
         lost(name)
     return found
+
+
+def prepare(*shapes: type[Struct]) -> None:
+    """Let msgspec read the definitions of ``shapes``, and of the structs in them, when a module is imported.
+
+    Otherwise the first decoding does so, and msgspec (0.22) crashes the process if two threads do it at once.
+    """
+    for shape in shapes:
+        Decoder(shape)
 
 
 class _Lenient:

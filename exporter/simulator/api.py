@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import msgspec
 from msgspec import Struct
 
+from exporter.dify.lenient import prepare
 from exporter.dify.versions import CHECKS_DATASET_BEFORE_KEY, IGNORES_STATUS_FILTER
 from exporter.simulator import answers
 from exporter.simulator.faults import HTML, JSON, Faults, Response, apply
@@ -228,6 +229,9 @@ class _ActionRequest(Struct, forbid_unknown_fields=True):
 class _BatchRequest(Struct, forbid_unknown_fields=True):
     dataset: str
     batch: BatchPlan
+
+
+prepare(Fault, _ActionRequest, _BatchRequest)
 
 
 class ControlApi:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.dify.lenient import decode_leniently
+from exporter.dify.lenient import decode_leniently, prepare
 from exporter.tracking.counters import PHASE_BOUNDS
 from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, DatasetCounters, Document
 
@@ -27,6 +27,8 @@ Row = tuple[str, str, str, str, float, int, bytes]
 """Key, Unix seconds of the last write or claim, checksum, object."""
 
 _TYPES: dict[str, type[SavedObject]] = {"document": Document, "batch": Batch, "activity": DatasetCounters}
+prepare(*_TYPES.values())
+
 _encode = msgspec.msgpack.Encoder().encode
 
 _WHERE = "WHERE server = ? AND kind = ? AND dataset_id = ? AND id = ?"

@@ -206,7 +206,7 @@ class Program:
     def await_log(self, text: str, timeout: float = DEADLINE) -> None:
         """Wait until the log contains ``text``."""
         until(lambda: text in self.log or self._ended(), timeout, why=lambda: self.log)
-        assert text in self.log
+        assert text in self.log, f"ended with {self.process.poll()}; its log:\n{self.log}"
 
     def port(self) -> int:
         """The port that the exporter listens on, once it does."""
