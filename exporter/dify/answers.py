@@ -12,13 +12,16 @@ from msgspec import Meta, Struct
 
 from exporter.dify.lenient import COMPLETE, prepare
 
+FIRST_SECOND = -31_536_000
+"""The beginning of 1969 in Unix seconds. A clock that was never set starts at 1970, and objects may be older."""
+
 LAST_SECOND = 253_402_300_799
 """The end of the year 9999 in Unix seconds."""
 
 LARGEST = 2**53
 """Up to here, a float represents every integer exactly."""
 
-Time = Annotated[int, Meta(gt=0, le=LAST_SECOND)] | Annotated[float, Meta(gt=0, le=LAST_SECOND)]
+Time = Annotated[int, Meta(ge=FIRST_SECOND, le=LAST_SECOND)] | Annotated[float, Meta(ge=FIRST_SECOND, le=LAST_SECOND)]
 """Unix seconds."""
 
 Quantity = Annotated[int, Meta(ge=0, le=LARGEST)] | Annotated[float, Meta(ge=0, le=LARGEST)]

@@ -48,7 +48,7 @@ WRONG: dict[str, object] = {
     "object": {},
     "2-to-the-63": 2**63,
     "below-minus-2-to-the-63": -(2**63) - 1,
-    "minus-1": -1,
+    "negative": -(10**11),
     "above-2-to-the-53": 2**53 + 1,
     "300-digits": 10**299,
     "huge": 1.7e308,
