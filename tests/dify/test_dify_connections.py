@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ssl
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +28,8 @@ from tests.dify.conftest import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from exporter.dify import Client
 
 EMPTY = http_answer(200, {"data": []})
@@ -114,7 +116,7 @@ def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeC
     assert 1 == upstream.connections
 
 
-@pytest.mark.parametrize("pause", [False, True], ids=["together", "apart"])
+@pytest.mark.parametrize("send", [Peer.send, partial(Peer.send_slowly, pause=0.0005)], ids=["at once", "byte by byte"])
 @pytest.mark.parametrize(
     "interim",
     [
@@ -126,7 +128,11 @@ def test_an_answer_that_began_is_not_repeated(upstream: Upstream, connect: MakeC
     ],
 )
 def test_interim_answers_are_skipped(
-    interim: bytes, pause: bool, upstream: Upstream, connect: MakeClient, observer: RecordingObserver
+    interim: bytes,
+    send: Callable[[Peer, bytes], None],
+    upstream: Upstream,
+    connect: MakeClient,
+    observer: RecordingObserver,
 ) -> None:
     """Every 1xx is followed by the final answer, which is the answer to this request and to no other."""
 
@@ -134,10 +140,7 @@ def test_interim_answers_are_skipped(
         while (line := peer.request()) is not None:
             batch = line.partition("/indexing-status")[0].rpartition("/")[2]
             answer = http_answer(200, {"data": [{"id": batch, "indexing_status": "indexing"}]})
-            peer.send(interim if pause else interim + answer)
-            if pause:
-                time.sleep(0.05)
-                peer.send(answer)
+            send(peer, interim + answer)
 
     upstream.play(script)
     client = connect()
