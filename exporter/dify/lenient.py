@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from msgspec import NODEFAULT, Meta, Raw, Struct, ValidationError
 from msgspec.json import Decoder
@@ -17,22 +17,18 @@ from msgspec.structs import FieldInfo, fields
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Decode = Callable[..., Any]
+
 T = TypeVar("T")
 
 COMPLETE = Meta(description="a list whose missing items would count as deleted: an odd item refuses the whole list")
 """Annotation of a list. From any other list, an odd item is dropped."""
 
 
-class Decode(Protocol):
-    """``msgspec.json.decode`` or ``msgspec.msgpack.decode``."""
-
-    def __call__(self, data: bytes | Raw, /, *, type: Any) -> Any:  # noqa: A002 the name of msgspec
-        """Decode ``data`` as ``type``."""
-        ...
-
-
 def decode_leniently(decode: Decode, data: bytes | Raw, shape: type[T], lost: Callable[[str], None]) -> T:
-    """Decode ``data`` as ``shape``. Raises ValidationError if a required value is missing or odd.
+    """Decode ``data`` as ``shape`` with msgspec.json.decode or msgspec.msgpack.decode.
+
+    Raises ValidationError if a required value is missing or odd.
 
     - An odd value of a field with the default None or "" becomes that default.
     - An odd item of a list is dropped, unless the list is ``COMPLETE`` or nothing would remain of it.
