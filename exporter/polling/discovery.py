@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from exporter.clock import Clock
     from exporter.config import ServerConfig
     from exporter.dify import DatasetAnswer, DifyApi
-    from exporter.tracking import Store
+    from exporter.tracking import Merger, Store
 
 LIST_ROUNDS = 5
 """The list of datasets, which costs the server 180 ms and more, is fetched once per so many rounds."""
@@ -43,10 +43,11 @@ _log = structlog.get_logger(__name__)
 class Discovery:
     """The discovery of one server."""
 
-    def __init__(self, server: ServerConfig, client: DifyApi, store: Store, clock: Clock) -> None:
+    def __init__(self, server: ServerConfig, client: DifyApi, store: Store, merger: Merger, clock: Clock) -> None:
         self._server = server
         self._client = client
         self._store = store
+        self._merger = merger
         self._clock = clock
         self._configured = {dataset.id: dataset for dataset in server.datasets}
         self._listed: dict[str, str] = {}
@@ -129,7 +130,7 @@ class Discovery:
         if not discovers:
             return Outcome(settled=True)
         scanned = self._scan.scan(dataset_id)
-        return self._store.apply_listed(
+        return self._merger.apply_listed(
             dataset_id, scanned.listed, paused=scanned.paused, complete=scanned.complete, sent=scanned.sent
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from exporter.dify import BadRequest, SchemaMismatch
 from exporter.polling.discovery import GUIDED_ROUNDS, LIST_ROUNDS, NAME_INTERVAL, SETTLED_ROUNDS, Discovery
-from exporter.tracking import Outcome
+from exporter.tracking import Merger, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,9 +40,10 @@ class Fetcher:
         """``last_success``: when a batch was last read (Unix seconds), by dataset id and batch."""
         self._client = client
         self._store = store
+        self._merger = Merger(store)
         self._clock = clock
         self._last_success = last_success
-        self.discovery = Discovery(server, client, store, clock)
+        self.discovery = Discovery(server, client, store, self._merger, clock)
         self._digests: dict[_Key, tuple[bytes, object]] = {}
         found = polling.discovery_interval
         self.polling = polling
@@ -74,8 +75,8 @@ class Fetcher:
         key, token = ("batch", dataset_id, batch), partial(self._store.batch_token, dataset_id, batch)
         answer = self._client.indexing_status(dataset_id, batch, known=self._known(key, token()))
         if answer.value is None:
-            return self._store.confirm_batch(dataset_id, batch)
-        outcome = self._store.apply_batch(
+            return self._merger.confirm_batch(dataset_id, batch)
+        outcome = self._merger.apply_batch(
             dataset_id, batch, answer.value, sent=sent, previous_success=self._last_success(dataset_id, batch)
         )
         self._store_digest(key, answer.digest, token(), outcome)
@@ -88,8 +89,8 @@ class Fetcher:
         token = partial(self._store.document_token, dataset_id, document_id)
         answer = self._client.document(dataset_id, document_id, known=self._known(key, token()))
         if answer.value is None:
-            return self._store.confirm_document(dataset_id, document_id)
-        outcome = self._store.apply_detail(dataset_id, answer.value, document_id=document_id, sent=sent, adopt=adopt)
+            return self._merger.confirm_document(dataset_id, document_id)
+        outcome = self._merger.apply_detail(dataset_id, answer.value, document_id=document_id, sent=sent, adopt=adopt)
         self._store_digest(key, answer.digest, token(), outcome)
         return outcome
 
@@ -100,8 +101,8 @@ class Fetcher:
             answer = self._client.completed_segments(dataset_id, document_id)
         except (BadRequest, SchemaMismatch):
             # No other request reports more about the document: it is judged without its segments.
-            return self._store.apply_segments(dataset_id, document_id, None)
-        return self._store.apply_segments(dataset_id, document_id, answer.total, sent=sent)
+            return self._merger.apply_segments(dataset_id, document_id, None)
+        return self._merger.apply_segments(dataset_id, document_id, answer.total, sent=sent)
 
     def send_heartbeat(self, dataset_id: str, _id: str) -> Outcome:
         """Send the cheapest request that needs the key and the database."""

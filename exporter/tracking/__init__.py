@@ -3,6 +3,7 @@
 from exporter.tracking.error_reasons import PATTERNS, Pattern
 from exporter.tracking.event_log import EventLog
 from exporter.tracking.events import NOTHING_WANTED, Outcome, Wanted
+from exporter.tracking.merging import Merger
 from exporter.tracking.model import (
     DISPLAY_STATUSES,
     FINISHED,

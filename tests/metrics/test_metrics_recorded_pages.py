@@ -13,7 +13,7 @@ from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail, IndexingItem
 from exporter.metrics import DocumentLimit, Exposition, Format, SelfMetrics
 from exporter.polling import BATCH_STATUS, Target, TargetStatuses
-from exporter.tracking import STATUSES, Store
+from exporter.tracking import STATUSES, Merger, Store
 
 DATASET = "501756ed-cffa-44bb-b992-713f60113872"
 BATCHES = ("b1", "b2")
@@ -65,16 +65,16 @@ def test_any_sequence_of_answers_gives_a_valid_page(sequence: list[object], limi
         if isinstance(answer, float):
             clock.advance(answer)
             for name in BATCHES:
-                store.confirm_batch(DATASET, name)
+                Merger(store).confirm_batch(DATASET, name)
         elif isinstance(answer, DocumentDetail):
-            store.apply_detail(DATASET, answer, document_id=answer.id)
+            Merger(store).apply_detail(DATASET, answer, document_id=answer.id)
         else:
             assert isinstance(answer, tuple)
             name, found = answer
             if found is None:
                 store.remove_batch(DATASET, name)
             else:
-                store.apply_batch(DATASET, name, found)
+                Merger(store).apply_batch(DATASET, name, found)
         for fmt, parse in ((Format.TEXT, text), (Format.OPENMETRICS, openmetrics)):
             page = b"".join(exposition.page(fmt).plain_chunks()).decode()
             samples = Counter(

@@ -12,7 +12,7 @@ from exporter.clock import ManualClock
 from exporter.config import DatasetConfig
 from exporter.dify import DocumentDetail
 from exporter.polling import BATCH_STATUS, DOCUMENT_DETAIL, Target, TargetStatuses
-from exporter.tracking import Document, Store
+from exporter.tracking import Document, Merger, Store
 from exporter.tracking.model import DatasetCounters, Progress
 from tests.polling.discovery_server import discovering, documents, listed
 from tests.polling.fake_server import DATASET, PollerHarness, RecordingListener, item
@@ -169,15 +169,15 @@ class Race:
         match kind:
             case "detail":
                 told = DocumentDetail("1", indexing_status=status, completed_at=completed_at, segment_count=10)
-                return lambda: store.apply_detail(DATASET, told, document_id="1", sent=asked)
+                return lambda: Merger(store).apply_detail(DATASET, told, document_id="1", sent=asked)
             case "segments":
-                return lambda: store.apply_segments(DATASET, "1", segments, sent=asked)
+                return lambda: Merger(store).apply_segments(DATASET, "1", segments, sent=asked)
             case "list":
                 unfinished = {} if status == "completed" else {"1": (Progress(status), None)}
-                return lambda: store.apply_listed(DATASET, unfinished, sent=asked)
+                return lambda: Merger(store).apply_listed(DATASET, unfinished, sent=asked)
             case _:
                 items = [item("1", status, segments, 10, completed_at=completed_at)]
-                return lambda: store.apply_batch(DATASET, "b", items, sent=asked)
+                return lambda: Merger(store).apply_batch(DATASET, "b", items, sent=asked)
 
 
 acts = st.sampled_from(["move", "first", "last", "detail", "segments", "list", "batch"])

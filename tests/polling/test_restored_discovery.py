@@ -6,7 +6,7 @@ import pytest
 
 from exporter.config import DatasetConfig, ServerConfig
 from exporter.dify import DocumentDetail, NotFound, ServerFailed
-from exporter.tracking import Document, SavedObjects
+from exporter.tracking import Document, Merger, SavedObjects
 from exporter.tracking.model import DatasetCounters, Progress
 from exporter.tracking.progress import sum_batch
 from tests.polling.discovery_server import OTHER, URL, discovering, documents, listed, reload
@@ -105,5 +105,5 @@ def test_removed_objects_are_removed_from_the_state_file() -> None:
     assert {id(old) for old, _ in recorder.changes} >= {id(rest), id(other)}
     assert store.document(DATASET, "1") is None
     reported = len(recorder.changes)
-    store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 3)])
+    Merger(store).apply_batch(DATASET, "b", [item("1", "indexing", 1, 3)])
     assert len(recorder.changes) == reported

@@ -15,7 +15,7 @@ from exporter.clock import ManualClock
 from exporter.dify import DocumentDetail
 from exporter.dify.answers import IndexingStatus
 from exporter.polling import CONFIGURED_DOCUMENT, Target, TargetStatuses
-from exporter.tracking import FINISHED, STATUSES, Batch, Document, Progress, Store, Wanted
+from exporter.tracking import FINISHED, STATUSES, Batch, Document, Merger, Progress, Store, Wanted
 from exporter.tracking.events import Outcome
 from tests.polling.fake_server import DATASET, CountingObserver, RecordingListener, item
 
@@ -62,7 +62,7 @@ def store(listener: RecordingListener) -> Store:
 
 def test_a_batch_is_the_sum_of_its_documents(store: Store, listener: RecordingListener) -> None:
     """A batch sums its documents by status and segments; each document is an object of its own."""
-    applied = store.apply_batch(
+    applied = Merger(store).apply_batch(
         DATASET, "b", msgspec.convert(recorded("indexing-status--batch3-midway"), IndexingStatus).data
     )
     batch = store.batch(DATASET, "b")
@@ -75,9 +75,9 @@ def test_a_batch_is_the_sum_of_its_documents(store: Store, listener: RecordingLi
 
 def test_the_same_answer_changes_nothing(store: Store, listener: RecordingListener) -> None:
     """An equal answer, in any order, is no progress and causes no change."""
-    store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
+    Merger(store).apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
     before = len(listener.calls)
-    applied = store.apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
+    applied = Merger(store).apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
     assert applied == Outcome(moved=False, settled=False, stall_due=900.0)
     assert len(listener.calls) == before
 
@@ -85,13 +85,13 @@ def test_the_same_answer_changes_nothing(store: Store, listener: RecordingListen
 def test_one_answer_is_published_in_one_call(store: Store, listener: RecordingListener) -> None:
     """All changes of one answer are published together."""
     before = len(listener.calls)
-    store.apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
+    Merger(store).apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
     assert len(listener.calls) == before + 1
 
 
 def test_segments_that_no_document_reports_have_no_sum(store: Store) -> None:
     """Null stays unknown; it does not become 0."""
-    store.apply_batch(DATASET, "b", [item("1", "waiting", None, None)])
+    Merger(store).apply_batch(DATASET, "b", [item("1", "waiting", None, None)])
     batch = store.batch(DATASET, "b")
     assert batch is not None
     assert (batch.counts, batch.segments, batch.completed_segments) == ((1, 0, 0, 0, 0, 0, 0, 0, 0), None, None)
@@ -99,22 +99,22 @@ def test_segments_that_no_document_reports_have_no_sum(store: Store) -> None:
 
 def test_a_document_that_leaves_its_batch_is_gone(store: Store, listener: RecordingListener) -> None:
     """A document deleted in Dify is removed, and the sums are updated."""
-    store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5), item("2", "waiting")])
-    applied = store.apply_batch(DATASET, "b", [item("1", "completed", 5, 5)])
+    Merger(store).apply_batch(DATASET, "b", [item("1", "completed", 5, 5), item("2", "waiting")])
+    applied = Merger(store).apply_batch(DATASET, "b", [item("1", "completed", 5, 5)])
     assert applied == Outcome(moved=True, settled=True)
     assert [found.document_id for found in listener.of(Document)] == ["1"]
 
 
 def test_a_document_that_moves_to_another_batch_appears_once(store: Store, listener: RecordingListener) -> None:
     """A re-uploaded document appears in the new batch and leaves the sums of the old one at the same time."""
-    store.apply_batch(DATASET, "old", [item("1", "completed", 5, 5), item("2", "completed", 3, 3)])
-    store.apply_batch(DATASET, "new", [item("1", "waiting", 5, 5)])
+    Merger(store).apply_batch(DATASET, "old", [item("1", "completed", 5, 5), item("2", "completed", 3, 3)])
+    Merger(store).apply_batch(DATASET, "new", [item("1", "waiting", 5, 5)])
     assert sorted((d.document_id, d.batch) for d in listener.of(Document)) == [("1", "new"), ("2", "old")]
     assert sorted((b.batch, b.documents, b.segments) for b in listener.of(Batch)) == [
         ("new", ("1",), 5),
         ("old", ("2",), 3),
     ]
-    store.apply_batch(DATASET, "old", [item("2", "completed", 3, 3)])
+    Merger(store).apply_batch(DATASET, "old", [item("2", "completed", 3, 3)])
     store.remove_batch(DATASET, "old")
     assert [(d.document_id, d.batch) for d in listener.of(Document)] == [("1", "new")]
 
@@ -122,7 +122,7 @@ def test_a_document_that_moves_to_another_batch_appears_once(store: Store, liste
 def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listener: RecordingListener) -> None:
     """After a 404 nothing of the batch is left, but for a document that the config names itself."""
     store.statuses.add([Target(CONFIGURED_DOCUMENT, DATASET, "2")])  # type: ignore[attr-defined]
-    store.apply_batch(DATASET, "b", [item("1", "waiting"), item("2", "waiting")])
+    Merger(store).apply_batch(DATASET, "b", [item("1", "waiting"), item("2", "waiting")])
     store.remove_batch(DATASET, "b")
     store.remove_batch(DATASET, "b")
     assert [(d.document_id, d.batch) for d in listener.of(Document)] == [("2", "")]
@@ -131,8 +131,8 @@ def test_a_batch_that_is_gone_takes_its_documents_along(store: Store, listener: 
 
 def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
     """Progress comes from the batch, everything else from the detail."""
-    store.apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
-    store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
+    Merger(store).apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
+    Merger(store).apply_detail(DATASET, detail("document--completed--without"), document_id="1")
     document = store.document(DATASET, "1")
     assert document is not None
     assert document.progress == Progress("indexing", completed_segments=3, total_segments=9)
@@ -142,10 +142,10 @@ def test_a_detail_joins_the_progress_of_its_batch(store: Store) -> None:
 
 def test_a_detail_alone_reports_the_progress(store: Store, listener: RecordingListener) -> None:
     """Without a known batch, status and end come from the detail."""
-    applied = store.apply_detail(DATASET, detail("document--completed--without"), document_id="1")
+    applied = Merger(store).apply_detail(DATASET, detail("document--completed--without"), document_id="1")
     assert applied == Outcome(moved=True, settled=True, wanted=Wanted(segments=("1",)))
     assert listener.of(Document)[0].progress == Progress("completed", completed_at=1795282543, total_segments=20)
-    store.apply_segments(DATASET, "1", 19)
+    Merger(store).apply_segments(DATASET, "1", 19)
     assert listener.of(Document)[0].progress.completed_segments == 19
     store.remove_document(DATASET, "1")
     store.remove_document(DATASET, "1")
@@ -154,14 +154,14 @@ def test_a_detail_alone_reports_the_progress(store: Store, listener: RecordingLi
 
 def test_a_document_in_a_batch_is_not_removed_when_its_detail_is_missing(store: Store) -> None:
     """A 404 for a detail does not remove a document in a batch: servers before 1.5.1 have no details."""
-    store.apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
+    Merger(store).apply_batch(DATASET, "b", [item("1", "indexing", 3, 9)])
     store.remove_document(DATASET, "1")
     assert store.document(DATASET, "1") is not None
 
 
 def test_a_paused_document_without_batch_is_paused(store: Store) -> None:
     """The detail's indexing_status is never paused; its display status is."""
-    store.apply_detail(DATASET, detail("document--paused--without"), document_id="1")
+    Merger(store).apply_detail(DATASET, detail("document--paused--without"), document_id="1")
     document = store.document(DATASET, "1")
     assert document is not None
     assert document.progress.status == "paused"
@@ -169,7 +169,9 @@ def test_a_paused_document_without_batch_is_paused(store: Store) -> None:
 
 def test_a_detail_without_status_makes_no_document(store: Store) -> None:
     """A detail without a status creates no document."""
-    assert store.apply_detail(DATASET, DocumentDetail("1"), document_id="1") == Outcome(moved=False, settled=False)
+    assert Merger(store).apply_detail(DATASET, DocumentDetail("1"), document_id="1") == Outcome(
+        moved=False, settled=False
+    )
     assert store.document(DATASET, "1") is None
 
 
@@ -179,7 +181,7 @@ def test_a_detail_without_status_makes_no_document(store: Store) -> None:
 )
 def test_the_rule_is_read_under_both_names(store: Store, case: str, separator: str, mode: str) -> None:
     """``delimiter`` of real servers and ``separator`` of the API reference mean the same."""
-    store.apply_detail(DATASET, detail(case), document_id="1")
+    Merger(store).apply_detail(DATASET, detail(case), document_id="1")
     document = store.document(DATASET, "1")
     assert document is not None
     assert document.detail is not None
@@ -192,7 +194,7 @@ def test_the_rule_is_read_under_both_names(store: Store, case: str, separator: s
 def test_an_empty_rule_is_no_rule(store: Store, rule: Any) -> None:
     """``{}`` and null are read as no rule."""
     answer = {"id": "1", "indexing_status": "waiting", "document_process_rule": rule, "dataset_process_rule": {}}
-    store.apply_detail(DATASET, msgspec.convert(answer, DocumentDetail), document_id="1")
+    Merger(store).apply_detail(DATASET, msgspec.convert(answer, DocumentDetail), document_id="1")
     document = store.document(DATASET, "1")
     assert document is not None
     assert document.detail is not None
@@ -211,7 +213,7 @@ def test_the_overlap_of_the_official_page_is_that_of_subchunks(store: Store) -> 
         "indexing_status": "waiting",
         "document_process_rule": {"mode": "hierarchical", "rules": rules},
     }
-    store.apply_detail(DATASET, msgspec.convert(answer, DocumentDetail), document_id="1")
+    Merger(store).apply_detail(DATASET, msgspec.convert(answer, DocumentDetail), document_id="1")
     document = store.document(DATASET, "1")
     assert document is not None
     assert document.detail is not None
@@ -227,9 +229,13 @@ def test_the_overlap_of_the_official_page_is_that_of_subchunks(store: Store) -> 
 
 def test_unknown_words_are_unknown_and_counted(store: Store) -> None:
     """A status of a later Dify version is reported as ``unknown`` and counted."""
-    store.apply_batch(DATASET, "b", [item("1", "dreaming")])
-    store.apply_detail(DATASET, DocumentDetail("1", display_status="odd", indexing_status="odd"), document_id="1")
-    store.apply_detail(DATASET, DocumentDetail("2", display_status="odd", indexing_status="odd"), document_id="2")
+    Merger(store).apply_batch(DATASET, "b", [item("1", "dreaming")])
+    Merger(store).apply_detail(
+        DATASET, DocumentDetail("1", display_status="odd", indexing_status="odd"), document_id="1"
+    )
+    Merger(store).apply_detail(
+        DATASET, DocumentDetail("2", display_status="odd", indexing_status="odd"), document_id="2"
+    )
     for document_id in "12":
         document = store.document(DATASET, document_id)
         assert document is not None
@@ -260,7 +266,7 @@ def test_any_sequence_of_answers_leaves_consistent_objects(steps: list[tuple[str
             assert store.batch(DATASET, batch) is None
         else:
             owner |= {found.id: batch for found in answer}
-            applied = store.apply_batch(DATASET, batch, answer)
+            applied = Merger(store).apply_batch(DATASET, batch, answer)
             assert applied.settled == all(found.indexing_status in FINISHED for found in answer)
     assert {d.document_id: d.batch for d in listener.of(Document)} == owner
     assert set(store.documents) == set(listener.of(Document))
@@ -275,6 +281,6 @@ def test_the_order_of_an_answer_does_not_matter(pair: tuple[list[Any], list[Any]
     batches = []
     for answer in pair:
         store = new_store(RecordingListener())
-        store.apply_batch(DATASET, "b", answer)
+        Merger(store).apply_batch(DATASET, "b", answer)
         batches.append(store.batch(DATASET, "b"))
     assert batches[0] == batches[1]
