@@ -19,6 +19,7 @@ from exporter.polling.targets import (
     CONFIGURED_DOCUMENT,
     DATASET_LIST,
     DATASET_SCAN,
+    DOCUMENT_DETAIL,
     HEARTBEAT,
     Target,
     follow_ups,
@@ -271,6 +272,8 @@ class Poller:
         for wanted in follow_ups(target.dataset_id, outcome.wanted):
             if self._is_worth_polling(wanted):
                 self.schedule.put(wanted, now)
+        for document_id in outcome.wanted.missing:
+            self.schedule.put_new(Target(DOCUMENT_DETAIL, target.dataset_id, document_id), now)
 
     def _is_worth_polling(self, target: Target) -> bool:
         if not target.type.is_follow_up:

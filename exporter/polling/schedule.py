@@ -47,11 +47,13 @@ class Schedule:
         restored: the running poll is its own.
         """
         with self._lock:
-            if target in self._taken:
-                self._removed.discard(target)
-                self._wanted[target] = min(due, self._wanted.get(target, due))
-            elif target not in self._due or due < self._due[target][0]:
-                self._push(target, due)
+            self._put(target, due)
+
+    def put_new(self, target: Target, due: float) -> None:
+        """Make ``target`` due at ``due`` unless it is scheduled or being polled: it may be waiting after a failure."""
+        with self._lock:
+            if target not in self:
+                self._put(target, due)
 
     def bring_forward(self, target: Target, due: float) -> None:
         """Make ``target`` due at ``due`` at the latest, if it is scheduled at all."""
@@ -130,6 +132,13 @@ class Schedule:
         if self._turns % (FOLLOW_UP_SHARE * SEGMENT_SHARE):
             return Queue.DETAILS, Queue.SEGMENTS, Queue.PROGRESS
         return Queue.SEGMENTS, Queue.DETAILS, Queue.PROGRESS
+
+    def _put(self, target: Target, due: float) -> None:
+        if target in self._taken:
+            self._removed.discard(target)
+            self._wanted[target] = min(due, self._wanted.get(target, due))
+        elif target not in self._due or due < self._due[target][0]:
+            self._push(target, due)
 
     def _push(self, target: Target, due: float) -> None:
         self._serial += 1

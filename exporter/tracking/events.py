@@ -49,7 +49,8 @@ class Wanted(NamedTuple):
     """What one answer makes worth polling now, by the ids of one dataset (``datasets``: of the server).
 
     ``details`` and ``segments`` are documents whose detail or number of completed segments is to be fetched;
-    ``documents`` are documents that the configuration names.
+    ``documents`` are documents that the configuration names. ``missing``: documents without a detail; a request for it
+    that is already scheduled, for example after a failure, is not brought forward.
     """
 
     batches: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class Wanted(NamedTuple):
     details: tuple[str, ...] = ()
     segments: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 NOTHING_WANTED = Wanted()

@@ -20,7 +20,7 @@ from exporter.tracking.progress import advance, confirm_batch, is_same_progress,
 from exporter.tracking.stall import stall_due, with_own_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from exporter.dify import DocumentDetail, IndexingItem
     from exporter.tracking.model import Detail, Number, Progress
@@ -67,7 +67,7 @@ class Merger:
                     progress[known.document_id] = known.progress
                 else:
                     del progress[known.document_id]
-            unseen = [document_id for document_id in progress if (dataset_id, document_id) not in objects.documents]
+            restored = [document_id for document_id in progress if (dataset_id, document_id) not in objects.documents]
             key = (dataset_id, batch)
             merged = merge_batch(
                 (self._store.server, dataset_id, batch),
@@ -88,8 +88,8 @@ class Merger:
                 for before, after in merged.transitions:
                     self._store.offset.observe(before, after, since=previous_success, now=now.wall)
             failures = self._store.counters.count(dataset_id, merged.events, {item.id: item.error for item in items})
-        # A document from before a restart has its detail; an unfinished one is fetched again all the same.
-        again = [document_id for document_id in unseen if progress[document_id].status not in FINISHED]
+        # A document from before a restart may have its detail; an unfinished one is fetched again all the same.
+        again = [document_id for document_id in restored if progress[document_id].status not in FINISHED]
         return Outcome(
             moved=merged.moved,
             settled=all(found.status in FINISHED for found in progress.values()),
@@ -97,6 +97,7 @@ class Merger:
                 details=tuple(dict.fromkeys((*merged.changed, *again))),
                 documents=objects.configured(dataset_id, merged.removed),
                 batches=(batch,) if newer else (),
+                missing=_without_detail(merged.documents),
             ),
             events=merged.events,
             failures=failures,
@@ -117,8 +118,12 @@ class Merger:
             objects.put_batch(new)
             for document in documents:
                 objects.put_document(document)
-        settled = all(member.progress.status in FINISHED for member in members)
-        return Outcome(settled=settled, events=events, stall_due=stall_due(new, self._store.limits))
+        return Outcome(
+            settled=all(member.progress.status in FINISHED for member in members),
+            wanted=Wanted(missing=_without_detail(members)),
+            events=events,
+            stall_due=stall_due(new, self._store.limits),
+        )
 
     def apply_detail(
         self, dataset_id: str, answer: DocumentDetail, *, document_id: str, sent: float = inf, adopt: bool = True
@@ -136,9 +141,7 @@ class Merger:
             if before is None and not adopt:
                 return Outcome(settled=True)
             if before is not None and objects.is_covered(before):
-                if key not in objects.documents:
-                    return Outcome()
-                objects.put_document(replace(before, detail=detail))
+                objects.put_detail(before, detail)
                 return Outcome(settled=before.progress.status in FINISHED)
             progress = parse_detail_progress(answer, before.progress if before else None, self._store.unknown)
             if progress is None:
@@ -194,10 +197,13 @@ class Merger:
         outcomes: list[Outcome] = []
         batches: list[str] = []
         details: list[str] = []
+        missing: list[str] = []
         with self._store.transaction() as objects:
             for document_id, (reported, error) in listed.items():
                 key = (dataset_id, document_id)
                 before = objects.document(key)
+                if before is None or before.detail is None:
+                    missing.append(document_id)
                 if before is not None and objects.is_covered(before):
                     if before.progress.status in FINISHED:
                         batches.append(before.batch)
@@ -207,7 +213,7 @@ class Merger:
                     objects.discovered.add(key)
                 detail = before.detail if before else None
                 restored = key not in objects.documents
-                if restored or detail is None or before is None or before.progress.status != reported.status:
+                if restored or before is None or before.progress.status != reported.status:
                     details.append(document_id)
                 progress = reported if before is None else merge_listed(reported, before.progress)
                 outcomes.append(
@@ -215,8 +221,8 @@ class Merger:
                         objects, key, progress, detail, error, unreported=_UNREPORTED_BY_LISTS, sent=sent
                     )
                 )
-            missing = objects.unfinished_except(dataset_id, listed)
-            ended = [found.document_id for found in missing if paused or found.progress.status != "paused"]
+            unlisted = objects.unfinished_except(dataset_id, listed)
+            ended = [found.document_id for found in unlisted if paused or found.progress.status != "paused"]
             if complete:
                 objects.unlisted |= {(dataset_id, document_id) for document_id in ended}
         for outcome in outcomes:
@@ -225,11 +231,12 @@ class Merger:
         events = tuple(event for outcome in outcomes for event in outcome.events)
         return Outcome(
             moved=bool(events),
-            settled=not listed and not missing,
+            settled=not listed and not unlisted,
             wanted=Wanted(
                 batches=tuple(batches),
                 details=tuple(details),
                 segments=tuple(found for outcome in outcomes for found in outcome.wanted.segments),
+                missing=tuple(missing),
             ),
             events=events,
             failures=tuple(failure for outcome in outcomes for failure in outcome.failures),
@@ -291,3 +298,8 @@ class Merger:
             old, total, members, moved=True, now=instant(self._store.clock), limits=self._store.limits
         )
         objects.put_batch(new)
+
+
+def _without_detail(documents: Iterable[Document]) -> tuple[str, ...]:
+    """The ids of the documents whose detail is missing."""
+    return tuple(document.document_id for document in documents if document.detail is None)

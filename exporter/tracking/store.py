@@ -129,9 +129,14 @@ class Store:
         return batch if (dataset_id, batch) in self._objects.batches else None
 
     def document_token(self, dataset_id: str, document_id: str) -> object:
-        """Token for the stored result of the document's last answer; it changes when that result is replaced."""
+        """Token for the stored result of the document's last answer; it changes when that result is replaced.
+
+        None while there is no detail: the document may have been removed since the last answer, and have returned.
+        """
         document = self._objects.documents.get((dataset_id, document_id))
-        return document and (document.batch or document.last_progress_monotonic)
+        if document is None or document.detail is None:
+            return None
+        return document.batch or document.last_progress_monotonic
 
     def watch_dataset(self, dataset_id: str) -> None:
         """Count the events of a dataset from now on."""

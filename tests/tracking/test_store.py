@@ -78,7 +78,7 @@ def test_the_same_answer_changes_nothing(store: Store, listener: RecordingListen
     Merger(store).apply_batch(DATASET, "b", [item("1", "indexing", 1, 5), item("2", "waiting")])
     before = len(listener.calls)
     applied = Merger(store).apply_batch(DATASET, "b", [item("2", "waiting"), item("1", "indexing", 1, 5)])
-    assert applied == Outcome(moved=False, settled=False, stall_due=900.0)
+    assert applied == Outcome(wanted=Wanted(missing=("2", "1")), stall_due=900.0)
     assert len(listener.calls) == before
 
 
@@ -101,7 +101,7 @@ def test_a_document_that_leaves_its_batch_is_gone(store: Store, listener: Record
     """A document deleted in Dify is removed, and the sums are updated."""
     Merger(store).apply_batch(DATASET, "b", [item("1", "completed", 5, 5), item("2", "waiting")])
     applied = Merger(store).apply_batch(DATASET, "b", [item("1", "completed", 5, 5)])
-    assert applied == Outcome(moved=True, settled=True)
+    assert applied == Outcome(moved=True, settled=True, wanted=Wanted(missing=("1",)))
     assert [found.document_id for found in listener.of(Document)] == ["1"]
 
 
