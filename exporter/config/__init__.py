@@ -1,5 +1,6 @@
 """The configuration: read from YAML, validated, documented."""
 
+from exporter.config.api_keys import doubt_api_key, parse_api_key, read_api_key
 from exporter.config.keys import (
     ERROR_REASONS,
     NEEDS_RESTART,
@@ -17,5 +18,5 @@ from exporter.config.keys import (
     Web,
 )
 from exporter.config.load import from_environment, is_in_environment, load, override
-from exporter.config.values import ListenAddress, parse_api_key, parse_listen_address, read_api_key
+from exporter.config.values import ListenAddress, parse_listen_address
 from exporter.yamlconf import Secret

@@ -9,7 +9,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from exporter.config import values
+from exporter.config import api_keys, values
 from exporter.yamlconf import Given, ListOf, Value, files, key, model, section_of
 from exporter.yamlconf.schema import ANY
 from exporter.yamlconf.values import BOOLEAN, choice, duration, format_duration, number, whole_number
@@ -24,8 +24,8 @@ ERROR_REASONS: Final = ("rate_limit", "quota", "timeout", "model", "plugin", "un
 """Categories of document errors: the values of the label ``reason``."""
 
 DATASET_ID: Final = Value("UUID", values.uuid_of("the knowledge base's URL, …/datasets/<id>"), ANY)
-BATCH: Final = Value("text", values.batch)
-_DOCUMENT_ID: Final = Value("UUID", values.uuid_of("the document's URL, …/documents/<id>"), ANY)
+BATCH: Final = Value("text", values.batch, doubt=values.doubt_batch)
+_DOCUMENT_ID: Final = Value("UUID", values.document_id, ANY)
 _NAME_PATTERN: Final = Value("text", values.name_pattern)
 
 
@@ -66,13 +66,19 @@ class ServerConfig:
         "Base URL of the API, with its `/v1`: `https://api.dify.ai/v1` or `http://api:5001/v1` (compose).",
     )
     api_key: Secret | None = key(
-        Value("text", values.parse_api_key, echo=False),
+        Value("text", api_keys.parse_api_key, echo=False, doubt=api_keys.doubt_api_key),
         "Knowledge API key (`dataset-…`), preferably from the environment: `${DIFY_API_KEY}`. Set either this or "
         "`api_key_file`.",
         default=None,
     )
     api_key_file: Path | None = key(
-        Value("path", files.parse_path, locate=values.locate_key_file, echo=False),
+        Value(
+            "path",
+            files.parse_path,
+            locate=api_keys.locate_key_file,
+            echo=False,
+            doubt=api_keys.doubt_key_file,
+        ),
         "File that contains the key. Surrounding white space is removed. The file is read again when it changes.",
         default=None,
     )

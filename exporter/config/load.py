@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from exporter.config.api_keys import doubt_api_key, parse_api_key
 from exporter.config.keys import ROOT, Config, ServerConfig, StateConfig
-from exporter.config.values import parse_api_key, server_url, state_path
+from exporter.config.values import server_url, state_path
 from exporter.yamlconf import ConfigError, Invalid, Problem, Section, Value, read_file, show
 
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ def from_environment(environ: Mapping[str, str]) -> Config:
             (state if environ.get(state) else _DEFAULT_STATE, "", state_path),
         ),
     )
-    return Config(servers=(ServerConfig("dify", url, api_key=key, discover=True),), state=StateConfig(path))
+    doubt = doubt_api_key(key)
+    return Config(
+        servers=(ServerConfig("dify", url, api_key=key, discover=True),),
+        state=StateConfig(path),
+        warnings=(Problem("environment", None, "DIFY_API_KEY", doubt),) if doubt else (),
+    )
 
 
 def _variables(environ: Mapping[str, str], wanted: Sequence[tuple[str, str, Callable[[str], Any]]]) -> list[Any]:

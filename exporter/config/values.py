@@ -5,15 +5,16 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import re2
 
-from exporter.yamlconf.files import Unreadable, parse_path, read_bytes
+from exporter.yamlconf.files import parse_path
 from exporter.yamlconf.problems import Invalid
-from exporter.yamlconf.values import Secret, has_control
+from exporter.yamlconf.values import has_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,14 +24,13 @@ _MAX_BATCH: Final = 255
 _MAX_NAME_PATTERN: Final = 255
 _MAX_EXPRESSION: Final = 500
 _MAX_PORT: Final = 65_535
-_MAX_KEY: Final = 4096
-_MAX_KEY_FILE: Final = 64 * 1024
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_BATCH = re.compile(r"[0-9]{20}")
+_NUMBER = re.compile(r"[0-9.]+[eE][+-]?[0-9]+")
 _HOST = re.compile(r"(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
 _ADDRESS = re.compile(rf"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>{_HOST.pattern})?):(?P<port>[0-9]{{1,5}})")
 _ROUTE = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-_KEY = re.compile(r"[\x21-\x7e]+")
 
 _OPTIONS: Final = re2.Options()
 _OPTIONS.case_sensitive = False
@@ -94,38 +94,6 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
-def parse_api_key(text: str) -> Secret:
-    """The key in ``text``, without surrounding white space.
-
-    Raises ``Invalid`` for a key that is not a valid header value: HTTP clients raise errors that quote it.
-    """
-    key = text.strip()
-    if not key:
-        raise Invalid("is empty: create a key under Knowledge > Service API in Dify")
-    if not _KEY.fullmatch(key) or len(key) > _MAX_KEY:
-        raise Invalid(
-            "is not an API key: it is too long or contains white space, control or non-ASCII characters; copy it again"
-        )
-    return Secret(key)
-
-
-def read_api_key(file: Path) -> Secret:
-    """The key in ``file``. Raises ``Unreadable`` if there is none, perhaps only now, else ``Invalid``."""
-    text = read_bytes(file, _MAX_KEY_FILE).decode("ascii", "replace")
-    if not text.strip():
-        raise Unreadable("is empty: write the API key to it")
-    return parse_api_key(text)
-
-
-def locate_key_file(folder: Path, text: str) -> Path:
-    """The file ``text`` in ``folder``. It must exist and contain an API key."""
-    try:
-        read_api_key(folder / text)
-    except Invalid as refused:
-        raise Invalid(f"names a file that {refused}") from None
-    return folder / text
-
-
 def state_path(text: str) -> Path | None:
     """The path of the state file, or None for empty text."""
     return Path(parse_path(text)) if text else None
@@ -142,6 +110,16 @@ def uuid_of(where: str) -> Callable[[str], str]:
     return parse
 
 
+def document_id(text: str) -> str:
+    """The ID of a document, in lower case."""
+    if _BATCH.fullmatch(text):
+        raise Invalid("is a batch's ID: put it under batches")
+    return _document_id(text)
+
+
+_document_id: Final = uuid_of("the document's URL, …/documents/<id>")
+
+
 def batch(text: str) -> str:
     """The ID of a batch. It becomes one segment of a URL path."""
     if not text or text in {".", ".."} or "/" in text or text != text.strip() or has_control(text):
@@ -149,6 +127,25 @@ def batch(text: str) -> str:
     if len(text) > _MAX_BATCH:
         raise Invalid(f"is longer than {_MAX_BATCH} characters")
     return text
+
+
+def doubt_batch(text: str) -> str | None:
+    """Why a valid ID is probably not one of Dify's, which have 20 digits; None if it looks like one.
+
+    A rounded ID still has 20 digits, but it is the shortest decimal form of a floating-point number, as one in 4000 is.
+    """
+    if _BATCH.fullmatch(text):
+        rounded = Decimal(repr(float(text))) == Decimal(text)
+        return "may have been rounded by a program that reads it as a number: keep it as text" if rounded else None
+    if _UUID.fullmatch(text):
+        return "is a document's ID, not a batch's: put it under documents, in the configuration"
+    if _NUMBER.fullmatch(text):
+        return "is a number whose last digits are lost: a batch ID has 20 digits; copy it from the answer to the upload"
+    if len(_BATCH.findall(text)) > 1:
+        return "contains more than one batch ID: write them as separate items"
+    if _BATCH.search(text):
+        return "has something around the 20 digits of a batch ID, such as curly quotes: write the digits alone"
+    return "is not an ID of Dify's, which has 20 digits: copy it from the answer to the upload"
 
 
 def name_pattern(text: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from exporter.config import parse_api_key, read_api_key
+import structlog
+
+from exporter.config import doubt_api_key, parse_api_key, read_api_key
 from exporter.dify.errors import Unauthorized
 from exporter.yamlconf import Invalid, Unreadable, WatchedFile, stamps
 
@@ -17,15 +19,19 @@ if TYPE_CHECKING:
 
 _CHECK_INTERVAL = 1.0
 
+_log = structlog.get_logger(__name__)
+
 
 class Credentials:
     """The current API key. Thread-safe.
 
     A key file is checked at most once per second and read again if it was changed or replaced (Kubernetes swaps a
-    symlink). While the file is missing, unreadable or empty, the last valid key stays in use.
+    symlink). While it has no valid key, the last valid one stays in use, as Dify accepts it until it is deleted there;
+    the log says so once.
     """
 
     def __init__(self, server: ServerConfig, clock: Clock) -> None:
+        self._server = server.name
         self._file = server.api_key_file
         self._clock = clock
         self._lock = threading.Lock()
@@ -44,7 +50,7 @@ class Credentials:
         with self._lock:
             if self._file is not None:
                 self._check(self._file)
-            if self._key is None or self._problem is not None:
+            if self._key is None:
                 raise Unauthorized(f"no API key: {self._problem}")
             return self._key
 
@@ -60,11 +66,27 @@ class Credentials:
         if version is None:
             return
         try:
-            self._key, self._problem = read_api_key(file), None
+            key = read_api_key(file)
         except Unreadable as refused:
-            if self._key is None:
-                self._problem = f"{file} {refused}"
+            self._keep_previous(f"{file} {refused}")
             return
         except Invalid as refused:
-            self._problem = f"{file} {refused}"
+            self._keep_previous(f"{file} {refused}")
+        else:
+            self._replace(key)
         self._watched.accept(version)
+
+    def _keep_previous(self, problem: str) -> None:
+        if self._key is not None and problem != self._problem:
+            text = "API key file could not be read; the previous key stays in use"
+            _log.warning(text, server=self._server, problem=problem)
+        self._problem = problem
+
+    def _replace(self, key: Secret) -> None:
+        """Use ``key``. The first key of a file was examined with the configuration."""
+        previous, self._key = self._key, key
+        if previous is not None and (key != previous or self._problem):
+            _log.info("API key file read again", server=self._server, changed=key != previous)
+            if doubt := doubt_api_key(key):
+                _log.warning("config", server=self._server, problem=f"{self._file}: the key {doubt}")
+        self._problem = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import stat
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 MAX_SIZE: Final = 16 * _MIB
+
+NOT_UTF_16: Final = "is UTF-16: save it as UTF-8 (in PowerShell: Out-File -Encoding utf8, as > writes UTF-16)"
+"""The message about a file for which ``is_utf_16`` is true."""
 
 
 class Unreadable(Invalid):
@@ -56,12 +60,19 @@ def read_bytes(path: Path, limit: int = MAX_SIZE) -> bytes:
 def read_text(path: Path) -> str:
     """The text of a file, UTF-8 with or without a byte order mark. Raises what ``read_bytes`` raises."""
     content = read_bytes(path)
+    if is_utf_16(content):
+        raise Invalid(NOT_UTF_16)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
     # Raised outside the handler: the original error contains the whole file.
     raise Invalid(f"is not UTF-8 (line {line}): save it as UTF-8")
+
+
+def is_utf_16(content: bytes) -> bool:
+    """Whether ``content`` is UTF-16 text, with a byte order mark or without: every other byte of ASCII text is 0."""
+    return content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or content[:4].count(0) == 2  # noqa: PLR2004
 
 
 def read_named(file: Path, limit: int = MAX_SIZE) -> bytes:

@@ -120,11 +120,16 @@ class Reader:
             )
             raise self.error()
 
+    def _warn(self, line: int, place: Place, message: str) -> None:
+        if len(self.warnings) < MAX_PROBLEMS:
+            self.warnings.append(Problem(self._file, line or None, _render(place), message))
+
     def _value(self, node: Node, kind: Value, place: Place, seen: _Seen) -> Any:
         if not isinstance(node, Scalar):
             found = "a list" if isinstance(node, Sequence) else "a mapping"
             self._refuse(node.line, place, f"is {found}: write one value ({kind.name})")
             return BROKEN
+        shown = f"{show(node.text)} " if kind.echo and node.text else ""
         try:
             value = kind.parse(self._text(node, kind))
             if kind.locate:
@@ -132,14 +137,16 @@ class Reader:
             if seen is not None:
                 _require_new(value, node.line, seen)
         except Invalid as refused:
-            shown = f"{show(node.text)} " if kind.echo and node.text else ""
             self._refuse(node.line, place, f"{shown}{refused}")
             return BROKEN
+        if kind.doubt and (reason := kind.doubt(value)):
+            self._warn(node.line, place, f"{shown}{reason}")
         return value
 
     def _text(self, node: Scalar, kind: Value) -> str:
         if node.kind == "null":
-            raise Invalid("has no value: give it one or remove it")
+            hint = "" if node.text else "; one that starts with # or & must be in quotes"
+            raise Invalid(f"has no value: give it one or remove it{hint}")
         if node.kind != "text":
             if node.kind not in kind.accepts and not (kind.unquoted and kind.unquoted.fullmatch(node.text)):
                 raise Invalid(_wrong_kind(node, kind))
@@ -178,8 +185,7 @@ class Reader:
         for spot, message in section.errors(given):
             self._refuse(given.lines.get(spot, node.line), (*place, *_steps(spot)), message)
         for spot, message in section.warnings(given):
-            line = given.lines.get(spot, node.line)
-            self.warnings.append(Problem(self._file, line, _render((*place, *_steps(spot))), message))
+            self._warn(given.lines.get(spot, node.line), (*place, *_steps(spot)), message)
         return BROKEN if len(self.problems) > before else section.model(**given.values)
 
     def _given(self, node: Mapping, section: Section, place: Place, seen: _Seen) -> Given:
@@ -246,6 +252,8 @@ def _unknown(node: Node, section: Section) -> str:
 def _wrong_kind(node: Scalar, kind: Value) -> str:
     """The message for a scalar of a kind that is not accepted. Raises ``Invalid`` if the text is invalid as well."""
     word = _WORDS.get(node.kind, "not text")
+    if node.kind == "number" and "e" in node.text.lower():
+        return "is a number with an exponent, whose last digits may be lost: write the original text, in quotes"
     if kind.accepts == TEXT:
         return f"is {word} in YAML: put it in quotes"
     if node.kind == "text":

@@ -25,7 +25,7 @@ class Value:
     ``accepts``: the kinds of YAML scalars that are allowed. ``parse`` raises ``Invalid``. ``render`` formats a default.
     ``locate``: for paths; resolves the path in the folder of the file, checks it, raises ``Invalid``.
     ``echo``: whether a message may show the value as written in the file. ``unquoted``: a form of scalars that are
-    allowed whatever their kind.
+    allowed whatever their kind. ``doubt``: why a valid value is probably not intended, None if it is not in doubt.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Value:
     locate: Callable[[Path, Any], Any] | None = None
     echo: bool = True
     unquoted: re.Pattern[str] | None = None
+    doubt: Callable[[Any], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ MAX_DEPTH: Final = 32
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
+_UNQUOTED = re.compile(r"(?:^\s*|[:-]\s+|[\[{,]\s*)(?:(?P<start>[*&!%@`|>:])|\[[^\]]*\]\s*[^\s,\]}#])")
+_HALF_QUOTED = re.compile(r"""(?:^\s*|[:-]\s+|[\[{,]\s*)(?:"[^"]*"|'[^']*')\s*[^\s,\]}:#]""")
 _STANDARD = "tag:yaml.org,2002:"
 _KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "timestamp": "date", "value": "text"}
 
@@ -119,6 +121,12 @@ def _explain(error: yaml.MarkedYAMLError, at: list[str]) -> str:
     source = "".join(at)
     if "\t" in source[: len(source) - len(source.lstrip())]:
         return f"{said}; indent with spaces, not with tabs"
+    if found := _UNQUOTED.search(source):
+        return f"{said}; put the value that starts with {found['start'] or '['} in quotes"
+    if _HALF_QUOTED.search(source):
+        return f"{said}; put the whole value in quotes, not only its beginning"
+    if "<document start>" in said or said.endswith("but found '{'"):
+        return f"{said}; only one value is allowed: put several into one list, each after a dash"
     if "cannot start" in said or "mapping values" in said:
         return f"{said}; check the indentation, and put a value with special characters in quotes"
     return f"{said}; check indentation, quotes and brackets at this line and above"
@@ -162,7 +170,7 @@ class _Composer:
     def _enter(self, event: yaml.CollectionStartEvent) -> None:
         line = _line(event)
         if event.tag not in {None, "!"}:
-            raise Malformed(line, "has a YAML tag (!…): remove it")
+            raise Malformed(line, "has a YAML tag (!…): remove it, or put a value that starts with ! in quotes")
         if len(self._open) >= MAX_DEPTH:
             raise Malformed(line, f"is nested deeper than {MAX_DEPTH} levels")
         node = Sequence(line, []) if isinstance(event, yaml.SequenceStartEvent) else Mapping(line, [])
@@ -192,7 +200,7 @@ class _Composer:
 
     def _kind(self, event: yaml.ScalarEvent) -> str:
         if event.tag not in {None, "!", _STANDARD + "str"}:
-            raise Malformed(_line(event), "has a YAML tag (!…): remove it")
+            raise Malformed(_line(event), "has a YAML tag (!…): remove it, or put a value that starts with ! in quotes")
         if not event.implicit[0]:
             return "text"
         resolve: Callable[..., str] = self._loader.resolve

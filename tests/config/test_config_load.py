@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 DATASET = "501756ed-cffa-44bb-b992-713f60113872"
 OTHER = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
+BATCHES = ("20261121173517669864", "20261121173517669865")
 KEY = "dataset-0123456789"
 SERVER = f"""\
 servers:
@@ -69,10 +70,10 @@ servers:
     discover_exclude: [a?, b]
     datasets:
       - id: {DATASET.upper()}
-        batches: ["1", b]
+        batches: ["20261121173517669864", "20261121173517669865"]
         documents: [{OTHER}]
         discover: false
-      - {{id: {OTHER}, batches: ["1"]}}
+      - {{id: {OTHER}, batches: ["20261121173517669864"]}}
     batch_files: [batches/*.yaml, /run/batches.json]
   - {{name: two, url: http://api:5001/v1, api_key: "${{KEY}}", datasets: [{{id: {DATASET}, documents: [{OTHER}]}}]}}
 polling:
@@ -102,7 +103,10 @@ log: {{level: debug, format: json}}
                 discover=True,
                 discover_include=("*",),
                 discover_exclude=("a?", "b"),
-                datasets=(DatasetConfig(DATASET, ("1", "b"), (OTHER,), discover=False), DatasetConfig(OTHER, ("1",))),
+                datasets=(
+                    DatasetConfig(DATASET, BATCHES, (OTHER,), discover=False),
+                    DatasetConfig(OTHER, BATCHES[:1]),
+                ),
                 batch_files=(f"{tmp_path}/batches/*.yaml", "/run/batches.json"),
             ),
             ServerConfig("two", "http://api:5001/v1", Secret(KEY), datasets=(DatasetConfig(DATASET, (), (OTHER,)),)),

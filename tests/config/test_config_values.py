@@ -72,12 +72,10 @@ def test_a_key_is_stripped() -> None:
     "text",
     [
         "dataset-a bc",
-        "dataset-a\nbc",
         "dataset-a\x00bc",
         "dataset-äbc",
         "dataset-你bc",
         "dataset-a\x7fbc",
-        "abc" * 2000,
     ],
 )
 def test_a_key_that_is_not_a_valid_header_is_refused_without_quoting_it(text: str) -> None:
@@ -87,7 +85,7 @@ def test_a_key_that_is_not_a_valid_header_is_refused_without_quoting_it(text: st
     assert "bc" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", " \n"])
+@pytest.mark.parametrize("text", ["", " \n", "\ufeff\n"])
 def test_an_empty_key_is_refused(text: str) -> None:
     """An empty secret is detected at startup, not with the first 401."""
     with pytest.raises(ValueError, match="is empty"):

@@ -34,7 +34,7 @@ def test_servers_that_watch_nothing_cause_a_warning(load_text: LoadText) -> None
     config = load_text(f"""\
 {HEAD}\
     datasets:
-      - {{id: {OTHER}, batches: ["1"]}}
+      - {{id: {OTHER}, batches: ["20261121173517669864"]}}
       - id: {DATASET}
         batches:
   - {{name: two, url: https://api.dify.ai/v1, api_key: {KEY}}}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.config.values import locate_key_file
+from exporter.config.api_keys import locate_key_file
 from exporter.yamlconf import Invalid, Missing, Unreadable, read_file, read_text
 from exporter.yamlconf.files import locate_certificate, read_bytes
 from exporter.yamlconf.problems import ConfigError
