@@ -99,7 +99,7 @@ class App:
                     unhealthy=self.health_problem,
                     unready=self.readiness_problem,
                     facts=self.status,
-                    reload=self.reloader.reload,
+                    reload=self.reloader.reload if self.reloader.has_source else None,
                     needs_restart=self.reloader.requires_restart,
                 ),
                 telemetry_path=self.config.web.telemetry_path,

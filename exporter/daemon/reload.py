@@ -50,7 +50,7 @@ class ConfigReloader:
         """
         self.config = config
         self._initial = config
-        self._has_source = source is not None
+        self.has_source = source is not None
         self._source = source or ConfigSource(lambda: config)
         self._watched: WatchedFile[Config | str] = WatchedFile(self._read, config)
         self._apply = apply
@@ -67,7 +67,7 @@ class ConfigReloader:
 
         An invalid configuration changes nothing. ``requires_restart`` names the sections that a reload does not change.
         """
-        if not self._has_source:
+        if not self.has_source:
             _log.warning(_NO_FILE)
             return _NO_FILE
         with self.lock:

@@ -307,7 +307,7 @@ SELF_METRICS = (
     _counter("dify_exporter_poll_failures_total", "Failed polls by reason.", "server kind reason"),
     _counter(
         "dify_exporter_requests_total",
-        "Requests to the server by HTTP status, or by failure reason when there was no answer.",
+        "Requests to the server by HTTP status, rare ones by class (5xx), or by failure reason if there was no answer.",
         "server endpoint code",
     ),
     _self(

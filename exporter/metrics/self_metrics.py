@@ -6,6 +6,7 @@ import os
 import platform
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import chain, product
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -50,6 +51,9 @@ REASONS = tuple(dict.fromkeys(_reasons(DifyError)))
 _DURATION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _UNKNOWN_FIELDS = ("indexing_status", "display_status")
 
+_STATUSES = frozenset(f"{status:d}" for status in (*HTTPStatus, *range(520, 528)))
+"""The statuses of HTTP and, from 520, those of Cloudflare."""
+
 _M = TypeVar("_M", Counter, Histogram)
 
 
@@ -65,6 +69,16 @@ class ProcessState:
     collapsed: Callable[[], Mapping[tuple[str, str], int]]
     state_file: StateFile | None = None
     web_config_loaded: Callable[[], bool] | None = None
+
+
+def code_label(code: str) -> str:
+    """The label for an HTTP status or a reason: other statuses than the usual ones by class, such as ``5xx``.
+
+    A broken server, or a hostile one, therefore cannot create a series for each number.
+    """
+    if not code.isdecimal() or code in _STATUSES:
+        return code
+    return f"{code[0]}xx" if len(code) == len("404") and code[0] in "12345" else "other"
 
 
 class _Children(Generic[_M]):
@@ -173,7 +187,7 @@ class SelfMetrics(Collector):
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
         """Record a finished request; ``code`` is the HTTP status, or the reason when there was no answer."""
-        self._requests.add(server, endpoint, code)
+        self._requests.add(server, endpoint, code_label(code))
         if (child := self._durations.child(server, endpoint)) is not None:
             child.observe(seconds)
 

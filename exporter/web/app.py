@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 _HEALTHY: Final = "/-/healthy"
 _READY: Final = "/-/ready"
+_NO_FILE: Final = (
+    "There is no configuration file to reload: the configuration comes from environment variables and options. Restart "
+    "the exporter to change it, or start it with --config.file."
+)
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 
 
@@ -46,8 +50,11 @@ class ExporterStatus:
     """Why the exporter is not ready, in one line; None once it is ready."""
     facts: Callable[[], Mapping[str, object]] = dict
     """The facts on the landing page: name and value, in order."""
-    reload: Callable[[], str | None] = lambda: None
-    """Reloads the configuration. Returns None on success, else the problems. Runs in a worker thread."""
+    reload: Callable[[], str | None] | None = None
+    """Reloads the configuration. Returns None on success, else the problems. Runs in a worker thread.
+
+    None if the configuration has no file that could have changed.
+    """
     needs_restart: Callable[[], Sequence[str]] = list
     """The changed sections of the configuration that require a restart."""
 
@@ -77,12 +84,7 @@ def create_app(page: Callable[[Format], Page], status: ExporterStatus, *, teleme
         if (reason := _reload_forbidden(request)) is not None:
             return plain_text(f"Forbidden: {reason}", HTTPStatus.FORBIDDEN)
         async with reloading:
-            problems = await run_in_threadpool(status.reload)
-        if problems is not None:
-            return plain_text(problems, HTTPStatus.INTERNAL_SERVER_ERROR)
-        sections = ", ".join(status.needs_restart())
-        more = f" Changes in {sections} require a restart." if sections else ""
-        return plain_text("Configuration reloaded." + more)
+            return await _reload(status)
 
     if not _PATH.fullmatch(telemetry_path) or telemetry_path in {route.path for route in routes}:
         raise ValueError(
@@ -116,6 +118,17 @@ def _reload_forbidden(request: Request) -> str | None:
         "reload from the machine itself, send SIGHUP to the process, or set basic_auth_users in the file of "
         "--web.config.file and authenticate."
     )
+
+
+async def _reload(status: ExporterStatus) -> Response:
+    if status.reload is None:
+        return plain_text(_NO_FILE, HTTPStatus.CONFLICT)
+    problems = await run_in_threadpool(status.reload)
+    if problems is not None:
+        return plain_text(problems, HTTPStatus.INTERNAL_SERVER_ERROR)
+    sections = ", ".join(status.needs_restart())
+    more = f" Changes in {sections} require a restart." if sections else ""
+    return plain_text("Configuration reloaded." + more)
 
 
 def _verdict(problem: str | None, *, good: str) -> Response:

@@ -155,6 +155,23 @@ def test_counts(self_metrics: SelfMetrics) -> None:
     assert 1 == seen["dify_exporter_unknown_values_total"]["main", "indexing_status"]
 
 
+def test_a_server_that_sends_every_status_costs_few_series() -> None:
+    """The usual statuses have series of their own, as reasons have; all others share one a class."""
+    self_metrics = SelfMetrics({})
+    self_metrics.add_server("main")
+    for status in range(100, 1_000):
+        self_metrics.requested("main", "indexing-status", str(status), 0.1)
+    self_metrics.requested("main", "indexing-status", "timeout", 10.0)
+    codes = {code: count for (_, _, code), count in samples(self_metrics)["dify_exporter_requests_total"].items()}
+
+    assert 901 == sum(codes.values())
+    assert 80 > len(codes)
+    assert [1] * 8 == [codes[code] for code in ("200", "302", "404", "429", "500", "504", "522", "timeout")]
+    assert {"1xx", "2xx", "3xx", "4xx", "5xx", "other"} <= codes.keys()
+    assert not {"299", "499", "599", "999"} & codes.keys()
+    assert 400 == codes["other"]
+
+
 def test_counters_start_at_zero() -> None:
     """The counters of a known server exist before the first event, so that the increase is visible."""
     self_metrics = SelfMetrics({})

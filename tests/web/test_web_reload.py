@@ -30,7 +30,9 @@ def test_successful_reload(start_app: StartApp) -> None:
 
 def test_sections_that_require_a_restart(start_app: StartApp) -> None:
     """Changed sections that require a restart are named; the reload still counts as a success."""
-    answer = start_app(needs_restart=lambda: ["limits", "labels"]).request("/-/reload", method="POST")
+    request = start_app(reload=lambda: None, needs_restart=lambda: ["limits", "labels"]).request
+
+    answer = request("/-/reload", method="POST")
 
     expected = b"Configuration reloaded. Changes in limits, labels require a restart.\n"
     assert (200, expected) == (answer.status, answer.body)
@@ -41,6 +43,15 @@ def test_failed_reload(start_app: StartApp) -> None:
     answer = start_app(reload=lambda: "config.yaml:1: unknown key").request("/-/reload", method="POST")
 
     assert (500, b"config.yaml:1: unknown key\n") == (answer.status, answer.body)
+
+
+def test_no_file_to_reload(start_app: StartApp) -> None:
+    """Without a configuration file there is nothing to reload: the request is at fault, and the answer says why."""
+    answer = start_app().request("/-/reload", method="POST")
+
+    assert 409 == answer.status
+    assert b"no configuration file to reload" in answer.body
+    assert b"--config.file" in answer.body
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
