@@ -1,0 +1,54 @@
+"""Signals that reach the process early, as the first process of a container, or while it waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.harness import EXPORTER, Program, skip_unless_ci, tool, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OWN_PROCESSES = ("--map-root-user", "--pid", "--fork", "--kill-child")
+
+
+@pytest.fixture
+def first_process(tmp_path: Path) -> Iterator[Program]:
+    """The exporter as process 1 of a PID namespace, starting. ``process`` is its parent, which ends with it."""
+    unshare = (tool("unshare"), *_OWN_PROCESSES)
+    tried = subprocess.run((*unshare, "true"), capture_output=True, text=True, check=False)
+    if tried.returncode:
+        skip_unless_ci(f"no permission for user and PID namespaces: {tried.stderr.strip()}")
+    program = Program(tmp_path / "first", *unshare, *EXPORTER, "demo", "--web.listen-address=127.0.0.1:0")
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def _child(program: Program) -> int:
+    path = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children")
+    return int(until(lambda: path.read_text().strip()))
+
+
+def _blocked(pid: int) -> int:
+    """The signals that a process blocks, as bits."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk:"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_process_of_a_container_ends_at_once(first_process: Program, number: int) -> None:
+    """A signal right after the start ends it: the kernel ignores default actions of process 1."""
+    child = _child(first_process)
+    until(lambda: _blocked(child) & 1 << signal.SIGHUP - 1)  # the first thing that the program does
+    os.kill(child, number)
+
+    assert 128 + number == first_process.end()
+    assert "" == first_process.log
