@@ -164,7 +164,8 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
 def once(config_file: Path | None, **overrides: str | None) -> None:
     """Poll everything once and print the metrics. Exit 1 if a poll failed."""
     config = _read_config(config_file, {**overrides, "log_level": overrides["log_level"] or "warning"})
-    app = App(_set_up(config))
+    # A textfile collector adds the page to that of node_exporter, which has these metrics of its own process.
+    app = App(_set_up(config), of_process=False)
     with stop_signals() as stop, _progress_bar() as show:
         succeeded = app.poll_once(stop, on_progress=show)
     for chunk in app.exposition.page(Format.TEXT).plain_chunks():

@@ -49,15 +49,17 @@ class App:
         source: ConfigSource | None = None,
         use_state_file: bool = False,
         web_config: WebConfigFile | None = None,
+        of_process: bool = True,
     ) -> None:
         """``source``: how to reload the configuration; None if it has no file.
 
         ``use_state_file``: load the state file and keep it up to date, as the daemon does. ``web_config``: TLS, users
-        and headers for the pages that ``run`` serves.
+        and headers for the pages that ``run`` serves. ``of_process``: whether the page has the metrics that every
+        exporter has, ``process_*`` and ``python_info``.
         """
         self._web_config = web_config
         self._clock = clock or SystemClock()
-        self.self_metrics = SelfMetrics()
+        self.self_metrics = SelfMetrics(of_process=of_process)
         self.reloader = ConfigReloader(
             config, source, self._reconfigure, self_metrics=self.self_metrics, clock=self._clock
         )

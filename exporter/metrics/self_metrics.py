@@ -134,8 +134,11 @@ class _Counter(_Children[Counter]):
 class SelfMetrics(Collector):
     """Counts polls and requests (as ``PollObserver`` and ``RequestObserver``) and renders the result."""
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        """``environ`` may contain the revision of the build, ``DIFY_EXPORTER_REVISION``."""
+    def __init__(self, environ: Mapping[str, str] = os.environ, *, of_process: bool = True) -> None:
+        """``environ`` may contain the revision of the build, ``DIFY_EXPORTER_REVISION``.
+
+        ``of_process``: with ``process_*`` and ``python_info``.
+        """
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._build = (__version__, encodable(environ.get(_REVISION, "")), platform.python_version())
         self._process: ProcessState | None = None
@@ -150,7 +153,9 @@ class SelfMetrics(Collector):
         self._durations = _Children(Histogram(row.name, row.help, row.labels, registry=None, buckets=_DURATION_BOUNDS))
         counters = (self._polls, self._failures, self._requests, self._throttled, self._unknown)
         self._by_server: tuple[_Children[Any], ...] = (*counters, self._durations)
-        self._of_process = (ProcessCollector(registry=None), PlatformCollector(registry=None))
+        self._of_process: tuple[Collector, ...] = ()
+        if of_process:
+            self._of_process = ProcessCollector(registry=None), PlatformCollector(registry=None)
 
     def observe(self, process: ProcessState) -> None:
         """Read ``process`` at each scrape from now on."""

@@ -30,6 +30,15 @@ def test_everything_is_polled_and_printed_once(configure: Configure, dify: Simul
     assert sum(len(dataset.batches) for dataset in dataset_configs(scenario)) == dify.api.requests["indexing-status"]
 
 
+def test_the_output_fits_into_the_page_of_another_exporter(configure: Configure) -> None:
+    """node_exporter adds the output to its own page, so every metric has a name that only this exporter uses."""
+    done = exporter("once", "--config.file", configure())
+    names = {line.split()[2] for line in done.out.splitlines() if line.startswith("# TYPE ")}
+
+    assert "dify_exporter_build_info" in names
+    assert set() == {name for name in names if not name.startswith("dify_")}
+
+
 def test_promtool_finds_no_problem_in_the_output(configure: Configure) -> None:
     """Prometheus' own linter finds no problem in the page."""
     promtool = tool("promtool")
