@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +30,24 @@ BUSY_TIMEOUT = 0.5
 
 _LOG_SIZE_LIMIT = 4 * 1024 * 1024
 
+_MAGIC = b"SQLite format 3\0"
 _WRITE_FORMAT = 18
 """Offset of the write format version in an SQLite header."""
 
 _WRITE_FORMATS = (1, 2)
 """Rollback journal, write-ahead log."""
 
+_APPLICATION = slice(68, 72)
+"""Where an SQLite header has the ``application_id``."""
+
+_ENTRIES = slice(103, 105)
+"""Where the first page has the number of its entries, one per table at least; 0 in an empty database."""
+
+_FIRST_PAGE = 65_536
+"""Bytes of the largest page. The first page contains the schema."""
+
+_COMPANIONS = ("-wal", "-shm", "-journal", "")
+"""What SQLite appends to the path for the files next to it; "" for the file itself, which comes last."""
 
 _log = structlog.get_logger(__name__)
 
@@ -49,16 +62,19 @@ class StateProblem(Exception):
 
 
 class UnusableContent(StateProblem):
-    """The file is corrupt, or newer than this exporter: set it aside. ``kind``: "corrupt" or "newer"."""
+    """A file of the exporter is corrupt or newer than it: set it aside. ``kind``: "corrupt" or "newer"."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(kind, f"the file is unusable: {reason}")
         self.reason = reason
 
 
+_TABLE = "CREATE TABLE tracked (server TEXT,"
+
+
 def _create(connection: sqlite3.Connection) -> None:
     connection.execute(
-        "CREATE TABLE tracked (server TEXT, kind TEXT, dataset_id TEXT, id TEXT, seen REAL NOT NULL,"
+        f"{_TABLE} kind TEXT, dataset_id TEXT, id TEXT, seen REAL NOT NULL,"
         " checksum INTEGER NOT NULL, object BLOB NOT NULL, PRIMARY KEY (server, kind, dataset_id, id)) WITHOUT ROWID"
     )
 
@@ -100,23 +116,27 @@ def open_database(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> s
     releases all POSIX locks that the process holds on it, those of SQLite included.
     """
     _check_path(path)
-    # Accessible to the exporter's user only: it holds document names. If this fails, SQLite reports the reason.
-    with contextlib.suppress(OSError):
-        path.touch(0o600, exist_ok=False)
-    write_format = _read_write_format(path)
+    head = _read_first_page(path)
+    _check_owner(path, head)
+    _make_private(path)
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, factory=SqliteConnection
     )
     try:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         _check_content(connection, len(migrations))
-        _check_write_format(write_format)
+        _check_write_format(head)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         # A checkpoint waits for the disk: only after a full save, never while a poll waits.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA journal_size_limit={_LOG_SIZE_LIMIT}")
         _migrate(connection, migrations)
+    except UnusableContent as unusable:
+        connection.close()
+        if _begins_as_ours(head):
+            raise
+        raise StateProblem("place", f"{_FOREIGN} ({unusable.reason})") from None
     except BaseException:
         connection.close()
         raise
@@ -144,7 +164,7 @@ def read_copy(path: Path) -> sqlite3.Connection | None:
 def set_aside(path: Path, kind: str, now: float) -> Path:
     """Rename the file and SQLite's files next to it. Returns the new path; raises OSError if it cannot be renamed."""
     aside = f"{path}.{kind}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}"
-    for suffix in ("-wal", "-shm", "-journal", ""):
+    for suffix in _COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
     return Path(aside)
@@ -199,7 +219,7 @@ def _check_content(connection: sqlite3.Connection, newest: int) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if application != APPLICATION_ID and tables and b"tracked" not in tables:
-            raise StateProblem("place", "the file is another program's database: change state.path")
+            raise StateProblem("place", _FOREIGN)
         if version > newest:
             raise UnusableContent("newer", f"the file has schema {version}, this exporter supports up to {newest}")
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -212,19 +232,56 @@ def _check_content(connection: sqlite3.Connection, newest: int) -> None:
         raise UnusableContent("corrupt", verdict.decode(errors="replace"))
 
 
-def _read_write_format(path: Path) -> int:
-    """The write format in the file's header; a valid one if there is no header or the file cannot be read."""
+_FOREIGN = (
+    "the file is not a state file, perhaps another program's, and was not changed: set state.path to another file, "
+    "or move this one away"
+)
+
+
+def _read_first_page(path: Path) -> bytes:
+    """The beginning of a file; b"" if there is none or it cannot be read, whose reason SQLite reports."""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        head = file.read(_WRITE_FORMAT + 1)
-        if len(head) > _WRITE_FORMAT:
-            return head[_WRITE_FORMAT]
-    return _WRITE_FORMATS[0]
+        return file.read(_FIRST_PAGE)
+    return b""
 
 
-def _check_write_format(write_format: int) -> None:
+def _check_owner(path: Path, head: bytes) -> None:
+    """Raise StateProblem if the file is another program's. It must not even be opened: that may change its log.
+
+    ``head``: its beginning. The tables of a new database may still be in its log only.
+    """
+    if head and not _begins_as_ours(head):
+        is_empty = head.startswith(_MAGIC) and len(head) >= _ENTRIES.stop and not any(head[_ENTRIES])
+        log = _read_first_page(Path(f"{path}-wal"))
+        if not is_empty or any(head[_APPLICATION]) or (log and _TABLE.encode() not in log):
+            raise StateProblem("place", _FOREIGN)
+
+
+def _begins_as_ours(head: bytes) -> bool:
+    """Whether the first page is that of a state file. The oldest ones have no ``application_id``."""
+    is_named = head[_APPLICATION] == APPLICATION_ID.to_bytes(4, "big") or _TABLE.encode() in head
+    return head.startswith(_MAGIC) and is_named
+
+
+def _make_private(path: Path) -> None:
+    """Create the file if it does not exist, and take all rights to it from other users: it holds document names.
+
+    If this fails, SQLite reports the reason; only an owner can change the mode.
+    """
+    with contextlib.suppress(OSError):
+        path.touch(0o600, exist_ok=False)
+    for suffix in _COMPANIONS:
+        with contextlib.suppress(OSError):
+            file = Path(f"{path}{suffix}")
+            mode = stat.S_IMODE(file.stat().st_mode)
+            if mode & 0o077:
+                file.chmod(mode & ~0o077)
+
+
+def _check_write_format(head: bytes) -> None:
     """SQLite treats a file with an unknown write format as read-only. No version of the exporter writes one."""
-    if write_format not in _WRITE_FORMATS:
-        raise UnusableContent("corrupt", f"unknown write format {write_format}")
+    if len(head) > _WRITE_FORMAT and head[_WRITE_FORMAT] not in _WRITE_FORMATS:
+        raise UnusableContent("corrupt", f"unknown write format {head[_WRITE_FORMAT]}")
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.state.database import open_database
 from tests.faults.namespaces import mount_again, own_mounts
 from tests.faults.page import MAIN, Page
 from tests.integration.harness import until
@@ -84,7 +85,10 @@ def test_a_file_that_another_process_holds(launch: Launch, tmp_path: Path) -> No
 def test_a_file_that_is_damaged(launch: Launch, tmp_path: Path) -> None:
     """The file is renamed with time and reason in its name, and a new one is created."""
     path = tmp_path / "state.db"
-    path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 32)
+    with closing(open_database(path)) as database:
+        database.execute("PRAGMA wal_checkpoint")
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + bytes(range(256)) * 16)
     program = launch(state={"path": str(path)})
     port = program.port()
     until(lambda: Page.of(port).is_known(MAIN), why=lambda: program.log)

@@ -217,6 +217,7 @@ def test_a_header_that_contradicts_the_schema(path: Path) -> None:
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript("DROP TABLE IF EXISTS tracked; CREATE TABLE tracked (x)")
             connection.execute(f"PRAGMA user_version={version}")
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         with pytest.raises(UnusableContent):
             open_database(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import tempfile
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -93,16 +94,65 @@ def test_a_pipe_at_the_path(path: Path) -> None:
     saves_again(state, path)
 
 
-def test_the_database_of_another_program(path: Path) -> None:
-    """Another program's database is not modified."""
+NO_STATE_FILES = {
+    "text": b"servers: []\n" * 100,
+    "key": b"dataset-a-key-in-a-file\n",
+    "zeros": b"\0" * 5000,
+    "torn": b"SQLite format 3\0" + b"\xff" * 5000,
+    "cut": b"SQLite format 3\0",
+}
+
+
+@pytest.mark.parametrize("content", NO_STATE_FILES.values(), ids=NO_STATE_FILES)
+def test_a_file_that_is_no_state_file_is_not_touched(path: Path, content: bytes) -> None:
+    """A wrong ``state.path`` moves and changes nothing, not even the target of a link: the exporter saves nothing."""
+    target = path.with_name("target")
+    target.write_bytes(content)
+    path.symlink_to(target)
+    target.chmod(0o644)
+    with logs_once("error", "is not a state file", "set state.path to another file", str(target)):
+        state = open_state(path)
+    continues_without_saving(state)
+    assert {path, target} == {*path.parent.iterdir()}
+    assert path.is_symlink()
+    assert (content, 0o644) == (target.read_bytes(), stat.S_IMODE(target.stat().st_mode))
+    target.unlink()
+    saves_again(state, path)
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE dashboard (id)", "CREATE TABLE tracked (id)"])
+@pytest.mark.parametrize("damage", [0, 400])
+@pytest.mark.parametrize("application", [0, 7])
+def test_the_database_of_another_program(path: Path, statement: str, damage: int, application: int) -> None:
+    """Another program's database is not modified, intact or damaged, nor its log."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE dashboard (id)")
-    before = path.read_bytes()
-    with logs_once("error", "another program", "change state.path"):
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA application_id={application}")
+        connection.execute(statement)
+        content, log = path.read_bytes(), path.with_name("state.db-wal").read_bytes()
+    content = content[: 108 + 100] + b"\xff" * damage + content[108 + 100 + damage :]
+    files = {path: content, path.with_name("state.db-wal"): log}
+    for file, written in files.items():
+        file.write_bytes(written)
+    with logs_once("error", "another program", "set state.path to another file"):
         state = open_state(path)
     continues_without_saving(state)
     state.close()
-    assert before == path.read_bytes()
+    assert files == {file: file.read_bytes() for file in path.parent.iterdir()}
+
+
+def test_an_existing_file_becomes_private(path: Path) -> None:
+    """Other users cannot read a file that an earlier version or a backup created for all, nor its log."""
+    fill_file(path)
+    companions = [path, path.with_name("state.db-wal"), path.with_name("state.db-shm")]
+    for companion in companions:
+        companion.touch()
+        companion.chmod(0o664)
+    state = open_state(path)
+    state.changed([(None, a_document(100))], durable=True)
+
+    assert {0o600} == {stat.S_IMODE(companion.stat().st_mode) for companion in companions if companion.exists()}
+    state.close()
 
 
 def test_a_locked_file_is_retried(path: Path) -> None:
