@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from exporter.daemon import App
-from exporter.dify import QUIRKS, DifyError, Unauthorized
+from exporter.dify import QUIRKS, NotFound, Unauthorized
 from exporter.polling import BATCH_STATUS, DATASET_LIST, DATASET_SCAN
 from exporter.tracking import FINISHED
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
     from exporter.config import Config, Polling
     from exporter.daemon import Progress, ServerMonitor
-    from exporter.dify import Client
 
 UNKNOWN_VERSION = "version unknown"
 UNKNOWN_PROBLEM = "failed for an unknown reason; `dify-exporter once` logs the details"
+
+CAUSES_SHOWN = 5
+"""Different reasons that the report names when nothing could be read."""
 
 SCAN_BELOW = 3_600.0
 """A dataset with a longer interval is polled for its name only; its documents are not scanned."""
@@ -34,51 +36,86 @@ def check_servers(config: Config, *, on_progress: Callable[[Progress], None]) ->
     ``on_progress`` is called repeatedly.
     """
     app = App(config)
-    with ThreadPoolExecutor(max_workers=max(1, len(app.monitors))) as pool:
-        welcomes = list(pool.map(_welcome, [monitor.client for monitor in app.monitors]))
     succeeded = app.poll_once(threading.Event(), on_progress=on_progress)
-    report = [
-        line for monitor, welcome in zip(app.monitors, welcomes, strict=True) for line in _report(monitor, *welcome)
-    ]
-    rate = sum(_requests_per_minute(monitor, app.config.polling) for monitor in app.monitors)
-    return succeeded, [*report, f"expect {app.exposition.series()} series and {rate:.1f} requests per minute"]
+    report = [line for monitor in app.monitors for line in _report(monitor)]
+    silent = [monitor.server.name for monitor in app.monitors if not _is_read(monitor)]
+    idle = any(_nothing_to_watch(monitor) for monitor in app.monitors)
+    if silent:
+        report.append(f"series and requests cannot be estimated: nothing was read from {', '.join(silent)}")
+    else:
+        rate = sum(_requests_per_minute(monitor, app.config.polling) for monitor in app.monitors)
+        report.append(f"expect {app.exposition.series()} series and {rate:.1f} requests per minute")
+    return succeeded and not idle, report
 
 
-def _welcome(client: Client) -> tuple[str, str]:
-    """Request the welcome page, which requires no key. Returns the server's version, and the error ("" if none)."""
-    try:
-        return client.welcome(), ""
-    except DifyError as error:
-        return "", str(error)
-
-
-def _report(monitor: ServerMonitor, version: str, problem: str) -> Iterator[str]:
-    """The report on one server. ``problem``: why its ``version`` could not be read without a key."""
-    health, name = monitor.health, monitor.server.name
-    version = version or monitor.client.version
-    if problem:
-        yield f"{name}: {problem}"
+def _report(monitor: ServerMonitor) -> Iterator[str]:
+    """The report on one server."""
+    name, version = monitor.server.name, monitor.client.version
     yield f"{name}: {monitor.server.url}, Dify {version or UNKNOWN_VERSION}, API key {_key_verdict(monitor)}"
     for quirk in QUIRKS:
         if quirk.affects(version):
             yield f"{name}: this version {quirk.text}"
+    if problem := _nothing_to_watch(monitor):
+        yield f"{name}: nothing to watch: {problem}"
+    elif _is_read(monitor):
+        yield from _objects(monitor)
+        yield from _unread_targets(monitor)
+    else:
+        yield from _outage(monitor)
+
+
+def _is_read(monitor: ServerMonitor) -> bool:
+    """Whether any target could be read, or was at least looked for."""
+    targets = monitor.statuses.all()
+    if not targets or any(status.success for status in targets.values()):
+        return True
+    return NotFound.reason in monitor.health.failure_reasons()
+
+
+def _nothing_to_watch(monitor: ServerMonitor) -> str:
+    """Why the server has no objects to poll; "" if it has some, or if the list of them cannot be read."""
+    targets = monitor.statuses.all()
+    if not targets:
+        return "set discover to true, name datasets with batches, or list batches in batch_files"
+    return monitor.poller.selection.problem if all(target.type is DATASET_LIST for target in targets) else ""
+
+
+def _outage(monitor: ServerMonitor) -> Iterator[str]:
+    """Why nothing could be read: each cause once, however many targets it concerns."""
+    targets = monitor.statuses.all()
+    causes = Counter(monitor.health.problem(target) or UNKNOWN_PROBLEM for target in targets)
+    yield f"{monitor.server.name}: 0 of {len(targets)} targets polled successfully"
+    for cause, count in causes.most_common(CAUSES_SHOWN):
+        yield f"{monitor.server.name}: {cause}" + (f" ({count} targets)" if count > 1 else "")
+    if len(causes) > CAUSES_SHOWN:
+        yield f"{monitor.server.name}: and {len(causes) - CAUSES_SHOWN} other causes"
+
+
+def _objects(monitor: ServerMonitor) -> Iterator[str]:
+    """What was found on a server that answers."""
+    name, targets, documents = monitor.server.name, monitor.statuses.all(), monitor.store.documents
     offset = monitor.store.offset.seconds
     if offset is None:
         yield f"{name}: clock offset unknown until a document makes progress (dify_exporter_clock_offset_seconds)"
     else:
         yield f"{name}: clock offset {offset:+.0f} s from this machine"
-    targets = monitor.statuses.all()
-    documents = monitor.store.documents
     datasets = len({target.dataset_id for target in targets if target.dataset_id})
     batches = sum(target.type is BATCH_STATUS for target in targets)
     unfinished = _unfinished(monitor)
     yield f"{name}: {datasets} datasets, {batches} batches, {len(documents)} documents ({unfinished} unfinished)"
+    if problem := monitor.poller.selection.problem:
+        yield f"{name}: nothing to discover: {problem}"
     succeeded = sum(status.success is True for status in targets.values())
     yield f"{name}: {succeeded} of {len(targets)} targets polled successfully"
-    if failures := health.failures_of_details(documents):
+    if failures := monitor.health.failures_of_details(documents):
         text = next((failure.text for failure in failures if failure), UNKNOWN_PROBLEM)
         yield f"{name}: {len(failures)} of {len(documents)} documents without details: {text}"
-    for target, status in targets.items():
+
+
+def _unread_targets(monitor: ServerMonitor) -> Iterator[str]:
+    """A line for each target that could not be read."""
+    name, health = monitor.server.name, monitor.health
+    for target, status in monitor.statuses.all().items():
         if status.success is not True:
             refusal = health.refusal_of_dataset(target.dataset_id)
             text = health.problem(target) or (refusal.text if refusal else UNKNOWN_PROBLEM)

@@ -36,7 +36,7 @@ LONGEST_ERROR: Final = 1_000
 """Maximum length of a message about a server's answer. Messages about a file with many keys may be longer."""
 
 _CHANGING = re.compile(r"\d+|\".*\"|`[^`]{40,}`")
-_ENDPOINTS = ("indexing_status", "document", "datasets", "dataset", "documents", "completed_segments", "welcome")
+_ENDPOINTS = ("indexing_status", "document", "datasets", "dataset", "documents", "completed_segments")
 
 
 class Recording(msgspec.Struct):
@@ -66,13 +66,10 @@ def seeds(name: str) -> list[bytes]:
     return [path.read_bytes() for path in sorted((SEEDS / name).glob("*"))]
 
 
-def outcome(failure: Exception, *, secret: bool = True) -> str:
-    """A short form of a failure. AssertionError when it shows the key or is not fit to display.
-
-    ``secret`` False: the key was not sent, so a match comes from the server.
-    """
+def outcome(failure: Exception) -> str:
+    """A short form of a failure. AssertionError when it shows the key or is not fit to display."""
     text = str(failure)
-    check(KEY not in repr(failure) or not secret, "the key is shown")
+    check(KEY not in repr(failure), "the key is shown")
     check(len(text) <= LONGEST_ERROR or not isinstance(failure, DifyError), "the message is too long")
     check(text.replace("\n", "").isprintable(), "the message has unprintable characters")
     return f"{type(failure).__name__}: {_CHANGING.sub('_', text)}"
@@ -124,7 +121,6 @@ def ask(client: Client, method: str) -> object:
         "dataset": lambda: client.dataset(DATASET),
         "documents": lambda: client.documents(DATASET, "indexing"),
         "completed_segments": lambda: client.completed_segments(DATASET, DOCUMENT),
-        "welcome": client.welcome,
     }
     return ways[method]()
 
@@ -147,7 +143,7 @@ class Body:
         try:
             ask(self._client, endpoint)
         except DifyError as failure:
-            return outcome(failure, secret=endpoint != "welcome")
+            return outcome(failure)
         return endpoint
 
     def close(self) -> None:
@@ -197,7 +193,7 @@ class Answer:
         try:
             result = type(ask(self._client, endpoint)).__name__
         except DifyError as failure:
-            result = outcome(failure, secret=endpoint != "welcome")
+            result = outcome(failure)
         finally:
             self._client.close_connections()
             for peer in self._peers:

@@ -44,7 +44,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"kind": "length", "size": 100_000},
     {"kind": "plugin_down"},
     {"kind": "postgres_down"},
-    {"kind": "redis_down"},
+    {"kind": "redis_down", "seconds": 0.05},
 )
 
 

@@ -19,6 +19,7 @@ from exporter.dify.errors import (
     DecodeFailed,
     DifyError,
     Forbidden,
+    Intercepted,
     NotFound,
     RateLimited,
     SchemaMismatch,

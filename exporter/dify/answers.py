@@ -144,17 +144,12 @@ class SegmentPage(Struct, frozen=True, gc=False):
     total: Quantity
 
 
-class Welcome(Struct, frozen=True, gc=False):
-    """The answer of ``/v1/``, which requires no key."""
-
-    server_version: str
-
-
 class Refusal(Struct, frozen=True, gc=False):
     """The body of Dify's error answers."""
 
     code: str | None = None
     message: str | None = None
+    status: int | None = None
 
 
-prepare(IndexingStatus, DocumentDetail, DatasetAnswer, DatasetPage, DocumentPage, SegmentPage, Welcome, Refusal)
+prepare(IndexingStatus, DocumentDetail, DatasetAnswer, DatasetPage, DocumentPage, SegmentPage, Refusal)

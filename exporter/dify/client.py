@@ -19,15 +19,15 @@ from exporter.dify.answers import (
     IndexingItem,
     IndexingStatus,
     SegmentPage,
-    Welcome,
 )
 from exporter.dify.api import PAGE, Answer
 from exporter.dify.budget import Budget
 from exporter.dify.credentials import Credentials
 from exporter.dify.errors import DifyError, StaleConnection, Stopped
 from exporter.dify.lenient import decode_leniently
-from exporter.dify.transport.failures import UNDECODABLE, refused, undecodable
+from exporter.dify.transport.failures import UNDECODABLE, undecodable
 from exporter.dify.transport.messages import Reply, Request
+from exporter.dify.transport.refusals import refused
 from exporter.dify.transport.session import Session
 
 if TYPE_CHECKING:
@@ -122,11 +122,6 @@ class Client:
         """The completed segments of a document, as their ``total``."""
         path = f"datasets/{_quote(dataset_id)}/documents/{_quote(document_id)}/segments?status=completed&limit=1"
         return self._get("segments", path, SegmentPage)
-
-    def welcome(self) -> str:
-        """The version of the server. The request has no API key."""
-        request = Request("welcome", "")
-        return self._decode(request, self._send(request), Welcome).server_version
 
     def close_connections(self) -> None:
         """Close the idle connections of all threads at the end of a burst. Requests in flight are not affected."""

@@ -6,12 +6,13 @@ DifyError
 │   ├── ConnectFailed     connect        refused, no route, unknown host, connection closed
 │   │   └── StaleConnection     a reused connection was closed before the answer: safe to repeat
 │   └── TLSFailed         tls            certificate expired, for another name, or of an unknown authority
-├── Unauthorized          unauthorized   401: the key is missing or wrong
-├── Forbidden             forbidden      403: API access is disabled for the dataset, or not permitted
+├── Unauthorized          unauthorized   401 from Dify itself: the key is missing or wrong
+├── Forbidden             forbidden      403 from Dify itself: API access is disabled for the dataset, or not permitted
 ├── RateLimited           rate_limited   429, or a 403 whose message mentions the rate limit
 ├── NotFound              not_found      404; ``gone``: Dify itself reports that the object does not exist
 ├── ServerFailed          server         5xx, redirects, and every other status
-│   └── BadRequest        server         400 from Dify itself, after it accepted the key
+│   ├── BadRequest        server         400 from Dify itself, after it accepted the key
+│   └── Intercepted       server         401, 403 or 407 from a proxy, a firewall or a gateway in front of Dify
 └── BadAnswer
     ├── DecodeFailed      decode         not JSON: HTML, truncated, empty
     ├── SchemaMismatch    schema         JSON with an unexpected structure
@@ -70,7 +71,7 @@ class TLSFailed(Unreachable):
 
 
 class Unauthorized(DifyError):
-    """401."""
+    """401 from Dify itself."""
 
     reason = "unauthorized"
 
@@ -108,6 +109,10 @@ class ServerFailed(DifyError):
 
 class BadRequest(ServerFailed):
     """400 with one of Dify's codes (``invalid_param``, ``provider_not_initialize``), after it accepted the key."""
+
+
+class Intercepted(ServerFailed):
+    """401, 403 or 407 of something between the exporter and Dify: it says nothing about the API key."""
 
 
 class BadAnswer(DifyError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from msgspec.structs import replace
@@ -40,6 +40,22 @@ NAME_RETRY = 600.0
 _log = structlog.get_logger(__name__)
 
 
+class Selection(NamedTuple):
+    """How many datasets a list contained, and how many of them the patterns of the configuration select."""
+
+    listed: int | None = None
+    selected: int = 0
+
+    @property
+    def problem(self) -> str:
+        """Why discovery finds nothing; "" if it does, or has not read the list."""
+        if self.listed == 0:
+            return "the list of knowledge bases is empty: does the API key belong to the right workspace?"
+        if self.listed and not self.selected:
+            return f"discover_include and discover_exclude select none of the {self.listed} knowledge bases"
+        return ""
+
+
 class Discovery:
     """The discovery of one server."""
 
@@ -54,6 +70,7 @@ class Discovery:
         self._absent: set[str] = set()
         self._name_due: dict[str, float] = {}
         self._scan = DocumentScan(server.name, client, store)
+        self._selection = Selection()
         self._totals: dict[str, tuple[object, ...]] = {}
         self._totals_at: float | None = None
 
@@ -110,6 +127,7 @@ class Discovery:
                 self._clear_document_counts(dataset_id)
                 self._scan.reset(dataset_id)
                 self._name_due.pop(dataset_id, None)
+        self._report(Selection(len(found), len(chosen)))
         if appeared or vanished:
             counts = {"found": len(chosen), "new": len(appeared), "gone": len(vanished)}
             _log.info("list of knowledge bases changed", server=self._server.name, **counts)
@@ -133,6 +151,17 @@ class Discovery:
         return self._merger.apply_listed(
             dataset_id, scanned.listed, paused=scanned.paused, complete=scanned.complete, sent=scanned.sent
         )
+
+    @property
+    def selection(self) -> Selection:
+        """What the last list of datasets contained."""
+        return self._selection
+
+    def _report(self, selection: Selection) -> None:
+        """Log when there is nothing to discover: it is more often a mistake than a fact."""
+        before, self._selection = self._selection, selection
+        if selection.problem and selection.problem != before.problem:
+            _log.warning("nothing to discover", server=self._server.name, reason=selection.problem)
 
     def _chooses(self, name: str) -> bool:
         """Whether the patterns of the configuration include a dataset of that name."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from exporter.clock import Clock
     from exporter.config import Polling, ServerConfig
     from exporter.dify import DifyApi
+    from exporter.polling.discovery import Selection
     from exporter.polling.health import ServerHealth
     from exporter.polling.intervals import PollInterval
     from exporter.polling.target_statuses import TargetStatuses
@@ -92,6 +93,11 @@ class Poller:
     def unpolled(self) -> int:
         """How many targets have not been polled yet."""
         return self.statuses.unpolled
+
+    @property
+    def selection(self) -> Selection:
+        """What the last list of datasets contained."""
+        return self._fetcher.discovery.selection
 
     def watch(self, targets: Iterable[Target]) -> None:
         """Poll ``targets`` from now on; those that were finished before a restart after all others."""

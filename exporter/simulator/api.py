@@ -79,7 +79,7 @@ class Api:
             "documents": (re.compile(rf"{_DATASET}/documents"), self._documents),
             "dataset": (re.compile(_DATASET), self._dataset),
             "datasets": (re.compile(r"/v1/datasets"), self._datasets),
-            "welcome": (re.compile(r"/v1/"), self._welcome),
+            "health": (re.compile(r"/health"), self._health),
         }
 
     def handle(self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None) -> Response:
@@ -95,7 +95,7 @@ class Api:
             response = self._answer(method, endpoint, ids, query=query, authorization=authorization, now=now)
         response = Response(response.status, (*response.headers, *common), response.body)
         for fault in self.faults.use(endpoint, ids, now - self.world.start):
-            response = apply(fault, response)
+            response = apply(fault, response, endpoint)
         return response
 
     def _route(self, path: str) -> tuple[str, tuple[str, ...]]:
@@ -125,7 +125,7 @@ class Api:
         """Check the method, then dataset and key in the order that the version uses."""
         if method not in ("GET", "HEAD"):
             raise _Refused(405, "method_not_allowed", "The method is not allowed for the requested URL.")
-        if endpoint == "welcome":
+        if endpoint == "health":
             return
         if self._dataset_first and ids:
             self._check_dataset(ids[0])
@@ -152,8 +152,8 @@ class Api:
             raise _Refused(404, "not_found", "Document not found.")
         return document
 
-    def _welcome(self, _ids: Sequence[str], _query: Query, _now: float) -> object:
-        return {"welcome": "Dify OpenAPI", "api_version": "v1", "server_version": self.world.scenario.version}
+    def _health(self, _ids: Sequence[str], _query: Query, _now: float) -> object:
+        return {"pid": 1, "status": "ok", "version": self.world.scenario.version}
 
     def _indexing_status(self, ids: Sequence[str], _query: Query, now: float) -> object:
         documents = self.world.datasets[ids[0]].batches.get(ids[1])

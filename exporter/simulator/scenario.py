@@ -164,9 +164,10 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     - ``delay``: ``seconds`` late; ``drip``: one byte every ``seconds``
     - ``cut``: the connection ends at ``where``; ``truncated``: half of the JSON, with a matching length
     - ``huge``: ``size`` bytes, streamed; ``gzip_bomb``: ``size`` bytes, compressed; ``length``: ``size`` announced
-    - ``plugin_down``, ``postgres_down``, ``redis_down``: the effects of an outage of that component
+    - ``plugin_down``: 400 for datasets, as while Redis does not hold the providers, which it does for 24 h;
+      ``postgres_down``: 500; ``redis_down``: answers come 30 s late, for datasets 500 after 45 s (times ``seconds``)
 
-    ``endpoint``: indexing-status, document, documents, segments, datasets, dataset, welcome or * for all. ``id``: only
+    ``endpoint``: indexing-status, document, documents, segments, datasets, dataset, health or * for all. ``id``: only
     answers about that dataset, batch or document. ``times``: the number of answers affected. ``begins``, ``ends``: the
     period in which the fault is active, in seconds from the start of the world.
     """

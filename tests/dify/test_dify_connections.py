@@ -15,6 +15,7 @@ from exporter.clock import ManualClock, SystemClock
 from exporter.dify import ConnectFailed, DifyError, Stopped, TimedOut, Unreachable
 from exporter.dify.transport.connection import ClosedWithoutAnswer, _Connection
 from exporter.dify.transport.failures import unreachable
+from exporter.dify.transport.messages import Route
 from tests.dify.conftest import (
     BATCH,
     DATASET,
@@ -346,7 +347,7 @@ def test_tls_that_breaks_while_sending_is_stale_on_a_used_connection_only(
 def test_library_exceptions_map_to_errors_of_the_tree(error: Exception, kind: type[DifyError], said: str) -> None:
     """Exceptions that cannot be caused on loopback are mapped to the correct error too."""
     with pytest.raises(kind, match=said):
-        raise unreachable("dify:80", error, 10.0)
+        raise unreachable(Route("http://dify:80/v1"), error, 10.0)
 
 
 def test_truncated_headers_are_not_an_answer(upstream: Upstream, connect: MakeClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,19 @@ from hypothesis import strategies as st
 
 from exporter.clock import ManualClock
 from exporter.config import Secret
-from exporter.dify import BadRequest, DifyError, Forbidden, NotFound, RateLimited, ServerFailed, Unauthorized
-from exporter.dify.transport.failures import excerpt, refused, retry_after
-from exporter.dify.transport.messages import Reply, Request
+from exporter.dify import (
+    BadRequest,
+    DifyError,
+    Forbidden,
+    Intercepted,
+    NotFound,
+    RateLimited,
+    ServerFailed,
+    Unauthorized,
+)
+from exporter.dify.transport.failures import excerpt
+from exporter.dify.transport.messages import Reply, Request, Route
+from exporter.dify.transport.refusals import refused, retry_after
 from tests.dify.conftest import BATCH, DATASET, KEY, MakeClient, RecordingObserver, Upstream, always, http_answer, once
 
 LIMIT = "Sorry, you have reached the knowledge base request rate limit of your subscription."
@@ -93,23 +104,28 @@ def test_a_404_distinguishes_a_missing_object_from_a_wrong_url(
 @pytest.mark.parametrize(
     ("location", "said"),
     [
-        ("https://dify.example.org/signin", "redirect to dify.example.org; set url to the final address"),
-        ("/signin", ": redirect; set url to the final address"),
-        ("http://[broken", ": redirect; set url"),
-        (f"https://{KEY.lower()}.example.org/", "redirect to"),
-        (f"https://user:{KEY}@there/", "redirect to there;"),
+        ("https://dify.example.org/v1", "redirect to https://dify.example.org; set url to the final address"),
+        ("https://dify.example.org:8443/", "redirect to https://dify.example.org:8443; set url to the final"),
+        ("https://sso.example.org/login?back=1", "redirect to https://sso.example.org, to a login page; something in"),
+        ("/signin", "to a login page; something in front of Dify asks for a login: exempt the path"),
+        ("/apps", "redirect to the path /apps of the same server; does url end in /v1?"),
+        ("https://127.0.0.1/v1/datasets", "redirect to https://127.0.0.1; set url to https://127.0.0.1/v1"),
+        ("http://[broken", "redirect to an invalid address"),
+        ("", "of the same server; does url end in /v1?"),
+        (f"https://{KEY.lower()}.example.org/", "redirect to an address that contains the API key"),
+        (f"https://user:{KEY}@there/", "redirect to an address that contains the API key"),
     ],
 )
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(
     status: int, location: str, said: str, upstream: Upstream, connect: MakeClient
 ) -> None:
-    """The key must not be sent to the target of a redirect; the error names the host and the remedy."""
+    """The key must not be sent to the target of a redirect; the error names scheme, host, port and remedy."""
     upstream.play(always(http_answer(status, b"", {"Location": location})))
     with pytest.raises(ServerFailed) as caught:
         connect().indexing_status(DATASET, BATCH)
     assert said in str(caught.value)
-    assert KEY not in str(caught.value)
+    assert KEY.lower() not in str(caught.value).lower()
     assert 1 == len(upstream.requests)
 
 
@@ -187,3 +203,85 @@ def test_an_error_page_of_any_size_keeps_its_status(upstream: Upstream, connect:
             client.indexing_status(DATASET, BATCH)
         assert caught.value.status == 502
         client.close_connections()
+
+
+NGINX = "<html><head><title>401 Authorization Required</title></head><body><center>nginx</center></body></html>"
+GATEWAY = {"error": "access denied by policy"}
+BASIC = {"Server": "nginx/1.24.0", "WWW-Authenticate": 'Basic realm="staging"'}
+
+
+@pytest.mark.parametrize("body", [NGINX, GATEWAY, "", b"\xff", {"code": "denied"}, {"code": 7, "status": 403}])
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_a_refusal_of_something_in_between_says_nothing_about_the_key(status: int, body: object) -> None:
+    """Without the version header or the form of Dify's errors, the key and its permissions are not in question."""
+    error = refused(Request("documents", ""), intercepted(status, body, {}), NOW)
+    assert (Intercepted, "server", False) == (type(error), error.reason, error.by_dify)
+    assert "something in front of Dify answered, not Dify" in str(error)
+    assert "API key" not in str(error)
+    assert "API access" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, refusal("unauthorized", "Access token is invalid", 401), Unauthorized),
+        (403, refusal("forbidden", "No permission.", 403), Forbidden),
+        (403, refusal("forbidden", LIMIT, 403), RateLimited),
+    ],
+)
+def test_the_form_of_an_error_is_enough_to_recognize_dify(status: int, body: object, kind: type[DifyError]) -> None:
+    """A gateway may remove the version header: code, message and status are Dify's own form."""
+    error = refused(Request("documents", ""), intercepted(status, body, {}), NOW)
+    assert (kind, True) == (type(error), error.by_dify)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "route", "said"),
+    [
+        (
+            401,
+            BASIC,
+            "",
+            r"in front of Dify \(nginx/1\.24\.0\) answered.*a login of its own \(Basic\); exempt",
+        ),
+        (
+            403,
+            {"Server": "cloudflare"},
+            "",
+            r"in front of Dify \(cloudflare\).*firewall.*let requests of this",
+        ),
+        (403, {}, "squid:3128", r"the proxy squid:3128 of the environment.*if dify can be reached without.*NO_PROXY"),
+        (407, {}, "squid:3128", r"the proxy squid:3128 of the environment.*user and password"),
+        (503, {}, "squid:3128", r"the proxy squid:3128 of the environment, or something behind it, answered, not Dify"),
+        (
+            502,
+            {"Server": "nginx"},
+            "",
+            r"in front of Dify \(nginx\) answered, not Dify: is Dify's API running",
+        ),
+        (429, {"Server": "nginx"}, "", r"in front of Dify \(nginx\) limits the requests: lower requests_per_second"),
+    ],
+)
+def test_whoever_answered_is_named(status: int, headers: dict[str, str], route: str, said: str) -> None:
+    """Proxies of the environment are named by host and port, everything else by its Server header."""
+    error = refused(Request("documents", ""), intercepted(status, NGINX, headers, route), NOW)
+    assert re.search(said, str(error)), str(error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>",
+        "Client sent an HTTP request to an HTTPS server.\n",
+    ],
+)
+def test_a_port_that_expects_tls_is_named(body: str) -> None:
+    """Nginx and programs in Go answer plain HTTP on a TLS port with 400; the remedy is the other scheme."""
+    error = refused(Request("documents", ""), intercepted(400, body, {}), NOW)
+    assert str(error).endswith("400: the port expects https; set url to https://dify:8443/v1")
+
+
+def intercepted(status: int, body: object, headers: dict[str, str], proxy: str = "") -> Reply:
+    """A reply that is not Dify's."""
+    content = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return Reply(status, headers, content, Route("http://dify:8443/v1", proxy))

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.dify import ConnectFailed, TLSFailed
 from exporter.dify.transport.session import read_environment
-from tests.dify.conftest import BATCH, DATASET, MakeClient, Peer, RecordingObserver, Upstream, always, http_answer
+from tests.dify.conftest import BATCH, DATASET, MakeClient, Peer, RecordingObserver, Upstream, always, http_answer, once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ def test_a_tunnel_through_a_proxy_that_is_not_trusted(
     monkeypatch.setenv("https_proxy", f"https://{secure.address}")
     with pytest.raises(TLSFailed, match=r"through the proxy.*certificate verification failed: self-signed"):
         fetch(connect("https://dify.invalid/v1"))
-    with pytest.raises(ConnectFailed, match="through the proxy set in the environment"):
+    with pytest.raises(ConnectFailed, match="of the environment"):
         fetch(connect("https://dify.invalid/v1", ca_file=certificate))
 
 
@@ -133,7 +133,7 @@ def test_https_to_a_server_without_tls_is_a_tls_failure(upstream: Upstream, conn
         peer.send_nothing()
 
     upstream.play(script)
-    with pytest.raises(TLSFailed, match="does the server use https"):
+    with pytest.raises(TLSFailed, match=rf"the port does not speak TLS.*set url to http://{upstream.address}/v1"):
         fetch(connect(f"https://{upstream.address}/v1"))
 
 
@@ -162,3 +162,38 @@ def test_a_used_tls_connection_that_was_closed_is_replaced(
     client = connect(f"https://{secure.address}/v1", ca_file=certificate)
     assert [[], [], []] == [fetch(client) for _ in range(3)]
     assert 3 == secure.connections
+
+
+def test_plain_http_to_a_port_with_tls_names_the_remedy(
+    secure: Upstream, upstream: Upstream, connect: MakeClient
+) -> None:
+    """The connection is closed, with or without a TLS alert: the message names the other scheme."""
+    secure.play(always(EMPTY))
+    with pytest.raises(ConnectFailed, match=r"closed before an answer was received; does the port expect https\?"):
+        fetch(connect(f"http://{secure.address}/v1"))
+    upstream.play(once(b"\x15\x03\x01\x00\x02\x02\x46"))
+    with pytest.raises(ConnectFailed, match=rf"the port speaks TLS; set url to https://{upstream.address}/v1"):
+        fetch(connect())
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (403, "if dify.invalid can be reached without the proxy, add it to NO_PROXY"),
+        (407, "write its user and password into the proxy variable"),
+        (503, "NO_PROXY"),
+    ],
+)
+def test_a_proxy_that_refuses_the_tunnel_is_named(
+    status: int, remedy: str, upstream: Upstream, connect: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may answer CONNECT with a status of its own."""
+    upstream.play(always(http_answer(status, "no", {"Connection": "close"})))
+    monkeypatch.setenv("https_proxy", f"http://me:hidden@{upstream.address}")
+    with pytest.raises(ConnectFailed) as caught:
+        fetch(connect("https://dify.invalid/v1"))
+    said = str(caught.value)
+    assert f"dify.invalid through the proxy {upstream.address} of the environment" in said
+    assert f"the proxy answered {status} to CONNECT" in said
+    assert remedy in said
+    assert "hidden" not in said

@@ -110,7 +110,6 @@ class Stand:
         names = [row.name for row in rows]
         self._key_file.write_text(CANARY)
         config = self._configure("config.yaml", rows)
-        # `check` requests the welcome page of every server: each that never answers would cost it a timeout.
         answering = self._configure("answering.yaml", [row for row in rows if row.reason != "timeout"])
         proxies = {"http_proxy": f"http://127.0.0.1:{self._proxy.port}", "no_proxy": "127.0.0.1"}
         listen = ("--web.listen-address", "127.0.0.1:0", "--log.level", "debug")

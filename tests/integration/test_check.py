@@ -98,3 +98,61 @@ def test_one_wrong_id_among_right_ones(configure: Configure, dify: SimulatorServ
 
     assert 1 == done.code
     assert [wrong] == [line.split()[2] for line in done.out.splitlines() if " of dataset " in line]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(kind="html", status=401), "something in front of Dify (nginx) answered, not Dify: it asks for a login"),
+        (
+            Fault(kind="html", status=403),
+            "something in front of Dify (nginx) answered, not Dify: a firewall or gateway",
+        ),
+        (
+            Fault(kind="html", status=502),
+            "something in front of Dify (nginx) answered, not Dify: is Dify's API running?",
+        ),
+        (Fault(kind="postgres_down"), "500"),
+    ],
+    ids=["login", "firewall", "gateway", "database"],
+)
+def test_an_outage_is_one_diagnosis(configure: Configure, dify: SimulatorServer, fault: Fault, said: str) -> None:
+    """Each cause stands there once, the key is not blamed, and nothing is estimated from an empty page."""
+    dify.api.faults.add(fault)
+    done = exporter("check", "--config.file", configure())
+
+    assert (1, "") == (done.code, done.err)
+    assert said in done.out
+    assert "API key not verified" in done.out
+    assert " of dataset " not in done.out
+    assert "datasets, " not in done.out
+    assert done.out.splitlines()[-1] == "series and requests cannot be estimated: nothing was read from main"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"datasets": [], "server": {"discover": False}}, "nothing to watch: set discover to true, name datasets"),
+        (
+            {"datasets": [], "server": {"discover": True, "discover_include": ["nothing*"]}},
+            "nothing to watch: discover_include and",
+        ),
+    ],
+    ids=["nothing configured", "no match"],
+)
+def test_nothing_to_watch_is_no_success(configure: Configure, changes: dict[str, object], said: str) -> None:
+    """A server without any object to poll is reported, with the remedy: exit code 1."""
+    done = exporter("check", "--config.file", configure(**changes))
+
+    assert (1, "") == (done.code, done.err)
+    assert said in done.out
+    assert "API key not verified" in done.out or "API key accepted" in done.out
+
+
+def test_an_empty_list_of_knowledge_bases(configure: Configure, dify: SimulatorServer) -> None:
+    """An empty list is more often another workspace's key than the truth: it is said, and no success."""
+    dify.api.faults.add(Fault(kind="json", endpoint="datasets", body='{"data": [], "total": 0}'))
+    done = exporter("check", "--config.file", configure(datasets=[], server={"discover": True}))
+
+    assert 1 == done.code
+    assert "nothing to watch: the list of knowledge bases is empty: does the API key belong to the right" in done.out

@@ -29,11 +29,21 @@ def many_documents(run_scenario: Callable[..., Any], count: int, version: str = 
     return run_scenario(Scenario(key=KEY, version=version, workers=None, datasets=datasets), **options).after(3600)
 
 
-def test_welcome_needs_no_key(simulate: Callable[..., Any]) -> None:
-    """``/v1/`` returns the version without a key."""
-    response = simulate(version="1.4.0").api.handle("GET", "/v1/")
-    assert {"welcome": "Dify OpenAPI", "api_version": "v1", "server_version": "1.4.0"} == json.loads(response.body)
+def test_health_needs_no_key(simulate: Callable[..., Any]) -> None:
+    """``/health``, outside ``/v1``, returns the version without a key."""
+    response = simulate(version="1.4.0").api.handle("GET", "/health")
+    assert {"status": "ok", "version": "1.4.0"}.items() <= json.loads(response.body).items()
     assert ("1.4.0", None) == (response.header("X-Version"), response.header("set-cookie"))
+
+
+def test_the_root_of_the_api_does_not_exist(simulate: Callable[..., Any]) -> None:
+    """``/v1/`` is 404 in HTML, with the version in its header, as on real servers."""
+    response = simulate(version="1.15.0").api.handle("GET", "/v1/")
+    assert (404, "text/html; charset=utf-8", "1.15.0") == (
+        response.status,
+        response.header("Content-Type"),
+        response.header("X-Version"),
+    )
 
 
 @pytest.mark.parametrize(("version", "status"), [("1.8.1", 401), ("1.9.0", 404), ("1.12.1", 404), ("1.13.0", 401)])

@@ -145,6 +145,13 @@ def test_outages_of_parts(simulate: Callable[..., Any], kind: Any, statuses: lis
     assert statuses == [get(simulation, path).status for path in ("", "/documents")]
 
 
+def test_without_redis_answers_are_late(simulate: Callable[..., Any]) -> None:
+    """Dify retries Redis for half a minute before it answers from the database: pollers see a time-out."""
+    simulation = simulate()
+    simulation.api.faults.add(Fault(kind="redis_down"))
+    assert [45.0, 30.0] == [get(simulation, path).delivery.delay for path in ("", "/documents")]
+
+
 def control(simulation: Any, method: str, path: str, body: object = None) -> tuple[int, Any]:
     """The answer of a control endpoint."""
     response = ControlApi(simulation.api).handle(method, f"/_simulator/{path}", json.dumps(body).encode())

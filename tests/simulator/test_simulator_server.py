@@ -251,7 +251,7 @@ def test_stop_ends_everything(serve: Callable[..., SimulatorServer]) -> None:
 def test_a_server_is_a_context(serve: Callable[..., SimulatorServer]) -> None:
     """The server listens inside ``with`` and not after it."""
     with SimulatorServer(serve().api) as server:
-        assert 200 == requests.get(f"{server.url}/", timeout=60).status_code
+        assert 200 == requests.get(f"{server.url.removesuffix('/v1')}/health", timeout=60).status_code
     with pytest.raises(ConnectionRefusedError):
         connect(server)
 
@@ -260,4 +260,4 @@ def test_the_url_of_ipv6(serve: Callable[..., SimulatorServer]) -> None:
     """An IPv6 address is in brackets."""
     server = serve(host="::1")
     assert f"http://[::1]:{server.port}/v1" == server.url
-    assert 200 == requests.get(f"{server.url}/", timeout=60).status_code
+    assert 200 == requests.get(f"{server.url.removesuffix('/v1')}/health", timeout=60).status_code

@@ -1,8 +1,9 @@
 """Makes errors of the tree from what a request got instead of a usable answer.
 
 - ``unreachable``: an exception of sockets, ssl, urllib3 or requests, because there is no complete answer
-- ``refused``: a status other than 200
 - ``undecodable``: a body that does not conform to the API
+
+``refusals.py`` does the same for a status other than 200.
 
 The texts of library exceptions are not passed on: they may contain headers and proxy passwords. Texts of the server
 are shortened and never contain the API key.
@@ -10,11 +11,11 @@ are shortened and never contain the API key.
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import ssl
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,31 +23,23 @@ import msgspec
 import requests
 import urllib3.exceptions
 
-from exporter.dify.answers import Refusal
 from exporter.dify.errors import (
-    BadRequest,
     ConnectFailed,
     DecodeFailed,
     DifyError,
-    Forbidden,
-    NotFound,
-    RateLimited,
     SchemaMismatch,
-    ServerFailed,
     StaleConnection,
     TimedOut,
     TLSFailed,
-    Unauthorized,
     Unreachable,
 )
-from exporter.dify.lenient import decode_leniently
 from exporter.dify.transport.connection import ClosedWithoutAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exporter.config import Secret
-    from exporter.dify.transport.messages import Reply, Request
+    from exporter.dify.transport.messages import Reply, Request, Route
 
 NO_ANSWER = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 """Exceptions of a request without a complete answer. ValueError: invalid URL or host name."""
@@ -54,8 +47,16 @@ NO_ANSWER = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, V
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Exceptions of msgspec's JSON decoder."""
 
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
+"""Reasons of OpenSSL for an answer that is not TLS."""
+
+_TLS_ALERT = "\x15\x03"
+"""The beginning of the record with which a TLS server refuses plain HTTP."""
+
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
+"""The message of http.client when a proxy refuses CONNECT."""
+
 _EXCERPT = 200
-_LONGEST_RETRY_AFTER = 3600.0
 
 # Matches up to the first escape of an unpaired surrogate. The quantifiers are possessive: linear time.
 _HALF_PAIR = re.compile(
@@ -68,16 +69,15 @@ _HALF_PAIR = re.compile(
 )
 _OFFSET = re.compile(r"\(byte ([0-9]+)\)")
 
-_FRONTEND = "; this may be the web frontend instead of the API: does url end in /v1?"
+FRONTEND = "; this may be the web frontend instead of the API: does url end in /v1?"
 
 
-def unreachable(where: str, error: Exception, timeout: float) -> Unreachable:
-    """The error for one of ``NO_ANSWER``. ``where``: host and port. ``timeout``: the seconds that were allowed."""
+def unreachable(route: Route, error: Exception, timeout: float) -> Unreachable:
+    """The error for one of ``NO_ANSWER``. ``timeout``: the seconds that were allowed."""
     chain = tuple(_chain(error))
-    if any(isinstance(link, requests.exceptions.ProxyError) for link in chain):
-        where = f"{where} through the proxy set in the environment"
+    where = f"{route.host} through the proxy {route.proxy} of the environment" if route.proxy else route.host
     # A certificate error or a timeout explains the rest of the chain, wherever it occurs.
-    explained = next(filter(None, (_explain(link, timeout) for link in chain)), None)
+    explained = next(filter(None, (_misrouted(link, route) or _explain(link, timeout) for link in chain)), None)
     numbered = (link.strerror for link in chain if isinstance(link, OSError) and link.errno is not None)
     reason = "invalid url" if isinstance(error, ValueError) else "connection closed, or the answer is not HTTP"
     kind, text = explained or (ConnectFailed, next(filter(None, numbered), f"{reason} ({type(error).__name__})"))
@@ -96,13 +96,36 @@ def _explain(link: BaseException, timeout: float) -> tuple[type[Unreachable], st
             found = kind, "connection closed before an answer was received"
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             found = ConnectFailed, "connection closed"
-        case ssl.SSLError():
-            found = TLSFailed, f"TLS failed ({link.reason}); does the server use https?"
+        case ssl.SSLError() if link.reason not in _NO_TLS:
+            found = TLSFailed, f"TLS failed ({link.reason})"
         case ConnectionResetError() | BrokenPipeError() if link.strerror:
             found = ConnectFailed, f"connection closed ({link.strerror})"
         case socket.gaierror():
             found = ConnectFailed, "host name could not be resolved (DNS)"
     return found
+
+
+def _misrouted(link: BaseException, route: Route) -> tuple[type[Unreachable], str] | None:
+    """The wrong scheme for the port, or a proxy that refuses the connection."""
+    match link:
+        case ClosedWithoutAnswer() if not link.reused and route.url.startswith("http:"):
+            return ConnectFailed, "connection closed before an answer was received; does the port expect https?"
+        case ssl.SSLError() if getattr(link, "reason", None) in _NO_TLS:
+            plain = route.with_scheme("http")
+            return TLSFailed, f"the port does not speak TLS; if it speaks plain HTTP, set url to {plain}"
+        case http.client.BadStatusLine(args=(str() as line, *_)) if _TLS_ALERT in line:
+            return ConnectFailed, f"the port speaks TLS; set url to {route.with_scheme('https')}"
+        case OSError(args=(str() as text,)) if tunnel := _TUNNEL.match(text):
+            return ConnectFailed, f"the proxy answered {tunnel[1]} to CONNECT; {proxy_remedy(int(tunnel[1]), route)}"
+    return None
+
+
+def proxy_remedy(status: int, route: Route) -> str:
+    """What to do about a proxy that answers ``status`` itself."""
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return "write its user and password into the proxy variable of the environment"
+    host = urlsplit(route.url).hostname or route.host
+    return f"if {host} can be reached without the proxy, add it to NO_PROXY; otherwise the proxy has to permit it"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -119,50 +142,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
                 error = cause
 
 
-def refused(request: Request, reply: Reply, now: float) -> DifyError:
-    """The error for a status other than 200. ``now``: Unix seconds, to evaluate a Retry-After date."""
-    try:
-        said = decode_leniently(msgspec.json.decode, reply.body, Refusal, lambda _field: None)
-    except UNDECODABLE:
-        said = Refusal()
-    status, by_dify = reply.status, reply.by_dify
-    message = excerpt(said.message or "", request.key)
-    start = f"{request.endpoint}: {status}" + (f' "{message}"' if message else "")
-    limited = status == 429 or (status == 403 and "rate limit" in (said.message or "").lower())  # noqa: PLR2004
-    wait = retry_after(reply.headers.get("Retry-After"), now)
-    kind: type[DifyError] = ServerFailed
-    remedy = ""
-    match status:
-        case 404 | 405:
-            return _not_found(start, request, reply, said.code)
-        case _ if limited:
-            kind, remedy = RateLimited, "; lower requests_per_second"
-        case 401:
-            kind, remedy, wait = Unauthorized, "; check the API key (in Dify: Knowledge > Service API)", None
-        case 403:
-            kind, remedy, wait = Forbidden, "; is API access enabled for this knowledge base?", None
-        case 400 if said.code is not None:
-            kind, remedy = BadRequest, f" ({excerpt(said.code, request.key)})"
-        case 301 | 302 | 303 | 307 | 308:
-            target = _host(reply.headers.get("Location", ""), request.key)
-            remedy, wait = f": redirect{target}; set url to the final address", None
-    return kind(start + remedy, status=status, retry_after=wait, by_dify=by_dify)
-
-
-def _not_found(start: str, request: Request, reply: Reply, code: str | None) -> NotFound:
-    gone = reply.status == 404 and code == "not_found"  # noqa: PLR2004
-    remedy = ""
-    if not gone:
-        version = excerpt(reply.version, request.key)
-        old = f"; the id is malformed, or this version of Dify ({version}) does not have this endpoint"
-        remedy = old if reply.by_dify else _FRONTEND
-    return NotFound(start + remedy, gone=gone, status=reply.status, by_dify=reply.by_dify)
-
-
 def undecodable(request: Request, reply: Reply, error: Exception) -> DifyError:
     """The error for one of ``UNDECODABLE``, raised for the body of a 200."""
     kind: type[DifyError] = DecodeFailed
-    remedy = "" if reply.by_dify else _FRONTEND
+    remedy = "" if reply.by_dify else FRONTEND
     body = reply.body.lstrip()
     if isinstance(error, msgspec.ValidationError):
         kind, reason, remedy = SchemaMismatch, f"unexpected JSON: {excerpt(str(error), request.key)}", ""
@@ -190,36 +173,9 @@ def _broken_by_half_a_pair(body: bytes, error: msgspec.DecodeError) -> bool:
     return found is not None and (offset is None or found.start("half") < int(offset[1]))
 
 
-def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait according to a Retry-After header, at most one hour.
-
-    None without a header, and for a value that is neither seconds nor a date. ``now``: Unix seconds.
-    """
-    if value is None:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), _LONGEST_RETRY_AFTER)
-    try:
-        date = parsedate_to_datetime(text)
-        # Dates in HTTP are UTC, even without a time zone.
-        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
-
-
 def excerpt(text: str, key: Secret | None) -> str:
     """Server text, made safe for a message: one line, printable, at most 200 characters, without the key."""
     if key is not None:
         text = text.replace(key.reveal(), "…")
     clean = " ".join("".join(c if c.isprintable() else " " for c in text[: 10 * _EXCERPT]).split())
     return clean if len(clean) <= _EXCERPT else clean[: _EXCERPT - 1] + "…"
-
-
-def _host(location: str, key: Secret | None) -> str:
-    try:
-        host = urlsplit(location).hostname
-    except ValueError:
-        host = None
-    return f" to {excerpt(host, key)}" if host else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from exporter.dify.errors import BadAnswer, DecodeFailed, TooLarge
 
@@ -33,12 +34,32 @@ class Request(NamedTuple):
     key: Secret | None = None
 
 
+class Route(NamedTuple):
+    """How a server is reached. ``url``: its base URL; ``proxy``: host and port of the proxy, "" if there is none.
+
+    Neither contains a user or password.
+    """
+
+    url: str
+    proxy: str = ""
+
+    @property
+    def host(self) -> str:
+        """Host and port of the server."""
+        return urlsplit(self.url).netloc
+
+    def with_scheme(self, scheme: str) -> str:
+        """The base URL with another scheme."""
+        return urlsplit(self.url)._replace(scheme=scheme).geturl()
+
+
 class Reply(NamedTuple):
-    """An HTTP response, with its whole body."""
+    """An HTTP response, with its whole body. ``route``: how it was requested."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    route: Route = Route("")
 
     @property
     def by_dify(self) -> bool:

@@ -24,7 +24,7 @@ from urllib3.util import create_urllib3_context
 from exporter.dify.errors import BadAnswer, TLSFailed
 from exporter.dify.transport.connection import POOLS, Deadline
 from exporter.dify.transport.failures import NO_ANSWER, unreachable
-from exporter.dify.transport.messages import Reply, Request, read_body
+from exporter.dify.transport.messages import Reply, Request, Route, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +41,10 @@ class Session:
 
     def __init__(self, server: ServerConfig, user_agent: str) -> None:
         self._url = server.url.rstrip("/") + "/"
-        self._host = urlsplit(self._url).netloc.rpartition("@")[2]
         self._timeout = server.timeout
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": user_agent}
         self._proxies, authorities = read_environment(self._url, server.ca_file)
+        self._route = _route(self._url, self._proxies)
         self._tls_contexts = TlsContextCache(authorities)
         self._thread = threading.local()
         self._adapters: weakref.WeakSet[_Adapter] = weakref.WeakSet()
@@ -58,7 +58,7 @@ class Session:
         try:
             return self._exchange(request)
         except NO_ANSWER as error:
-            failure = unreachable(self._host, error, self._timeout)
+            failure = unreachable(self._route, error, self._timeout)
         if isinstance(failure, TLSFailed):
             self._tls_contexts.invalidate()
         # Raised outside the handler: the error must not reference the library's exception, which holds the API key.
@@ -85,7 +85,7 @@ class Session:
         # requests accepts a Timeout of urllib3 as well; its stubs do not say so.
         response = adapter.send(prepared, stream=True, timeout=deadline, proxies=self._proxies)  # type: ignore[arg-type]
         try:
-            return Reply(response.status_code, response.headers, _body(response, request.endpoint))
+            return Reply(response.status_code, response.headers, _body(response, request.endpoint), self._route)
         finally:
             # Returns the connection to the pool if the body was read completely, closes it otherwise.
             response.close()
@@ -108,6 +108,17 @@ def _body(response: requests.Response, endpoint: str) -> bytes:
     except (BadAnswer, *NO_ANSWER):
         # The status is sufficient; a body that cannot be read must not hide it.
         return b""
+
+
+def _route(url: str, proxies: dict[str, str]) -> Route:
+    parts = urlsplit(url)
+    base = parts._replace(netloc=_without_user(parts.netloc), path=parts.path.rstrip("/")).geturl()
+    proxy = select_proxy(url, proxies) or ""
+    return Route(base, _without_user(urlsplit(proxy if "://" in proxy else f"//{proxy}").netloc))
+
+
+def _without_user(netloc: str) -> str:
+    return netloc.rpartition("@")[2]
 
 
 def read_environment(url: str, ca_file: Path | None) -> tuple[dict[str, str], str]:
