@@ -6,9 +6,10 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from exporter.clock import SystemClock
 from exporter.daemon import App
 from exporter.dify import QUIRKS, NotFound, Unauthorized
-from exporter.polling import BATCH_STATUS, DATASET_LIST, DATASET_SCAN
+from exporter.polling import BATCH_STATUS, DATASET_LIST, DATASET_SCAN, BatchFiles
 from exporter.tracking import FINISHED
 
 if TYPE_CHECKING:
@@ -46,6 +47,22 @@ def check_servers(config: Config, *, on_progress: Callable[[Progress], None]) ->
         rate = sum(_requests_per_minute(monitor, app.config.polling) for monitor in app.monitors)
         report.append(f"expect {app.exposition.series()} series and {rate:.1f} requests per minute")
     return succeeded and not idle, report
+
+
+def check_batch_files(config: Config) -> tuple[bool, list[str]]:
+    """Read every batch file once. Returns whether all can be read, and the lines of the report.
+
+    A pattern that matches nothing is reported, but may be right: files may come later.
+    """
+    succeeded, report = True, []
+    for server in config.servers:
+        files = BatchFiles(server.batch_files, clock=SystemClock())
+        files.update()
+        succeeded = succeeded and not files.problems
+        report += [f"{server.name}: batch file {problem}" for problem in files.problems.values()]
+        report += [f"warning: {server.name}: batch_files: {problem}" for problem in files.unmatched.values()]
+        report += [f"warning: {server.name}: batch file {odd}" for odd in files.warnings]
+    return succeeded, report
 
 
 def _report(monitor: ServerMonitor) -> Iterator[str]:

@@ -14,7 +14,7 @@ import click
 import structlog
 
 from exporter import __version__
-from exporter.check import check_servers
+from exporter.check import check_batch_files, check_servers
 from exporter.config import Config, from_environment, is_in_environment, load, override, parse_listen_address
 from exporter.daemon import (
     FORMATS,
@@ -146,13 +146,18 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
         click.echo(f"{web_config_file}: web configuration is valid")
     if config is None:
         click.echo("no exporter configuration given: only the web configuration was checked")
-    if config is None or offline:
+    if config is None:
         return
-    # Failed polls are part of the report, so they are not logged as well.
+    # Failures are part of the report, so they are not logged as well.
     set_up_logging("critical", config.log.format)
-    with _progress_bar() as show:
-        succeeded, report = check_servers(config, on_progress=show)
-    click.echo("\n".join(report))
+    succeeded, report = check_batch_files(config)
+    for line in report:
+        click.echo(line)
+    if not offline:
+        with _progress_bar() as show:
+            polled, report = check_servers(config, on_progress=show)
+        click.echo("\n".join(report))
+        succeeded = succeeded and polled
     if not succeeded:
         sys.exit(1)
 

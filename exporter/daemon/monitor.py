@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
+from msgspec.structs import replace
 
 from exporter import __version__
 from exporter.dify import Client
@@ -150,7 +151,7 @@ class ServerMonitor:
 
     def snapshot(self) -> ServerSchedule:
         """The schedule now, for the exporter's own metrics."""
-        return self.poller.snapshot()
+        return replace(self.poller.snapshot(), batch_list_problems=self._batch_files.problem_count)
 
     def stop(self) -> None:
         """Start no new polls."""

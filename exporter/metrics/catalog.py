@@ -323,6 +323,11 @@ SELF_METRICS = (
     ),
     _gauge("dify_exporter_schedule_lag_seconds", "Delay of the most overdue poll, in seconds.", "server"),
     _gauge("dify_exporter_targets", "Targets by kind and polling state.", "server kind state"),
+    _gauge(
+        "dify_exporter_batch_list_problems",
+        "Batch files that cannot be read, whose previous batches stay in effect, and patterns that match nothing.",
+        "server",
+    ),
     _counter(
         "dify_exporter_unknown_values_total",
         "Unknown statuses in answers, and values of a wrong type or out of range, which are ignored; by field.",

@@ -237,6 +237,8 @@ class SelfMetrics(Collector):
         states: list[Any] = list(product(KINDS, TARGET_STATES))
         targets = [((s.server, *state), s.targets.get(state, 0)) for s in schedules for state in states]
         yield _gauge("dify_exporter_targets", targets)
+        unread = [((s.server,), s.batch_list_problems) for s in schedules]
+        yield _gauge("dify_exporter_batch_list_problems", unread)
         offsets = [((s.server,), s.clock_offset) for s in schedules if s.clock_offset is not None]
         yield _gauge("dify_exporter_clock_offset_seconds", offsets)
 

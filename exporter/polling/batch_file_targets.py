@@ -36,6 +36,11 @@ class BatchFileTargets:
         self._retired &= self._named
 
     @property
+    def problem_count(self) -> int:
+        """Batch files that cannot be read, and patterns that match nothing. Can be read by any thread."""
+        return self._files.problem_count
+
+    @property
     def _named(self) -> frozenset[Target]:
         """The batches that files list and the configuration does not."""
         return self._listed - self._configured

@@ -232,13 +232,14 @@ class ServerSchedule(Struct, frozen=True, gc=False):
     """Snapshot of a server's schedule. ``lag``: seconds by which the most overdue poll is late.
 
     ``targets``: number by type and state. ``clock_offset``: seconds by which API times are ahead of the exporter's
-    clock; None if unknown.
+    clock; None if unknown. ``batch_list_problems``: batch files that cannot be read, and patterns without a file.
     """
 
     server: str
     lag: float
     targets: dict[tuple[Kind, TargetState], int]
     clock_offset: float | None = None
+    batch_list_problems: int = 0
 
 
 class PollObserver(Protocol):

@@ -108,3 +108,20 @@ def locate_wildcard(folder: Path, text: str) -> str:
     if is_folder:
         raise Invalid("names a directory: name the files in it, such as batches/*.yaml")
     return os.path.join(glob.escape(str(folder)), text)  # noqa: PTH118 a pattern, not a path
+
+
+def nothing_matches(pattern: str) -> str:
+    """Why a path pattern matches nothing. Names the first folder that is missing or cannot be listed."""
+    folder, missing = _folder_of(pattern), ""
+    while not (found := glob.glob(folder)):  # noqa: PTH207 Path has no absolute patterns
+        missing, folder = folder, _folder_of(folder)
+    closed = next((path for path in found if not os.access(path, os.R_OK | os.X_OK)), None)
+    if closed is not None:
+        return f"matches nothing: {closed} cannot be listed by this user: check that it is a folder, its owner and mode"
+    if missing:
+        return f"matches nothing: there is no folder {missing}; a relative path starts at that of the configuration"
+    return f"matches nothing: {folder} contains no such file"
+
+
+def _folder_of(pattern: str) -> str:
+    return os.path.dirname(pattern) or os.curdir  # noqa: PTH120 a pattern, not a path

@@ -23,6 +23,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 _QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
 _UNQUOTED = re.compile(r"(?:^\s*|[:-]\s+|[\[{,]\s*)(?:(?P<start>[*&!%@`|>:])|\[[^\]]*\]\s*[^\s,\]}#])")
 _HALF_QUOTED = re.compile(r"""(?:^\s*|[:-]\s+|[\[{,]\s*)(?:"[^"]*"|'[^']*')\s*[^\s,\]}:#]""")
+_ONE_LIST = "put several values into one list: [{…}, {…}], or each after a dash"
 _STANDARD = "tag:yaml.org,2002:"
 _KINDS = {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "timestamp": "date", "value": "text"}
 
@@ -95,7 +96,8 @@ def parse_json(text: str) -> Node:
             )
         )
     except json.JSONDecodeError as error:
-        failure = Malformed(error.lineno, f"is not valid JSON: {error.msg}")
+        hint = f"; {_ONE_LIST}" if error.msg == "Extra data" else ""
+        failure = Malformed(error.lineno, f"is not valid JSON: {error.msg}{hint}")
     except RecursionError:
         failure = Malformed(None, "is nested too deeply")
     # Raised outside the handlers: a chained JSON error would contain the whole text.
@@ -126,7 +128,7 @@ def _explain(error: yaml.MarkedYAMLError, at: list[str]) -> str:
     if _HALF_QUOTED.search(source):
         return f"{said}; put the whole value in quotes, not only its beginning"
     if "<document start>" in said or said.endswith("but found '{'"):
-        return f"{said}; only one value is allowed: put several into one list, each after a dash"
+        return f"{said}; {_ONE_LIST}"
     if "cannot start" in said or "mapping values" in said:
         return f"{said}; check the indentation, and put a value with special characters in quotes"
     return f"{said}; check indentation, quotes and brackets at this line and above"

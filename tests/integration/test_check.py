@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from exporter.simulator import SimulatorServer
     from tests.integration.conftest import Configure
 
+CASES = Path(__file__).parents[1] / "cases" / "batch-lists"
 NOWHERE = "http://127.0.0.1:{}/v1"
 
 
@@ -25,6 +28,28 @@ def test_offline_sends_no_request(configure: Configure, dify: SimulatorServer) -
 
     assert (0, f"{path}: configuration is valid\n", "") == done
     assert 0 == dify.api.requests.total()
+
+
+@pytest.mark.parametrize("options", [(), ("--offline",)], ids=["online", "offline"])
+def test_batch_files(configure: Configure, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A file that cannot be read is an error with its remedy; a pattern without a file and odd ids are warnings."""
+    (tmp_path / "lists").mkdir()
+    odd = '[{"dataset_id": "501756ed-cffa-44bb-b992-713f60113872", "batches": ["2026"]}]'
+    (tmp_path / "lists" / "b.json").write_text(odd)
+    path = configure(datasets=[], server={"batch_files": ["lists/*.json", "nothing-here/*.yaml"]})
+
+    right = exporter("check", *options, "--config.file", path)
+    shutil.copy(CASES / "bracket.yaml", tmp_path / "lists" / "a.json")
+    wrong = exporter("check", *options, "--config.file", path)
+
+    for done in (right, wrong):
+        assert "" == done.err
+        nothing = f"warning: main: batch_files: {tmp_path}/nothing-here/*.yaml: matches nothing: there is no folder "
+        assert nothing + f"{tmp_path}/nothing-here" in done.out
+        assert f"warning: main: batch file {tmp_path}/lists/b.json: [0].batches[0]: '2026' is not an ID of" in done.out
+    broken = f"main: batch file {tmp_path}/lists/a.json:1: is not valid JSON: "
+    assert (False, True, 1) == (broken in right.out, broken in wrong.out, wrong.code)
+    assert not options or right.code == 0
 
 
 def test_success(configure: Configure) -> None:

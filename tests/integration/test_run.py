@@ -82,6 +82,16 @@ def test_a_second_signal_ends_the_process_at_once(start: Start, configure: Confi
     assert 128 + signal.SIGTERM == program.stop()
 
 
+def test_batch_files_that_cannot_be_read_are_on_the_page(start: Start, configure: Configure, tmp_path: Path) -> None:
+    """A broken list and a pattern without a file are counted, and the log has a line for each."""
+    (tmp_path / "a.json").write_text("[{]")
+    program = start("run", "--config.file", configure(server={"batch_files": ["*.json", "none/*.yaml"]}), *ANY_PORT)
+    port = program.port()
+    assert 'dify_exporter_batch_list_problems{server="main"} 2.0' in get(port, "/metrics").body.decode()
+    assert f'problem="{tmp_path}/none/*.yaml: matches nothing: there is no folder' in program.log
+    assert f'problem="{tmp_path}/a.json:1: is not valid JSON' in program.log
+
+
 def test_port_in_use(configure: Configure) -> None:
     """A port in use is reported in one line with the remedy, exit code 1."""
     with closing(socket.create_server(("127.0.0.1", 0))) as occupied:

@@ -79,7 +79,7 @@ def self_metrics(state_file: StateFile, tmp_path: Path) -> SelfMetrics:
     state_file.save()
     self_metrics.observe(
         process(
-            ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0),
+            ServerSchedule("main", 1.5, {("batch", "active"): 7}, -28800.0, batch_list_problems=2),
             collapsed={("main", "ds"): 12},
             state_file=state_file,
             web_config_loaded=True,
@@ -189,6 +189,7 @@ def test_schedule(self_metrics: SelfMetrics) -> None:
     seen = samples(self_metrics)
 
     assert {("main",): 1.5} == seen["dify_exporter_schedule_lag_seconds"]
+    assert {("main",): 2.0} == seen["dify_exporter_batch_list_problems"]
     assert {("main", k, s) for k in KINDS for s in TARGET_STATES} == seen["dify_exporter_targets"].keys()
     assert {("main", "batch", "active"): 7.0} == {k: v for k, v in seen["dify_exporter_targets"].items() if v}
 

@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 A = "501756ed-cffa-44bb-b992-713f60113872"
 B = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
 CHECK_INTERVAL = 5.0
+CASES = Path(__file__).parents[1] / "cases" / "batch-lists"
+
+
+BROKEN = {
+    "bracket.yaml": "bracket.yaml:1: is not valid YAML: did not find expected node content while parsing a flow node",
+    "empty.yaml": "empty.yaml: is empty: write [] for no batches, write a new file and rename it over the old one",
+    "float.yaml": "float.yaml:2: [0].batch: '2.02e+19' is a number with an exponent, whose last digits may be lost",
+    "lines.jsonl": "lines.jsonl:2: is not valid YAML: did not find expected <document start>; put several",
+    "upload-answer.json": "upload-answer.json: is Dify's answer to an upload: add dataset_id, which it does not",
+    "utf16.yaml": "utf16.yaml: is UTF-16: save it as UTF-8 (in PowerShell: Out-File",
+}
+"""Lists as programs wrote them, and the beginning of the message."""
 
 
 class Folder:
@@ -31,10 +43,11 @@ class Folder:
         self.clock = ManualClock()
         self.files = BatchFiles([path / "*.yaml", f"{path}/*.json"], clock=self.clock)
 
-    def write(self, name: str, *batches: str, text: str | None = None, age: float = 60.0) -> Path:
+    def write(self, name: str, *batches: str, text: str | bytes | None = None, age: float = 60.0) -> Path:
         """Write a list of batches of A, or ``text``, ``age`` seconds ago."""
         file = self.path / name
-        file.write_text(json.dumps([{"dataset_id": A, "batch": batch} for batch in batches]) if text is None else text)
+        content = json.dumps([{"dataset_id": A, "batch": batch} for batch in batches]) if text is None else text
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
         written = self.clock.time() - age
         os.utime(file, (written, written))
         return file
@@ -192,8 +205,29 @@ def test_an_invalid_file_changes_nothing_and_is_logged_once(folder: Folder) -> N
     with capture_logs() as logs:
         assert ["1", "2", "3"] == folder.check()
         assert folder.check() is None
-    assert [("info", str(file))] == [(line["log_level"], line["file"]) for line in logs]
+    assert [str(file)] == [line["file"] for line in logs if line["log_level"] == "info"]
     assert {} == folder.files.problems
+
+
+@pytest.mark.parametrize(("name", "message"), BROKEN.items())
+def test_lists_as_programs_wrote_them(folder: Folder, name: str, message: str) -> None:
+    """Each case is refused with its cause and remedy, is logged once, and counts until the list is right."""
+    folder.files = BatchFiles([folder.path / "*"], clock=folder.clock)
+    folder.write(name, text=f'[{{"dataset_id": "{A}", "batch": "20261121173517669864"}}]')
+    assert ["20261121173517669864"] == folder.check()
+    folder.write(name, text=(CASES / name).read_bytes())
+    with capture_logs() as logs:
+        assert [None] * 3 == [folder.check() for _ in range(3)]
+    [line] = logs
+    assert ("warning", True) == (line["log_level"], line["problem"].startswith(f"{folder.path}/{message}")), line
+    assert 1 == folder.files.problem_count
+    folder.write(name, text="[]")
+    assert ([], 0) == (folder.check(), folder.files.problem_count)
+
+
+def test_every_case_has_a_test() -> None:
+    """A case that is added requires an expectation."""
+    assert {*BROKEN, "bom.json"} == {file.name for file in CASES.iterdir()}
 
 
 def test_another_problem_of_a_file_is_logged_again(folder: Folder) -> None:
@@ -327,12 +361,43 @@ def test_a_file_that_vanishes_while_it_is_read_waits(folder: Folder, monkeypatch
     assert [] == folder.check()
 
 
-def test_a_path_below_a_file_matches_nothing(tmp_path: Path) -> None:
-    """If a directory becomes a file, the pattern matches nothing, and that is no problem."""
-    (tmp_path / "a").write_text("")
-    files = BatchFiles([tmp_path / "a" / "b.yaml"], clock=ManualClock())
-    assert [] == files.update()
-    assert {} == files.problems
+@pytest.mark.parametrize(
+    ("pattern", "cause"),
+    [
+        ("*.yaml", "{folder} contains no such file"),
+        (
+            "nothing-here/*.yaml",
+            "there is no folder {folder}/nothing-here; a relative path starts at",
+        ),
+        ("nothing-here/*/a.yaml", "there is no folder {folder}/nothing-here; "),
+        ("a.txt/b.yaml", "{folder}/a.txt cannot be listed by this user: check that it is a folder, its owner and mode"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_reported_once(tmp_path: Path, pattern: str, cause: str) -> None:
+    """A wrong path would otherwise look like an empty list; it counts as a problem until a file appears."""
+    (tmp_path / "a.txt").write_text("")
+    files = BatchFiles([tmp_path / pattern], clock=ManualClock())
+    with capture_logs() as logs:
+        assert [[], None] == [files.update() for _ in range(2)]
+    [line] = logs
+    expected = f"{tmp_path}/{pattern}: matches nothing: {cause.format(folder=tmp_path)}"
+    assert ("warning", True) == (line["log_level"], line["problem"].startswith(expected)), line
+    assert ({f"{tmp_path}/{pattern}": line["problem"]}, 1) == (files.unmatched, files.problem_count)
+
+
+def test_a_pattern_matches_as_soon_as_there_is_a_file(folder: Folder) -> None:
+    """The problem ends with the first file, and begins again only when the last one is gone for good."""
+    folder.write("a.json", "1")
+    folder.check()
+    assert 1 == folder.files.problem_count
+    file = folder.write("a.yaml", "2")
+    with capture_logs() as logs:
+        assert ["1", "2"] == folder.check()
+    assert [f"{folder.path}/*.yaml"] == [line["pattern"] for line in logs if line["log_level"] == "info"]
+    assert 0 == folder.files.problem_count
+    file.unlink()
+    assert (None, 0) == (folder.check(), folder.files.problem_count)
+    assert (["1"], 1) == (folder.check(), folder.files.problem_count)
 
 
 def test_links_as_in_kubernetes_config_maps(folder: Folder) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from exporter.polling.batch_files import BatchRef, read_list
-from exporter.yamlconf import ConfigError, reader
+from exporter.clock import ManualClock
+from exporter.polling.batch_files import BatchFiles, BatchRef, read_list
+from exporter.yamlconf import ConfigError, read_text, reader
 
 A = "501756ed-cffa-44bb-b992-713f60113872"
 B = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
@@ -37,7 +40,7 @@ def test_a_list_in_yaml() -> None:
 - {{dataset_id: {A}, batches: []}}
 """
     expected = [(A, ONE), (B, TWO), (B, "b"), (A, "x"), (A, "y")]
-    assert [BatchRef(*pair) for pair in expected] == read_list("a.yaml", text)
+    assert [BatchRef(*pair) for pair in expected] == read_list("a.yaml", text).batches
 
 
 @pytest.mark.parametrize("indent", [None, 2, "\t"])
@@ -47,24 +50,26 @@ def test_a_list_in_json(indent: int | str | None) -> None:
         {"dataset_id": A, "batch": ONE, "name": "\U0001f600", "size": 1.5, "ok": True, "more": [[{"a": None}]]},
         {"dataset_id": B, "batches": [TWO, "b"]},
     ]
-    assert [(A, ONE), (B, TWO), (B, "b")] == read_list("a.JSON", json.dumps(value, indent=indent))
+    assert [(A, ONE), (B, TWO), (B, "b")] == read_list("a.JSON", json.dumps(value, indent=indent)).batches
 
 
 @pytest.mark.parametrize("file", ["a.yaml", "a.json"])
 def test_a_number_of_twenty_digits_is_a_batch(file: str) -> None:
     """An unquoted batch id keeps all its digits."""
-    assert [(A, ONE), (A, TWO)] == read_list(file, f'[{{"dataset_id": "{A}", "batches": [{ONE}, {TWO}]}}]')
+    assert [(A, ONE), (A, TWO)] == read_list(file, f'[{{"dataset_id": "{A}", "batches": [{ONE}, {TWO}]}}]').batches
 
 
 @pytest.mark.parametrize("file", ["a.yaml", "a.json"])
 def test_an_empty_list_is_valid(file: str) -> None:
     """An empty list is valid: the program has nothing to watch at the moment."""
-    assert [] == read_list(file, "[]\n")
+    assert [] == read_list(file, "[]\n").batches
 
 
 def test_variables_are_not_substituted() -> None:
     """Variables are not substituted: another program's file must not access the secrets of the exporter."""
-    assert [(A, "${DIFY_API_KEY}")] == read_list("a.yaml", f"- {{dataset_id: {A}, batch: '${{DIFY_API_KEY}}'}}\n")
+    assert [(A, "${DIFY_API_KEY}")] == read_list(
+        "a.yaml", f"- {{dataset_id: {A}, batch: '${{DIFY_API_KEY}}'}}\n"
+    ).batches
 
 
 def test_all_problems_are_reported_with_their_place() -> None:
@@ -87,7 +92,7 @@ def test_all_problems_are_reported_with_their_place() -> None:
 3: [2].batch: 'a/b' is not a batch ID; copy it from the answer to the upload
 4: [3].batches: must be a list: one item per line, each after a dash (batch ID)
 5: [4].batch: '2026' is a number in YAML: put it in quotes
-5: [4].dataset_id: is missing
+5: [4].dataset_id: is missing: add it; Dify's answer to an upload does not contain it
 6: [5].batch: is missing: set batch or batches
 7: [6].dataset_id: is a list: write one value (UUID)
 7: [6].batch: is a mapping: write one value (batch ID)
@@ -116,6 +121,11 @@ def test_all_problems_are_reported_with_their_place() -> None:
         ("a.json", f'[\n{{"dataset_id": "{A}", ', "a.json:2: is not valid JSON: "),
         ("a.json", "{}", "a.json: must be a list"),
         ("a.json", "null", "a.json: must be a list"),
+        (
+            "a.json",
+            f'{{"dataset_id": "{A}"}}\n{{"dataset_id": "{A}"}}\n',
+            "Extra data; put several values into one",
+        ),
         ("a.json", "[" * 100_000, "a.json: is nested too deeply"),
         (
             "a.json",
@@ -145,6 +155,27 @@ def test_all_problems_are_reported_with_their_place() -> None:
 def test_each_error_has_its_message(file: str, text: str, message: str) -> None:
     """Each problem is reported with its remedy, and with a line number if there is one."""
     assert any(message in problem for problem in _problems(file, text)), _problems(file, text)
+
+
+CASES = Path(__file__).parents[1] / "cases" / "batch-lists"
+
+
+def test_a_byte_order_mark_is_not_part_of_a_list() -> None:
+    """Programs on Windows write it."""
+    assert [(A, ONE)] == read_list("bom.json", read_text(CASES / "bom.json")).batches
+
+
+def test_an_odd_id_is_polled_with_a_warning(tmp_path: Path) -> None:
+    """Another program may know a form of ids that Dify does not have today; the log names each list once."""
+    (tmp_path / "a.yaml").write_text(f"- {{dataset_id: {A}, batches: ['{B}', '{ONE} {TWO}', '{ONE}']}}\n")
+    files = BatchFiles([tmp_path / "*"], clock=ManualClock())
+    with capture_logs() as logs:
+        assert [(A, B), (A, f"{ONE} {TWO}"), (A, ONE)] == files.update()
+        files.update()
+    expected = f"{tmp_path}/a.yaml:1: [0].batches[0]: '{B}' is a document's ID, not a batch's: put it under documents"
+    [line] = logs
+    assert (True, True) == (line["problem"].startswith(expected), line["problem"].endswith("(and 1 more)"))
+    assert ([line["problem"]], 0) == (files.warnings, files.problem_count)
 
 
 def test_a_key_in_the_wrong_place_is_masked() -> None:
@@ -180,7 +211,7 @@ VALUES = st.recursive(
 def test_any_text_is_read_or_refused(value: object, file: str) -> None:
     """Any text is either parsed or rejected with ``ConfigError``; no other exception occurs."""
     for text in (json.dumps(value), yaml.safe_dump(value), str(value)):
-        batches = []
+        batches: list[BatchRef] = []
         with contextlib.suppress(ConfigError):
-            batches = read_list(file, text)
+            batches = read_list(file, text).batches
         assert all(batch.dataset_id == A for batch in batches)
