@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from exporter.config import ERROR_REASONS
 from exporter.dify.answers import LARGEST
 from exporter.tracking.error_reasons import classify
-from exporter.tracking.events import Failure, Finished, Restarted
+from exporter.tracking.events import Failure, Finished, Queued, Restarted
 from exporter.tracking.model import DatasetCounters, Distribution
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class Counters:
                 counters = count_finished(counters, status, reason, event.phases)
             elif isinstance(event, Restarted):
                 counters = count_restarted(counters)
+            elif isinstance(event, Queued):
+                counters = count_phases(counters, [("queued", event.seconds)])
         if counters is not old:
             self._by_dataset[dataset_id] = counters
             self._record((old, counters))
@@ -120,10 +122,15 @@ def count_finished(
     """Count one more finished document. ``phases``: seconds per phase."""
     finished = dict(counters.finished)
     finished[status, reason] = finished.get((status, reason), 0) + 1
+    return count_phases(replace(counters, finished=tuple(finished.items())), phases)
+
+
+def count_phases(counters: DatasetCounters, phases: Iterable[tuple[str, float]]) -> DatasetCounters:
+    """Count how long a document spent in ``phases``: seconds per phase."""
     durations = dict(counters.phases)
     for phase, seconds in phases:
         durations[phase] = _observe(durations.get(phase, _EMPTY), seconds)
-    return replace(counters, finished=tuple(finished.items()), phases=tuple(durations.items()))
+    return replace(counters, phases=tuple(durations.items()))
 
 
 def count_restarted(counters: DatasetCounters) -> DatasetCounters:

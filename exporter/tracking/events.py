@@ -21,6 +21,13 @@ class Restarted(NamedTuple):
     document: Document
 
 
+class Queued(NamedTuple):
+    """A completed document waited so many ``seconds`` before its first attempt; known at its end or later."""
+
+    document: Document
+    seconds: float
+
+
 class Stalled(NamedTuple):
     """A batch or document makes no progress any more. ``since``: Unix seconds of the last progress."""
 
@@ -34,7 +41,7 @@ class Resumed(NamedTuple):
     subject: Batch | Document
 
 
-Event = Finished | Restarted | Stalled | Resumed
+Event = Finished | Restarted | Queued | Stalled | Resumed
 
 
 class Failure(NamedTuple):

@@ -17,12 +17,14 @@ from exporter.tracking.events import Outcome, Wanted
 from exporter.tracking.model import FINISHED, Document
 from exporter.tracking.parse import merge_listed, parse_detail, parse_detail_progress, parse_item
 from exporter.tracking.progress import advance, confirm_batch, is_same_progress, merge_batch, sum_batch, update_batch
+from exporter.tracking.queued import observe_queued
 from exporter.tracking.stall import stall_due, with_own_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from exporter.dify import DocumentDetail, IndexingItem
+    from exporter.tracking.events import Event
     from exporter.tracking.model import Detail, Number, Progress
     from exporter.tracking.objects import Objects
     from exporter.tracking.store import Store
@@ -80,14 +82,17 @@ class Merger:
             objects.put_batch(merged.batch)
             for document_id in merged.removed:
                 objects.release_document((dataset_id, document_id), batch)
-            for document in merged.documents:
-                objects.put_document(document)
-            for other in merged.taken_from:
-                self._sum_again(objects, dataset_id, other)
             if previous_success is not None:
                 for before, after in merged.transitions:
                     self._store.offset.observe(before, after, since=previous_success, now=now.wall)
-            failures = self._store.counters.count(dataset_id, merged.events, {item.id: item.error for item in items})
+            events: list[Event] = [*merged.events]
+            for document in merged.documents:
+                seen, queued = observe_queued(document, self._store.offset.seconds)
+                events += queued
+                objects.put_document(seen)
+            for other in merged.taken_from:
+                self._sum_again(objects, dataset_id, other)
+            failures = self._store.counters.count(dataset_id, events, {item.id: item.error for item in items})
         # A document from before a restart may have its detail; an unfinished one is fetched again all the same.
         again = [document_id for document_id in restored if progress[document_id].status not in FINISHED]
         return Outcome(
@@ -141,7 +146,12 @@ class Merger:
             if before is None and not adopt:
                 return Outcome(settled=True)
             if before is not None and objects.is_covered(before):
-                objects.put_detail(before, detail)
+                if key in objects.documents:
+                    document, queued = observe_queued(replace(before, detail=detail), self._store.offset.seconds)
+                    objects.put_document(document)
+                    self._store.counters.count(dataset_id, queued, {})
+                else:
+                    objects.restored_documents[key] = replace(before, detail=detail)
                 return Outcome(settled=before.progress.status in FINISHED)
             progress = parse_detail_progress(answer, before.progress if before else None, self._store.unknown)
             if progress is None:
@@ -269,10 +279,12 @@ class Merger:
         stalled = before.stalled if before else False
         new = Document(self._store.server, dataset_id, document_id, "", progress, detail, stalled=stalled)
         document, events = advance(before, new, now)
+        document, queued = observe_queued(document, self._store.offset.seconds)
         conclusive = progress.status not in unreported
         if conclusive or document.stalled:
             document, verdicts = with_own_verdict(document, now=now, limits=self._store.limits)
             events = (*events, *verdicts)
+        events = (*events, *queued)
         changed = before is None or key not in objects.documents or before.progress.status != progress.status
         objects.put_document(document)
         failures = self._store.counters.count(dataset_id, events, {document_id: error})

@@ -95,13 +95,14 @@ class Detail(Struct, frozen=True, gc=False, omit_defaults=True):
 class Attempt(Struct, frozen=True, gc=False, omit_defaults=True):
     """One indexing attempt. ``ended``: progress at the end of the previous one or at first sight: its times are stale.
 
-    ``counted``: the document has finished with exactly that progress, which has been counted. ``first``: observed from
-    the beginning.
+    ``counted``: the document has finished with exactly that progress, which has been counted. ``first_seen``: Unix
+    seconds of the exporter at which the document was first seen, while this may be its first attempt and the phase
+    ``queued`` has not been counted.
     """
 
     ended: Progress | None = None
     counted: bool = False
-    first: bool = False
+    first_seen: float | None = None
 
 
 class Milestone(Struct, frozen=True, gc=False):

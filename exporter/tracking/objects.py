@@ -14,7 +14,7 @@ from exporter.tracking.model import FINISHED, Dataset, DatasetCounters, Document
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from exporter.tracking.model import Batch, Change, Detail
+    from exporter.tracking.model import Batch, Change
 
 _T = TypeVar("_T")
 
@@ -133,15 +133,6 @@ class Objects:
         if new != old:
             self.documents[key] = new
             self._changes.append((old, new))
-
-    def put_detail(self, document: Document, detail: Detail) -> None:
-        """Store the detail of a document; one that is only restored is not published by that."""
-        key = (document.dataset_id, document.document_id)
-        new = replace(document, detail=detail)
-        if key in self.documents:
-            self.put_document(new)
-        else:
-            self.restored_documents[key] = new
 
     def shared_rule(self, rule: _T) -> _T:
         """One object for all equal process rules: most documents of a dataset have the same."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from exporter.tracking.eta import estimate_eta
 from exporter.tracking.events import Finished, Restarted
 from exporter.tracking.model import FINISHED, STATUSES, Attempt, Batch, Document
+from exporter.tracking.queued import is_same_attempt, looks_new
 from exporter.tracking.stall import IDLE, is_stalled, stall_events, with_batch_verdict
 
 if TYPE_CHECKING:
@@ -32,19 +33,22 @@ def advance(before: Document | None, new: Document, now: Instant) -> tuple[Docum
     """The document after an answer. ``new``: as the answer describes it; ``before``: as it was known."""
     progress = new.progress
     if before is None:
-        attempt = _attempt_at_first_sight(progress)
+        attempt = _attempt_at_first_sight(progress, now)
         return _moved(new, now, attempt), ()
-    if is_same_progress(before.progress, progress):
-        return _unmoved(new, before), ()
     attempt = before.attempt
+    if attempt.first_seen is not None and not attempt.counted and not is_same_attempt(before, new):
+        attempt = replace(attempt, first_seen=None)
+    if is_same_progress(before.progress, progress):
+        return _unmoved(new, before, attempt), ()
     at_counted_end = attempt.counted and _is_same_end(attempt.ended, progress)
     ends = progress.status in FINISHED and not at_counted_end
     restarts = attempt.counted and (ends or progress.status not in _NO_RESTART)
-    phases = _phases(new, attempt) if ends and progress.status == "completed" else ()
+    phases = _phases(progress, attempt.ended) if ends and progress.status == "completed" else ()
     if at_counted_end and attempt.ended is not None:
-        attempt = Attempt(_with_missing_times(progress, attempt.ended), counted=True)
+        attempt = Attempt(_with_missing_times(progress, attempt.ended), counted=True, first_seen=attempt.first_seen)
     elif ends:
-        attempt = Attempt(progress, counted=True)
+        is_first = progress.status == "completed" and not attempt.counted
+        attempt = Attempt(progress, counted=True, first_seen=attempt.first_seen if is_first else None)
     elif restarts:
         attempt = Attempt(attempt.ended)
     document = _moved(new, now, attempt)
@@ -60,12 +64,12 @@ def _moved(new: Document, now: Instant, attempt: Attempt) -> Document:
     return replace(new, last_progress=now.wall, last_progress_monotonic=now.monotonic, attempt=attempt)
 
 
-def _unmoved(new: Document, before: Document) -> Document:
+def _unmoved(new: Document, before: Document, attempt: Attempt) -> Document:
     return replace(
         new,
         last_progress=before.last_progress,
         last_progress_monotonic=before.last_progress_monotonic,
-        attempt=before.attempt,
+        attempt=attempt,
     )
 
 
@@ -197,13 +201,13 @@ def update_batch(
     return batch, stall_events(batch, was_stalled=before is not None and before.stalled)
 
 
-def _attempt_at_first_sight(progress: Progress) -> Attempt:
+def _attempt_at_first_sight(progress: Progress, now: Instant) -> Attempt:
     """The attempt of a document that is seen for the first time. An end that nobody observed is not counted."""
     if progress.status in FINISHED:
         return Attempt(progress, counted=True)
     if progress.completed_at is not None or progress.stopped_at is not None:
         return Attempt(progress)
-    return Attempt(first=progress.status == "waiting" and progress.processing_started_at is None)
+    return Attempt(first_seen=now.wall if looks_new(progress) else None)
 
 
 def _is_same_end(ended: Progress | None, progress: Progress) -> bool:
@@ -233,9 +237,8 @@ def _times(progress: Progress) -> tuple[Number | None, ...]:
     return progress.processing_started_at, progress.completed_at, progress.stopped_at
 
 
-def _phases(document: Document, attempt: Attempt) -> tuple[tuple[str, float], ...]:
-    """Seconds per phase. A time that was there before the attempt began belongs to an earlier one and is ignored."""
-    progress, old = document.progress, attempt.ended
+def _phases(progress: Progress, old: Progress | None) -> tuple[tuple[str, float], ...]:
+    """Seconds per phase. A time that was there in ``old``, before the attempt began, belongs to an earlier one."""
 
     def fresh(name: str) -> Number | None:
         value: Number | None = getattr(progress, name)
@@ -245,9 +248,7 @@ def _phases(document: Document, attempt: Attempt) -> tuple[tuple[str, float], ..
     parsed = fresh("parsing_completed_at")
     split = fresh("splitting_completed_at")
     completed = fresh("completed_at")
-    created = document.detail.created_at if attempt.first and document.detail else None
     spans = (
-        ("queued", created, started),
         ("parsing", started, parsed),
         ("splitting", parsed, split),
         ("indexing", split, completed),

@@ -179,7 +179,7 @@ documents = st.builds(
     st.floats(0, 4e9),
     st.floats(0, 1e6),
     st.booleans(),
-    st.builds(Attempt, st.none() | progresses, st.booleans(), st.booleans()),
+    st.builds(Attempt, st.none() | progresses, st.booleans(), st.none() | st.floats(0, 1e10)),
 )
 batches = st.builds(
     Batch,

@@ -142,7 +142,7 @@ def test_a_file_written_by_version_0_1_is_read_completely(tmp_path: Path) -> Non
         "9d3cd6ef-8d8c-4a8c-b4f8-5d1d2c3bb1c0",
         "0b7a51f0-3c1a-4f7e-8e6e-1f0c8e1b7a55",
     )
-    counted = Attempt(failed, counted=True, first=True)
+    counted = Attempt(failed, counted=True)
     assert [] == log
     assert [
         Document("main", DATASET, third, "", Progress("waiting"), None, 1795282470.0, -100.0),

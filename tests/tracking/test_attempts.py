@@ -12,10 +12,10 @@ from exporter.clock import Instant
 from exporter.dify.answers import IndexingStatus
 from exporter.tracking import FINISHED
 from exporter.tracking.events import Finished, Restarted, Stalled
-from exporter.tracking.model import Detail, Document, Progress
+from exporter.tracking.model import Document, Progress
 from exporter.tracking.parse import merge_listed, parse_item
 from exporter.tracking.progress import advance
-from tests.tracking.batch_history import DONE, FAILED, KEY, WAITING, BatchHistory, working
+from tests.tracking.batch_history import DONE, FAILED, WAITING, BatchHistory, working
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
@@ -30,18 +30,6 @@ def test_an_end_is_counted_once_with_its_phases() -> None:
     (event,) = history.events
     assert isinstance(event, Finished)
     assert dict(event.phases) == {"parsing": 1, "splitting": 1, "indexing": 8, "total": 10}
-
-
-def test_the_queued_phase_counts_from_creation_when_observed_from_the_start() -> None:
-    """``created_at`` counts only if the attempt was observed from its beginning; otherwise it is of an earlier one."""
-    for first, expected in ((WAITING, 60.0), (FAILED, None)):
-        before, _ = advance(None, Document(*KEY[:2], "a", "b", first), Instant(0, 0))
-        detailed = msgspec.structs.replace(before, detail=Detail(created_at=40))
-        waiting = msgspec.structs.replace(detailed, progress=WAITING)
-        waiting, _ = advance(detailed, waiting, Instant(1, 1))
-        _, events = advance(waiting, msgspec.structs.replace(waiting, progress=DONE), Instant(9, 9))
-        (finished,) = [event for event in events if isinstance(event, Finished)]
-        assert dict(finished.phases).get("queued") == expected
 
 
 def test_first_sight_of_an_end_is_not_counted() -> None:
