@@ -21,6 +21,7 @@ from exporter.daemon import (
     LEVELS,
     App,
     ConfigSource,
+    flush_log,
     limit_retained_memory,
     release_hangup,
     reload_signal,
@@ -244,7 +245,8 @@ def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | 
 
 
 def _fail(message: str) -> NoReturn:
-    """Print the error and exit with code 1."""
+    """Print the error after everything that was logged, and exit with code 1."""
+    flush_log()
     click.echo(message if "\n" in message else f"dify-exporter: {message}", err=True)
     sys.exit(1)
 

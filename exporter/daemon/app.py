@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.clock import SystemClock
+from exporter.daemon.logs import dropped_log_lines
 from exporter.daemon.loop import BackgroundJob, Job, Loop
 from exporter.daemon.monitor import Progress, ServerMonitor, SharedServices
 from exporter.daemon.reload import ConfigReloader
@@ -81,6 +82,7 @@ class App:
                 schedules=lambda: [monitor.snapshot() for monitor in self.monitors],
                 collapsed=limit.collapsed,
                 state_file=self.state,
+                dropped_log_lines=dropped_log_lines,
                 web_config_loaded=None if web_config is None else lambda: web_config.problem is None,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import re
@@ -12,7 +13,11 @@ import structlog
 from structlog.processors import ExceptionRenderer, JSONRenderer, TimeStamper, format_exc_info
 from structlog.tracebacks import ExceptionDictTransformer
 
+from exporter.daemon.log_writer import LogHandler, LogWriter
+
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from structlog.typing import EventDict, Processor
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -21,12 +26,23 @@ FORMATS = ("logfmt", "json")
 _LIBRARY_LEVELS = {"charset_normalizer": "WARNING", "asyncio": "WARNING", "schedule": "WARNING", "urllib3": "CRITICAL"}
 """urllib3 logs headers that it cannot parse, with their values: the cookie that Dify sends contains the API key."""
 
+FLUSH_TIMEOUT = 2.0
+"""Seconds that the end of the process waits for the reader of the log."""
+
 _FIRST = ("ts", "level", "msg")
 _BARE = re.compile(r'[^\s"=\\]+')
 
+_writers: dict[int, LogWriter] = {}
+"""The writers by descriptor. There is one, unless standard error is replaced, which only tests do."""
+
+_log = structlog.get_logger(__name__)
+
 
 def set_up_logging(level: str, log_format: str) -> None:
-    """Send the exporter's events, and warnings and errors of its libraries, to standard error."""
+    """Send the exporter's events, and warnings and errors of its libraries, to standard error.
+
+    A thread writes them, so that nothing waits for the reader. The end of the process waits for it, but not long.
+    """
     shared: list[Processor] = [structlog.stdlib.add_log_level, TimeStamper(fmt="iso", utc=True, key="ts")]
     last: list[Processor] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _name_event]
     if log_format == "json":
@@ -34,7 +50,7 @@ def set_up_logging(level: str, log_format: str) -> None:
         last += [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), JSONRenderer()]
     else:
         last += [format_exc_info, _logfmt]
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _handler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=last, foreign_pre_chain=shared))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -46,6 +62,38 @@ def set_up_logging(level: str, log_format: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
+    )
+
+
+def flush_log() -> None:
+    """Wait until everything that was logged is written, unless the reader has stopped."""
+    for writer in _writers.values():
+        writer.flush(FLUSH_TIMEOUT)
+
+
+def dropped_log_lines() -> int:
+    """How many lines were dropped because they could not be written."""
+    return sum(writer.dropped for writer in _writers.values())
+
+
+def _handler(stream: TextIO | None) -> logging.Handler:
+    if stream is None:  # the process was started without standard error
+        return logging.NullHandler()
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return logging.StreamHandler(stream)  # in memory: nobody reads it, so nothing can wait
+    if descriptor not in _writers:
+        if not _writers:
+            atexit.register(flush_log)
+        _writers[descriptor] = LogWriter(descriptor, on_resumed=_report_dropped)
+    return LogHandler(_writers[descriptor])
+
+
+def _report_dropped(lines: int) -> None:
+    _log.warning(
+        "log lines were dropped: standard error could not be written, or its reader was stopped or too slow",
+        lines=lines,
     )
 
 

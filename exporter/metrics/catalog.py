@@ -354,6 +354,10 @@ SELF_METRICS = (
         "dify_exporter_web_config_last_reload_successful",
         "1 if the current web config file is in use, 0 if an earlier version of it is.",
     ),
+    _counter(
+        "dify_exporter_log_lines_dropped_total",
+        "Lines of the log that were dropped because nothing read them, or because they could not be written.",
+    ),
     _gauge("process_virtual_memory_bytes", "Virtual memory size in bytes."),
     _gauge("process_resident_memory_bytes", "Resident memory size in bytes."),
     _gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds."),

@@ -11,7 +11,7 @@ from itertools import chain, product
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prometheus_client import Counter, Histogram, PlatformCollector, ProcessCollector, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
@@ -62,11 +62,13 @@ class ProcessState:
     """What ``SelfMetrics`` reads at each scrape. A source that is None has no series.
 
     ``schedules``: lag, targets and clock offset of each server. ``collapsed``: number of documents without series, by
-    server and dataset. ``web_config_loaded``: whether the current web config file is in use.
+    server and dataset. ``dropped_log_lines``: how many lines of the log could not be written. ``web_config_loaded``:
+    whether the current web config file is in use.
     """
 
     schedules: Callable[[], Iterable[ServerSchedule]]
     collapsed: Callable[[], Mapping[tuple[str, str], int]]
+    dropped_log_lines: Callable[[], int] = lambda: 0
     state_file: StateFile | None = None
     web_config_loaded: Callable[[], bool] | None = None
 
@@ -231,6 +233,7 @@ class SelfMetrics(Collector):
             yield _optional("dify_exporter_state_last_save_successful", process.state_file.last_save_successful)
         if process.web_config_loaded is not None:
             yield _optional("dify_exporter_web_config_last_reload_successful", process.web_config_loaded())
+        yield _count("dify_exporter_log_lines_dropped_total", process.dropped_log_lines())
         yield _gauge("dify_exporter_documents_collapsed", process.collapsed().items())
         schedules = list(process.schedules())
         yield _gauge("dify_exporter_schedule_lag_seconds", [((s.server,), s.lag) for s in schedules])
@@ -249,6 +252,12 @@ def _gauge(name: str, samples: Iterable[tuple[tuple[str, ...], float]]) -> Gauge
     for labels, value in samples:
         family.add_metric([encodable(label) for label in labels], value)
     return family
+
+
+def _count(name: str, value: int) -> CounterMetricFamily:
+    """A counter without labels."""
+    row = _ROWS[name]
+    return CounterMetricFamily(row.name, row.help, value=value)
 
 
 def _optional(name: str, value: float | None) -> GaugeMetricFamily:

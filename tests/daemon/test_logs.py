@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Secret
-from exporter.daemon.logs import FORMATS, LEVELS, set_up_logging
+from exporter.daemon.logs import FORMATS, LEVELS, dropped_log_lines, flush_log, set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 KEY = "dataset-nobody-may-see-this"
 
@@ -156,3 +161,43 @@ def test_libraries_log_warnings_and_errors_only() -> None:
         log.warning("retrying")
 
     assert ["retrying"] == [_read(line, "logfmt")["msg"] for line in _logged(act, "logfmt", "debug")]
+
+
+def test_lines_that_could_not_be_written_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once standard error can be written again, one line says how many were dropped; the metric counts them."""
+    log = structlog.get_logger("any")
+    before = dropped_log_lines()
+    with (tmp_path / "log").open("w") as stream, contextlib.redirect_stderr(stream):
+        set_up_logging("info", "logfmt")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", _refuse)
+            log.info("one")
+            log.info("two")
+            flush_log()
+        log.info("three")
+        flush_log()
+    events = [_read(line, "logfmt") for line in (tmp_path / "log").read_text().splitlines()]
+
+    assert ["three", "log lines were dropped"] == [event["msg"].partition(":")[0] for event in events]
+    assert "2" == events[1]["lines"]
+    assert 2 == dropped_log_lines() - before
+
+
+def _refuse(_: int, __: memoryview) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_nothing_is_lost_at_the_end() -> None:
+    """The end of the process waits until everything is written."""
+    program = """
+import structlog
+from exporter.daemon.logs import set_up_logging
+set_up_logging("info", "logfmt")
+for number in range(3000):
+    structlog.get_logger().info("one of many", number=number)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    assert [str(number) for number in range(3000)] == [
+        _read(line, "logfmt")["number"] for line in done.stderr.splitlines()
+    ]

@@ -5,15 +5,30 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.harness import EXPORTER, Program, skip_unless_ci, tool, until
+from tests.integration.harness import (
+    DEADLINE,
+    EXPORTER,
+    Program,
+    answers,
+    environment,
+    free_port,
+    get,
+    skip_unless_ci,
+    tool,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from exporter.simulator import SimulatorServer
+    from tests.integration.conftest import Configure
 
 _OWN_PROCESSES = ("--map-root-user", "--pid", "--fork", "--kill-child")
 
@@ -51,3 +66,29 @@ def test_the_first_process_of_a_container_ends_at_once(first_process: Program) -
 
     assert 128 + signal.SIGTERM == first_process.end()
     assert "" == first_process.log
+
+
+def test_a_reader_of_the_log_that_has_stopped(tmp_path: Path, configure: Configure, dify: SimulatorServer) -> None:
+    """With a full pipe as standard error the exporter polls and serves, and SIGTERM ends it."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    port = free_port()
+    config = configure(web={"listen_address": f"127.0.0.1:{port}"}, polling={"interval": "1s"})
+    command = (*EXPORTER, "run", "--config.file", config, "--log.level", "debug", "--state.path", "")
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=writing) as process:
+        try:
+            until(lambda: answers(port, "/-/ready"))
+            polls = dify.api.requests["indexing-status"]
+            until(lambda: dify.api.requests["indexing-status"] > polls)
+            page = get(port, "/metrics").body
+            process.send_signal(signal.SIGTERM)
+            assert 0 == process.wait(DEADLINE)
+        finally:
+            process.kill()
+            os.close(reading)
+            os.close(writing)
+    assert b"\ndify_exporter_log_lines_dropped_total 0.0\n" in page
