@@ -113,6 +113,8 @@ class DatasetAnswer(Struct, frozen=True, gc=False):
     document_count: Quantity | None = None
     total_documents: Quantity | None = None
     total_available_documents: Quantity | None = None
+    word_count: Quantity | None = None
+    created_at: Time | None = None
 
 
 class DatasetPage(Struct, frozen=True, gc=False):
@@ -129,6 +131,7 @@ class ListedDocument(Struct, frozen=True, gc=False):
     indexing_status: str = ""
     display_status: str | None = None
     error: str | None = None
+    created_at: Time | None = None
 
 
 class DocumentPage(Struct, frozen=True, gc=False):

@@ -11,9 +11,13 @@ from msgspec.structs import replace
 
 from exporter.dify import BadRequest, DecodeFailed, NotFound, SchemaMismatch, ServerFailed, every_page
 from exporter.polling.document_scan import DocumentScan
+from exporter.tracking.attempt_start import WIDEST_ZONE
 from exporter.tracking.events import Outcome, Wanted
+from exporter.tracking.model import SeenLists
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from exporter.clock import Clock
     from exporter.config import ServerConfig
     from exporter.dify import DatasetAnswer, DifyApi
@@ -25,7 +29,7 @@ LIST_ROUNDS = 5
 SETTLED_ROUNDS = 4
 """A dataset without unfinished documents is scanned at least once per so many rounds."""
 
-GUIDED_ROUNDS = 30
+GUIDED_ROUNDS = 15
 """The same where the list of datasets shows new and finished documents: for retries, which it does not show."""
 
 MAX_LIST_PAGES = 100
@@ -56,10 +60,21 @@ class Selection(NamedTuple):
         return ""
 
 
+class _DatasetList(NamedTuple):
+    """A list of datasets: when it was read (Unix seconds), their ids, and the latest ``created_at`` among them."""
+
+    began: float
+    ids: frozenset[str]
+    newest: float
+
+
 class Discovery:
     """The discovery of one server."""
 
-    def __init__(self, server: ServerConfig, client: DifyApi, store: Store, merger: Merger, clock: Clock) -> None:
+    def __init__(
+        self, server: ServerConfig, client: DifyApi, store: Store, merger: Merger, *, clock: Clock, interval: float
+    ) -> None:
+        """``interval``: seconds between two rounds."""
         self._server = server
         self._client = client
         self._store = store
@@ -69,7 +84,8 @@ class Discovery:
         self._listed: dict[str, str] = {}
         self._absent: set[str] = set()
         self._name_due: dict[str, float] = {}
-        self._scan = DocumentScan(server.name, client, store)
+        self._last_list: _DatasetList | None = None
+        self._scan = DocumentScan(server.name, client, store, interval)
         self._selection = Selection()
         self._totals: dict[str, tuple[object, ...]] = {}
         self._totals_at: float | None = None
@@ -79,7 +95,9 @@ class Discovery:
         if self._server.discover:
             self._listed = {dataset_id: name for dataset_id, name in before._listed.items() if self._chooses(name)}
             self._totals, self._totals_at = before._totals, before._totals_at
+            self._last_list = before._last_list
         self._name_due = before._name_due
+        self._scan.adopt(before._scan)
 
     def holds(self, dataset_id: str) -> bool:
         """Whether the configuration names the dataset, or the list of datasets contains it."""
@@ -93,15 +111,20 @@ class Discovery:
         return self._server.discover and (dataset_id in self._listed or dataset is not None)
 
     def is_guided(self, dataset_id: str, *, within: float) -> bool:
-        """Whether the list of datasets, read within the last ``within`` seconds, shows when the dataset changes."""
+        """Whether the list of datasets, read within the last ``within`` seconds, shows when the dataset changes.
+
+        It does not show that a document was deleted and uploaded again, which follows a failure.
+        """
         return (
             self._totals_at is not None
             and dataset_id in self._totals
             and self._clock.monotonic() - self._totals_at <= within
+            and not self._store.has_recent_ends(dataset_id)
         )
 
     def list_datasets(self) -> Outcome:
         """Fetch the list of datasets. New ones, and those in which something changed, are to be scanned."""
+        began = self._clock.time()
         fetch_page = partial(self._client.datasets, private=self._server.discover_private)
         pages = every_page(fetch_page, at_most=MAX_LIST_PAGES)
         found = {dataset.id: dataset for page in pages for dataset in page.data}
@@ -122,10 +145,13 @@ class Discovery:
         vanished = tuple(dataset_id for dataset_id in self._listed if dataset_id not in chosen)
         appeared = tuple(dataset_id for dataset_id in chosen if dataset_id not in self._listed)
         self._listed = chosen
+        self._note_created(found.values(), began)
+        for dataset_id in changed:
+            self._scan.require_full(dataset_id)
         for dataset_id in vanished:
             if dataset_id not in self._configured:
                 self._clear_document_counts(dataset_id)
-                self._scan.reset(dataset_id)
+                self._scan.require_full(dataset_id)
                 self._name_due.pop(dataset_id, None)
         self._report(Selection(len(found), len(chosen)))
         if appeared or vanished:
@@ -148,9 +174,35 @@ class Discovery:
         if not discovers:
             return Outcome(settled=True)
         scanned = self._scan.scan(dataset_id)
-        return self._merger.apply_listed(
-            dataset_id, scanned.listed, paused=scanned.paused, complete=scanned.complete, sent=scanned.sent
+        outcome = self._merger.apply_listed(
+            dataset_id,
+            scanned.listed,
+            new=scanned.new,
+            seen=scanned.seen,
+            sections=scanned.sections,
+            beyond=scanned.beyond,
+            untraced=scanned.untraced,
+            sent=scanned.sent,
         )
+        return outcome._replace(refusal=scanned.refusal)
+
+    def _note_created(self, found: Collection[DatasetAnswer], began: float) -> None:
+        """Everything in a dataset that was created since the last list is new. ``began``: Unix seconds of this list.
+
+        By the API's own times, it is newer than all others; while the clock offset is unknown, the exporter's clock
+        only excludes what cannot be new in any time zone.
+        """
+        last = self._last_list
+        times = [dataset.created_at for dataset in found if dataset.created_at is not None]
+        self._last_list = _DatasetList(began, frozenset(dataset.id for dataset in found), max(times, default=0.0))
+        if last is None:
+            return
+        offset = self._store.offset.seconds
+        earliest = last.began - 1 + (-WIDEST_ZONE if offset is None else offset)
+        for dataset in found:
+            created = dataset.created_at
+            if dataset.id not in last.ids and created is not None and created >= max(last.newest, earliest):
+                self._store.put_lists(SeenLists(self._server.name, dataset.id, last.began, failed=frozenset()))
 
     @property
     def selection(self) -> Selection:
@@ -215,7 +267,10 @@ class Discovery:
 
 
 def _totals(dataset: DatasetAnswer) -> tuple[object, ...] | None:
-    """The totals that change when documents are added, deleted or finished; None: the server does not report them."""
+    """The totals that change when documents are added, deleted or finished; None: the server does not report them.
+
+    ``word_count`` differs where a deleted document was replaced by another one.
+    """
     if dataset.total_documents is None or dataset.total_available_documents is None:
         return None
-    return dataset.document_count, dataset.total_documents, dataset.total_available_documents
+    return dataset.document_count, dataset.total_documents, dataset.total_available_documents, dataset.word_count

@@ -43,7 +43,9 @@ class Fetcher:
         self._merger = Merger(store)
         self._clock = clock
         self._last_success = last_success
-        self.discovery = Discovery(server, client, store, self._merger, clock)
+        self.discovery = Discovery(
+            server, client, store, self._merger, clock=clock, interval=polling.discovery_interval
+        )
         self._digests: dict[_Key, tuple[bytes, object]] = {}
         found = polling.discovery_interval
         self.polling = polling

@@ -43,6 +43,15 @@ def after_answer(previous: PollInterval, polling: Polling, *, moved: bool, settl
     return PollInterval(min(previous.interval * 1.5, polling.max_interval), "active")
 
 
+def after_partial_answer(previous: PollInterval, polling: Polling, *, moved: bool, settled: bool) -> PollInterval:
+    """The interval after an answer of which a part was refused: as after one in full, but a failure."""
+    failures = previous.failures if previous.state == "failing" else 0
+    if failures:
+        previous = PollInterval(previous.interval, "settled" if settled else "active")
+    interval = after_answer(previous, polling, moved=moved, settled=settled).interval
+    return PollInterval(interval, "failing", failures + 1)
+
+
 def longest_wait(present: PollInterval, polling: Polling) -> float:
     """The longest time to wait, under new intervals, for an interval that was computed under other ones."""
     match present.state:

@@ -13,7 +13,13 @@ import structlog
 
 from exporter.dify import DifyError, NotFound, Stopped
 from exporter.polling.fetch import Fetcher
-from exporter.polling.intervals import after_answer, after_failure, after_missing, longest_wait
+from exporter.polling.intervals import (
+    after_answer,
+    after_failure,
+    after_missing,
+    after_partial_answer,
+    longest_wait,
+)
 from exporter.polling.schedule import Schedule, next_due
 from exporter.polling.targets import (
     CONFIGURED_DOCUMENT,
@@ -43,6 +49,9 @@ if TYPE_CHECKING:
 
 FINISHED_LAST = 0.001
 """Seconds by which targets that were finished before a restart are scheduled behind all others."""
+
+REFUSALS = 2
+"""Refused requests for the detail of a document that no list contains before it is removed."""
 
 _log = structlog.get_logger(__name__)
 
@@ -257,13 +266,17 @@ class Poller:
 
     def _answered(self, target: Target, interval: PollInterval, outcome: Outcome) -> PollInterval | None:
         """Process an answer. Returns the interval from now on; None: no further poll."""
-        if self.health.succeeded(target, version=self._client.version, now=self._clock.monotonic()):
+        refusal = outcome.refusal
+        if refusal is None and self.health.succeeded(target, version=self._client.version, now=self._clock.monotonic()):
             _log.info("poll succeeded again", failures=interval.failures, **target.log_fields(self.name))
         self._event_log.write(outcome)
         self._follow_up(target, outcome)
         if target.type.is_follow_up and outcome.settled:
             return None
         polling = target.type.intervals(self._fetcher, target.dataset_id)
+        if refusal is not None:
+            new = after_partial_answer(interval, polling, moved=outcome.moved, settled=outcome.settled)
+            return self._failed(target, interval, refusal, new)
         interval = after_answer(interval, polling, moved=outcome.moved, settled=outcome.settled)
         self.statuses.polled(target, success=True, now=self._clock.time(), interval=interval.interval)
         return interval
@@ -276,6 +289,7 @@ class Poller:
             # All datasets that are known, because a reload may have unwatched some that the list then returned.
             self.unwatch(map(scan_of, {*outcome.vanished, *self.store.dataset_ids}))
         for wanted in follow_ups(target.dataset_id, outcome.wanted):
+            self._remove_untraced(wanted, self.statuses.interval(wanted))
             if self._is_worth_polling(wanted):
                 self.schedule.put(wanted, now)
         for document_id in outcome.wanted.missing:
@@ -284,10 +298,25 @@ class Poller:
     def _is_worth_polling(self, target: Target) -> bool:
         if not target.type.is_follow_up:
             return target in self.statuses
-        return target not in self.schedule or not target.type.keeps_schedule(self.store, target.dataset_id, target.id)
+        if target not in self.schedule:
+            return True
+        # A request that was refused is repeated after its backoff, however often its answer is missed.
+        failed = self.statuses.interval(target).state in ("failing", "gone")
+        return not failed and not target.type.keeps_schedule(self.store, target.dataset_id, target.id)
 
-    def _failed(self, target: Target, interval: PollInterval, error: DifyError) -> PollInterval:
-        """Process a failure. Returns the interval from now on."""
+    def _remove_untraced(self, target: Target, interval: PollInterval) -> None:
+        """Remove a document that no list contains any more and whose detail was refused twice: nobody knows its end."""
+        refused = interval.state in ("failing", "gone") and interval.failures >= REFUSALS
+        if target.type is not DOCUMENT_DETAIL or not refused:
+            return
+        if self.store.remove_untraced(target.dataset_id, target.id):
+            fields = target.log_fields(self.name)
+            _log.info("document removed: no list contains it, and Dify refuses its detail", **fields)
+
+    def _failed(
+        self, target: Target, interval: PollInterval, error: DifyError, new: PollInterval | None = None
+    ) -> PollInterval:
+        """Process a failure. Returns the interval from now on: ``new``, if only a part of the request failed."""
         now = self._clock.monotonic()
         self._observer.poll_failed(self.name, target.type.label, error.reason)
         self.health.failed(target, error, version=self._client.version, now=now, targets=len(self.statuses))
@@ -295,7 +324,9 @@ class Poller:
             heartbeat = Target(HEARTBEAT, target.dataset_id, "")
             if heartbeat not in self.schedule:
                 self.schedule.put(heartbeat, now)
-        if isinstance(error, NotFound) and (error.gone or target.type.is_follow_up):
+        if new is not None:
+            pass
+        elif isinstance(error, NotFound) and (error.gone or target.type.is_follow_up):
             for wanted in self._remove_object(target) if error.gone else ():
                 self.schedule.bring_forward(wanted, self._clock.monotonic())
             new = after_missing(interval, self._polling)
@@ -310,4 +341,6 @@ class Poller:
                 **target.log_fields(self.name),
             )
         self.statuses.polled(target, success=False, now=self._clock.time(), interval=new.interval)
+        if error.status is not None:
+            self._remove_untraced(target, new)
         return new

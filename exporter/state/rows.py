@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from exporter.dify.lenient import decode_leniently, prepare
 from exporter.tracking.counters import PHASE_BOUNDS
-from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, DatasetCounters, Document
+from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, DatasetCounters, Document, SeenLists
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
-SavedObject = Document | Batch | DatasetCounters
+SavedObject = Document | Batch | DatasetCounters | SeenLists
 """Objects that survive a restart. All others are known again after the first poll."""
 
 Key = tuple[str, str, str, str]
@@ -26,7 +26,12 @@ Key = tuple[str, str, str, str]
 Row = tuple[str, str, str, str, float, int, bytes]
 """Key, Unix seconds of the last write or claim, checksum, object."""
 
-_TYPES: dict[str, type[SavedObject]] = {"document": Document, "batch": Batch, "activity": DatasetCounters}
+_TYPES: dict[str, type[SavedObject]] = {
+    "document": Document,
+    "batch": Batch,
+    "activity": DatasetCounters,
+    "lists": SeenLists,
+}
 prepare(*_TYPES.values())
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -44,6 +49,8 @@ def key_of(saved: SavedObject) -> Key:
         return saved.server, "document", saved.dataset_id, saved.document_id
     if isinstance(saved, Batch):
         return saved.server, "batch", saved.dataset_id, saved.batch
+    if isinstance(saved, SeenLists):
+        return saved.server, "lists", saved.dataset_id, ""
     return saved.server, "activity", saved.dataset_id, ""
 
 
@@ -89,7 +96,7 @@ def restore(saved: SavedObject, *, wall: float, monotonic: float, shared: dict[o
 
     ``shared`` deduplicates equal strings and rules of many objects, as in objects that come from answers.
     """
-    if isinstance(saved, DatasetCounters):
+    if isinstance(saved, DatasetCounters | SeenLists):
         return saved
     server = shared.setdefault(saved.server, saved.server)
     dataset_id = shared.setdefault(saved.dataset_id, saved.dataset_id)
@@ -177,5 +184,7 @@ def _is_known(saved: SavedObject) -> bool:
             )
         case Batch(counts=counts):
             return len(counts) == len(STATUSES)
+        case SeenLists():
+            return True
         case _:
             return all(len(distribution.counts) == len(PHASE_BOUNDS) + 1 for _, distribution in saved.phases)

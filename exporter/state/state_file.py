@@ -14,7 +14,7 @@ import structlog
 from exporter.state import rows
 from exporter.state.database import StateDatabase
 from exporter.state.rows import SavedObject, key_of
-from exporter.tracking import Batch, DatasetCounters, Document, SavedObjects
+from exporter.tracking import Batch, DatasetCounters, Document, SavedObjects, SeenLists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +78,7 @@ class StateFile:
             [saved for saved in objects if isinstance(saved, Document)],
             [saved for saved in objects if isinstance(saved, Batch)],
             [saved for saved in objects if isinstance(saved, DatasetCounters)],
+            [saved for saved in objects if isinstance(saved, SeenLists)],
         )
 
     def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:

@@ -22,6 +22,7 @@ from exporter.tracking.model import (
     PollObserver,
     ProcessRule,
     Progress,
+    SeenLists,
     ServerSchedule,
     ServerStatus,
     TargetState,

@@ -32,11 +32,14 @@ _EMPTY = Distribution((0,) * (len(PHASE_BOUNDS) + 1))
 class Counters:
     """The counters of the datasets of one server. They continue from restored ones. The store's lock guards them."""
 
-    def __init__(self, server: str, patterns: Sequence[Pattern], record: Callable[[Change], None]) -> None:
-        """``record`` is called with each change of the counters of a dataset."""
+    def __init__(
+        self, server: str, patterns: Sequence[Pattern], record: Callable[[Change], None], now: Callable[[], float]
+    ) -> None:
+        """``record`` is called with each change of the counters of a dataset; ``now`` returns Unix seconds."""
         self._server = server
         self.patterns = patterns
         self._record = record
+        self._now = now
         self._by_dataset: dict[str, DatasetCounters] = {}
         self._restored: dict[str, DatasetCounters] = {}
 
@@ -53,6 +56,8 @@ class Counters:
         counters = self._by_dataset.get(dataset_id)
         if counters is None:
             counters = restored_counters(self._server, dataset_id, self._restored.pop(dataset_id, None))
+            if counters.since is None:
+                counters = replace(counters, since=self._now())
             self._by_dataset[dataset_id] = counters
             self._record((None, counters))
         return counters

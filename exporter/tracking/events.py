@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from exporter.dify import DifyError
     from exporter.tracking.model import Batch, Document
 
 
@@ -79,6 +80,7 @@ class Outcome(NamedTuple):
     - ``vanished``: ids of the datasets that the list of datasets no longer contains.
     - ``stall_due``: the monotonic second from which an unchanged answer means a stall; None: never.
     - ``outdated``: part of the answer was ignored, because its subject changed after the request was sent.
+    - ``refusal``: Dify refused part of what was requested; the poll has failed, although the rest was merged.
     """
 
     moved: bool = False
@@ -89,3 +91,4 @@ class Outcome(NamedTuple):
     failures: tuple[Failure, ...] = ()
     stall_due: float | None = None
     outdated: bool = False
+    refusal: DifyError | None = None

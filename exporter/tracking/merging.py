@@ -8,24 +8,25 @@ otherwise an end would be undone and counted again. What was ignored is fetched 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from exporter.clock import instant
+from exporter.tracking.attempt_start import attempt_began
 from exporter.tracking.events import Outcome, Wanted
-from exporter.tracking.model import FINISHED, Document
+from exporter.tracking.model import FINISHED, STATUSES, Document
 from exporter.tracking.parse import merge_listed, parse_detail, parse_detail_progress, parse_item
 from exporter.tracking.progress import advance, confirm_batch, is_same_progress, merge_batch, sum_batch, update_batch
 from exporter.tracking.queued import observe_queued
 from exporter.tracking.stall import stall_due, with_own_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from exporter.dify import DocumentDetail, IndexingItem
     from exporter.tracking.events import Event
-    from exporter.tracking.model import Detail, Number, Progress
+    from exporter.tracking.model import Detail, Number, Progress, SeenLists
     from exporter.tracking.objects import Objects
     from exporter.tracking.store import Store
 
@@ -34,6 +35,14 @@ _UNREPORTED_BY_LISTS = frozenset({"splitting", "indexing"})
 
 _UNREPORTED_BY_DETAILS = frozenset({"indexing"})
 """While a document has this status its segments are completed, which a detail does not report."""
+
+UNFINISHED = frozenset(STATUSES) - FINISHED
+
+LONGEST_GAP = 86_400.0
+"""Seconds: what began longer ago is not counted at first sight. It may be known, but removed after the retention."""
+
+CLOCK_TOLERANCE = 30.0
+"""Seconds by which the server's clock may be ahead of the exporter's."""
 
 
 class Merger:
@@ -74,10 +83,11 @@ class Merger:
             merged = merge_batch(
                 (self._store.server, dataset_id, batch),
                 objects.batches.get(key) or objects.restored_batches.get(key),
-                lambda document_id: objects.document((dataset_id, document_id)),
+                lambda document_id: objects.former((dataset_id, document_id)),
                 progress,
                 now=now,
                 limits=self._store.limits,
+                is_new=lambda found: self._is_new(objects, dataset_id, found.processing_started_at, batch),
             )
             objects.put_batch(merged.batch)
             for document_id in merged.removed:
@@ -142,7 +152,7 @@ class Merger:
         with self._store.transaction() as objects:
             if detail.rule is not None:
                 detail = replace(detail, rule=objects.shared_rule(detail.rule))
-            before = objects.document(key)
+            before = objects.former(key) if adopt else objects.document(key)
             if before is None and not adopt:
                 return Outcome(settled=True)
             if before is not None and objects.is_covered(before):
@@ -157,7 +167,14 @@ class Merger:
             if progress is None:
                 return Outcome()
             return self._merge_document(
-                objects, key, progress, detail, answer.error, unreported=_UNREPORTED_BY_DETAILS, sent=sent
+                objects,
+                key,
+                progress,
+                detail,
+                answer.error,
+                unreported=_UNREPORTED_BY_DETAILS,
+                sent=sent,
+                is_new=self._is_new(objects, dataset_id, answer.created_at),
             )
 
     def confirm_document(self, dataset_id: str, document_id: str) -> Outcome:
@@ -194,64 +211,101 @@ class Merger:
         dataset_id: str,
         listed: Mapping[str, tuple[Progress, str | None]],
         *,
-        paused: bool = True,
-        complete: bool = True,
+        new: Collection[str] = (),
+        seen: SeenLists | None = None,
+        sections: Collection[str] = UNFINISHED,
+        beyond: bool = False,
+        untraced: Collection[str] | None = (),
         sent: float = inf,
     ) -> Outcome:
-        """Merge the list of the unfinished documents of a dataset: progress and error text by document id.
+        """Merge the document lists of a dataset: progress and error text by document id.
 
-        ``paused``: the list includes paused documents; otherwise one that is not listed may still be paused.
-        ``complete``: a document that is not listed is not unfinished any more.
-        A document that a batch covers is left to its batch, which is polled if it believes that the document finished.
+        - ``new``: the finished documents among them that began after the lists were last read.
+        - ``seen``: what the lists contained, to be stored together with what is counted.
+        - ``sections``: the statuses of unfinished documents of which every one is listed. One that had such a status
+          and is missing has another one by now, or was deleted: its detail tells, as for one that had failed and has
+          not any more. ``beyond``: others that are missing may be behind the pages that were read.
+        - ``untraced``: documents that were missing before and that no other list contains. None: no missing one is in
+          any list.
+
+        A document that a batch covers is left to its batch, which is polled if it reports something else.
         """
-        outcomes: list[Outcome] = []
-        batches: list[str] = []
-        details: list[str] = []
-        missing: list[str] = []
         with self._store.transaction() as objects:
-            for document_id, (reported, error) in listed.items():
-                key = (dataset_id, document_id)
-                before = objects.document(key)
-                if before is None or before.detail is None:
-                    missing.append(document_id)
-                if before is not None and objects.is_covered(before):
-                    if before.progress.status in FINISHED:
-                        batches.append(before.batch)
-                    continue
-                objects.unlisted.discard(key)
-                if not objects.is_configured(key):
-                    objects.discovered.add(key)
-                detail = before.detail if before else None
-                restored = key not in objects.documents
-                if restored or before is None or before.progress.status != reported.status:
-                    details.append(document_id)
-                progress = reported if before is None else merge_listed(reported, before.progress)
-                outcomes.append(
-                    self._merge_document(
-                        objects, key, progress, detail, error, unreported=_UNREPORTED_BY_LISTS, sent=sent
-                    )
-                )
-            unlisted = objects.unfinished_except(dataset_id, listed)
-            ended = [found.document_id for found in unlisted if paused or found.progress.status != "paused"]
-            if complete:
-                objects.unlisted |= {(dataset_id, document_id) for document_id in ended}
-        for outcome in outcomes:
-            details += outcome.wanted.details
-        details += ended
+            outcomes = [
+                self._merge_listed(objects, (dataset_id, document_id), *reported, is_new=document_id in new, sent=sent)
+                for document_id, reported in listed.items()
+            ]
+            absent = _find_absent(objects, dataset_id, listed, seen, sections)
+            objects.unlisted |= {(dataset_id, document_id) for document_id in absent.ended}
+            nowhere = absent.gone if untraced is None else absent.gone.intersection(untraced)
+            objects.untraced |= {(dataset_id, document_id) for document_id in nowhere}
+            if seen is not None:
+                objects.put_lists(seen)
+        gone = sorted(absent.gone | absent.unfinished if beyond else absent.gone)
+        finished = all(progress.status in FINISHED for progress, _ in listed.values())
         events = tuple(event for outcome in outcomes for event in outcome.events)
         return Outcome(
             moved=bool(events),
-            settled=not listed and not unlisted,
+            settled=finished and not absent.unfinished,
             wanted=Wanted(
-                batches=tuple(batches),
-                details=tuple(details),
+                batches=tuple(dict.fromkeys(batch for outcome in outcomes for batch in outcome.wanted.batches)),
+                details=tuple(dict.fromkeys((*(id_ for found in outcomes for id_ in found.wanted.details), *gone))),
                 segments=tuple(found for outcome in outcomes for found in outcome.wanted.segments),
-                missing=tuple(missing),
+                missing=tuple(found for outcome in outcomes for found in outcome.wanted.missing),
             ),
             events=events,
             failures=tuple(failure for outcome in outcomes for failure in outcome.failures),
             stall_due=min((due for outcome in outcomes if (due := outcome.stall_due) is not None), default=None),
         )
+
+    def _merge_listed(
+        self,
+        objects: Objects,
+        key: tuple[str, str],
+        reported: Progress,
+        error: str | None,
+        *,
+        is_new: bool,
+        sent: float,
+    ) -> Outcome:
+        """Merge one document of a list. The caller publishes the changes."""
+        _, document_id = key
+        before = objects.former(key)
+        finished = reported.status in FINISHED
+        if before is None and finished and not is_new:
+            return Outcome()
+        detail = before.detail if before else None
+        missing = () if detail else (document_id,)
+        if before is not None and objects.is_covered(before):
+            batches = (before.batch,) if _contradicts(before.progress.status, reported.status) else ()
+            return Outcome(wanted=Wanted(batches=batches, missing=missing))
+        objects.relist(key)
+        if before is not None and finished and reported.status == before.progress.status:
+            return Outcome(wanted=Wanted(missing=missing))
+        if not objects.is_configured(key):
+            objects.discovered.add(key)
+        is_known = before is not None and key in objects.documents
+        changed = not is_known or before is None or before.progress.status != reported.status
+        progress = reported if before is None else merge_listed(reported, before.progress)
+        outcome = self._merge_document(
+            objects, key, progress, detail, error, unreported=_UNREPORTED_BY_LISTS, sent=sent, is_new=is_new
+        )
+        details = (document_id,) if changed else outcome.wanted.details
+        return outcome._replace(wanted=outcome.wanted._replace(details=details, missing=missing))
+
+    def _is_new(self, objects: Objects, dataset_id: str, started: Number | None, batch: str = "") -> bool:
+        """Whether an attempt of an unknown document began after the exporter first looked.
+
+        What began before the last look at the document lists of the dataset, if these are read, was counted then.
+        """
+        began = attempt_began(started, batch, self._store.offset)
+        if began is None:
+            return False
+        seen = objects.seen_lists(dataset_id)
+        first = self._store.counters.start(dataset_id).since or 0.0
+        now = self._store.clock.time()
+        # In the future only if the clocks differ: then it is not known when the attempt began.
+        return max(first, now - LONGEST_GAP, seen.read_at if seen else 0.0) < began + 1 <= now + CLOCK_TOLERANCE
 
     def _merge_document(
         self,
@@ -263,22 +317,23 @@ class Merger:
         *,
         unreported: frozenset[str] = frozenset(),
         sent: float = inf,
+        is_new: bool = False,
     ) -> Outcome:
         """Merge the progress of a document whose batch is unknown. The caller publishes the changes.
 
         ``unreported``: the statuses in which the answer does not report everything that can move. Such an answer
-        cannot show a stall: what it leaves out may have moved.
+        cannot show a stall: what it leaves out may have moved. ``is_new``: as for ``advance``.
         """
         now = instant(self._store.clock)
         dataset_id, document_id = key
-        before = objects.document(key)
-        objects.unlisted.discard(key)
+        before = objects.former(key)
+        objects.relist(key)
         moved = before is None or not is_same_progress(before.progress, progress)
         if before is not None and before.last_progress_monotonic > sent and moved:
             return Outcome(wanted=Wanted(details=(document_id,)), outdated=True)
         stalled = before.stalled if before else False
         new = Document(self._store.server, dataset_id, document_id, "", progress, detail, stalled=stalled)
-        document, events = advance(before, new, now)
+        document, events = advance(before, new, now, is_new=is_new)
         document, queued = observe_queued(document, self._store.offset.seconds)
         conclusive = progress.status not in unreported
         if conclusive or document.stalled:
@@ -315,3 +370,40 @@ class Merger:
 def _without_detail(documents: Iterable[Document]) -> tuple[str, ...]:
     """The ids of the documents whose detail is missing."""
     return tuple(document.document_id for document in documents if document.detail is None)
+
+
+def _contradicts(known: str, listed: str) -> bool:
+    """Whether the status in a list shows that a batch has to be read again. A batch calls finished documents paused."""
+    if known in FINISHED or listed in FINISHED:
+        return known not in (listed, "paused")
+    return False
+
+
+class _Absent(NamedTuple):
+    """The ids of known documents that are in no list. ``ended``: not unfinished any more; ``gone``: changed at all."""
+
+    unfinished: set[str]
+    ended: set[str]
+    gone: set[str]
+
+
+def _find_absent(
+    objects: Objects,
+    dataset_id: str,
+    listed: Collection[str],
+    seen: SeenLists | None,
+    sections: Collection[str],
+) -> _Absent:
+    """What the lists say by leaving documents out. The arguments are those of ``apply_listed``."""
+    absent = {each.document_id: each.progress.status for each in objects.discovered_except(dataset_id, listed)}
+    recovered = _no_longer_failed(objects.seen_lists(dataset_id), seen)
+    ended = {document_id for document_id, status in absent.items() if status in sections}
+    unfinished = {document_id for document_id, status in absent.items() if status not in FINISHED}
+    return _Absent(unfinished, ended, ended | (absent.keys() & recovered))
+
+
+def _no_longer_failed(before: SeenLists | None, after: SeenLists | None) -> frozenset[str]:
+    """The documents that had failed and have not any more."""
+    if before is None or after is None or before.failed is None or after.failed is None:
+        return frozenset()
+    return before.failed - after.failed

@@ -178,13 +178,35 @@ class Distribution(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class DatasetCounters(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Event counters of a dataset. ``finished`` by status and error reason, ``phases`` by phase."""
+    """Event counters of a dataset. ``finished`` by status and error reason, ``phases`` by phase.
+
+    ``since``: Unix seconds of the exporter since when the dataset is watched; what began before is not counted at
+    first sight.
+    """
 
     server: str
     dataset_id: str
     finished: tuple[tuple[tuple[str, str], int], ...] = ()
     restarted: int = 0
     phases: tuple[tuple[str, Distribution], ...] = ()
+    since: float | None = None
+
+
+class SeenLists(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What the document lists of a dataset contained when they were last read: what is new since has to be counted.
+
+    - ``read_at``: Unix seconds of the exporter when they were read.
+    - ``newest``: the latest ``created_at`` in them; None: they were empty. ``recent``: the ids of the documents created
+      within ``RECENT`` seconds before.
+    - ``failed``: the ids of the documents in error; None: these were not listed.
+    """
+
+    server: str
+    dataset_id: str
+    read_at: float
+    newest: Time | None = None
+    recent: frozenset[str] = frozenset()
+    failed: frozenset[str] | None = None
 
 
 class Dataset(Struct, frozen=True, gc=False):
@@ -211,8 +233,8 @@ class ServerStatus(Struct, frozen=True, gc=False):
     up: bool | None = None
 
 
-Tracked = Document | Batch | Dataset | DatasetCounters | TargetStatus | ServerStatus
-"""All objects that have series."""
+Tracked = Document | Batch | Dataset | DatasetCounters | SeenLists | TargetStatus | ServerStatus
+"""All objects whose changes are published. All but ``SeenLists`` have series."""
 
 Change = tuple[Tracked | None, Tracked | None]
 """The object before and after. None on the left: it is new. None on the right: it was removed."""

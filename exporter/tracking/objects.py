@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import FINISHED, Dataset, DatasetCounters, Document
+from exporter.tracking.model import FINISHED, Dataset, DatasetCounters, Document, SeenLists
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from exporter.tracking.model import Batch, Change
 
@@ -28,6 +28,7 @@ class SavedObjects(NamedTuple):
     documents: list[Document]
     batches: list[Batch]
     counters: list[DatasetCounters]
+    lists: Sequence[SeenLists] = ()
 
 
 class Watched(NamedTuple):
@@ -40,8 +41,9 @@ class Watched(NamedTuple):
 class Objects:
     """The objects by their ids. A restored object is not published before its target answers again."""
 
-    def __init__(self, server: str, watched: Watched) -> None:
+    def __init__(self, server: str, watched: Watched, monotonic: Callable[[], float]) -> None:
         self._server = server
+        self._monotonic = monotonic
         self._watched = watched
         self._changes: list[Change] = []
         self._rules: dict[object, object] = {}
@@ -51,7 +53,13 @@ class Objects:
         self.discovered: set[Key] = set()
         """Documents that stay because discovery found them."""
         self.unlisted: set[Key] = set()
-        """Documents that the last list no longer contains: only their details tell how they ended."""
+        """Documents that the lists of unfinished ones no longer contain."""
+        self.untraced: set[Key] = set()
+        """Those of them that the other lists do not contain either: only their details tell how they ended."""
+        self.released: dict[Key, tuple[float, Document]] = {}
+        """Documents that their batch has lost, and since when (monotonic seconds): a new batch may contain them."""
+        self.lists: dict[str, SeenLists] = {}
+        self.restored_lists: dict[str, SeenLists] = {}
         self.restored_documents: dict[Key, Document] = {}
         self.restored_batches: dict[Key, Batch] = {}
 
@@ -59,6 +67,7 @@ class Objects:
         """Continue from what was known before a restart."""
         self.restored_documents = {(found.dataset_id, found.document_id): found for found in saved.documents}
         self.restored_batches = {(found.dataset_id, found.batch): found for found in saved.batches}
+        self.restored_lists = {found.dataset_id: found for found in saved.lists}
 
     def take_changes(self) -> list[Change]:
         """The changes since the last call."""
@@ -72,6 +81,20 @@ class Objects:
     def document(self, key: Key) -> Document | None:
         """The document as it was last seen, possibly before a restart."""
         return self.documents.get(key) or self.restored_documents.get(key)
+
+    def former(self, key: Key) -> Document | None:
+        """The document, or what it was before its batch lost it: its next end is not that of its former attempt."""
+        return self.document(key) or self.released.get(key, (0.0, None))[1]
+
+    def seen_lists(self, dataset_id: str) -> SeenLists | None:
+        """What the lists of the dataset contained when they were last read, possibly before a restart."""
+        return self.lists.get(dataset_id) or self.restored_lists.get(dataset_id)
+
+    def put_lists(self, new: SeenLists) -> None:
+        """Store what the lists of a dataset contain now."""
+        self.restored_lists.pop(new.dataset_id, None)
+        self._changes.append((self.lists.get(new.dataset_id), new))
+        self.lists[new.dataset_id] = new
 
     def dataset(self, dataset_id: str) -> Dataset:
         """What is known of the dataset itself."""
@@ -100,13 +123,13 @@ class Objects:
         shown = (document.dataset_id, document.document_id) in self.documents
         return shown or self._watched.batch(document.dataset_id, document.batch)
 
-    def unfinished_except(self, dataset_id: str, listed: Collection[str]) -> list[Document]:
-        """The discovered documents of a dataset that are unfinished as far as is known, without the ``listed`` ones."""
+    def discovered_except(self, dataset_id: str, listed: Collection[str]) -> list[Document]:
+        """The discovered documents of a dataset that no batch covers, without the ``listed`` ones."""
         restored = ((key, document) for key, document in self.restored_documents.items() if key[0] == dataset_id)
         self.discovered |= {key for key, document in restored if not self.is_covered(document)}
         keys = [key for key in self.discovered if key[0] == dataset_id and key[1] not in listed]
         documents = (document for key in keys if (document := self.document(key)) is not None)
-        return [found for found in documents if found.progress.status not in FINISHED and not self.is_covered(found)]
+        return [found for found in documents if not self.is_covered(found)]
 
     def put_dataset(self, new: Dataset) -> None:
         """Store ``new`` in place of what was known of the dataset."""
@@ -130,6 +153,7 @@ class Objects:
         old = self.documents.get(key)
         if old is None:
             self.restored_documents.pop(key, None)
+            self.released.pop(key, None)
         if new != old:
             self.documents[key] = new
             self._changes.append((old, new))
@@ -144,8 +168,13 @@ class Objects:
         for table in tables:
             for key in [key for key in table if key[0] == dataset_id]:
                 self._changes.append((table.pop(key), None))
+        self.released = {key: found for key, found in self.released.items() if key[0] != dataset_id}
+        lists = self.lists.pop(dataset_id, None) or self.restored_lists.pop(dataset_id, None)
+        if lists is not None:
+            self._changes.append((lists, None))
         self.discovered = {key for key in self.discovered if key[0] != dataset_id}
         self.unlisted = {key for key in self.unlisted if key[0] != dataset_id}
+        self.untraced = {key for key in self.untraced if key[0] != dataset_id}
         dataset = self.datasets.pop(dataset_id, None)
         if dataset is not None:
             self._changes.append((dataset, None))
@@ -163,13 +192,19 @@ class Objects:
     def remove_document(self, key: Key) -> None:
         """Remove the document."""
         self.discovered.discard(key)
-        self.unlisted.discard(key)
+        self.relist(key)
         document = self.documents.pop(key, None) or self.restored_documents.pop(key, None)
         if document is not None:
             self._changes.append((document, None))
 
+    def relist(self, key: Key) -> None:
+        """An answer reports the document again."""
+        self.unlisted.discard(key)
+        self.untraced.discard(key)
+
     def remove_expired(self, before: float) -> None:
         """Remove the documents that discovery found and that finished before a monotonic second."""
+        self.released = {key: found for key, found in self.released.items() if found[0] > before}
         for key in list(self.discovered):
             document = self.document(key)
             if document is None or self.is_covered(document):
@@ -193,6 +228,7 @@ class Objects:
             self.put_document(replace(document, batch=""))
         else:
             del self.documents[key]
+            self.released[key] = self._monotonic(), replace(document, batch="", stalled=False)
             self._changes.append((document, None))
 
 
@@ -201,4 +237,4 @@ def must_survive(change: Change) -> bool:
     old, new = change
     if isinstance(new, Document):
         return old is None and new.progress.status not in FINISHED
-    return isinstance(new, DatasetCounters)
+    return isinstance(new, DatasetCounters | SeenLists)

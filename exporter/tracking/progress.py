@@ -29,12 +29,16 @@ _NO_RESTART = IDLE | {"unknown"}
 _INDEX = {status: index for index, status in enumerate(STATUSES)}
 
 
-def advance(before: Document | None, new: Document, now: Instant) -> tuple[Document, tuple[Event, ...]]:
-    """The document after an answer. ``new``: as the answer describes it; ``before``: as it was known."""
+def advance(
+    before: Document | None, new: Document, now: Instant, *, is_new: bool = False
+) -> tuple[Document, tuple[Event, ...]]:
+    """The document after an answer. ``new``: as the answer describes it; ``before``: as it was known.
+
+    ``is_new``: the attempt of an unknown document began after the exporter first looked, so its end counts.
+    """
     progress = new.progress
     if before is None:
-        attempt = _attempt_at_first_sight(progress, now)
-        return _moved(new, now, attempt), ()
+        return _first_sight(new, now, is_new=is_new)
     attempt = before.attempt
     if attempt.first_seen is not None and not attempt.counted and not is_same_attempt(before, new):
         attempt = replace(attempt, first_seen=None)
@@ -105,8 +109,12 @@ def merge_batch(
     *,
     now: Instant,
     limits: StallLimits,
+    is_new: Callable[[Progress], bool] = lambda _progress: False,
 ) -> MergedBatch:
-    """Merge an answer into the batch ``key`` (server, dataset id, batch). ``items``: progress by document id."""
+    """Merge an answer into the batch ``key`` (server, dataset id, batch). ``items``: progress by document id.
+
+    ``is_new``: whether the attempt of a document that was not ``known`` began after the exporter first looked.
+    """
     server, dataset_id, name = key
     members = frozenset(before.documents) if before else frozenset()
     documents: list[Document] = []
@@ -128,7 +136,7 @@ def merge_batch(
                 transitions.append((old.progress, progress))
         if old is None or old.progress.status != progress.status:
             changed.append(document_id)
-        document, happened = advance(old, new, now)
+        document, happened = advance(old, new, now, is_new=old is None and is_new(progress))
         documents.append(document)
         events += happened
     total = sum_batch(server, dataset_id, name, documents)
@@ -201,8 +209,21 @@ def update_batch(
     return batch, stall_events(batch, was_stalled=before is not None and before.stalled)
 
 
+def _first_sight(new: Document, now: Instant, *, is_new: bool) -> tuple[Document, tuple[Event, ...]]:
+    """A document that was not known before. The arguments are those of ``advance``."""
+    progress = new.progress
+    attempt = _attempt_at_first_sight(progress, now)
+    if not (is_new and progress.status in FINISHED):
+        return _moved(new, now, attempt), ()
+    phases: tuple[tuple[str, float], ...] = ()
+    if progress.status == "completed":
+        attempt, phases = replace(attempt, first_seen=now.wall), _phases(progress, None)
+    document = _moved(new, now, attempt)
+    return document, (Finished(document, phases),)
+
+
 def _attempt_at_first_sight(progress: Progress, now: Instant) -> Attempt:
-    """The attempt of a document that is seen for the first time. An end that nobody observed is not counted."""
+    """The attempt of a document that is seen for the first time. Its end is not counted later."""
     if progress.status in FINISHED:
         return Attempt(progress, counted=True)
     if progress.completed_at is not None or progress.stopped_at is not None:

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     from exporter.clock import Clock
     from exporter.tracking.error_reasons import Pattern
-    from exporter.tracking.model import Batch, ChangeListener, Dataset, DatasetCounters
+    from exporter.tracking.model import Batch, ChangeListener, Dataset, DatasetCounters, SeenLists
     from exporter.tracking.objects import SavedObjects
 
 DEFAULT_LIMITS = StallLimits()
+
+RECENT_END = {"error": 86_400.0, "completed": 3_600.0}
+"""Seconds for which a document that ended so is likely to be deleted and uploaded again."""
 
 
 class Store:
@@ -46,8 +49,8 @@ class Store:
         self.clock = clock
         self.limits = limits
         self.offset = ClockOffset()
-        self._objects = Objects(server, watched)
-        self.counters = Counters(server, patterns, self._objects.add_change)
+        self._objects = Objects(server, watched, clock.monotonic)
+        self.counters = Counters(server, patterns, self._objects.add_change, clock.time)
         self._lock = threading.Lock()
 
     def reconfigure(self, limits: StallLimits, patterns: Sequence[Pattern]) -> None:
@@ -96,11 +99,12 @@ class Store:
         with self._lock:
             return list(self._objects.datasets)
 
-    def saved_objects(self) -> list[Document | Batch | DatasetCounters]:
+    def saved_objects(self) -> list[Document | Batch | DatasetCounters | SeenLists]:
         """Everything that is to survive a restart."""
         with self._lock:
             objects = self._objects
-            return [*objects.documents.values(), *objects.batches.values(), *self.counters.all()]
+            lists = objects.lists.values()
+            return [*objects.documents.values(), *objects.batches.values(), *self.counters.all(), *lists]
 
     def was_finished(self, dataset_id: str, batch: str) -> bool:
         """Whether the batch had finished before the restart and has not been polled since."""
@@ -142,6 +146,47 @@ class Store:
         """Count the events of a dataset from now on."""
         with self.transaction():
             self.counters.start(dataset_id)
+
+    def seen_lists(self, dataset_id: str) -> SeenLists | None:
+        """What the document lists of the dataset contained when they were last read."""
+        return self._objects.seen_lists(dataset_id)
+
+    def put_lists(self, new: SeenLists) -> None:
+        """Store what the document lists of a dataset contained, unless that is known."""
+        with self.transaction() as objects:
+            if objects.seen_lists(new.dataset_id) is None:
+                objects.put_lists(new)
+
+    def unlisted(self, dataset_id: str) -> set[str]:
+        """The documents that the last lists of unfinished documents did not contain, and of which no end is known."""
+        with self._lock:
+            return {document_id for found, document_id in self._objects.unlisted if found == dataset_id}
+
+    def has_unfinished(self, dataset_id: str) -> bool:
+        """Whether a document of the dataset is known that has not finished."""
+        with self._lock:
+            documents = [found for key, found in self._objects.documents.items() if key[0] == dataset_id]
+        return any(found.progress.status not in FINISHED for found in documents)
+
+    def has_recent_ends(self, dataset_id: str) -> bool:
+        """Whether documents of the dataset failed within a day or completed within an hour: they may be replaced."""
+        now = self.clock.monotonic()
+        with self._lock:
+            documents = [found for key, found in self._objects.documents.items() if key[0] == dataset_id]
+        return any(
+            now - found.last_progress_monotonic < RECENT_END[found.progress.status]
+            for found in documents
+            if found.progress.status in FINISHED
+        )
+
+    def remove_untraced(self, dataset_id: str, document_id: str) -> bool:
+        """Remove a document that no list contains and whose detail is refused. False: there is no such document."""
+        key = (dataset_id, document_id)
+        with self.transaction() as objects:
+            if key not in objects.untraced:
+                return False
+            objects.remove_document(key)
+            return True
 
     def put_dataset(self, new: Dataset) -> None:
         """Store what was learned of a dataset."""

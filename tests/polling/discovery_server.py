@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from exporter.config import DatasetConfig, Polling, ServerConfig
 from exporter.dify import DatasetAnswer, ListedDocument
 from exporter.polling import configured_targets
-from exporter.tracking import Dataset, Document
+from exporter.tracking import Batch, Dataset, DatasetCounters, Document, SavedObjects, SeenLists
 from tests.polling.fake_server import DATASET, PollerHarness
 
 URL = "http://127.0.0.1:5001/v1"
@@ -42,9 +44,33 @@ def reload(harness: PollerHarness, server: ServerConfig, polling: Polling | None
     harness.poller.unwatch(left)
 
 
-def listed(document_id: str, status: str, display: str) -> ListedDocument:
+def listed(document_id: str, status: str, display: str, created_at: float | None = None) -> ListedDocument:
     """A document in a document list."""
-    return ListedDocument(document_id, status, display)
+    return ListedDocument(document_id, status, display, created_at=created_at)
+
+
+def restart(before: PollerHarness, after: PollerHarness) -> None:
+    """Let ``after`` continue from the state of ``before``, beside the same server."""
+    after.client = before.client
+    after.poller.reconfigure(ServerConfig("main", URL, discover=True), before.client, Polling())
+    after.clock.advance(before.clock.monotonic())
+    after.store.restore(
+        SavedObjects(
+            before.listener.of(Document),
+            before.listener.of(Batch),
+            before.listener.of(DatasetCounters),
+            before.listener.of(SeenLists),
+        )
+    )
+
+
+def finished(harness: PollerHarness, dataset_id: str = DATASET) -> dict[str, int]:
+    """How many documents of a dataset were counted as finished, by status."""
+    [counters] = [found for found in harness.listener.of(DatasetCounters) if found.dataset_id == dataset_id]
+    counts: Counter[str] = Counter()
+    for (status, _), count in counters.finished:
+        counts[status] += count
+    return dict(+counts)
 
 
 def bases(harness: PollerHarness) -> dict[str, Dataset]:

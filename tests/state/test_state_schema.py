@@ -178,7 +178,7 @@ def test_a_file_written_by_version_0_1_is_read_completely(tmp_path: Path) -> Non
     ] == main.counters
     completed = Progress("completed", completed_at=1795282100, completed_segments=9, total_segments=9)
     disabled = Detail(enabled=False, archived=True)
-    assert ([Document("backup", DATASET, first, "", completed, disabled, 1795282100.0, -470.0)], [], []) == backup
+    assert ([Document("backup", DATASET, first, "", completed, disabled, 1795282100.0, -470.0)], [], [], []) == backup
 
 
 def test_each_migration_runs_once(path: Path) -> None:

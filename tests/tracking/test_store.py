@@ -31,7 +31,7 @@ def new_store(listener: RecordingListener) -> Store:
         statuses.watched,
         listeners=(listener,),
         unknown=lambda f: observer.unknown_value("main", f),
-        clock=ManualClock(),
+        clock=ManualClock(start=1_795_290_000.0),
     )
     store.observer = observer  # type: ignore[attr-defined]
     store.statuses = statuses  # type: ignore[attr-defined]
