@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from exporter.tracking.model import FINISHED, Dataset, DatasetCounters, Document, SeenLists
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable
 
     from exporter.tracking.model import Batch, Change
 
@@ -28,7 +28,7 @@ class SavedObjects(NamedTuple):
     documents: list[Document]
     batches: list[Batch]
     counters: list[DatasetCounters]
-    lists: Sequence[SeenLists] = ()
+    lists: list[SeenLists] | tuple[()] = ()
 
 
 class Watched(NamedTuple):

@@ -76,7 +76,7 @@ def by_key(restored: SavedObjects | Iterable[SavedObject]) -> dict[Key, SavedObj
     """The restored objects by key, comparable to the recorded ones."""
     found: list[SavedObject] = []
     for part in restored:
-        found += part if isinstance(part, list) else [part]
+        found += part if isinstance(part, list | tuple) else [part]
     keyed = {key_of(saved): without_process_values(saved) for saved in found}
     assert len(found) == len(keyed)
     return keyed
