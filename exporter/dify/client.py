@@ -26,6 +26,7 @@ from exporter.dify.credentials import Credentials
 from exporter.dify.errors import DifyError, StaleConnection, Stopped
 from exporter.dify.lenient import decode_leniently
 from exporter.dify.transport.failures import UNDECODABLE, undecodable
+from exporter.dify.transport.masking import mask, mask_body
 from exporter.dify.transport.messages import Reply, Request
 from exporter.dify.transport.refusals import refused
 from exporter.dify.transport.session import Session
@@ -140,9 +141,9 @@ class Client:
         return Answer(None if digest == known else self._decode(request, reply, shape), digest)
 
     def _decode(self, request: Request, reply: Reply, shape: type[T]) -> T:
-        """Decode an answer. Odd values are ignored and counted as far as possible."""
+        """Decode an answer, without the API key. Odd values are ignored and counted as far as possible."""
         try:
-            return decode_leniently(msgspec.json.decode, reply.body, shape, self._ignored)
+            return decode_leniently(msgspec.json.decode, mask_body(reply.body, request.key), shape, self._ignored)
         except UNDECODABLE as error:
             failure = undecodable(request, reply, error)
         # Raised outside the handler, so that the error does not reference the decoder's.
@@ -161,7 +162,7 @@ class Client:
         with suppress(StaleConnection):
             reply = self._send_once(request, repeatable=True)
         reply = reply or self._send_once(request)
-        if _VERSION.fullmatch(reply.version):
+        if _VERSION.fullmatch(mask(reply.version, request.key)):
             self.version = reply.version
         if reply.status != _OK:
             raise refused(request, reply, self._clock.time())

@@ -114,6 +114,7 @@ def test_a_404_distinguishes_a_missing_object_from_a_wrong_url(
         ("", "of the same server; does url end in /v1?"),
         (f"https://{KEY.lower()}.example.org/", "redirect to an address that contains the API key"),
         (f"https://user:{KEY}@there/", "redirect to an address that contains the API key"),
+        (f"https://there/%64{KEY[1:]}", "redirect to an address that contains the API key"),
     ],
 )
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

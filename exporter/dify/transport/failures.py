@@ -34,6 +34,7 @@ from exporter.dify.errors import (
     Unreachable,
 )
 from exporter.dify.transport.connection import ClosedWithoutAnswer
+from exporter.dify.transport.masking import mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +176,6 @@ def _broken_by_half_a_pair(body: bytes, error: msgspec.DecodeError) -> bool:
 
 def excerpt(text: str, key: Secret | None) -> str:
     """Server text, made safe for a message: one line, printable, at most 200 characters, without the key."""
-    if key is not None:
-        text = text.replace(key.reveal(), "…")
+    text = mask(text, key)
     clean = " ".join("".join(c if c.isprintable() else " " for c in text[: 10 * _EXCERPT]).split())
     return clean if len(clean) <= _EXCERPT else clean[: _EXCERPT - 1] + "…"

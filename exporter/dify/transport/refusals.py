@@ -11,7 +11,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
 
@@ -28,6 +28,7 @@ from exporter.dify.errors import (
 )
 from exporter.dify.lenient import decode_leniently
 from exporter.dify.transport.failures import FRONTEND, UNDECODABLE, excerpt, proxy_remedy
+from exporter.dify.transport.masking import mask
 
 if TYPE_CHECKING:
     from exporter.config import Secret
@@ -145,7 +146,8 @@ def _redirect(reply: Reply, key: Secret | None) -> str:
         place = f"{target.scheme}://{target.hostname or ''}" + (f":{target.port}" if target.port else "")
     except ValueError:
         return "redirect to an invalid address"
-    if key is not None and key.reveal().lower() in target.geturl().lower():
+    address = unquote(target.geturl())
+    if mask(address, key) != address:
         return "redirect to an address that contains the API key; something in front of Dify is misconfigured"
     to, here = f"redirect to {excerpt(place, key)}", urlsplit(route.url)
     if _LOGIN.search(target.path):
