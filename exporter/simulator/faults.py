@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import threading
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -34,7 +35,8 @@ class Delivery:
     """How a response is sent.
 
     ``delay``: seconds before it; ``drip``: seconds between bytes; ``cut``: where the connection ends; ``length``: the
-    length to announce instead of the real one; ``filler``: bytes to stream after the body.
+    length to announce instead of the real one; ``filler``: bytes to stream after the body; ``interim``: the status of
+    an interim response before it, 0 for none.
     """
 
     delay: float = 0.0
@@ -42,6 +44,7 @@ class Delivery:
     cut: Literal["", "before", "headers", "body"] = ""
     length: int | None = None
     filler: int = 0
+    interim: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,14 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
+    def used(self) -> list[tuple[Fault, int]]:
+        """The faults with the number of answers that each has changed."""
+        with self._lock:
+            return [(fault, used[0]) for fault, used in self._faults]
+
     def list(self) -> list[Fault]:
         """The faults that are not used up."""
-        with self._lock:
-            return [fault for fault, used in self._faults if fault.times is None or used[0] < fault.times]
+        return [fault for fault, used in self.used() if fault.times is None or used < fault.times]
 
     def use(self, endpoint: str, ids: Collection[str], elapsed: float) -> tuple[Fault, ...]:
         """The faults for an answer about ``ids``, ``elapsed`` seconds after the start. Each one counts as used."""
@@ -150,6 +157,12 @@ def _gzip_bomb(response: Response, fault: Fault) -> Response:
     return replace(response, headers=(*response.headers, ("Content-Encoding", "gzip")), body=packed.getvalue())
 
 
+def _field(response: Response, fault: Fault) -> Response:
+    """The response with another value in each field of that name. Objects and lists are not replaced."""
+    pattern = rf'("{re.escape(fault.field)}":\s*)(?:"(?:[^"\\]|\\.)*"|[^\s"\[\]{{}},]+)'.encode()
+    return replace(response, body=re.sub(pattern, lambda found: found[1] + fault.body.encode(), response.body))
+
+
 def _error(status: int, code: str, message: str) -> Callable[[Response, Fault], Response]:
     body = msgspec.json.encode({"code": code, "message": message, "status": status})
     return lambda response, _fault: _with_content(response, status, JSON, body)
@@ -168,6 +181,8 @@ _EFFECTS: dict[str, Callable[[Response, Fault], Response]] = {
     "huge": lambda response, fault: _with_delivery(response, filler=max(fault.size - len(response.body), 0)),
     "gzip_bomb": _gzip_bomb,
     "length": lambda response, fault: _with_delivery(response, length=fault.size),
+    "interim": lambda response, fault: _with_delivery(response, interim=fault.status or 103),
+    "field": _field,
     "plugin_down": _error(
         400, "invalid_param", f"Failed to request plugin daemon, url: plugin/{stable_id('workspace')}/management/models"
     ),

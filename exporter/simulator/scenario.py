@@ -43,6 +43,8 @@ FaultKind = Literal[
     "huge",
     "gzip_bomb",
     "length",
+    "interim",
+    "field",
     "plugin_down",
     "postgres_down",
     "redis_down",
@@ -164,6 +166,8 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     - ``delay``: ``seconds`` late; ``drip``: one byte every ``seconds``
     - ``cut``: the connection ends at ``where``; ``truncated``: half of the JSON, with a matching length
     - ``huge``: ``size`` bytes, streamed; ``gzip_bomb``: ``size`` bytes, compressed; ``length``: ``size`` announced
+    - ``interim``: ``status`` (103 when 0) as an interim response before the answer
+    - ``field``: the value of each field named ``field`` is replaced by the JSON ``body``
     - ``plugin_down``: 400 for datasets, as while Redis does not hold the providers, which it does for 24 h;
       ``postgres_down``: 500; ``redis_down``: answers come 30 s late, for datasets 500 after 45 s (times ``seconds``)
 
@@ -181,6 +185,7 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     location: str = "http://redirected.invalid/"
     seconds: float = 1.0
     where: Literal["before", "headers", "body"] = "before"
+    field: str = ""
     size: int = 0
     times: int | None = None
     begins: float = 0.0

@@ -222,6 +222,8 @@ class _Connection(asyncio.Protocol):
         if delivery.cut == "before":
             self._transport.abort()
             return
+        if delivery.interim:
+            self._transport.write(_interim(delivery.interim))
         head = _head(response, keep_alive=self._keep_alive)
         body = b"" if method == "HEAD" else response.body
         if delivery.cut:
@@ -263,15 +265,24 @@ def _head(response: Response, *, keep_alive: bool) -> bytes:
     """The status line and the headers."""
     delivery = response.delivery
     length = len(response.body) + delivery.filler if delivery.length is None else delivery.length
-    try:
-        phrase = HTTPStatus(response.status).phrase
-    except ValueError:
-        phrase = "Unknown"
     lines = [
-        f"HTTP/1.1 {response.status} {phrase}",
+        _status_line(response.status),
         f"Date: {formatdate(usegmt=True)}",
         f"Connection: {'keep-alive' if keep_alive else 'close'}",
         *(f"{name}: {value}" for name, value in response.headers),
         f"Content-Length: {length}",
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", errors="replace")
+
+
+def _interim(status: int) -> bytes:
+    """An interim response, as a proxy sends it before the answer."""
+    return f"{_status_line(status)}\r\nLink: </style.css>; rel=preload\r\n\r\n".encode("latin-1")
+
+
+def _status_line(status: int) -> str:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Unknown"
+    return f"HTTP/1.1 {status} {phrase}"

@@ -69,6 +69,20 @@ def test_truncated_json_is_no_json(simulate: Callable[..., Any]) -> None:
     assert whole[: len(whole) // 2] == get(simulation).body
 
 
+def test_one_field_has_another_value(simulate: Callable[..., Any]) -> None:
+    """The named field has the given JSON in every item; all other bytes stay."""
+    simulation = simulate()
+    plain = get(simulation).body
+    simulation.api.faults.add(Fault(kind="field", field="total_segments", body="1e400"))
+    body = get(simulation).body
+    assert plain != body
+    assert b'"total_segments":1e400' in body
+    assert plain.count(b",") == body.count(b",")
+    simulation.api.faults.clear()
+    simulation.api.faults.add(Fault(kind="field", field="indexing_status", body="7"))
+    assert {7} == {item["indexing_status"] for item in json.loads(get(simulation).body)["data"]}
+
+
 def test_deliveries_add_up(simulate: Callable[..., Any]) -> None:
     """The delivery of an answer is separate from its content; several faults can be active together."""
     simulation = simulate()

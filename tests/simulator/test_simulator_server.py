@@ -200,6 +200,17 @@ def test_a_huge_answer_is_streamed(serve: Callable[..., SimulatorServer]) -> Non
         assert other.recv(65_536).startswith(b"HTTP/1.1 200")
 
 
+def test_an_interim_response_precedes_the_answer(serve: Callable[..., SimulatorServer]) -> None:
+    """A client that takes the first status line for the answer finds the real one in the bytes that follow."""
+    server = serve()
+    server.api.faults.add(Fault(kind="interim"))
+    with closing(connect(server)) as connection:
+        connection.sendall(REQUEST.replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\n", 1))
+        received = read_all(connection)
+    assert received.startswith(b"HTTP/1.1 103 Early Hints\r\n")
+    assert 1 == received.count(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_a_wrong_length_is_announced(serve: Callable[..., SimulatorServer]) -> None:
     """The announced length is the fault's; an unknown status has the phrase Unknown."""
     server = serve()
