@@ -74,7 +74,7 @@ faults: $(READY) ## Run the whole fault matrix of docs/reliability.md, including
 fuzz: $(READY) ## Feed a million unusual inputs to every reader of external input
 	$(BIN)/python -m bench.fuzz
 
-soak: $(READY) ## Run the real process through every event and fault at 720 times normal speed; MINUTES=60 covers 30 days
+soak: $(READY) ## Run the real process beside two servers through every event and fault for 5 minutes; MINUTES=60 for longer
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 docs: $(READY) ## Regenerate pages and dashboards

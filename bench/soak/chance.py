@@ -1,16 +1,17 @@
-"""The random parts of a soak test: documents, and faults of the server."""
+"""The random parts of a soak test: documents and their attempts. Durations are real seconds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from exporter.simulator import DocumentPlan
+from exporter.simulator import Attempt, DocumentPlan
 
 if TYPE_CHECKING:
     from random import Random
 
-SPEED: Final = 720.0
-"""Seconds on the API's clock per real second: an hour stands for 30 days."""
+SHORTEST_ATTEMPT: Final = 30.0
+"""Minimum duration of an attempt that nothing but a look at the unfinished document can reveal: longer than the
+exporter sees nothing, through a fault, its backoff and a pause of the machine."""
 
 ERRORS: Final = (
     "[openai] Rate Limit Error, Error code: 429 - {'message': 'Rate limit reached'}",
@@ -18,48 +19,55 @@ ERRORS: Final = (
     "HTTPConnectionPool(host='plugin', port=5002): Read timed out. " + "x" * 2_000,
 )
 _NAMES = ("Report {}.pdf", 'The "new" {}\\.docx', "报告 {}.md", "a\nb {}\t.txt", "\u202e{}.exe", "🚒 {}")
-
-FAULTS: Final[tuple[dict[str, Any], ...]] = (
-    {"kind": "status", "status": 500, "body": '{"message": "Internal Server Error", "code": "unknown", "status": 500}'},
-    {"kind": "status", "status": 503},
-    {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
-    {"kind": "status", "status": 401, "body": '{"code": "unauthorized", "message": "Access token is invalid"}'},
-    {"kind": "status", "status": 403, "body": '{"code": "forbidden", "message": "No permission."}'},
-    {"kind": "html", "status": 404},
-    {"kind": "html", "status": 502},
-    {"kind": "html"},
-    {"kind": "json", "body": '{"data": 5}'},
-    {"kind": "json", "body": '{"data": [{"id": null}], "total": 1e400}'},
-    {"kind": "empty"},
-    {"kind": "redirect"},
-    {"kind": "delay", "seconds": 3.0},
-    {"kind": "delay", "seconds": 0.5},
-    {"kind": "drip", "seconds": 0.5},
-    {"kind": "cut", "where": "before"},
-    {"kind": "cut", "where": "headers"},
-    {"kind": "cut", "where": "body"},
-    {"kind": "truncated"},
-    {"kind": "huge", "size": 40_000_000, "times": 3},
-    {"kind": "gzip_bomb", "size": 40_000_000, "times": 3},
-    {"kind": "length", "size": 100_000},
-    {"kind": "plugin_down"},
-    {"kind": "postgres_down"},
-    {"kind": "redis_down", "seconds": 0.05},
-)
+_PHASES: Final = ("parsing", "splitting", "indexing")
 
 
 def draw_document(random: Random) -> DocumentPlan:
     """A document of random size and name; most complete, some fail, some are abandoned by their worker."""
     outcome = random.choices(("completes", "fails", "dies"), (80, 15, 5))[0]
-    phases: tuple[Any, ...] = ("parsing", "splitting", "indexing")
     return DocumentPlan(
-        name=random.choice(_NAMES).format(random.randrange(10_000)),
+        name=_name(random),
         segments=random.choice((0, 1, 20, 400, 9_000)),
-        parse=random.uniform(0.1, 2.0) * SPEED,
-        split=random.uniform(0.1, 2.0) * SPEED,
-        index=random.uniform(0.5, 9.0) * SPEED,
+        parse=random.uniform(0.1, 2.0),
+        split=random.uniform(0.1, 2.0),
+        index=random.uniform(0.5, 9.0),
         missing=random.choice((0, 0, 0, 5)),
         outcome=cast("Any", outcome),
-        phase=random.choice(phases),
+        phase=cast("Any", random.choice(_PHASES)),
         error=random.choice(ERRORS),
     )
+
+
+def draw_quick_document(random: Random) -> DocumentPlan:
+    """A document that ends within a second, before anybody looks: most fail, like broken files or with a wrong key."""
+    return DocumentPlan(name=_name(random), **_quick(random, fails=random.random() < 0.7))
+
+
+def draw_attempt(random: Random) -> Attempt:
+    """A new attempt at a document, long enough to be seen."""
+    return Attempt(
+        parse=random.uniform(SHORTEST_ATTEMPT, 1.3 * SHORTEST_ATTEMPT),
+        index=random.uniform(1.0, 5.0),
+        outcome=cast("Any", random.choice(("completes", "completes", "fails", "dies"))),
+        error=ERRORS[0],
+    )
+
+
+def draw_quick_attempt(random: Random) -> Attempt:
+    """A new attempt that ends within a second."""
+    return Attempt(**_quick(random, fails=random.random() < 0.7))
+
+
+def _quick(random: Random, *, fails: bool) -> dict[str, Any]:
+    return {
+        "parse": random.uniform(0.05, 0.3),
+        "split": random.uniform(0.05, 0.2),
+        "index": random.uniform(0.05, 0.3),
+        "outcome": "fails" if fails else "completes",
+        "phase": random.choice(_PHASES),
+        "error": random.choice(ERRORS),
+    }
+
+
+def _name(random: Random) -> str:
+    return random.choice(_NAMES).format(random.randrange(1_000_000))

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bench.soak.dify import PERMANENT
+from bench.soak.knowledge import BY_ID
 from bench.soak.pages import read_page
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bench.soak.pages import Reading
 
 ROOT: Final = Path(__file__).parents[2]
+TURNED_CLOCK: Final = ROOT / "tests" / "faults" / "turned_clock"
 OPENMETRICS: Final = "application/openmetrics-text;version=1.0.0"
 SCRAPE_TIMEOUT: Final = 10.0
 CROWD: Final = 20
@@ -33,6 +34,8 @@ CROWD: Final = 20
 
 MOST_UNREAD: Final = 200
 """Maximum number of pages waiting to be checked; beyond that, the scrapers wait."""
+
+STALLED_EVERY: Final = 2.0
 
 _LISTENING = re.compile(r"msg=listening address=\S+:(\d+) ")
 
@@ -47,31 +50,50 @@ class Sample(NamedTuple):
 
 
 class Exporter:
-    """The process."""
+    """The process. ``name``: of the log, which is continued, and of the configuration if that is another one."""
 
-    def __init__(self, folder: Path) -> None:
-        self.log_path = folder / "exporter.log"
-        options = ("--config.file", str(folder / "config.yaml"), "--web.listen-address", "127.0.0.1:0")
+    def __init__(self, folder: Path, *, name: str = "exporter") -> None:
+        self._log_path = folder / f"{name}.log"
+        config = folder / ("config.yaml" if name == "exporter" else f"{name}.yaml")
+        options = ("--config.file", str(config), "--web.listen-address", "127.0.0.1:0")
         command = (sys.executable, "-m", "exporter", "run", *options)
-        hidden = ("DIFY_",)
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(hidden) and not name.lower().endswith("_proxy")
+            if not name.startswith("DIFY_") and not name.lower().endswith("_proxy")
         }
-        with self.log_path.open("wb") as log:
+        if name == "exporter":
+            environment |= {"TURNED_CLOCK": str(folder / "clock"), "PYTHONPATH": f"{TURNED_CLOCK}:{ROOT}"}
+        self._read = self._log_path.stat().st_size if self._log_path.exists() else 0
+        self._begins = self._read
+        with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
         self.port = self._port()
 
+    def log(self) -> str:
+        """What this process has logged."""
+        with self._log_path.open("rb") as log:
+            log.seek(self._begins)
+            return log.read().decode(errors="replace")
+
+    def new_lines(self) -> list[str]:
+        """What it has logged since the last call, in complete lines."""
+        with self._log_path.open("rb") as log:
+            log.seek(self._read)
+            new = log.read()
+        end = new.rfind(b"\n") + 1
+        self._read += end
+        return new[:end].decode(errors="replace").splitlines()
+
     def _port(self) -> int:
         pause, end = threading.Event(), time.monotonic() + 30.0
         while time.monotonic() < end and self.process.poll() is None:
-            if found := _LISTENING.search(self.log_path.read_text(encoding="utf-8")):
+            if found := _LISTENING.search(self.log()):
                 return int(found[1])
             pause.wait(0.1)
-        raise RuntimeError(f"the exporter did not start; its log: {self.log_path.read_text(encoding='utf-8')}")
+        raise RuntimeError(f"the exporter did not start; its log: {self.log()}")
 
     def sample(self, at: float) -> Sample:
         """Sample the process."""
@@ -80,6 +102,11 @@ class Exporter:
         memory = int(status["VmRSS"].split()[0]) * 1024
         return Sample(at, memory, len(list((folder / "fd").iterdir())), int(status["Threads"]))
 
+    def kill(self) -> None:
+        """Kill the process, as the kernel does when memory is short."""
+        self.process.kill()
+        self.process.wait()
+
     def stop(self) -> float:
         """Send SIGTERM; return the seconds until the exit. RuntimeError when the exit code is not 0."""
         begun = time.monotonic()
@@ -87,7 +114,7 @@ class Exporter:
         try:
             code = self.process.wait(15.0)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.kill()
             raise
         if code:
             raise RuntimeError(f"exit code {code}")
@@ -106,6 +133,16 @@ class Scrape(NamedTuple):
     seconds: float
 
 
+class PageNote(NamedTuple):
+    """What one page says of the servers. ``at``: monotonic second of the request."""
+
+    at: float
+    lag: dict[str, float]
+    up: dict[str, float]
+    polls: dict[str, float]
+    failures: dict[str, float]
+
+
 class _Unread(NamedTuple):
     begun: float
     ended: float
@@ -121,11 +158,15 @@ class Scrapers:
         self._lock = threading.Lock()
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_be_nice)
         self._unread: deque[_Unread] = deque()
-        self._counted: dict[str, int] = {}
-        self._noted: deque[tuple[float, dict[str, int]]] = deque()
-        self._begun = time.perf_counter()
+        self._counted: dict[tuple[str, str, str], int] = {}
+        self._noted: deque[tuple[float, dict[tuple[str, str, str], int]]] = deque()
+        self._begun = time.monotonic()
+        self.notes: list[PageNote] = []
+        self.stalled: dict[tuple[str, str, str, str], list[float]] = {}
+        """When pages called something stalled, at most every ``STALLED_EVERY`` seconds."""
         self.scrapes: list[Scrape] = []
         self.read = 0
+        self.parsed = 0
         self.problems: list[str] = []
         rhythms: tuple[tuple[float, Callable[[], object]], ...] = (
             (1.0, lambda: self._take("text")),
@@ -141,8 +182,8 @@ class Scrapers:
         for thread in self._threads:
             thread.start()
 
-    def counted(self) -> dict[str, int]:
-        """Finished documents counted on the main server, by knowledge base and status."""
+    def counted(self) -> dict[tuple[str, str, str], int]:
+        """Finished documents counted, by server, knowledge base and status."""
         self._take("text")
         self._collect(0)
         return self._counted
@@ -167,9 +208,9 @@ class Scrapers:
                 self.problems.append(f"scrape: {type(error).__name__}: {error}")
 
     def _take(self, way: str, accept: str = "text/plain", encoding: str = "gzip") -> None:
-        begun = time.perf_counter()
+        begun = time.monotonic()
         status, headers, body = _get(self._port, "/metrics", accept, encoding)
-        ended = time.perf_counter()
+        ended = time.monotonic()
         self.scrapes.append(Scrape(begun - self._begun, way, ended - begun))
         if status != http.HTTPStatus.OK:
             self.problems.append(f"status {status}")
@@ -187,18 +228,27 @@ class Scrapers:
                 begun, ended, future = self._unread.popleft()
                 reading = future.result()
                 self.read += 1
+                self.parsed += reading.problem is not None
+                self.notes.append(PageNote(begun, reading.lag, reading.up, reading.polls, reading.failures))
+                for claim in reading.stalled:
+                    times = self.stalled.setdefault(claim, [])
+                    if not times or begun - times[-1] >= STALLED_EVERY:
+                        times.append(begun)
                 if reading.problem:
                     self.problems.append(f"page: {reading.problem}")
                 self._compare(begun, ended, reading.ends)
 
-    def _compare(self, begun: float, ended: float, ends: dict[str, int]) -> None:
+    def _compare(self, begun: float, ended: float, ends: dict[tuple[str, str, str], int]) -> None:
         """A counter below its value in a page received before this one was requested is a finding."""
         while len(self._noted) > 1 and self._noted[1][0] <= begun:
             self._noted.popleft()
         if self._noted and self._noted[0][0] <= begun:
             before = self._noted[0][1]
-            fell = [key for key in before if key.partition(" ")[0] in PERMANENT and ends.get(key, 0) < before[key]]
-            self.problems += [f"the counter decreased: {key}" for key in fell]
+            fell = [key for key in before if key[1] in BY_ID and ends.get(key, 0) < before[key]]
+            self.problems += [
+                f"{' '.join(key)}: the counter decreased from {before[key]} to {ends.get(key, 0)} at {begun:.1f}"
+                for key in fell
+            ]
         self._noted.append((ended, ends))
         self._counted = ends
 
@@ -211,9 +261,9 @@ class Scrapers:
 
     def _ask_health(self) -> None:
         """The cost of the machine and the server without a page; the rest is the cost of the scrape."""
-        begun = time.perf_counter()
+        begun = time.monotonic()
         _get(self._port, "/-/healthy", "*/*", "identity")
-        self.scrapes.append(Scrape(begun - self._begun, "healthy", time.perf_counter() - begun))
+        self.scrapes.append(Scrape(begun - self._begun, "healthy", time.monotonic() - begun))
 
     def _other_pages(self) -> None:
         for path in ("/", "/-/healthy", "/-/ready", "/nowhere"):

@@ -1,4 +1,4 @@
-"""The soak's own judgement: it has to see what it is there for."""
+"""The soak's verdicts on memory and pages: they have to see what they are there for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from bench.soak.pages import check_page, read_page
+from bench.soak.pages import Reader, check_page
 from bench.soak.verdict import creep, percentile, rise, slope, warm
 from bench.soak.watch import Sample
 
@@ -57,11 +57,12 @@ def test_percentiles() -> None:
     [
         (b"# TYPE a gauge\na 1\n", ""),
         (b'# TYPE a gauge\na{b="c"} 1\na{b="c"} 2\n', "duplicate series"),
-        (b"# TYPE a gauge\na NaN\n", "NaN"),
+        (b"# TYPE a gauge\na NaN\n", "a is nan"),
+        (b"# TYPE a gauge\na 1e300\n", "a is 1e+300"),
         (b"", "no metrics"),
         (b'a{b="c} 1\n', "ValueError"),
     ],
-    ids=["good", "twice", "NaN", "empty", "broken"],
+    ids=["good", "twice", "NaN", "absurd", "empty", "broken"],
 )
 def test_a_wrong_page_is_found(page: bytes, problem: str) -> None:
     """A page that Prometheus would refuse, or that says the same thing twice."""
@@ -74,17 +75,25 @@ def test_openmetrics_needs_its_end() -> None:
     assert "EOF" in check_page(b"# TYPE a gauge\na 1\n", openmetrics=True)
 
 
-def test_the_ends_of_a_page_are_summed() -> None:
-    """By knowledge base and status, over the reasons; packed or not; another server has its own."""
+def test_the_values_of_a_page_are_read() -> None:
+    """Ends by server, knowledge base and status, over the reasons; what is stalled; packed or not; no other server."""
     line = 'dify_documents_finished_total{{server="{}",dataset_id="kb",status="error",reason="{}"}} {}\n'
-    ends = line.format("main", "timeout", 2) + line.format("main", "quota", "3.0") + line.format("spare", "quota", 7)
-    text = b"# TYPE dify_documents_finished_total counter\n" + ends.encode()
+    ends = line.format("bad", "timeout", 2) + line.format("bad", "quota", "3.0") + line.format("spare", "quota", 7)
+    text = (
+        "# TYPE dify_documents_finished_total counter\n" + ends + "# TYPE dify_document_stalled gauge\n"
+        'dify_document_stalled{server="good",dataset_id="kb",document_id="d1"} 0\n'
+        'dify_document_stalled{server="good",dataset_id="kb",document_id="d2"} 1\n'
+        '# TYPE dify_batch_stalled gauge\ndify_batch_stalled{server="bad",dataset_id="kb",batch="b"} 1\n'
+        '# TYPE dify_up gauge\ndify_up{server="good"} 0\n'
+    ).encode()
     for packed in (False, True):
-        reading = read_page(gzip.compress(text) if packed else text, packed=packed, openmetrics=False)
-        assert ("", {"kb error": 5}) == reading
+        reading = Reader().read(gzip.compress(text) if packed else text, packed=packed, openmetrics=False)
+        assert {("bad", "kb", "error"): 5} == reading.ends
+        assert {("good", "kb", "document", "d2"), ("bad", "kb", "batch", "b")} == reading.stalled
+        assert {"good": 0.0} == reading.up
 
 
-def test_a_wrong_page_is_told_once() -> None:
+def test_a_wrong_page_is_reported_once() -> None:
     """One that comes again is not parsed again."""
-    page = b"# TYPE b gauge\nb NaN\n"
-    assert ["NaN", ""] == [read_page(page, packed=False, openmetrics=False).problem for _ in range(2)]
+    page, reader = b"# TYPE b gauge\nb NaN\n", Reader()
+    assert ["b is nan", None] == [reader.read(page, packed=False, openmetrics=False).problem for _ in range(2)]
