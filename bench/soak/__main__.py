@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.soak.report import findings, print_report
+from bench.soak.report import explained, findings, print_report
 from bench.soak.run import soak
 from bench.soak.truth import Event
 
@@ -44,10 +44,11 @@ def main() -> int:
         for name, history in run.histories.items():
             write_table(folder / f"ends-{name}.csv", [end._replace(at=end.at - run.begun) for end in history.ends])
         found = list(findings(run, scrapers))
+        traces = [line for finding in found for line in (f"## {finding.what}", *explained(finding, events, run.begun))]
+        (folder / "traces.md").write_text("\n".join(traces) + "\n", encoding="utf-8")
     print(f"{arguments.minutes:g} minutes, {run.requests} requests, {run.reloads} reloads, seed {arguments.seed}")
     print(f"machine load at the end: {os.getloadavg()[1]:.1f} (5 minutes), {os.cpu_count()} processors")
-    print(", ".join(f"{count} {name}" for name, count in sorted(run.happened.items())))
-    print(f"{sum(1 for used in run.faults.values() if used)} different faults changed answers", end="\n\n")
+    print(", ".join(f"{count} {name}" for name, count in sorted(run.happened.items())), end="\n\n")
     print_report(found, events, run.begun)
     return 0 if all(finding.met for finding in found) else 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.soak.faults import LONGEST_FAULT, describe, rounds
+from bench.soak.faults import LONGEST_FAULT, describe, name_of, rounds
 from bench.soak.knowledge import KEYS, OTHER_KEY
 from bench.soak.truth import Recorder
 from bench.soak.usage import Usage
@@ -145,7 +145,7 @@ class SoakServer:
 
     def _end_faults(self) -> None:
         for fault, used in self.api.faults.used():
-            self._answers[describe(fault)] += used
+            self._answers[name_of(fault)] += used
             self.recorder.note(f"fault ends after {used} answers: {describe(fault)}")
         self.api.faults.clear()
         self._fault_ends = None

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from exporter.simulator import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from random import Random
 
 LONGEST_FAULT: Final = 4.0
 """Seconds. Between two rounds of faults, the exporter, whose backoff is about ten seconds, reads everything once."""
 
 ANY: Final = ("*", "*", "indexing-status", "document", "documents", "datasets")
+FIRST_GROUP: Final = 6
 LOOKUPS: Final = ("dataset", "documents", "datasets")
 """Endpoints that a gateway hides while the two documented ones answer."""
 
@@ -32,10 +33,9 @@ class Trouble(NamedTuple):
     endpoints: tuple[str, ...] = ANY
     times: int | None = None
 
-    def draw(self, random: Random, *, whole: bool = True) -> Fault:
-        """The fault on a random endpoint; ``whole``: or on all of them, if it may concern the whole server."""
-        several = set(self.endpoints) > {"*"} and not whole
-        endpoint = random.choice([each for each in self.endpoints if not several or each != "*"])
+    def draw(self, random: Random, taken: Collection[str] = ()) -> Fault:
+        """The fault on one of its endpoints, if possible none that is ``taken``."""
+        endpoint = random.choice([each for each in self.endpoints if each not in taken] or self.endpoints)
         settings: dict[str, Any] = {"endpoint": endpoint, "times": self.times, **self.settings}
         return Fault(**settings)
 
@@ -128,26 +128,39 @@ ODD: Final = (
 ALL: Final = (*LARGE, *SERVER, *PARTIAL, *ODD)
 
 
-def rounds(random: Random) -> Iterator[tuple[Fault, ...]]:
+def rounds(random: Random) -> Iterator[list[Fault]]:
     """Endless rounds of faults that are active together; every fault comes once before one comes again.
 
-    At first, all come in threes, each on one endpoint, so that a short run has every one of them. In every second
-    cycle, a fault that may concern the whole server is alone.
+    At first, ``FIRST_GROUP`` come together, each on one endpoint, so that a short run has every one of them. Later they
+    come in threes, and in every second cycle a fault that may concern the whole server is alone.
     """
-    yield from ((each.draw(random),) for each in LARGE)
-    alone = False
+    yield from ([each.draw(random)] for each in LARGE)
+    yield from _cycle(random, [*SERVER, *PARTIAL, *ODD], FIRST_GROUP)
     while True:
-        together = [*PARTIAL, *ODD] if alone else [*SERVER, *PARTIAL, *ODD]
-        random.shuffle(together)
-        groups = [tuple(together[start : start + 3]) for start in range(0, len(together), 3)]
-        groups += [(each,) for each in SERVER] if alone else []
-        random.shuffle(groups)
-        for group in groups:
-            yield tuple(each.draw(random, whole=len(group) == 1) for each in group)
-        alone = not alone
+        yield from _cycle(random, [*PARTIAL, *ODD], 3, alone=SERVER)
+        yield from _cycle(random, [*SERVER, *PARTIAL, *ODD], 3)
+
+
+def _cycle(
+    random: Random, together: list[Trouble], size: int, *, alone: Sequence[Trouble] = ()
+) -> Iterator[list[Fault]]:
+    """Every fault once, in random order; those of ``together`` in groups of ``size``."""
+    random.shuffle(together)
+    groups = [together[start : start + size] for start in range(0, len(together), size)] + [[each] for each in alone]
+    for group in random.sample(groups, len(groups)):
+        faults: list[Fault] = []
+        for each in group:
+            taken = {"*", *(fault.endpoint for fault in faults)} if len(group) > 1 else ()
+            faults.append(each.draw(random, taken))
+        yield faults
+
+
+def name_of(fault: Fault) -> str:
+    """What is wrong, wherever it is."""
+    details = (str(fault.status or ""), fault.where if fault.kind == "cut" else "", fault.field, fault.body[:24])
+    return " ".join(filter(None, (fault.kind, *details)))
 
 
 def describe(fault: Fault) -> str:
-    """A fault in a few words."""
-    details = (str(fault.status or ""), fault.where if fault.kind == "cut" else "", fault.field, fault.body[:24])
-    return " ".join(filter(None, (fault.kind, *details, f"on {fault.endpoint}")))
+    """What is wrong and where."""
+    return f"{name_of(fault)} on {fault.endpoint}"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.soak.counts import differences, explain, summary, traces
+from bench.soak.faults import ALL, name_of
 from bench.soak.knowledge import BY_ID, KEYS, OTHER_KEY
 from bench.soak.stalls import false_stalls, unreported
 from bench.soak.verdict import LONG, creep, percentile, rise, slope, warm
+from exporter.simulator import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +37,7 @@ LATEST: Final = 3.0
 AFTER_SUSPENSION: Final = 6.0
 """Seconds after a suspension in which polls may be late."""
 
-MOST_TRACES: Final = 40
+MOST_TRACES: Final = 15
 
 
 class Finding(NamedTuple):
@@ -59,7 +62,8 @@ def findings(run: Run, scrapers: Scrapers) -> Iterator[Finding]:
     yield Finding("stalls of the good server that were not reported", str(len(missed)), "none", not missed, missed)
     yield from check_good_server(scrapers.notes, run.suspensions, run.ended)
     yield from check_file(run.tries, run.file_problems)
-    yield from check_scrapes(scrapers)
+    yield from check_scrapes(scrapers, run.suspensions)
+    yield check_faults(run.faults)
     yield from check_end(run.log, run.stopped)
 
 
@@ -71,9 +75,14 @@ def print_report(found: Sequence[Finding], events: Sequence[Event], begun: float
     for finding in found:
         if finding.met or not finding.traces:
             continue
-        print(f"\n{finding.what}, {len(finding.traces)} traces (seconds from the start):\n")
-        for at, text in sorted(finding.traces)[:MOST_TRACES]:
-            print(f"- {at - begun:.1f}: {text}\n  - before it: {explain(at, events, begun) or 'nothing'}")
+        print(f"\n{finding.what}, the first of {len(finding.traces)} traces (seconds from the start):\n")
+        print("\n".join(islice(explained(finding, events, begun), MOST_TRACES)))
+
+
+def explained(finding: Finding, events: Sequence[Event], begun: float) -> Iterator[str]:
+    """The traces of a finding in the order of time, each with the events before it."""
+    for at, text in sorted(finding.traces):
+        yield f"- {at - begun:.1f}: {text}\n  - before it: {explain(at, events, begun) or 'nothing'}"
 
 
 def check_samples(samples: Sequence[Sample]) -> Iterator[Finding]:
@@ -159,18 +168,26 @@ def check_file(tries: Sequence[tuple[float, str]], problems: Sequence[str]) -> I
     yield Finding("state file", "; ".join(problems) or "whole", "whole", not problems)
 
 
-def check_scrapes(scrapers: Scrapers) -> Iterator[Finding]:
-    """Every page is valid, and fast."""
+def check_faults(answers: Mapping[str, int]) -> Finding:
+    """Every fault changed an answer; a run of five minutes suffices."""
+    expected = {name_of(Fault(**each.settings)) for each in ALL}
+    never = sorted(name for name in expected if not answers.get(name))
+    found = f"{len(expected) - len(never)} of {len(expected)}" + "".join(f"; not: {name}" for name in never[:5])
+    return Finding("faults that changed answers", found, "all", not never)
+
+
+def check_scrapes(scrapers: Scrapers, suspensions: Sequence[tuple[float, float]]) -> Iterator[Finding]:
+    """Every page is valid, and fast while the machine runs."""
     problems = scrapers.problems
     taken = len(scrapers.times(*ALONE, "crowd"))
     found = f"{taken} scrapes, {scrapers.read} pages read, {scrapers.parsed} parsed, {len(problems)} problems"
     yield Finding("pages", found + "".join(f"; {each}" for each in problems[:3]), "all valid", not problems)
-    times = scrapers.times(*ALONE)
+    times = scrapers.times(*ALONE, without=suspensions)
     alone, middle = percentile(times, 0.99), percentile(times, 0.5)
-    control = percentile(scrapers.times("healthy"), 0.99)
+    control = percentile(scrapers.times("healthy", without=suspensions), 0.99)
     found = f"{alone * 1e3:.1f} ms, p50 {middle * 1e3:.1f} ms (/-/healthy at the same time: p99 {control * 1e3:.1f} ms)"
     yield Finding("scrape, p99", found, f"< {P99 * 1e3:.0f} ms", alone < P99)
-    if crowded := scrapers.times("crowd"):
+    if crowded := scrapers.times("crowd", without=suspensions):
         worst = percentile(crowded, 0.99)
         yield Finding("twenty simultaneous scrapes, p99", f"{worst * 1e3:.1f} ms", "< 1 s", worst < 1.0)
 

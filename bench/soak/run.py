@@ -117,7 +117,7 @@ def soak(folder: Path, seconds: float, seed: int) -> tuple[Run, Scrapers]:
         first_log = exporter.log()
         exporter = Exporter(folder)
         stack.callback(exporter.kill)
-        scrapers = Scrapers(exporter.port)
+        scrapers = Scrapers(exporter.port, run.begun)
         stack.callback(scrapers.stop)
         intruder = Intruder(folder, INTRUDER_EVERY)
         stack.callback(intruder.stop)
@@ -156,10 +156,11 @@ def soak(folder: Path, seconds: float, seed: int) -> tuple[Run, Scrapers]:
 def _disturb(run: Run, stage: Stage, seconds: float) -> None:
     """Reload, set the clock and suspend the machine until the time is over; sample the exporter all the while."""
     begun = time.monotonic()
+    end = begun + seconds
     due = {"reload": begun + 20.0, "clock": begun + 10.0, "suspend": begun + 50.0}
     pause = threading.Event()
-    while (now := time.monotonic()) - begun < seconds:
-        run.samples.append(stage.exporter.sample(now - begun))
+    while (now := time.monotonic()) < end:
+        run.samples.append(stage.exporter.sample(now - run.begun))
         run.read_log(stage.exporter)
         if now >= due["reload"]:
             run.reloads += reload(stage.folder, stage.urls, stage.exporter, stage.random)
@@ -185,13 +186,14 @@ def _settle(run: Run, scrapers: Scrapers, exporter: Exporter) -> dict[tuple[str,
         differences(run.histories, counted := scrapers.counted()) and time.monotonic() < end
     ):
         run.read_log(exporter)
+        run.samples.append(exporter.sample(time.monotonic() - run.begun))
         pause.wait(1.0)
     return counted
 
 
 def _counted_after_kill(exporter: Exporter) -> dict[tuple[str, str, str], int]:
     """The counts of an exporter that was killed and started again."""
-    scrapers = Scrapers(exporter.port)
+    scrapers = Scrapers(exporter.port, time.monotonic())
     threading.Event().wait(READ_AFTER_KILL)
     counted = scrapers.counted()
     scrapers.stop()

@@ -21,7 +21,7 @@ from bench.soak.knowledge import BY_ID
 from bench.soak.pages import read_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bench.soak.pages import Reading
 
@@ -152,7 +152,8 @@ class _Unread(NamedTuple):
 class Scrapers:
     """Scrape in several ways at different intervals until stopped. Another process checks every page."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, begun: float) -> None:
+        """``begun``: the monotonic second from which times in ``scrapes`` and ``problems`` count."""
         self._port = port
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -160,7 +161,7 @@ class Scrapers:
         self._unread: deque[_Unread] = deque()
         self._counted: dict[tuple[str, str, str], int] = {}
         self._noted: deque[tuple[float, dict[tuple[str, str, str], int]]] = deque()
-        self._begun = time.monotonic()
+        self._begun = begun
         self.notes: list[PageNote] = []
         self.stalled: dict[tuple[str, str, str, str], list[float]] = {}
         """When pages called something stalled, at most every ``STALLED_EVERY`` seconds."""
@@ -196,9 +197,15 @@ class Scrapers:
         self._collect(0)
         self._pool.shutdown()
 
-    def times(self, *ways: str) -> list[float]:
-        """The durations in seconds of the scrapes made in these ways."""
-        return [scrape.seconds for scrape in self.scrapes if scrape.way in ways]
+    def times(self, *ways: str, without: Sequence[tuple[float, float]] = ()) -> list[float]:
+        """The durations in seconds of the scrapes made in these ways. ``without``: monotonic times, such as pauses."""
+        spans = [(one - self._begun, two - self._begun) for one, two in without]
+        return [
+            scrape.seconds
+            for scrape in self.scrapes
+            if scrape.way in ways
+            and not any(scrape.at <= two and one <= scrape.at + scrape.seconds for one, two in spans)
+        ]
 
     def _repeat(self, seconds: float, way: Callable[[], object]) -> None:
         while not self._stop.wait(seconds):
@@ -246,7 +253,7 @@ class Scrapers:
             before = self._noted[0][1]
             fell = [key for key in before if key[1] in BY_ID and ends.get(key, 0) < before[key]]
             self.problems += [
-                f"{' '.join(key)}: the counter decreased from {before[key]} to {ends.get(key, 0)} at {begun:.1f}"
+                f"{' '.join(key)} decreased from {before[key]} to {ends.get(key, 0)} at {begun - self._begun:.1f}"
                 for key in fell
             ]
         self._noted.append((ended, ends))
