@@ -28,6 +28,7 @@ from exporter.daemon import (
     set_up_logging,
     stop_signals,
 )
+from exporter.dify import check_environment
 from exporter.metrics import Format
 from exporter.web import ListenError, WebConfigFile
 from exporter.yamlconf import ConfigError, parse_duration
@@ -278,8 +279,9 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
 
 
 def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
-    """The configuration with command-line values applied."""
+    """The configuration with command-line values applied, if connections can be made in this environment."""
     config = load(config_file, os.environ) if config_file else from_environment(os.environ)
+    check_environment(config.servers)
     return override(config, _dotted(overrides))
 
 

@@ -31,4 +31,5 @@ from exporter.dify.errors import (
     Unauthorized,
     Unreachable,
 )
+from exporter.dify.transport.environment import check_environment
 from exporter.dify.versions import IGNORES_STATUS_FILTER, QUIRKS

@@ -91,15 +91,15 @@ def test_send_needs_no_session_and_stores_no_cookies(upstream: Upstream) -> None
 
 
 def test_settings_of_the_environment_come_from_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``read_environment`` in transport/session.py calls ``merge_environment_settings`` once."""
+    """``read_environment`` in transport/environment.py calls ``merge_environment_settings`` once."""
     parameters = list(inspect.signature(requests.Session.merge_environment_settings).parameters)
-    assert ["self", "url", "proxies", "stream", "verify", "cert"] == parameters, "adapt read_environment in session.py"
+    assert ["self", "url", "proxies", "stream", "verify", "cert"] == parameters, "adapt read_environment"
     monkeypatch.setenv("http_proxy", "http://proxy:3128")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/ca.pem")
     settings = requests.Session().merge_environment_settings("http://dify/", {}, None, None, None)
     assert ("http://proxy:3128", "/ca.pem") == (settings["proxies"]["http"], settings["verify"])
     assert "http://proxy:3128" == select_proxy("http://dify/", settings["proxies"])
-    assert isinstance(DEFAULT_CA_BUNDLE_PATH, str), "adapt read_environment in session.py"
+    assert isinstance(DEFAULT_CA_BUNDLE_PATH, str), "adapt read_environment"
 
 
 def test_pool_managers_look_their_pool_classes_up_in_an_attribute() -> None:
@@ -254,7 +254,7 @@ def test_exceptions_of_connecting_can_be_made_from_a_connection() -> None:
 
 
 def test_a_context_verifies_unless_told_otherwise() -> None:
-    """``TlsContextCache`` in transport/session.py loads the authorities into a context with urllib3's defaults."""
+    """``load_authorities`` in transport/environment.py loads the authorities into a context with urllib3's defaults."""
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    assert ssl.CERT_REQUIRED == context.verify_mode, "adapt TlsContextCache in session.py"
-    assert [] == context.get_ca_certs(), "authorities are loaded by default: adapt TlsContextCache in session.py"
+    assert ssl.CERT_REQUIRED == context.verify_mode, "adapt load_authorities"
+    assert [] == context.get_ca_certs(), "authorities are loaded by default: adapt load_authorities"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.dify import ConnectFailed, TLSFailed
-from exporter.dify.transport.session import read_environment
+from exporter.dify.transport.environment import read_environment
 from tests.dify.conftest import BATCH, DATASET, MakeClient, Peer, RecordingObserver, Upstream, always, http_answer, once
 
 if TYPE_CHECKING:

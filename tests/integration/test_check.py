@@ -30,6 +30,15 @@ def test_offline_sends_no_request(configure: Configure, dify: SimulatorServer) -
     assert 0 == dify.api.requests.total()
 
 
+@pytest.mark.parametrize("command", ["check", "once", "run"])
+def test_proxy_that_cannot_be_used(configure: Configure, command: str) -> None:
+    """The variable is named before the first request."""
+    done = exporter(command, "--config.file", configure(), http_proxy="socks5://proxy:1080")
+
+    assert (1, "") == (done.code, done.out)
+    assert "dify-exporter: environment: http_proxy: is a SOCKS proxy, which requires the package PySocks" in done.err
+
+
 @pytest.mark.parametrize("options", [(), ("--offline",)], ids=["online", "offline"])
 def test_batch_files(configure: Configure, tmp_path: Path, options: tuple[str, ...]) -> None:
     """A file that cannot be read is an error with its remedy; a pattern without a file and odd ids are warnings."""

@@ -48,6 +48,24 @@ NO_ANSWER = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, V
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Exceptions of msgspec's JSON decoder."""
 
+_UNKNOWN_AUTHORITY = (
+    "set ca_file to a PEM file with the authority that signed it, which may be that of a proxy that decrypts TLS"
+)
+_OTHER_NAME = "set url to a name that the certificate contains"
+_OTHER_TIME = "is the clock of this machine right? Otherwise the certificate, or that of its authority, must be renewed"
+_TOO_WEAK = "the certificate, or that of its authority, must be issued again, with RSA 2048 and SHA-256 or better"
+_LOOK_AT_IT = (
+    "look at it with openssl s_client -showcerts -connect HOST:PORT; curl --cacert accepts the same certificates"
+)
+
+_CERTIFICATE_REMEDIES = {
+    **dict.fromkeys((2, 18, 19, 20, 21), _UNKNOWN_AUTHORITY),
+    **dict.fromkeys((62, 64), _OTHER_NAME),
+    **dict.fromkeys((9, 10), _OTHER_TIME),
+    **dict.fromkeys((66, 67, 68), _TOO_WEAK),
+}
+"""What to do about a certificate, by the error code of OpenSSL (X509_V_ERR_…)."""
+
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
 """Reasons of OpenSSL for an answer that is not TLS."""
 
@@ -89,7 +107,8 @@ def _explain(link: BaseException, timeout: float) -> tuple[type[Unreachable], st
     found: tuple[type[Unreachable], str] | None = None
     match link:
         case ssl.SSLCertVerificationError():
-            found = TLSFailed, f"certificate verification failed: {link.verify_message}; check ca_file"
+            remedy = _CERTIFICATE_REMEDIES.get(link.verify_code, _LOOK_AT_IT)
+            found = TLSFailed, f"certificate verification failed: {link.verify_message}; {remedy}"
         case TimeoutError() | urllib3.exceptions.ReadTimeoutError():
             found = TimedOut, f"no complete answer within {timeout:g} s"
         case ClosedWithoutAnswer():

@@ -7,8 +7,6 @@ request is copied for each request. Measured: this halves the CPU time per reque
 
 from __future__ import annotations
 
-import os
-import ssl
 import threading
 import time
 import weakref
@@ -18,17 +16,17 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
-from urllib3.util import create_urllib3_context
+from requests.utils import select_proxy
 
 from exporter.dify.errors import BadAnswer, TLSFailed
 from exporter.dify.transport.connection import POOLS, Deadline
+from exporter.dify.transport.environment import TlsContextCache, read_environment
 from exporter.dify.transport.failures import NO_ANSWER, unreachable
 from exporter.dify.transport.messages import Reply, Request, Route, read_body
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
-    from pathlib import Path
 
     from exporter.config import ServerConfig
 
@@ -119,50 +117,6 @@ def _route(url: str, proxies: dict[str, str]) -> Route:
 
 def _without_user(netloc: str) -> str:
     return netloc.rpartition("@")[2]
-
-
-def read_environment(url: str, ca_file: Path | None) -> tuple[dict[str, str], str]:
-    """The proxies for ``url`` by scheme, and the path of the trusted authorities, from environment variables.
-
-    ``ca_file`` takes precedence over REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
-    """
-    with requests.Session() as session:
-        settings = session.merge_environment_settings(url, {}, None, None if ca_file is None else str(ca_file), None)
-    verify = settings["verify"]
-    return dict(settings["proxies"]), verify if isinstance(verify, str) else DEFAULT_CA_BUNDLE_PATH
-
-
-class TlsContextCache:
-    """Caches the TLS context of a server, because loading the authorities takes some 20 ms. Thread-safe."""
-
-    def __init__(self, authorities: str) -> None:
-        self._authorities = authorities
-        self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """The context, loaded on first use. Raises TLSFailed if the authorities cannot be read."""
-        with self._lock:
-            if self._context is None:
-                self._context = self._load()
-            return self._context
-
-    def invalidate(self) -> None:
-        """Load the authorities again on next use; after a failure, the file may have been replaced."""
-        with self._lock:
-            self._context = None
-
-    def _load(self) -> ssl.SSLContext:
-        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-        context.check_hostname = True
-        place = self._authorities
-        kind = "capath" if os.path.isdir(place) else "cafile"  # noqa: PTH112 - the string is passed on unchanged
-        try:
-            context.load_verify_locations(**{kind: place})
-        except OSError as error:
-            # This includes ssl.SSLError, an OSError with its own strerror.
-            raise TLSFailed(f"cannot read the certificate authorities in {place}: {error.strerror}") from None
-        return context
 
 
 class _Adapter(HTTPAdapter):
