@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from exporter.polling import BATCH_STATUS, DATASET_LIST, DATASET_SCAN, BatchFile
 from exporter.tracking import FINISHED
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from exporter.config import Config, Polling
@@ -31,13 +31,15 @@ SCAN_REQUESTS = 3
 """One document list per unfinished status."""
 
 
-def check_servers(config: Config, *, on_progress: Callable[[Progress], None]) -> tuple[bool, list[str]]:
+def check_servers(
+    config: Config, stop: threading.Event, *, on_progress: Callable[[Progress], None]
+) -> tuple[bool, list[str]]:
     """Poll every target once. Returns whether all is well, and the lines of the report.
 
-    ``on_progress`` is called repeatedly.
+    ``stop``: end early; the report is then incomplete. ``on_progress`` is called repeatedly.
     """
     app = App(config)
-    succeeded = app.poll_once(threading.Event(), on_progress=on_progress)
+    succeeded = app.poll_once(stop, on_progress=on_progress)
     report = [line for monitor in app.monitors for line in _report(monitor)]
     silent = [monitor.server.name for monitor in app.monitors if not _is_read(monitor)]
     idle = any(_nothing_to_watch(monitor) for monitor in app.monitors)

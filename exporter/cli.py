@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 import structlog
@@ -21,7 +21,6 @@ from exporter.daemon import (
     LEVELS,
     App,
     ConfigSource,
-    flush_log,
     limit_retained_memory,
     release_hangup,
     reload_signal,
@@ -30,8 +29,9 @@ from exporter.daemon import (
 )
 from exporter.dify import check_environment
 from exporter.metrics import Format
-from exporter.web import ListenError, WebConfigFile
-from exporter.yamlconf import ConfigError, parse_duration
+from exporter.terminal import ReportingGroup, fail, say, write
+from exporter.web import WebConfigFile
+from exporter.yamlconf import parse_duration
 
 if TYPE_CHECKING:
     import threading
@@ -74,18 +74,7 @@ _log_level = _option("--log.level", type=click.Choice(LEVELS), help="Log level; 
 _log_format = _option("--log.format", type=click.Choice(FORMATS), help="Log format; overrides the config.")
 
 
-class _ReportingGroup(click.Group):
-    """Prints errors in the files and addresses that the user has given, and exits with code 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except (ConfigError, ListenError) as error:
-            _fail(str(error))
-
-
-@click.group(cls=_ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="dify-exporter")
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -141,24 +130,25 @@ def check(config_file: Path | None, web_config_file: Path | None, *, offline: bo
     config = None if only_web_config else _read_config(config_file, {})
     web_config = WebConfigFile(web_config_file, os.environ) if web_config_file else None
     for warning in (*(config.warnings if config else ()), *(web_config.warnings if web_config else ())):
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     if config:
-        click.echo(f"{config_file or 'environment'}: configuration is valid")
+        say(f"{config_file or 'environment'}: configuration is valid")
     if web_config:
-        click.echo(f"{web_config_file}: web configuration is valid")
+        say(f"{web_config_file}: web configuration is valid")
     if config is None:
-        click.echo("no exporter configuration given: only the web configuration was checked")
-    if config is None:
+        say("no exporter configuration given: only the web configuration was checked")
         return
     # Failures are part of the report, so they are not logged as well.
     set_up_logging("critical", config.log.format)
     succeeded, report = check_batch_files(config)
     for line in report:
-        click.echo(line)
+        say(line)
     if not offline:
-        with _progress_bar() as show:
-            polled, report = check_servers(config, on_progress=show)
-        click.echo("\n".join(report))
+        with stop_signals() as stop, _progress_bar() as show:
+            polled, report = check_servers(config, stop, on_progress=show)
+        if stop.is_set():
+            fail("interrupted: the servers were not checked")
+        say("\n".join(report))
         succeeded = succeeded and polled
     if not succeeded:
         sys.exit(1)
@@ -175,9 +165,7 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
     app = App(_set_up(config), of_process=False)
     with stop_signals() as stop, _progress_bar() as show:
         succeeded = app.poll_once(stop, on_progress=show)
-    for chunk in app.exposition.page(Format.TEXT).plain_chunks():
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+    write(app.exposition.page(Format.TEXT).plain_chunks())
     if not succeeded:
         sys.exit(1)
 
@@ -224,11 +212,11 @@ def simulate(listen: str, scenario: Path | None) -> None:
     try:
         plan = simulator.load_scenario(scenario) if scenario else simulator.demo_scenario()
     except simulator.ScenarioError as error:
-        _fail(str(error))
+        fail(str(error))
     with stop_signals() as stop, embedded(plan, listen) as dify:
-        click.echo(f"embedded Dify at {dify.url}, API key {plan.key}; press Ctrl-C to stop")
+        say(f"embedded Dify at {dify.url}, API key {plan.key}; press Ctrl-C to stop")
         for dataset in simulator.dataset_configs(plan):
-            click.echo(f"  dataset {dataset.id}: batches {', '.join(dataset.batches)}")
+            say(f"  dataset {dataset.id}: batches {', '.join(dataset.batches)}")
         stop.wait()
 
 
@@ -243,13 +231,6 @@ def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | 
     _log.info("starting", version=__version__, servers=len(app.config.servers))
     app.run(stop, on_listening=on_listening)
     _log.info("stopped")
-
-
-def _fail(message: str) -> NoReturn:
-    """Print the error after everything that was logged, and exit with code 1."""
-    flush_log()
-    click.echo(message if "\n" in message else f"dify-exporter: {message}", err=True)
-    sys.exit(1)
 
 
 @contextmanager

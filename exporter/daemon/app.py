@@ -36,6 +36,9 @@ STUCK_AFTER = 30.0
 STOP_TIMEOUT = 8.0
 """Seconds for running polls and answers to end on shutdown; less than the 10 s that most supervisors allow."""
 
+INTERRUPT_TIMEOUT = 0.5
+"""Seconds that ``poll_once`` waits for running polls when it is interrupted: somebody sits in front of it."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -134,7 +137,7 @@ class App:
                 on_progress(self._progress())
                 stop.wait(0.02)
         finally:
-            self.stop_polling()
+            self.stop_polling(INTERRUPT_TIMEOUT)
         return all(monitor.all_succeeded for monitor in self.monitors)
 
     def health_problem(self) -> str | None:
@@ -164,11 +167,11 @@ class App:
         for monitor in self.monitors:
             monitor.start()
 
-    def stop_polling(self) -> None:
-        """Start no new polls; wait for running ones until the timeout, then abandon them."""
+    def stop_polling(self, timeout: float = STOP_TIMEOUT / 2) -> None:
+        """Start no new polls; wait ``timeout`` seconds for running ones, then abandon them."""
         for monitor in self.monitors:
             monitor.stop()
-        deadline = self._clock.monotonic() + STOP_TIMEOUT / 2
+        deadline = self._clock.monotonic() + timeout
         for monitor in self.monitors:
             monitor.join(max(deadline - self._clock.monotonic(), 0.0))
 
