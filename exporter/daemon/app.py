@@ -183,7 +183,7 @@ class App:
         yield Job("expire", 60, self._expire)
         if self.state is not None:
             # Finished attempts that were counted are saved at once; only the rest waits for this job.
-            yield Job("save", 30, BackgroundJob("save", self.state.save).start)
+            yield Job("save", 5, BackgroundJob("save", self.state.save).start)
             yield Job("claim", 3600, BackgroundJob("claim", self._claim).start)
 
     def _reconfigure(self, config: Config) -> Mapping[str, object]:

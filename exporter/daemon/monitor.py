@@ -21,7 +21,7 @@ from exporter.polling import (
     Workers,
     configured_targets,
 )
-from exporter.tracking import PATTERNS, Pattern, Store
+from exporter.tracking import PATTERNS, Pattern, Store, nothing_to_recall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,7 @@ class ServerMonitor:
             clock=shared.clock,
             limits=config.stall,
             patterns=_patterns(config),
+            recall=nothing_to_recall if state is None else state.recall,
         )
         if state is not None:
             self.store.restore(state.restore(server.name))

@@ -79,7 +79,11 @@ def _create(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create,)
+def _add_removed(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE tracked ADD COLUMN removed INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _add_removed)
 """The step at index n migrates schema n, the file's ``user_version``, to n + 1. Schema 0 is an empty file."""
 
 
@@ -291,7 +295,7 @@ def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) ->
     try:
         for migrate in migrations[version:]:
             migrate(connection)
-        connection.execute("SELECT server, kind, dataset_id, id, seen, checksum, object FROM tracked LIMIT 0")
+        connection.execute("SELECT server, kind, dataset_id, id, seen, removed, checksum, object FROM tracked LIMIT 0")
     except sqlite3.Error as error:
         if _code(error) == sqlite3.SQLITE_ERROR:
             raise UnusableContent("corrupt", str(error)) from None

@@ -15,7 +15,7 @@ from exporter.tracking.model import DISPLAY_STATUSES, STATUSES, Batch, DatasetCo
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 SavedObject = Document | Batch | DatasetCounters | SeenLists
 """Objects that survive a restart. All others are known again after the first poll."""
@@ -23,8 +23,11 @@ SavedObject = Document | Batch | DatasetCounters | SeenLists
 Key = tuple[str, str, str, str]
 """Server, kind, dataset id, and the id of the document or batch."""
 
-Row = tuple[str, str, str, str, float, int, bytes]
-"""Key, Unix seconds of the last write or claim, checksum, object."""
+Row = tuple[str, str, str, str, float, bool, int, bytes]
+"""Key, Unix seconds of the last write or claim, whether the object was removed, checksum, object.
+
+The row of a removed object stays, so that the object continues from it should it return.
+"""
 
 _TYPES: dict[str, type[SavedObject]] = {
     "document": Document,
@@ -35,6 +38,15 @@ _TYPES: dict[str, type[SavedObject]] = {
 prepare(*_TYPES.values())
 
 _encode = msgspec.msgpack.Encoder().encode
+
+_NAMES = {saved_type: name for name, saved_type in _TYPES.items()}
+
+UndecodedRow = tuple[Key | None, object, object]
+"""Key, object and checksum. Key None: the key is damaged."""
+
+_SELECT = "SELECT server, kind, dataset_id, id, object, checksum FROM tracked"
+_IDS = 500
+"""Ids per query: SQLite limits the parameters of a statement."""
 
 _WHERE = "WHERE server = ? AND kind = ? AND dataset_id = ? AND id = ?"
 
@@ -54,7 +66,13 @@ def key_of(saved: SavedObject) -> Key:
     return saved.server, "activity", saved.dataset_id, ""
 
 
-def encode(saved: SavedObject, now: float) -> Row:
+def keys_of(kind: type[SavedObject], server: str, dataset_id: str, ids: Iterable[str]) -> list[Key]:
+    """The keys of objects of one dataset, as far as there can be rows with them."""
+    keys = ((server, _NAMES[kind], dataset_id, id_) for id_ in ids)
+    return [key for key in keys if _is_storable(key)]
+
+
+def encode(saved: SavedObject, now: float, *, removed: bool = False) -> Row:
     """Encode the object as MessagePack, with a CRC-32 because SQLite does not detect a flipped bit.
 
     Values that only make sense in the running process are omitted. Raises OverflowError or ValueError for a number or
@@ -65,7 +83,7 @@ def encode(saved: SavedObject, now: float) -> Row:
     elif isinstance(saved, Batch):
         saved = replace(saved, last_progress_monotonic=0.0, milestones=())
     packed = _encode(saved)
-    return *key_of(saved), now, zlib.crc32(packed), packed
+    return *key_of(saved), now, removed, zlib.crc32(packed), packed
 
 
 def decode(key: Key | None, packed: object, checksum: object) -> SavedObject:
@@ -113,21 +131,38 @@ def restore(saved: SavedObject, *, wall: float, monotonic: float, shared: dict[o
     )
 
 
-def write(connection: sqlite3.Connection, rows: Iterable[Row], deleted: Iterable[Key]) -> None:
-    """Insert or replace the rows and delete the ``deleted`` ones, in one transaction."""
+def write(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    """Insert or replace the rows in one transaction."""
     with _transaction(connection):
-        _delete(connection, deleted)
         connection.executemany(
-            "INSERT OR REPLACE INTO tracked (server, kind, dataset_id, id, seen, checksum, object)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO tracked (server, kind, dataset_id, id, seen, removed, checksum, object)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
 
 
-def read(connection: sqlite3.Connection, server: str) -> Iterator[tuple[Key | None, object, object]]:
-    """Yield key, object and checksum of every row of the server, undecoded. Key None: the key is damaged."""
-    query = "SELECT server, kind, dataset_id, id, object, checksum FROM tracked WHERE server = ?"
-    for *columns, packed, checksum in connection.execute(query, (server,)):
+def read(connection: sqlite3.Connection, server: str) -> Iterator[UndecodedRow]:
+    """Yield every row of the server whose object was not removed."""
+    return _undecoded(connection.execute(f"{_SELECT} WHERE server = ? AND NOT removed", (server,)))
+
+
+def read_objects(
+    connection: sqlite3.Connection, kind: type[SavedObject], server: str, dataset_id: str, ids: Collection[str] | None
+) -> Iterator[UndecodedRow]:
+    """Yield the rows of objects of one dataset, removed or not; ``ids`` None: of all that were removed."""
+    where, values = "WHERE server = ? AND kind = ? AND dataset_id = ?", (server, _NAMES[kind], dataset_id)
+    if ids is None:
+        yield from _undecoded(connection.execute(f"{_SELECT} {where} AND removed", values))
+        return
+    storable = sorted(id_ for *_, id_ in keys_of(kind, server, dataset_id, ids))
+    for start in range(0, len(storable), _IDS):
+        some = storable[start : start + _IDS]
+        marks = ", ".join("?" * len(some))
+        yield from _undecoded(connection.execute(f"{_SELECT} {where} AND id IN ({marks})", (*values, *some)))
+
+
+def _undecoded(found: Iterable[tuple[object, ...]]) -> Iterator[UndecodedRow]:
+    for *columns, packed, checksum in found:
         yield _key(columns), packed, checksum
 
 

@@ -5,9 +5,10 @@ If the file cannot be used, the exporter continues without it, logs the problem 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import structlog
 
@@ -17,11 +18,11 @@ from exporter.state.rows import SavedObject, key_of
 from exporter.tracking import Batch, DatasetCounters, Document, SavedObjects, SeenLists
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from exporter.clock import Clock
-    from exporter.state.rows import Key, Row
+    from exporter.state.rows import Key, Row, UndecodedRow
     from exporter.tracking import Change
 
 DELETE_AFTER = 30 * 86_400.0
@@ -33,10 +34,22 @@ GRACE_PERIOD = 3_600.0
 CLAIM_EVERY = 86_400.0
 """Seconds after which a row is claimed again, so that claims cause few writes."""
 
-MAX_DELETIONS = 100_000
-"""Maximum number of deletions that a failed ``save`` leaves waiting. Older ones are deleted later, as unclaimed."""
+MAX_REMOVED = 10_000
+"""Maximum number of removed objects that a failed ``save`` leaves waiting. The rows of others remain as they are."""
+
+SYNC_EVERY = 30.0
+"""Seconds between two syncs of the file. What was saved since the last one survives a kill, but no power failure."""
+
+T = TypeVar("T", Document, Batch, DatasetCounters, SeenLists)
 
 _log = structlog.get_logger(__name__)
+
+
+class _Waiting(NamedTuple):
+    """An object to be written; ``removed``: it has left the page, and its row stays for the case that it returns."""
+
+    saved: SavedObject
+    removed: bool
 
 
 class StateFile:
@@ -48,7 +61,9 @@ class StateFile:
         self._file_lock = threading.Lock()  # acquired before the next lock
         self._waiting_lock = threading.Lock()
         self._database = StateDatabase(path, clock)
-        self._waiting: dict[Key, SavedObject | None] = {}  # None: the object was removed
+        self._waiting: dict[Key, _Waiting] = {}
+        self._unsynced = False
+        self._synced_at = -SYNC_EVERY
         self._started = clock.monotonic()
         self._skip_logged = False
         self.last_save: float | None = None
@@ -64,22 +79,38 @@ class StateFile:
     def restore(self, server: str) -> SavedObjects:
         """All saved objects of ``server``. Ages continue as if there had been no restart; ETA milestones are lost."""
         with self._file_lock:
-            found = self._read(server)
+            found = self._read(server, lambda connection: rows.read(connection, server))
             with self._waiting_lock:
-                waiting = {key: saved for key, saved in self._waiting.items() if key[0] == server}
-        wall, monotonic = self._clock.time(), self._clock.monotonic()
-        shared: dict[object, object] = {}
-        objects = [
-            rows.restore(saved, wall=wall, monotonic=monotonic, shared=shared)
-            for saved in (found | waiting).values()
-            if saved is not None
-        ]
+                for key, waiting in self._waiting.items():
+                    if waiting.removed:
+                        found.pop(key, None)
+                    elif key[0] == server:
+                        found[key] = waiting.saved
+        objects = self._as_watched(found.values())
         return SavedObjects(
             [saved for saved in objects if isinstance(saved, Document)],
             [saved for saved in objects if isinstance(saved, Batch)],
             [saved for saved in objects if isinstance(saved, DatasetCounters)],
             [saved for saved in objects if isinstance(saved, SeenLists)],
         )
+
+    def recall(self, server: str, kind: type[T], dataset_id: str, ids: Collection[str] | None) -> list[T]:
+        """The objects with these ids as they were last seen, removed ones included, as far as they have a row.
+
+        ``ids`` None: all removed ones of the dataset. Ages continue as if there had been no break.
+        """
+        found: dict[Key, SavedObject] = {}
+        # While the file cannot be used, ``save`` may wait for it under the lock.
+        with self._file_lock if self._database.readable else contextlib.nullcontext():
+            found = self._read(server, lambda connection: rows.read_objects(connection, kind, server, dataset_id, ids))
+            with self._waiting_lock:
+                if ids is None:
+                    keys = [key for key, waiting in self._waiting.items() if waiting.removed and key[0] == server]
+                else:
+                    keys = rows.keys_of(kind, server, dataset_id, ids)
+                found |= {key: self._waiting[key].saved for key in keys if key in self._waiting}
+        objects = (saved for saved in found.values() if saved.dataset_id == dataset_id)
+        return [saved for saved in self._as_watched(objects) if isinstance(saved, kind)]
 
     def changed(self, changes: Sequence[Change], *, durable: bool = False) -> None:
         """Record the changes that the exposition receives.
@@ -94,22 +125,25 @@ class StateFile:
                 saved = old if new is None else new
                 if isinstance(saved, SavedObject):
                     keys.append(key_of(saved))
-                    self._waiting[keys[-1]] = None if new is None else saved
+                    self._waiting[keys[-1]] = _Waiting(saved, removed=new is None)
         # Only ``save`` retries a failing file: polls must not wait for it each time.
         if durable and self._database.connection is not None:
             with self._file_lock:
                 self._write(keys)
 
-    def save(self) -> bool:
-        """Write all waiting changes in one transaction. False if that failed: they continue to wait."""
+    def save(self, *, sync: bool = False) -> bool:
+        """Write all waiting changes in one transaction. False if that failed: they continue to wait.
+
+        ``sync``: sync the file even if that was done less than ``SYNC_EVERY`` seconds ago.
+        """
         with self._file_lock:
-            successful = self._save() or (self._database.damaged and self._save())
+            successful = self._save(sync=sync) or (self._database.damaged and self._save(sync=sync))
             self.last_save_successful = successful
             if successful:
                 self.last_save = self._clock.time()
                 self._database.report_success()
             else:
-                self._limit_deletions()
+                self._limit_removed()
         return successful
 
     def claim(self, known: Iterable[SavedObject]) -> bool:
@@ -136,18 +170,21 @@ class StateFile:
                 return False
             with self._waiting_lock:
                 for key in claimed.keys() - seen.keys() - self._waiting.keys():
-                    self._waiting[key] = claimed[key]
+                    self._waiting[key] = _Waiting(claimed[key], removed=False)
         return True
 
     def close(self) -> None:
         """Save, and close the file."""
-        self.save()
+        self.save(sync=True)
         with self._file_lock:
             self._database.close()
 
-    def _save(self) -> bool:
+    def _save(self, *, sync: bool) -> bool:
         self._database.reopen()
-        return self._write(None) and self._checkpoint()
+        if not self._write(None):
+            return False
+        is_due = sync or self._clock.monotonic() - self._synced_at >= SYNC_EVERY
+        return self._sync() if is_due and self._unsynced else True
 
     def _write(self, keys: Sequence[Key] | None) -> bool:
         """Write the waiting changes of ``keys``; None: all waiting changes."""
@@ -160,22 +197,21 @@ class StateFile:
                 changes = {key: self._waiting.pop(key) for key in keys if key in self._waiting}
         if not changes:
             return True
-        changed = [saved for saved in changes.values() if saved is not None]
-        removed = [key for key, saved in changes.items() if saved is None]
         try:
-            rows.write(self._database.connection, self._encode(changed), removed)
+            rows.write(self._database.connection, self._encode(changes.values()))
         except sqlite3.Error as error:
             with self._waiting_lock:
                 self._waiting = changes | self._waiting  # what changed in the meantime is newer
             self._database.report_failure(error)
             return False
+        self._unsynced = True
         return True
 
-    def _encode(self, objects: Iterable[SavedObject]) -> Iterator[Row]:
+    def _encode(self, objects: Iterable[_Waiting]) -> Iterator[Row]:
         now = self._clock.time()
-        for saved in objects:
+        for saved, removed in objects:
             try:
-                yield rows.encode(saved, now)
+                yield rows.encode(saved, now, removed=removed)
             except (OverflowError, ValueError) as error:
                 if not self._skip_logged:
                     self._skip_logged = True
@@ -188,7 +224,7 @@ class StateFile:
                         error=str(error),
                     )
 
-    def _checkpoint(self) -> bool:
+    def _sync(self) -> bool:
         """Copy SQLite's log into the file and sync it: from here on the data survives a power failure."""
         if self._database.connection is None:
             return False
@@ -197,21 +233,31 @@ class StateFile:
         except sqlite3.Error as error:
             self._database.report_failure(error)
             return False
+        self._unsynced, self._synced_at = False, self._clock.monotonic()
         return True
 
-    def _limit_deletions(self) -> None:
+    def _limit_removed(self) -> None:
         with self._waiting_lock:
-            removed = [key for key, saved in self._waiting.items() if saved is None]
-            for key in removed[:-MAX_DELETIONS]:
+            removed = [key for key, waiting in self._waiting.items() if waiting.removed]
+            for key in removed[:-MAX_REMOVED]:
                 del self._waiting[key]
 
-    def _read(self, server: str) -> dict[Key, SavedObject | None]:
-        found: dict[Key, SavedObject | None] = {}
+    def _as_watched(self, objects: Iterable[SavedObject]) -> list[SavedObject]:
+        """The objects as if they had been watched without a break."""
+        wall, monotonic = self._clock.time(), self._clock.monotonic()
+        shared: dict[object, object] = {}
+        return [rows.restore(saved, wall=wall, monotonic=monotonic, shared=shared) for saved in objects]
+
+    def _read(
+        self, server: str, query: Callable[[sqlite3.Connection], Iterable[UndecodedRow]]
+    ) -> dict[Key, SavedObject]:
+        """The objects of the rows that ``query`` returns, without those that cannot be read."""
+        found: dict[Key, SavedObject] = {}
         unreadable: list[str] = []
         if self._database.readable is None:
             return found
         try:
-            for key, packed, checksum in rows.read(self._database.readable, server):
+            for key, packed, checksum in query(self._database.readable):
                 try:
                     saved = rows.decode(key, packed, checksum)
                 except rows.UnreadableRow as error:

@@ -29,5 +29,5 @@ from exporter.tracking.model import (
     TargetStatus,
     Tracked,
 )
-from exporter.tracking.objects import SavedObjects, Watched
+from exporter.tracking.objects import SavedObjects, Watched, nothing_to_recall
 from exporter.tracking.store import Store

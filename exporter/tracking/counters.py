@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from exporter.tracking.error_reasons import Pattern
     from exporter.tracking.events import Event
     from exporter.tracking.model import Change
+    from exporter.tracking.objects import Recall
 
 PHASES = ("queued", "parsing", "splitting", "indexing", "total")
 
@@ -33,15 +34,25 @@ class Counters:
     """The counters of the datasets of one server. They continue from restored ones. The store's lock guards them."""
 
     def __init__(
-        self, server: str, patterns: Sequence[Pattern], record: Callable[[Change], None], now: Callable[[], float]
+        self,
+        server: str,
+        patterns: Sequence[Pattern],
+        record: Callable[[Change], None],
+        *,
+        now: Callable[[], float],
+        recall: Recall,
     ) -> None:
         """``record`` is called with each change of the counters of a dataset; ``now`` returns Unix seconds."""
         self._server = server
         self.patterns = patterns
         self._record = record
         self._now = now
+        self._recall = recall
         self._by_dataset: dict[str, DatasetCounters] = {}
         self._restored: dict[str, DatasetCounters] = {}
+
+    def __contains__(self, dataset_id: str) -> bool:
+        return dataset_id in self._by_dataset
 
     def all(self) -> list[DatasetCounters]:
         """The counters of every dataset that is watched."""
@@ -55,7 +66,10 @@ class Counters:
         """Count the events of a dataset from now on."""
         counters = self._by_dataset.get(dataset_id)
         if counters is None:
-            counters = restored_counters(self._server, dataset_id, self._restored.pop(dataset_id, None))
+            before = self._restored.pop(dataset_id, None)
+            if before is None:
+                before = next(iter(self._recall(self._server, DatasetCounters, dataset_id, ("",))), None)
+            counters = restored_counters(self._server, dataset_id, before)
             if counters.since is None:
                 counters = replace(counters, since=self._now())
             self._by_dataset[dataset_id] = counters

@@ -68,6 +68,8 @@ class Merger:
         now = instant(self._store.clock)
         progress = {item.id: parse_item(item, self._store.unknown) for item in items}
         with self._store.transaction() as objects:
+            objects.recall_batch((dataset_id, batch))
+            objects.recall_documents(dataset_id, progress)
             newer = [
                 known
                 for document_id in progress
@@ -152,6 +154,8 @@ class Merger:
         with self._store.transaction() as objects:
             if detail.rule is not None:
                 detail = replace(detail, rule=objects.shared_rule(detail.rule))
+            if adopt:
+                objects.recall_documents(dataset_id, (document_id,))
             before = objects.former(key) if adopt else objects.document(key)
             if before is None and not adopt:
                 return Outcome(settled=True)
@@ -231,6 +235,9 @@ class Merger:
         A document that a batch covers is left to its batch, which is polled if it reports something else.
         """
         with self._store.transaction() as objects:
+            objects.recall_dataset(dataset_id)
+            ended = {found: progress.status for found, (progress, _) in listed.items() if progress.status in FINISHED}
+            objects.recall_documents(dataset_id, listed, {key: ended[key] for key in ended.keys() - set(new)})
             outcomes = [
                 self._merge_listed(objects, (dataset_id, document_id), *reported, is_new=document_id in new, sent=sent)
                 for document_id, reported in listed.items()

@@ -1,22 +1,26 @@
 """The latest object of every dataset, batch and document of one server, and the objects restored from the state file.
 
+An object that leaves the page is forgotten here; its row in the state file stays. Should the object return, it is
+recalled from there and continues: what was counted is not counted again, and its age goes on.
+
 Not thread-safe: the store's lock guards it. Every change is recorded until ``take_changes`` hands all of them over.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from exporter.tracking.model import FINISHED, Dataset, DatasetCounters, Document, SeenLists
+from exporter.tracking.model import FINISHED, Batch, Dataset, DatasetCounters, Document, SeenLists
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from exporter.tracking.model import Batch, Change
+    from exporter.tracking.model import Change
 
 _T = TypeVar("_T")
+S = TypeVar("S", Document, Batch, DatasetCounters, SeenLists)
 
 Key = tuple[str, str]
 """Dataset id, and the id of the document or batch."""
@@ -31,6 +35,19 @@ class SavedObjects(NamedTuple):
     lists: list[SeenLists] | tuple[()] = ()
 
 
+class Recall(Protocol):
+    """Looks up objects that were removed, possibly before a restart."""
+
+    def __call__(self, server: str, kind: type[S], dataset_id: str, ids: Collection[str] | None, /) -> Sequence[S]:
+        """Those of the objects of a dataset that are still known; ``ids`` None: all removed ones."""
+        ...
+
+
+def nothing_to_recall(_server: str, _kind: type[S], _dataset_id: str, _ids: Collection[str] | None) -> Sequence[S]:
+    """Without a state file, what was removed is forgotten."""
+    return ()
+
+
 class Watched(NamedTuple):
     """What is polled for its own sake; both functions take a dataset id and the id of the batch or document."""
 
@@ -41,10 +58,14 @@ class Watched(NamedTuple):
 class Objects:
     """The objects by their ids. A restored object is not published before its target answers again."""
 
-    def __init__(self, server: str, watched: Watched, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, server: str, watched: Watched, monotonic: Callable[[], float], recall: Recall = nothing_to_recall
+    ) -> None:
         self._server = server
         self._monotonic = monotonic
         self._watched = watched
+        self._recall = recall
+        self._recalled_datasets: set[str] = set()
         self._changes: list[Change] = []
         self._rules: dict[object, object] = {}
         self.documents: dict[Key, Document] = {}
@@ -69,6 +90,39 @@ class Objects:
         self.restored_batches = {(found.dataset_id, found.batch): found for found in saved.batches}
         self.restored_lists = {found.dataset_id: found for found in saved.lists}
 
+    def recall_batch(self, key: Key) -> None:
+        """Restore a batch that is not known, should it have been removed."""
+        if key not in self.batches and key not in self.restored_batches:
+            for found in self._recall(self._server, Batch, key[0], (key[1],)):
+                self.restored_batches[key] = found
+
+    def recall_documents(
+        self, dataset_id: str, document_ids: Iterable[str], ended: Mapping[str, str] | None = None
+    ) -> None:
+        """Restore those of the documents that are not known, should they have been removed.
+
+        Whether their batch still contains them is not known. ``ended``: the final statuses of documents by id; those
+        that had ended like this when they were removed stay removed.
+        """
+        unknown = [found for found in document_ids if self.former((dataset_id, found)) is None]
+        for document in self._recall(self._server, Document, dataset_id, unknown) if unknown else ():
+            if ended and ended.get(document.document_id) == document.progress.status:
+                continue
+            self.restored_documents[dataset_id, document.document_id] = replace(document, batch="")
+
+    def recall_dataset(self, dataset_id: str) -> None:
+        """Restore the lists of a removed dataset, and its unfinished documents: they may have finished since."""
+        if dataset_id in self._recalled_datasets:
+            return
+        self._recalled_datasets.add(dataset_id)
+        if dataset_id not in self.lists and dataset_id not in self.restored_lists:
+            for lists in self._recall(self._server, SeenLists, dataset_id, ("",)):
+                self.restored_lists[dataset_id] = lists
+        for document in self._recall(self._server, Document, dataset_id, None):
+            key = (dataset_id, document.document_id)
+            if document.progress.status not in FINISHED and self.former(key) is None:
+                self.restored_documents[key] = replace(document, batch="")
+
     def take_changes(self) -> list[Change]:
         """The changes since the last call."""
         changes, self._changes = self._changes, []
@@ -88,6 +142,7 @@ class Objects:
 
     def seen_lists(self, dataset_id: str) -> SeenLists | None:
         """What the lists of the dataset contained when they were last read, possibly before a restart."""
+        self.recall_dataset(dataset_id)
         return self.lists.get(dataset_id) or self.restored_lists.get(dataset_id)
 
     def put_lists(self, new: SeenLists) -> None:
@@ -175,6 +230,7 @@ class Objects:
         self.discovered = {key for key in self.discovered if key[0] != dataset_id}
         self.unlisted = {key for key in self.unlisted if key[0] != dataset_id}
         self.untraced = {key for key in self.untraced if key[0] != dataset_id}
+        self._recalled_datasets.discard(dataset_id)
         dataset = self.datasets.pop(dataset_id, None)
         if dataset is not None:
             self._changes.append((dataset, None))

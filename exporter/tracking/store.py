@@ -12,7 +12,7 @@ from exporter.tracking.counters import Counters
 from exporter.tracking.error_reasons import PATTERNS
 from exporter.tracking.events import NOTHING_WANTED, Wanted
 from exporter.tracking.model import FINISHED, Document, is_finished
-from exporter.tracking.objects import Objects, Watched, must_survive
+from exporter.tracking.objects import Objects, Watched, must_survive, nothing_to_recall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exporter.clock import Clock
     from exporter.tracking.error_reasons import Pattern
     from exporter.tracking.model import Batch, ChangeListener, Dataset, DatasetCounters, SeenLists
-    from exporter.tracking.objects import SavedObjects
+    from exporter.tracking.objects import Recall, SavedObjects
 
 DEFAULT_LIMITS = StallLimits()
 
@@ -41,16 +41,20 @@ class Store:
         clock: Clock,
         limits: StallLimits = DEFAULT_LIMITS,
         patterns: Sequence[Pattern] = PATTERNS,
+        recall: Recall = nothing_to_recall,
     ) -> None:
-        """``unknown`` is called with the field's name for every value that is not a known one."""
+        """``unknown`` is called with the field's name for every value that is not a known one.
+
+        ``recall`` is called under the lock, for objects that are not known.
+        """
         self.server = server
         self._listeners = tuple(listeners)
         self.unknown = unknown
         self.clock = clock
         self.limits = limits
         self.offset = ClockOffset()
-        self._objects = Objects(server, watched, clock.monotonic)
-        self.counters = Counters(server, patterns, self._objects.add_change, clock.time)
+        self._objects = Objects(server, watched, clock.monotonic, recall)
+        self.counters = Counters(server, patterns, self._objects.add_change, now=clock.time, recall=recall)
         self._lock = threading.Lock()
 
     def reconfigure(self, limits: StallLimits, patterns: Sequence[Pattern]) -> None:
@@ -144,12 +148,14 @@ class Store:
 
     def watch_dataset(self, dataset_id: str) -> None:
         """Count the events of a dataset from now on."""
-        with self.transaction():
-            self.counters.start(dataset_id)
+        if dataset_id not in self.counters:
+            with self.transaction():
+                self.counters.start(dataset_id)
 
     def seen_lists(self, dataset_id: str) -> SeenLists | None:
         """What the document lists of the dataset contained when they were last read."""
-        return self._objects.seen_lists(dataset_id)
+        with self._lock:
+            return self._objects.seen_lists(dataset_id)
 
     def put_lists(self, new: SeenLists) -> None:
         """Store what the document lists of a dataset contained, unless that is known."""

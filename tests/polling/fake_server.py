@@ -25,10 +25,12 @@ from exporter.dify import (
     SegmentPage,
 )
 from exporter.polling import Poller, ServerHealth, TargetStatuses
-from exporter.tracking import Change, Store, Tracked
+from exporter.tracking import Change, Store, Tracked, nothing_to_recall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from exporter.state import StateFile
 
 DATASET = "501756ed-cffa-44bb-b992-713f60113872"
 
@@ -195,9 +197,16 @@ class PollerHarness:
     """A poller in a faked environment; ``pass_time`` advances the clock tick by tick, as the main loop would."""
 
     def __init__(
-        self, polling: Polling | None = None, server: ServerConfig | None = None, *, document_name: bool = True
+        self,
+        polling: Polling | None = None,
+        server: ServerConfig | None = None,
+        *,
+        document_name: bool = True,
+        state: StateFile | None = None,
+        clock: ManualClock | None = None,
     ) -> None:
-        self.clock = ManualClock()
+        """``state``: an open state file, from which the objects are restored."""
+        self.clock = clock or ManualClock()
         self.client = FakeClient()
         self.listener = RecordingListener()
         self.observer = CountingObserver()
@@ -205,10 +214,13 @@ class PollerHarness:
         self.store = Store(
             "main",
             self.statuses.watched,
-            listeners=(self.listener,),
+            listeners=(self.listener,) if state is None else (state, self.listener),
             unknown=lambda field: self.observer.unknown_value("main", field),
             clock=self.clock,
+            recall=nothing_to_recall if state is None else state.recall,
         )
+        if state is not None:
+            self.store.restore(state.restore("main"))
         polling = polling or Polling()
         url = "http://127.0.0.1:5001/v1"
         self.health = ServerHealth("main", url, listener=self.listener, polling=polling, random=lambda: 0.5)

@@ -66,8 +66,8 @@ def test_statuses_are_not_saved(path: Path) -> None:
     assert 0 == count_rows(path)
 
 
-def test_a_removed_object_has_no_row(path: Path) -> None:
-    """A removed object has no row, whether its deletion was pending or written."""
+def test_a_removed_object_is_not_restored(path: Path) -> None:
+    """A removed object is not restored, whether its removal was pending or written. Its row stays."""
     documents = [a_document(number) for number in range(3)]
     state = open_state(path)
     state.changed([(None, document) for document in documents], durable=True)
@@ -75,11 +75,14 @@ def test_a_removed_object_has_no_row(path: Path) -> None:
     state.changed([(documents[1], None)], durable=False)
     assert by_key(documents[2:]) == by_key(state.restore("main"))
     state.close()
-    assert 1 == count_rows(path)
+    assert 3 == count_rows(path)
+    state = open_state(path)
+    assert by_key(documents[2:]) == by_key(state.restore("main"))
+    state.close()
 
 
 def test_the_last_change_wins(path: Path) -> None:
-    """The last change wins, even if a deletion is pending."""
+    """The last change wins, even if a removal is pending."""
     state = open_state(path)
     state.changed([(None, a_document())], durable=True)
     state.changed([(a_document(), None)], durable=False)
@@ -131,9 +134,9 @@ def test_only_the_latest_change_of_an_object_waits(path: Path) -> None:
     assert 2 == count_rows(path)
 
 
-def test_waiting_deletions_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While saving fails, the number of pending deletions is limited, and the latest ones wait."""
-    monkeypatch.setattr(state_file_module, "MAX_DELETIONS", 10)
+def test_waiting_removals_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While saving fails, the number of removed objects that wait is limited, and the latest ones do."""
+    monkeypatch.setattr(state_file_module, "MAX_REMOVED", 10)
     state = StateFile(path.parent / "missing" / path.name, ManualClock())
     for number in range(50):
         state.changed([(None, a_document(number))], durable=False)

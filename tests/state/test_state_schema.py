@@ -60,7 +60,10 @@ def insert_row(path: Path, key: Sequence[str], fields: dict[str, object]) -> Non
     open_database(path).close()
     packed = msgspec.msgpack.encode(fields)
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO tracked VALUES (?, ?, ?, ?, 0, ?, ?)", (*key, zlib.crc32(packed), packed))
+        connection.execute(
+            "INSERT INTO tracked (server, kind, dataset_id, id, seen, checksum, object) VALUES (?, ?, ?, ?, 0, ?, ?)",
+            (*key, zlib.crc32(packed), packed),
+        )
 
 
 def read_objects(path: Path) -> object:
@@ -86,7 +89,8 @@ def test_a_file_of_schema_1_is_read(path: Path) -> None:
     """Every later version reads the file of the first one."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(SCHEMA_1)
-        connection.execute("INSERT INTO tracked VALUES (?, ?, ?, ?, ?, ?, ?)", encode(a_document(), 5.0))
+        *key, seen, _, checksum, packed = encode(a_document(), 5.0)
+        connection.execute("INSERT INTO tracked VALUES (?, ?, ?, ?, ?, ?, ?)", (*key, seen, checksum, packed))
     assert by_key([a_document()]) == read_objects(path)
     assert len(MIGRATIONS) == pragma(path, "user_version")
 
@@ -224,7 +228,7 @@ def test_a_header_that_contradicts_the_schema(path: Path) -> None:
 
 def test_unknown_and_missing_fields(path: Path) -> None:
     """Objects are saved by field name: missing fields have their default, unknown ones are ignored."""
-    *key, _, _, packed = encode(a_document(), 0.0)
+    *key, _, _, _, packed = encode(a_document(), 0.0)
     fields = msgspec.msgpack.decode(packed)
     assert "stalled" not in fields
     insert_row(path, key, {**fields, "colour": "blue"})
@@ -255,7 +259,7 @@ def test_a_disk_error_during_a_migration_is_not_damage(path: Path) -> None:
 )
 def test_objects_with_unknown_words_are_ignored(path: Path, change: dict[str, object]) -> None:
     """Objects with types or statuses of another version are ignored."""
-    *key, _, _, packed = encode(a_document(), 0.0)
+    *key, _, _, _, packed = encode(a_document(), 0.0)
     insert_row(path, key, {**msgspec.msgpack.decode(packed), **change})
     state = StateFile(path, ManualClock())
     state.open()
