@@ -136,8 +136,7 @@ def _unread_targets(monitor: ServerMonitor) -> Iterator[str]:
     name, health = monitor.server.name, monitor.health
     for target, status in monitor.statuses.all().items():
         if status.success is not True:
-            refusal = health.refusal_of_dataset(target.dataset_id)
-            text = health.problem(target) or (refusal.text if refusal else UNKNOWN_PROBLEM)
+            text = health.problem(target) or UNKNOWN_PROBLEM
             requested = {DATASET_SCAN: "", DATASET_LIST: "list of datasets"}.get(
                 target.type, f"{status.kind} {target.id}"
             )

@@ -117,6 +117,8 @@ class ServerMonitor:
     @property
     def first_cycle_done(self) -> bool:
         """Whether nothing waits for its first poll any more. Further polls do not count: they never end."""
+        if self.health.awaits_probe:
+            return False
         if self.is_idle:
             return True
         failures = self.health.failures_of_details(self.store.documents)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import random
 import threading
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter.dify import DifyError, NotFound, Stopped
 from exporter.polling.fetch import Fetcher
+from exporter.polling.health import Watched
 from exporter.polling.intervals import (
     after_answer,
     after_failure,
@@ -134,6 +136,7 @@ class Poller:
             self._polling = polling
             self.health.reconfigure(server.url, polling)
             self._fetcher = before.reconfigured(server, client, polling)
+        self._poll_released()
         now = self._clock.monotonic()
         for target, present in self.statuses.intervals().items():
             if self._is_fetched_differently(target, before):
@@ -178,10 +181,10 @@ class Poller:
             return
         started = self._clock.monotonic()
         interval = self.statuses.interval(target)
-        blocked_until = self.health.blocked_until(target, started)
+        blocked_until = self.health.admit(target, started)
         if blocked_until is not None:
             self.statuses.mark_unread(target)
-            self._put_back(target, blocked_until, interval)
+            self._put_back(target, blocked_until, None if self.health.is_undecided(target) else interval)
             return
         again: float | None = None
         new: PollInterval | None
@@ -209,6 +212,7 @@ class Poller:
 
     def _put_back(self, target: Target, due: float | None, interval: PollInterval | None = None) -> None:
         """End a poll. ``due`` None: no further one; ``interval`` None: the poll was not made."""
+        self.health.poll_ended(target)
         with self._lock:
             watched = self.schedule.done(target, due)
             if due is None or not watched:
@@ -269,6 +273,7 @@ class Poller:
         refusal = outcome.refusal
         if refusal is None and self.health.succeeded(target, version=self._client.version, now=self._clock.monotonic()):
             _log.info("poll succeeded again", failures=interval.failures, **target.log_fields(self.name))
+        self._poll_released()
         self._event_log.write(outcome)
         self._follow_up(target, outcome)
         if target.type.is_follow_up and outcome.settled:
@@ -295,6 +300,35 @@ class Poller:
         for document_id in outcome.wanted.missing:
             self.schedule.put_new(Target(DOCUMENT_DETAIL, target.dataset_id, document_id), now)
 
+    def _poll_released(self) -> None:
+        """Poll what waited for an endpoint, or for the server, that answers again."""
+        for target in self.health.take_released():
+            self.schedule.bring_forward(target, self._clock.monotonic())
+
+    def _poll_witness(self, now: float) -> None:
+        """While the server is in doubt, poll a target that can show that it answers; without one it is down.
+
+        That is a target of another type which was read, or not polled yet; otherwise the heartbeat of any dataset.
+        """
+        doubted = self.health.doubted
+        if not doubted:
+            return
+        watched = (target for target, status in self.statuses.all().items() if status.success is not False)
+        heartbeats = (Target(HEARTBEAT, dataset_id, "") for dataset_id in self.store.dataset_ids)
+        for witness in chain(watched, heartbeats if self.health.has_other_answers else ()):
+            if witness.type not in doubted and self.health.blocked_until(witness, now) is None:
+                if witness.type is HEARTBEAT:
+                    self._send_heartbeat(witness.dataset_id, now)
+                else:
+                    self.schedule.bring_forward(witness, now)
+                return
+        self.health.confirm_outage(doubted)
+
+    def _send_heartbeat(self, dataset_id: str, now: float) -> None:
+        heartbeat = Target(HEARTBEAT, dataset_id, "")
+        if heartbeat not in self.schedule:
+            self.schedule.put(heartbeat, now)
+
     def _is_worth_polling(self, target: Target) -> bool:
         if not target.type.is_follow_up:
             return target in self.statuses
@@ -319,11 +353,12 @@ class Poller:
         """Process a failure. Returns the interval from now on: ``new``, if only a part of the request failed."""
         now = self._clock.monotonic()
         self._observer.poll_failed(self.name, target.type.label, error.reason)
-        self.health.failed(target, error, version=self._client.version, now=now, targets=len(self.statuses))
+        watched = Watched(len(self.statuses), self.statuses.count(target.type))
+        self.health.failed(target, error, version=self._client.version, now=now, watched=watched)
+        self._poll_released()
+        self._poll_witness(now)
         if target.dataset_id and self.health.needs_heartbeat(now):
-            heartbeat = Target(HEARTBEAT, target.dataset_id, "")
-            if heartbeat not in self.schedule:
-                self.schedule.put(heartbeat, now)
+            self._send_heartbeat(target.dataset_id, now)
         if new is not None:
             pass
         elif isinstance(error, NotFound) and (error.gone or target.type.is_follow_up):

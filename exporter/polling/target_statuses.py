@@ -15,6 +15,7 @@ from exporter.tracking import TargetStatus, Watched
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from exporter.polling.targets import TargetType
     from exporter.tracking import Change, ChangeListener, Kind, TargetState
 
 
@@ -63,6 +64,11 @@ class TargetStatuses:
         """How many targets are in each state, by the label ``kind`` and the state; only numbers above 0."""
         with self._lock:
             return dict(+self._counts)
+
+    def count(self, target_type: TargetType) -> int:
+        """How many targets of a type there are, which must not be one of follow-ups."""
+        with self._lock:
+            return sum(count for (label, _), count in self._counts.items() if label == target_type.label)
 
     @property
     def watched(self) -> Watched:

@@ -136,6 +136,25 @@ def test_poll_once_with_unreadable_details(dify: SimulatorServer) -> None:
     assert not App(_config(dify)).poll_once(threading.Event())
 
 
+@pytest.mark.parametrize("broken", [2, 3, 5])
+def test_poll_once_requests_every_detail_although_some_fail(clock: ManualClock, broken: int) -> None:
+    """Failing details end the run only when the first probe after a backoff fails, too; batches are all read."""
+    ids = [f"5f1d9a2e-6c0b-4d5e-9a43-00000000000{number}" for number in range(5)]
+    documents = tuple(DocumentPlan(name="a", id=id_, segments=1) for id_ in ids)
+    scenario = Scenario(datasets=(DatasetPlan(id=DATASET, batches=(BatchPlan(id=BATCH, documents=documents),)),))
+    with SimulatorServer(Api(World(scenario, clock))) as dify:
+        for id_ in ids[:broken]:
+            dify.api.faults.add(Fault(kind="status", status=500, endpoint="document", id=id_))
+        app = App(_config(dify, polling=Polling(interval=1.0)))
+        assert not app.poll_once(threading.Event())
+    (monitor,) = app.monitors
+    assert all(status.success for status in monitor.statuses.all().values())
+    assert [document for document in monitor.store.documents if document.detail] == monitor.store.documents[broken:]
+    assert len(monitor.health.failures_of_details(monitor.store.documents)) == broken
+    assert None not in monitor.health.failures_of_details(monitor.store.documents)
+    assert monitor.health.status.up is True
+
+
 def test_poll_once_reports_progress(dify: SimulatorServer) -> None:
     """``on_progress`` receives the number of targets polled and the total."""
     reported: list[Progress] = []

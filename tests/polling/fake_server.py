@@ -41,7 +41,10 @@ def item(document_id: str, status: str, completed: int | None = 0, total: int | 
 
 
 class FakeClient:
-    """Returns the answers that a test puts in and records the requests. An exception put in as an answer is raised."""
+    """Returns the answers that a test puts in and records the requests. An exception put in as an answer is raised.
+
+    ``refuse`` gets the endpoint of each request, and may raise its failure.
+    """
 
     def __init__(self) -> None:
         self.version = "1.12.1"
@@ -56,6 +59,7 @@ class FakeClient:
         self.old = False
         self.closed = 0
         self.before_answer: Callable[[str], None] = lambda _: None
+        self.refuse: Callable[[str], None] = lambda _: None
 
     def indexing_status(self, dataset_id: str, batch: str, *, known: bytes | None = None) -> Answer[list[IndexingItem]]:
         """The answer for a batch."""
@@ -70,7 +74,7 @@ class FakeClient:
 
     def datasets(self, page: int, *, private: bool = True) -> DatasetPage:
         """A page of the list of datasets."""
-        self.asked.append(("datasets", str(page)))
+        self._ask("datasets", str(page))
         self._raise(self.list_error)
         visible = [base for id_, base in self.bases.items() if private or id_ not in self.private]
         found = [base for base in visible if isinstance(base, DatasetAnswer)]
@@ -78,7 +82,7 @@ class FakeClient:
 
     def dataset(self, dataset_id: str) -> DatasetAnswer:
         """A dataset."""
-        self.asked.append(("dataset", dataset_id))
+        self._ask("dataset", dataset_id)
         found = self.bases.get(dataset_id, NotFound("Dataset not found.", gone=True))
         self._raise(found if isinstance(found, Exception) else self.list_error)
         assert isinstance(found, DatasetAnswer)
@@ -86,7 +90,7 @@ class FakeClient:
 
     def documents(self, dataset_id: str, status: str, *, page: int = 1, limit: int = PAGE) -> DocumentPage:
         """A page of the document list of a dataset; an old server ignores the status."""
-        self.asked.append(("documents", f"{dataset_id}/{status}/{page}"))
+        self._ask("documents", f"{dataset_id}/{status}/{page}")
         listed = self.listed.get(dataset_id, [])
         if isinstance(listed, Exception):
             raise listed
@@ -96,7 +100,7 @@ class FakeClient:
 
     def completed_segments(self, dataset_id: str, document_id: str) -> SegmentPage:
         """The number of completed segments."""
-        self.asked.append(("segments", document_id))
+        self._ask("segments", document_id)
         assert dataset_id
         found = self.segments.get(document_id, 0)
         if isinstance(found, Exception):
@@ -111,8 +115,12 @@ class FakeClient:
         """Count the call."""
         self.closed += 1
 
-    def _answer(self, kind: str, key: str, found: Any, known: bytes | None) -> Answer[Any]:
+    def _ask(self, kind: str, key: str) -> None:
         self.asked.append((kind, key))
+        self.refuse(kind)
+
+    def _answer(self, kind: str, key: str, found: Any, known: bytes | None) -> Answer[Any]:
+        self._ask(kind, key)
         self.before_answer(key)
         if isinstance(found, Exception):
             raise found

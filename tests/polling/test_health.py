@@ -24,6 +24,7 @@ from exporter.dify import (
     Unauthorized,
 )
 from exporter.polling import BATCH_STATUS, DATASET_SCAN, HEARTBEAT, ServerHealth, Target
+from exporter.polling.health import Watched
 from exporter.tracking import ServerStatus
 from tests.polling.fake_server import RecordingListener
 
@@ -45,13 +46,14 @@ class Server:
             self.health.succeeded(target, version="1.12.1", now=0.0)
 
     def fail(self, error: DifyError, *targets: Target, now: float = 0.0, watched: int = WATCHED) -> None:
-        """Report the failure for each target."""
+        """Report the failure for each target. No target of another type can show that the server answers."""
         for target in targets:
-            self.health.failed(target, error, version="", now=now, targets=watched)
+            self.health.failed(target, error, version="", now=now, watched=Watched(watched, watched))
+            self.health.confirm_outage(self.health.doubted)
 
     @property
     def blocks(self) -> tuple[bool, bool]:
-        """Whether the breaker stops the polls of the dataset that failed, and those of another dataset."""
+        """Whether the breaker stops the polls of batches in the dataset that failed, and in another dataset."""
         return tuple(self.health.blocked_until(target, 0.0) is not None for target in (D, OTHER))  # type: ignore[return-value]
 
 
@@ -86,17 +88,17 @@ class Row(NamedTuple):
 ROWS = {
     "one 500 among answers": Row(ServerFailed("500"), (A,), "up", "nothing", before=False),
     "the same target 500 three times": Row(ServerFailed("500"), (A, A, A), "up", "nothing", before=False),
-    "three targets 500": Row(ServerFailed("500"), (A, B, C), "out", "server"),
+    "three targets 500": Row(ServerFailed("500"), (A, B, C), "out", "type"),
     "one time-out": Row(TimedOut("late"), (A,), "up", "nothing", before=False),
-    "three targets time out": Row(TimedOut("late"), (A, B, C), "out", "server"),
+    "three targets time out": Row(TimedOut("late"), (A, B, C), "out", "type"),
     "one refused connection": Row(ConnectFailed("refused"), (A,), "down", "nothing"),
-    "three refused connections": Row(ConnectFailed("refused"), (A, B, C), "out", "server"),
+    "three refused connections": Row(ConnectFailed("refused"), (A, B, C), "out", "type"),
     "a certificate that is not trusted": Row(TLSFailed("expired"), (A,), "down", "nothing"),
-    "401": Row(by_dify(Unauthorized("401")), (A,), "out", "server"),
+    "401": Row(by_dify(Unauthorized("401")), (A,), "out", "type"),
     "403 from Dify": Row(by_dify(Forbidden("403")), (A,), "up", "dataset"),
-    "403 from a proxy": Row(Forbidden("403"), (A,), "up", "dataset"),
-    "403 from a proxy for three targets": Row(Forbidden("403"), (A, B, C), "out", "dataset", before=True),
-    "429": Row(RateLimited("429"), (A,), "up", "server"),
+    "403 from a proxy": Row(Forbidden("403"), (A,), "out", "dataset", before=True),
+    "403 from a proxy for three targets": Row(Forbidden("403"), (A, B, C), "out", "type", before=True),
+    "429": Row(RateLimited("429"), (A,), "up", "type"),
     "404 from Dify": Row(by_dify(NotFound("404", gone=True)), (A,), "up", "nothing"),
     "404 from a gateway for three targets": Row(NotFound("404"), (A, B, C), "up", "nothing"),
     "400 from Dify": Row(by_dify(BadRequest("400")), (A, B, C), "up", "nothing"),
@@ -104,7 +106,7 @@ ROWS = {
     "three odd documents": Row(by_dify(SchemaMismatch("odd")), (A, B, C), "up", "nothing", before=False),
     "an answer that is too large": Row(by_dify(TooLarge("17 MiB")), (A,), "up", "nothing", before=False),
     "one HTML page": Row(DecodeFailed("HTML"), (A,), "up", "nothing", before=False),
-    "HTML pages for three targets": Row(DecodeFailed("HTML"), (A, B, C), "out", "server"),
+    "HTML pages for three targets": Row(DecodeFailed("HTML"), (A, B, C), "out", "type"),
 }
 
 
@@ -114,7 +116,7 @@ def test_what_failures_say_about_the_server(server: Server, name: str) -> None:
     row = ROWS[name]
     server.fail(row.error, *row.targets)
     state = "up" if server.health.status.up else "out" if server.health.unavailable else "down"
-    blocks = {(False, False): "nothing", (True, False): "dataset", (True, True): "server"}[server.blocks]
+    blocks = {(False, False): "nothing", (True, False): "dataset", (True, True): "type"}[server.blocks]
     assert (row.state, row.blocks) == (state, blocks)
 
 
@@ -138,9 +140,9 @@ def test_one_bad_object_among_good_ones(server: Server, error: DifyError) -> Non
 def test_an_outage_is_one_line_and_its_end_another(server: Server) -> None:
     """One line per reason of an outage, and one when it is over; meanwhile targets have no lines of their own."""
     with capture_logs() as log:
-        for target in (A, B, C, D) * 2:
-            server.fail(ServerFailed("500"), target)
-            server.fail(TimedOut("late"), target)
+        server.fail(ServerFailed("500"), A, B, C, D)
+        server.fail(TimedOut("late"), A, B, now=100.0)
+        server.fail(ServerFailed("500"), A, B, now=200.0)
         assert not server.health.is_own_failure(A)
         server.succeed(A, B)
     lines = [(line["event"], line.get("reason")) for line in log]
@@ -172,9 +174,10 @@ def test_fewer_targets_are_enough_where_there_are_fewer() -> None:
 
 
 @pytest.mark.parametrize("error", [Unauthorized("x"), RateLimited("x")])
-def test_a_refusal_of_the_server_stops_every_target(server: Server, error: DifyError) -> None:
-    """A wrong key or a rate limit is the same for all targets of the server."""
+def test_a_refusal_stops_every_target_of_the_type(server: Server, error: DifyError) -> None:
+    """A wrong key or a rate limit is the same for all batches; other endpoints are polled."""
     server.fail(error, A, now=100.0)
+    assert server.health.blocked_until(Target(DATASET_SCAN, "one", "one"), 100.0) is None
     assert 115.0 == server.health.blocked_until(OTHER, 100.0)
     assert server.health.blocked_until(OTHER, 115.0) is None
 
@@ -212,6 +215,7 @@ def test_a_failed_heartbeat_is_an_outage(server: Server, error: DifyError) -> No
     server.fail(error, Target(HEARTBEAT, "one", ""), now=100.0)
     assert server.health.status.up is False
     assert error.reason == server.health.unavailable
+    server.fail(error, B, now=100.0)
     assert server.health.blocked_until(OTHER, 100.0) == 115.0
     assert not server.health.needs_heartbeat(200.0)
 
@@ -227,8 +231,14 @@ def test_a_heartbeat_is_needed_only_when_nothing_was_answered_for_a_while(server
 
 
 def test_a_gateway_that_refuses_the_heartbeat_is_no_outage(server: Server) -> None:
-    """It may let only the documented endpoints through."""
-    server.fail(Forbidden("403"), Target(HEARTBEAT, "one", ""), now=100.0)
+    """It may let only the documented endpoints through: a target of another type is polled before it is an outage."""
+    heartbeat = Target(HEARTBEAT, "one", "")
+    with capture_logs() as log:
+        server.health.failed(heartbeat, Forbidden("403"), version="", now=100.0, watched=Watched(WATCHED, WATCHED))
+        assert {HEARTBEAT} == server.health.doubted
+        server.succeed(D)
+        server.health.confirm_outage(frozenset({HEARTBEAT}))
+    assert [] == log
     assert server.health.status.up is True
 
 
@@ -258,12 +268,8 @@ def test_why_a_target_is_not_read(server: Server) -> None:
     """Its own failure first, then that of its dataset or of the server."""
     server.fail(by_dify(Forbidden("API access is off")), A)
     assert "API access is off" == server.health.problem(A)
-    refusal = server.health.refusal_of_dataset("one")
-    assert refusal is not None
-    assert ("forbidden", "API access is off") == refusal
-    assert server.health.refusal_of_dataset("two") is None
-    server.health.remove(A)
-    assert "" == server.health.problem(A)
+    assert "API access is off" == server.health.problem(B)
+    assert "" == server.health.problem(OTHER)
     server.fail(Unauthorized("key refused"), Target(DATASET_SCAN, "two", "two"))
-    assert "unauthorized" == server.health.problem(A)
-    assert {"unauthorized"} == server.health.failure_reasons()
+    assert "unauthorized" == server.health.problem(OTHER)
+    assert {"forbidden", "unauthorized"} == server.health.failure_reasons()
