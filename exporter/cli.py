@@ -31,7 +31,7 @@ from exporter.dify import check_environment
 from exporter.metrics import Format
 from exporter.terminal import ReportingGroup, fail, say, write
 from exporter.web import WebConfigFile
-from exporter.yamlconf import parse_duration
+from exporter.yamlconf import is_pipe, parse_duration
 
 if TYPE_CHECKING:
     import threading
@@ -114,7 +114,8 @@ def run(
         set_up_logging(config.log.level, config.log.format)
         return config
 
-    source = ConfigSource(read_again, config_auto_reload_interval) if config_file else None
+    can_change = config_file is not None and not is_pipe(config_file)
+    source = ConfigSource(read_again, config_auto_reload_interval) if can_change else None
     app = App(config, source=source, use_state_file=True, web_config=web_config)
     with stop_signals() as stop, reload_signal(app.reloader.request):
         _serve(app, stop)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from exporter.config.api_keys import doubt_api_key, parse_api_key
 from exporter.config.keys import ROOT, Config, ServerConfig, StateConfig
 from exporter.config.values import server_url, state_path
-from exporter.yamlconf import ConfigError, Invalid, Problem, Section, Value, read_file, show
+from exporter.yamlconf import ConfigError, Invalid, Problem, Section, Value, folder_of, read_file, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,11 +34,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     DIFY_EXPORTER_DEFAULT_STATE_PATH is the path of the state file unless the configuration file names one.
     Raises ``ConfigError`` with all problems.
     """
-    config, warnings = read_file(path, environ, ROOT, absent=_WRITE_A_FILE, empty=_WRITE_A_FILE)
+    config, warnings = read_file(path, environ, ROOT, absent=_WRITE_A_FILE, empty=_WRITE_A_FILE, pipe=True)
     state = config.state.path
     if environ.get(_DEFAULT_STATE) and state is StateConfig().path:  # the default itself: the file names none
         (state,) = _variables(environ, ((_DEFAULT_STATE, "", state_path),))
-    located = StateConfig(None if state is None else path.parent / state)
+    located = StateConfig(None if state is None else folder_of(path) / state)
     result: Config = replace(config, state=located, warnings=warnings)
     return result
 

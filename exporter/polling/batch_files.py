@@ -27,8 +27,10 @@ from exporter.yamlconf import (
     Stamp,
     Unreadable,
     WatchedFile,
+    bounded,
     read_text,
     read_tree,
+    stamp_of,
     stamps,
 )
 from exporter.yamlconf.files import nothing_matches
@@ -150,8 +152,9 @@ class BatchFiles:
         self._clock = clock
         self._files: dict[str, _File] = {}
         self._batches: list[BatchRef] | None = None
+        self._unavailable: set[str] = set()
         self.unmatched: dict[str, str] = {}
-        """The patterns that match nothing, each with a message."""
+        """The patterns that match nothing or cannot be searched, each with a message."""
         self.problem_count = 0
         """Files that cannot be read, and patterns that match nothing. Can be read by any thread."""
 
@@ -168,11 +171,19 @@ class BatchFiles:
     def update(self) -> list[BatchRef] | None:
         """All batches without duplicates if they have changed since the last call, else None. Never None at first."""
         at_once = self._batches is None
+        versions: dict[str, Stamp] = {}
         for pattern, matches in self._matches.items():
-            matches.update(glob.iglob(pattern))  # noqa: PTH207 Path has no absolute patterns
-        for path in sorted(set(self._files).union(*self._matches.values())):
+            try:
+                found = bounded(pattern, partial(_versions, pattern, [*matches]))
+            except TimeoutError as error:
+                self._report_unavailable(pattern, error.strerror)
+            else:
+                matches.update(found)
+                versions |= found
+                self._unavailable.discard(pattern)
+        for path, version in sorted(versions.items()):
             file = self._files.setdefault(path, _File(path, self._clock))
-            file.update(at_once=at_once)
+            file.update(version, at_once=at_once)
             if file.is_gone:
                 del self._files[path]
         self._examine_patterns()
@@ -187,12 +198,27 @@ class BatchFiles:
         """Report patterns that match nothing. A file that is missing for a moment still counts as a match."""
         for pattern, matches in self._matches.items():
             matches.intersection_update(self._files)
+            if pattern in self._unavailable:
+                continue
             if matches and pattern in self.unmatched:
                 del self.unmatched[pattern]
                 _log.info("batch file pattern matches now", pattern=pattern, files=len(matches))
             elif not matches and pattern not in self.unmatched:
                 self.unmatched[pattern] = f"{pattern}: {nothing_matches(pattern)}"
                 _log.warning("batch file pattern matches nothing", problem=self.unmatched[pattern])
+
+    def _report_unavailable(self, pattern: str, reason: str | None) -> None:
+        """Report, once, files whose file system does not respond. Their previous batches stay in effect."""
+        if pattern not in self._unavailable:
+            self._unavailable.add(pattern)
+            self.unmatched[pattern] = f"{pattern}: cannot be searched: {reason}"
+            _log.warning("batch files are not available; their previous batches stay", problem=self.unmatched[pattern])
+
+
+def _versions(pattern: str, known: Iterable[str]) -> dict[str, Stamp]:
+    """The versions of all files that match, and of the ``known`` ones. May wait forever for a network file system."""
+    found = {*known, *glob.iglob(pattern)}  # noqa: PTH207 Path has no absolute patterns
+    return {path: stamp_of(Path(path)) for path in found}
 
 
 class _File:
@@ -201,15 +227,16 @@ class _File:
     def __init__(self, path: str, clock: Clock) -> None:
         self._path = path
         self._clock = clock
-        self._stamps = partial(stamps, Path(path))
-        self._watched = WatchedFile(self._stamps, is_complete=self._is_complete, clock=clock)
+        self._version: Stamp = None
+        self._watched = WatchedFile(lambda: (self._version,), is_complete=self._is_complete, clock=clock)
         self.batches: list[BatchRef] = []
         self.problem = ""
         self.warning = ""
         self.is_gone = False
 
-    def update(self, *, at_once: bool) -> None:
+    def update(self, present: Stamp, *, at_once: bool) -> None:
         """Read the file if it has changed and is complete; with ``at_once``, as soon as it has changed."""
+        self._version = present
         version = self._watched.check(at_once=at_once)
         if version is None:
             return
@@ -230,7 +257,7 @@ class _File:
             return
         except Invalid as refused:
             problems = (Problem(self._path, None, "", str(refused)),)
-        if version != self._stamps():
+        if version != stamps(Path(self._path)):
             return  # changed while it was being read
         self._watched.accept(version)
         if found is None:

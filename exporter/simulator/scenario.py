@@ -11,6 +11,8 @@ import msgspec
 import yaml
 from msgspec import Struct, field
 
+from exporter.yamlconf import Invalid, read_text
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -209,8 +211,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_scenario(path: Path) -> Scenario:
-    """Read a scenario from a YAML (or JSON) file. Raises ``ScenarioError``, ``OSError``."""
+    """Read a scenario from a YAML (or JSON) file or pipe. Raises ``ScenarioError``."""
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Scenario)
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        return msgspec.convert(yaml.safe_load(read_text(path, pipe=True)), Scenario)
+    except (yaml.YAMLError, msgspec.ValidationError, Invalid) as error:
         raise ScenarioError(f"{path}: {error}") from error

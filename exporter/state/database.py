@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from exporter.yamlconf.file_access import open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -244,8 +246,11 @@ _FOREIGN = (
 
 def _read_first_page(path: Path) -> bytes:
     """The beginning of a file; b"" if there is none or it cannot be read, whose reason SQLite reports."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        return file.read(_FIRST_PAGE)
+    with contextlib.suppress(OSError):
+        stream = open_regular(path)
+        if stream is not None:
+            with stream:
+                return stream.read(_FIRST_PAGE)
     return b""
 
 

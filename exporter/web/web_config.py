@@ -20,6 +20,7 @@ from exporter.yamlconf import (
     Stamp,
     Value,
     WatchedFile,
+    bounded,
     key,
     model,
     read_file,
@@ -244,9 +245,11 @@ def _load(
     named = [file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file]
     watched = WatchedFile(partial(stamps, path, *named), (*before, *stamps(*named)))
     try:
-        context = make_context(tls) if tls.cert_file else None
+        context = bounded(tls.cert_file, partial(make_context, tls)) if tls.cert_file else None
     except Invalid as refused:
         raise ConfigError([_tls_problem(path, str(refused))]) from None
+    except TimeoutError as error:
+        raise ConfigError([_tls_problem(path, f"a file that it names cannot be read: {error.strerror}")]) from None
     settings = Settings(
         users={name.encode(): hashed for name, hashed in config.basic_auth_users.items()},
         headers=tuple((name.lower().encode(), text.encode()) for name, text in headers.items() if text),

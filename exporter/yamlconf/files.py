@@ -5,18 +5,20 @@ from __future__ import annotations
 import codecs
 import glob
 import os
-import stat
-from typing import TYPE_CHECKING, Final
+import re
+from pathlib import Path
+from typing import Final
 
+from exporter.yamlconf.file_access import PIPE_TIMEOUT, bounded, open_regular
 from exporter.yamlconf.problems import Invalid
 from exporter.yamlconf.values import has_control
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 MAX_SIZE: Final = 16 * _MIB
+
+_DESCRIPTOR: Final = re.compile(r"/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
+"""The names of open files of this process."""
 
 NOT_UTF_16: Final = "is UTF-16: save it as UTF-8 (in PowerShell: Out-File -Encoding utf8, as > writes UTF-16)"
 """The message about a file for which ``is_utf_16`` is true."""
@@ -30,26 +32,31 @@ class Missing(Unreadable):
     """There is no such file. Only the caller knows what that means."""
 
 
-def read_bytes(path: Path, limit: int = MAX_SIZE) -> bytes:
-    """The content of a regular file of at most ``limit`` bytes.
+def read_bytes(path: Path, limit: int = MAX_SIZE, *, pipe: bool = False) -> bytes:
+    """The content of a regular file, or if ``pipe`` is set of an ``is_pipe``, of at most ``limit`` bytes.
 
     Raises ``Missing``, ``Unreadable``, or ``Invalid`` for a file that is too large, with the remedy.
     """
-    failure: Unreadable | None = None
+    is_accepted_pipe = pipe and is_pipe(path)
+
+    def read() -> bytes | None:
+        stream = open_regular(path, pipe=is_accepted_pipe)
+        if stream is None:
+            return None
+        with stream:
+            return stream.read(limit + 1)
+
+    content = None
+    failure = Unreadable("is not a regular file but a directory, pipe or device: name only regular files")
     try:
-        # Opening a named pipe would block until another program writes to it.
-        if stat.S_ISREG(path.stat().st_mode):
-            with path.open("rb") as stream:
-                content = stream.read(limit + 1)
-        else:
-            failure = Unreadable("is not a regular file but a directory, pipe or device: name only regular files")
+        content = bounded(path, read, PIPE_TIMEOUT if is_accepted_pipe else None)
     except FileNotFoundError:
         failure = Missing("does not exist; relative paths start at the folder of the configuration")
     except PermissionError:
         failure = Unreadable("is not readable by this user: change its owner or mode")
     except (OSError, ValueError) as error:
         failure = Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}")
-    if failure:
+    if content is None:
         raise failure
     if len(content) > limit:
         size = f"{limit // _KIB} KiB" if limit < _MIB else f"{limit // _MIB} MiB"
@@ -57,9 +64,22 @@ def read_bytes(path: Path, limit: int = MAX_SIZE) -> bytes:
     return content
 
 
-def read_text(path: Path) -> str:
+def is_pipe(path: Path) -> bool:
+    """Whether ``path`` is a pipe from another program, such as ``<(sops --decrypt config.yaml)`` in a shell.
+
+    It can be read once. A named pipe is none: nobody may be writing to it.
+    """
+    return _DESCRIPTOR.fullmatch(str(path)) is not None and path.is_fifo()
+
+
+def folder_of(path: Path) -> Path:
+    """Where relative paths in the configuration file ``path`` start: its folder; for a pipe the working directory."""
+    return Path() if is_pipe(path) else path.parent
+
+
+def read_text(path: Path, *, pipe: bool = False) -> str:
     """The text of a file, UTF-8 with or without a byte order mark. Raises what ``read_bytes`` raises."""
-    content = read_bytes(path)
+    content = read_bytes(path, pipe=pipe)
     if is_utf_16(content):
         raise Invalid(NOT_UTF_16)
     try:
@@ -102,7 +122,7 @@ def locate_wildcard(folder: Path, text: str) -> str:
     if "**" in text:
         raise Invalid("contains **, which is not supported: write one wildcard per folder, such as */*.yaml")
     try:
-        is_folder = (folder / text).is_dir()
+        is_folder = bounded(folder / text, (folder / text).is_dir)
     except OSError as error:
         raise Invalid(f"is not a valid path ({error.strerror})") from None
     if is_folder:

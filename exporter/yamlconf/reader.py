@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.yamlconf import tree
-from exporter.yamlconf.files import Missing, read_text
+from exporter.yamlconf.files import Missing, folder_of, read_text
 from exporter.yamlconf.problems import ConfigError, Invalid, Problem, show, show_path
 from exporter.yamlconf.schema import TEXT, Given, ListOf, Section, Value
 from exporter.yamlconf.tree import Mapping, Scalar, Sequence
@@ -42,16 +42,16 @@ _WORDS = {"integer": "a number", "number": "a number", "boolean": "a boolean", "
 
 
 def read_file(
-    path: Path, environ: Environment[str, str], section: Section, *, absent: str, empty: str
+    path: Path, environ: Environment[str, str], section: Section, *, absent: str, empty: str, pipe: bool = False
 ) -> tuple[Any, tuple[Problem, ...]]:
     """The value of the YAML file ``path`` according to ``section``, and the warnings.
 
-    ``absent`` and ``empty`` are the remedies for a file that does not exist or has no content. Raises ``ConfigError``
-    with all problems.
+    ``absent`` and ``empty`` are the remedies for a file that does not exist or has no content. ``pipe``: it may be a
+    pipe; relative paths in it then start at the working directory. Raises ``ConfigError`` with all problems.
     """
     file, line, root = show_path(path), None, None
     try:
-        root = tree.parse(read_text(path))
+        root = tree.parse(read_text(path, pipe=pipe))
         message = f"is empty; {empty}"
     except Missing:
         message = f"does not exist; {absent}"
@@ -61,7 +61,7 @@ def read_file(
         message, line = str(malformed), malformed.line
     if root is None:  # outside the handlers: no traceback may show the content of the file
         raise ConfigError([Problem(file, line, "", message)])
-    return read_tree(file, root, section, folder=path.parent, environ=environ)
+    return read_tree(file, root, section, folder=folder_of(path), environ=environ)
 
 
 def read_tree(

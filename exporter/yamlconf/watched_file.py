@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from exporter.clock import SystemClock
+from exporter.yamlconf.file_access import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,14 @@ def stamps(*paths: Path) -> tuple[Stamp, ...]:
 
 
 def _stamp(path: Path) -> Stamp:
+    try:
+        return bounded(path, partial(stamp_of, path))
+    except TimeoutError as error:
+        return 0, error.errno or 0
+
+
+def stamp_of(path: Path) -> Stamp:
+    """The version of one file. Unlike ``stamps``, this may wait forever for a network file system."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -316,11 +316,11 @@ def test_files_that_cannot_be_opened(refuse_file: RefuseFile, tmp_path: Path) ->
 def test_a_file_of_another_user(refuse_file: RefuseFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The message names missing permission as the cause."""
 
-    def denied(_path: Path, _mode: str) -> None:
+    def denied(_path: Path, _flags: int) -> None:
         raise PermissionError(13, os.strerror(13))
 
     (tmp_path / "config.yaml").touch()
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr(os, "open", denied)
     assert ["config.yaml: is not readable by this user: change its owner or mode"] == refuse_file(
         tmp_path / "config.yaml"
     )

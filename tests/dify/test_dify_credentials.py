@@ -65,7 +65,7 @@ def test_an_unchanged_file_is_not_read_again(tmp_path: Path, monkeypatch: pytest
     file.write_text("aaa")
     credentials = from_file(file, clock)
     assert Secret("aaa") == credentials.key()
-    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("read again"))
     clock.advance(5)
     assert Secret("aaa") == credentials.key()
 

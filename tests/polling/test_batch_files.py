@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +15,11 @@ from structlog.testing import capture_logs
 from exporter.clock import ManualClock
 from exporter.polling import batch_files
 from exporter.polling.batch_files import MAX_WAIT, REST, BatchFiles, BatchRef
-from exporter.yamlconf import read_text
+from exporter.yamlconf import file_access, read_text
+from tests.integration.harness import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 A = "501756ed-cffa-44bb-b992-713f60113872"
 B = "c23d659c-2dd9-43a9-9ba1-c2344a7f1127"
@@ -300,11 +303,11 @@ def test_a_file_that_could_not_be_read_is_read_again(folder: Folder, monkeypatch
     """A file that becomes accessible again, unchanged, is read again."""
     file = folder.write("a.yaml", "1")
 
-    def away(_path: Path, _mode: str) -> None:
+    def away(_path: Path, _flags: int) -> None:
         raise OSError(5, os.strerror(5))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", away)
+        patch.setattr(os, "open", away)
         assert [] == folder.check()
     assert {str(file): f"{file}: cannot be read: Input/output error"} == folder.files.problems
     assert ["1"] == folder.check()
@@ -411,3 +414,28 @@ def test_links_as_in_kubernetes_config_maps(folder: Folder) -> None:
     (folder.path / "next").symlink_to("..2")
     (folder.path / "next").rename(folder.path / "..data")
     assert ["2"] == folder.check()
+
+
+def test_files_that_do_not_respond(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While their file system hangs, files keep their batches, one line reports it, and nobody waits a second time."""
+    folder.write("a.yaml", "1")
+    folder.write("b.yaml", "2")
+    folder.check()
+    responds = threading.Event()
+    present = glob.iglob
+
+    def hang(pattern: str) -> Iterator[str]:
+        if pattern.endswith(".yaml"):
+            responds.wait()
+        return present(pattern)
+
+    monkeypatch.setattr(file_access, "TIMEOUT", 0.01)
+    monkeypatch.setattr(glob, "iglob", hang)
+    with capture_logs() as log:
+        for _ in range(3):
+            assert folder.check() is None
+    assert ["batch files are not available; their previous batches stay"] == [line["event"] for line in log]
+    assert "it does not respond; is its file system available?" in log[0]["problem"]
+    assert {str(folder.path / "*.yaml"), f"{folder.path}/*.json"} == {*folder.files.unmatched}
+    responds.set()
+    until(lambda: folder.check() is None and {f"{folder.path}/*.json"} == {*folder.files.unmatched})

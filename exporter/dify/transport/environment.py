@@ -5,6 +5,7 @@ They are read once per server. What makes every request fail is found at startup
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import ssl
@@ -18,6 +19,7 @@ from urllib3.util import create_urllib3_context
 
 from exporter.dify.errors import TLSFailed
 from exporter.yamlconf import ConfigError, Problem
+from exporter.yamlconf.file_access import bounded, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,9 +96,18 @@ def load_authorities(place: str) -> ssl.SSLContext:
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     context.check_hostname = True
     context.verify_flags = (context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN) & ~ssl.VERIFY_X509_STRICT
-    kind = "capath" if os.path.isdir(place) else "cafile"  # noqa: PTH112 - the string is passed on unchanged
+
+    def load() -> None:
+        if os.path.isdir(place):  # noqa: PTH112 - the string is passed on unchanged
+            context.load_verify_locations(capath=place)
+        elif (stream := open_regular(place)) is None:
+            raise OSError(errno.EINVAL, "it is a pipe or device, not a file")
+        else:
+            stream.close()
+            context.load_verify_locations(cafile=place)
+
     try:
-        context.load_verify_locations(**{kind: place})
+        bounded(place, load)
     except OSError as error:
         # This includes ssl.SSLError, an OSError with its own strerror.
         raise TLSFailed(f"cannot read the certificate authorities in {place}: {error.strerror}") from None
