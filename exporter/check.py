@@ -78,8 +78,9 @@ def _report(monitor: ServerMonitor) -> Iterator[str]:
         yield f"{name}: nothing to watch: {problem}"
     elif _is_read(monitor):
         yield from _objects(monitor)
-        yield from _unread_targets(monitor)
+        yield from _outage(monitor) if monitor.health.unavailable else _unread_targets(monitor)
     else:
+        yield f"{name}: 0 of {len(monitor.statuses.all())} targets polled successfully"
         yield from _outage(monitor)
 
 
@@ -100,14 +101,17 @@ def _nothing_to_watch(monitor: ServerMonitor) -> str:
 
 
 def _outage(monitor: ServerMonitor) -> Iterator[str]:
-    """Why nothing could be read: each cause once, however many targets it concerns."""
-    targets = monitor.statuses.all()
-    causes = Counter(monitor.health.problem(target) or UNKNOWN_PROBLEM for target in targets)
-    yield f"{monitor.server.name}: 0 of {len(targets)} targets polled successfully"
+    """Why the server could not be read: each cause once, however many targets it concerns."""
+    name, health = monitor.server.name, monitor.health
+    unread = [target for target, status in monitor.statuses.all().items() if status.success is not True]
+    failures = [health.failure(target) for target in unread]
+    causes = Counter(failure.text for failure in failures if failure) or Counter([UNKNOWN_PROBLEM])
+    first = causes.most_common(1)[0][0]
+    causes[first] = len(unread) - (causes.total() - causes[first])  # with those that were not even requested any more
     for cause, count in causes.most_common(CAUSES_SHOWN):
-        yield f"{monitor.server.name}: {cause}" + (f" ({count} targets)" if count > 1 else "")
+        yield f"{name}: {cause}" + (f" ({count} targets)" if count > 1 else "")
     if len(causes) > CAUSES_SHOWN:
-        yield f"{monitor.server.name}: and {len(causes) - CAUSES_SHOWN} other causes"
+        yield f"{name}: and {len(causes) - CAUSES_SHOWN} other causes"
 
 
 def _objects(monitor: ServerMonitor) -> Iterator[str]:

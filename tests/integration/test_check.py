@@ -163,6 +163,22 @@ def test_an_outage_is_one_diagnosis(configure: Configure, dify: SimulatorServer,
     assert done.out.splitlines()[-1] == "series and requests cannot be estimated: nothing was read from main"
 
 
+def test_an_outage_during_the_check(configure: Configure, dify: SimulatorServer) -> None:
+    """A server that fails after the first answers has a line for each cause, not for each target."""
+    batches = [batch for dataset in dataset_configs(dify.api.world.scenario) for batch in dataset.batches]
+    for batch in batches[1:]:
+        dify.api.faults.add(Fault(kind="html", status=502, endpoint="indexing-status", id=batch))
+    for endpoint in ("document", "documents", "dataset"):
+        dify.api.faults.add(Fault(kind="html", status=502, endpoint=endpoint))
+    done = exporter("check", "--config.file", configure(server={"concurrency": 1}))
+
+    assert 1 == done.code
+    assert "main: 1 of " in done.out
+    assert 1 == done.out.count("main: indexing_status: 502; something in front of Dify (nginx) answered, not Dify")
+    assert "is Dify's API running? (7 targets)" in done.out
+    assert " of dataset " not in done.out
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
