@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from exporter.web.connections import MAX_CONNECTIONS, ClientTimeouts
-from exporter.web.passwords import MAX_CACHED, MAX_WAITING, MAX_WAITING_PER_ADDRESS
+from exporter.web.guesses import FORGIVEN_AFTER, MAX_DELAY, TOLERATED
+from exporter.web.passwords import MAX_CACHED, MAX_QUICK_COST, MAX_WAITING_PER_ADDRESS
 from exporter.web.web_config import MAX_COST, MIN_COST
 from tools.key_tables import configuration_sections, restart_sections, web_config_sections
 from tools.metric_tables import metric_sections
@@ -38,7 +39,10 @@ def pages() -> dict[str, str]:
         "web-security.md": {
             "sections": web_config_sections(),
             "max_cached": MAX_CACHED,
-            "max_waiting": MAX_WAITING,
+            "tolerated": TOLERATED,
+            "max_delay": f"{MAX_DELAY:g}",
+            "forgiven_after": f"{FORGIVEN_AFTER:g}",
+            "max_quick_cost": MAX_QUICK_COST,
             "max_waiting_per_address": MAX_WAITING_PER_ADDRESS,
             "min_cost": MIN_COST,
             "max_cost": MAX_COST,

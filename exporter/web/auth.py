@@ -16,10 +16,14 @@ from exporter.web.passwords import PasswordResult, PasswordVerifier, basic_crede
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from exporter.web.connections import ClientConnection
     from exporter.web.web_config import Settings, WebConfigFile
 
 AUTHENTICATED: Final = "authenticated"
 """Key in a request's state: True once the client is authenticated, by password or by certificate."""
+
+CONNECTION: Final = "connection"
+"""Key in a request's state: the ``ClientConnection`` on which it arrived."""
 
 _CHALLENGE: Final = 'Basic realm="dify-exporter", charset="UTF-8"'
 _PROXY_HEADERS: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -74,7 +78,7 @@ class WebConfigMiddleware:
                 headers = {"WWW-Authenticate": _CHALLENGE}
                 await plain_text("Unauthorized", HTTPStatus.UNAUTHORIZED, headers)(scope, receive, send)
             case PasswordResult.BUSY:
-                text = "Too Many Requests: too many passwords are waiting to be verified."
+                text = "Too Many Requests: too many passwords from this address are waiting to be verified."
                 headers = {"Retry-After": "1"}
                 await plain_text(text, HTTPStatus.TOO_MANY_REQUESTS, headers)(scope, receive, send)
 
@@ -87,7 +91,12 @@ class WebConfigMiddleware:
         if credentials is None:
             return PasswordResult.WRONG
         client = scope.get("client")
-        return await self._verifier.verify(settings.users, credentials, client[0] if client else "")
+        address = client[0] if client else ""
+        connection: ClientConnection | None = scope.get("state", {}).get(CONNECTION)
+        if connection is None:
+            return await self._verifier.verify(settings.users, credentials, address)
+        with connection.unverified():
+            return await self._verifier.verify(settings.users, credentials, address, lambda: not connection.closed)
 
 
 def _with_headers(send: Send, settings: Settings) -> Send:

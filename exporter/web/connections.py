@@ -7,14 +7,16 @@ import resource
 import socket
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
+from exporter.web.guesses import client_of
+
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from exporter.config import ListenAddress
 
@@ -82,14 +84,25 @@ class ConnectionState(Enum):
 class ClientConnection:
     """One client connection. ``transport`` is None during the TLS handshake."""
 
-    __slots__ = ("_socket", "_unsent", "answering_since", "descriptor", "host", "since", "state", "transport")
+    __slots__ = (
+        "_socket",
+        "_unsent",
+        "_unverified",
+        "answering_since",
+        "client",
+        "descriptor",
+        "since",
+        "state",
+        "transport",
+    )
 
     def __init__(self, accepted: socket.socket, host: str, now: float) -> None:
         self._socket = accepted
         self.descriptor = accepted.fileno()
-        self.host = host
+        self.client = client_of(host)
         self.transport: asyncio.Transport | None = None
         self._unsent = 0
+        self._unverified = False
         self.state = ConnectionState.HEAD
         self.since = self.answering_since = now
 
@@ -97,6 +110,20 @@ class ClientConnection:
     def closed(self) -> bool:
         """Whether the socket is closed, for example after a failed TLS handshake."""
         return self._socket.fileno() < 0
+
+    @property
+    def dispensable(self) -> bool:
+        """Whether it may be closed to make room: all but those of verified clients whose answer is being made."""
+        return self._unverified or self.state is not ConnectionState.ANSWERING
+
+    @contextmanager
+    def unverified(self) -> Iterator[None]:
+        """While its password is being verified, the connection is dispensable."""
+        self._unverified = True
+        try:
+            yield
+        finally:
+            self._unverified = False
 
     def overdue(self, now: float, timeouts: ClientTimeouts) -> bool:
         """Whether the client exceeds a time limit. Call it repeatedly: it compares unsent bytes with the last call."""
@@ -175,12 +202,12 @@ class ClientConnections:
             del self._open[connection.descriptor]
 
     def evict(self) -> bool:
-        """Close the connection that has waited longest for its client, from the address with the most of them."""
-        waiting = [each for each in self._open.values() if each.state is not ConnectionState.ANSWERING]
+        """Close the dispensable connection that has waited longest, from the client with the most of them."""
+        waiting = [each for each in self._open.values() if each.dispensable]
         if not waiting:
             return False
-        per_host = Counter(each.host for each in waiting)
-        self._abort(min(waiting, key=lambda each: (-per_host[each.host], each.since)))
+        per_client = Counter(each.client for each in waiting)
+        self._abort(min(waiting, key=lambda each: (-per_client[each.client], each.since)))
         self.evicted += 1
         return True
 

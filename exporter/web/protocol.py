@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from exporter.web.auth import AUTHENTICATED
+from exporter.web.auth import AUTHENTICATED, CONNECTION
 from exporter.web.connections import ConnectionState
 from exporter.web.tls import alternative_names
 
@@ -55,6 +55,7 @@ class HttpProtocol(H11Protocol):
         transport.set_write_buffer_limits(_MAX_UNSENT)
         super().connection_made(transport)
         self._connection = self._client_connections.attach(transport.get_extra_info("socket").fileno(), transport)
+        self.app_state = {**self.app_state, CONNECTION: self._connection}
         certificate = transport.get_extra_info("peercert")  # empty unless verified
         if self._web_config is not None:
             allowed = self._web_config.settings.allowed_sans

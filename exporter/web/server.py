@@ -39,12 +39,17 @@ class _Server(uvicorn.Server):
     """uvicorn, extended to signal when it accepts connections and to close unfinished connections at the end."""
 
     def __init__(
-        self, config: uvicorn.Config, connections: ClientConnections, web_config: WebConfigFile | None
+        self,
+        config: uvicorn.Config,
+        connections: ClientConnections,
+        verifier: PasswordVerifier,
+        web_config: WebConfigFile | None,
     ) -> None:
         super().__init__(config)
         self.ready = threading.Event()
         self.grace = 0.0
         self._connections = connections
+        self._verifier = verifier
         self._web_config = web_config
         self._watching: asyncio.Task[None] | None = None
 
@@ -67,6 +72,7 @@ class _Server(uvicorn.Server):
         """
         if self._watching is not None:
             self._watching.cancel()
+        self._verifier.release()
         closing = asyncio.get_running_loop().call_later(self.grace, self._connections.close_all)
         try:
             await super().shutdown(sockets)
@@ -117,7 +123,7 @@ class WebServer:
         """Bind in the calling thread (ListenError on failure), then serve; returns once requests are accepted."""
         sockets = [ListeningSocket.adopt(each, self._connections) for each in open_sockets(self._address)]
         self.port = sockets[0].getsockname()[1]
-        self._server = _Server(self._config(), self._connections, self._web_config)
+        self._server = _Server(self._config(), self._connections, self._verifier, self._web_config)
         self._thread = threading.Thread(target=_run, args=(self._server, sockets), name="web", daemon=True)
         self._thread.start()
         self._server.ready.wait()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from exporter.web.passwords import MAX_QUICK_COST, cost_of
 from exporter.web.tls import TLS, DelegatingContext, TlsConfig, make_context
 from exporter.yamlconf import (
     ConfigError,
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from exporter.yamlconf import Spot
 
 MIN_COST: Final = 4
-MAX_COST: Final = 16
-"""A bcrypt cost of 16 takes about 4 s of CPU per password; half of the usual scrape timeout."""
+MAX_COST: Final = 18
+"""A bcrypt cost of 18 takes about 16 s of CPU per password."""
 
 _log = structlog.get_logger(__name__)
 
@@ -113,6 +114,15 @@ def _user_errors(given: Given) -> Iterator[tuple[Spot, str]]:
             yield spot, "cannot be sent by a client: user names must not contain colons or control characters"
 
 
+def _user_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
+    for name, hashed in given.values.items():
+        cost = cost_of(hashed)
+        if cost > MAX_QUICK_COST:
+            seconds = round(4 * 2 ** (cost - MAX_QUICK_COST))
+            message = f"takes about {seconds} s to verify (cost {cost}): the first scrapes after a restart time out"
+            yield name, f"{message}; create a hash with cost 10"
+
+
 def _root_errors(given: Given) -> Iterator[tuple[Spot, str]]:
     if "rate_limit" in given.lines:
         yield "rate_limit", "is not supported: passwords and connections have built-in limits; remove the key"
@@ -149,7 +159,7 @@ class WebConfig:
     )
     http_server_config: HttpConfig = key(HTTP, "HTTP settings.", default_factory=HttpConfig)
     basic_auth_users: Mapping[str, bytes] = key(
-        _Named(dict, (), errors=_user_errors),
+        _Named(dict, (), errors=_user_errors, warnings=_user_warnings),
         "Users by name, each with the bcrypt hash of the password. Without users, authentication is off.",
         default_factory=dict,
         in_repr=False,
