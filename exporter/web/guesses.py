@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable
@@ -72,15 +73,16 @@ class Guesses:
 
 
 class FairQueue(Generic[K, T]):
-    """Items that wait, by client. Clients take turns, however many items each of them has.
+    """Items that wait, by client. Two rules take turns, because each alone could be exploited.
 
-    Of one client, the newest and the oldest item take turns: behind a shared address, a request is then served soon
-    both when it arrives after a burst of others and when others keep arriving after it.
+    The oldest of all items is next: whoever waits patiently is served. And clients take turns, with the newest item of
+    each: however many items the others have, a client is served soon, even behind a shared address after a burst.
     """
 
     def __init__(self) -> None:
-        self._clients: OrderedDict[K, deque[T]] = OrderedDict()
-        self._newest = False
+        self._clients: OrderedDict[K, deque[tuple[int, T]]] = OrderedDict()
+        self._numbers = itertools.count()
+        self._oldest = True
 
     def __len__(self) -> int:
         """Number of items of all clients."""
@@ -92,28 +94,31 @@ class FairQueue(Generic[K, T]):
 
     def push(self, client: K, item: T) -> None:
         """Append an item."""
-        self._clients.setdefault(client, deque()).append(item)
+        self._clients.setdefault(client, deque()).append((next(self._numbers), item))
 
     def pop(self, eligible: Callable[[K], bool], rank: Callable[[K], float] = lambda _: 0.0) -> T | None:
         """Remove and return the next item of the eligible clients of the lowest rank; None if there is none."""
-        client = min(filter(eligible, self._clients), key=rank, default=None)
-        if client is None:
+        ranks = {client: rank(client) for client in self._clients if eligible(client)}
+        if not ranks:
             return None
+        lowest = min(ranks.values())
+        first = [client for client in ranks if ranks[client] == lowest]
+        self._oldest = not self._oldest
+        client = min(first, key=lambda each: self._clients[each][0][0]) if self._oldest else first[0]
         items = self._clients[client]
-        self._newest = not self._newest
-        item = items.pop() if self._newest else items.popleft()
-        if items:
-            self._clients.move_to_end(client)
-        else:
+        _, item = items.popleft() if self._oldest else items.pop()
+        if not items:
             del self._clients[client]
+        elif not self._oldest:
+            self._clients.move_to_end(client)
         return item
 
     def remove(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Remove and return all unwanted items."""
         removed: list[T] = []
         for client, items in tuple(self._clients.items()):
-            removed += filter(unwanted, items)
-            kept = deque(item for item in items if not unwanted(item))
+            removed += (item for _, item in items if unwanted(item))
+            kept = deque(numbered for numbered in items if not unwanted(numbered[1]))
             if kept:
                 self._clients[client] = kept
             else:

@@ -76,10 +76,9 @@ class _Verification:
 class PasswordVerifier:
     """Verifies users. Use it in one event loop.
 
-    Two threads run bcrypt: one for clients that have recently sent several wrong passwords and for hashes of an extreme
-    cost, and one for all others. Guessing therefore delays only the guessing client. In both threads clients take
-    turns; in the latter, those without a wrong password come first. Answers to wrong passwords of a guessing client are
-    delayed, which slows it down and lets others behind the same address be verified soon.
+    Two threads run bcrypt, for clients in turn. One of them is reserved for clients that have recently sent few wrong
+    passwords, and for hashes of a usual cost: guessing delays only the guessing client. Answers to its wrong
+    passwords are delayed, which slows it down and lets others behind the same address be verified soon.
     """
 
     def __init__(
@@ -97,9 +96,7 @@ class PasswordVerifier:
         self._cached: dict[bool, OrderedDict[bytes, None]] = {True: OrderedDict(), False: OrderedDict()}
         self._unfinished: dict[tuple[str, bytes], _Verification] = {}
         self._waiting: FairQueue[tuple[str, bool], _Verification] = FairQueue()
-        self._busy: set[bool] = (
-            set()
-        )  # which of the two threads: of suspects and slow ones (True), of the others (False)
+        self._busy: set[bool] = set()  # True: the reserved thread; False: the other one
         self._released = asyncio.Event()
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="bcrypt")
 
@@ -154,37 +151,42 @@ class PasswordVerifier:
             return len(self._waiting) >= MAX_WAITING or self._waiting.count(place) >= MAX_WAITING_PER_ADDRESS
 
         if full():
-            for abandoned in self._waiting.remove(_Verification.abandoned):
-                self._finish(abandoned, None)
+            self._remove_abandoned()
         return full()
 
+    def _remove_abandoned(self) -> None:
+        for abandoned in self._waiting.remove(_Verification.abandoned):
+            self._finish(abandoned, None)
+
     def _start_waiting(self) -> None:
-        for slow in (False, True):
-            if slow not in self._busy:
-                self._start_next(slow=slow)
+        for reserved in (True, False):
+            if reserved not in self._busy:
+                self._start_next(reserved=reserved)
 
-    def _start_next(self, *, slow: bool) -> None:
-        """Verify the next password that belongs to a thread; those without need of it on the way are finished."""
+    def _start_next(self, *, reserved: bool) -> None:
+        """Verify the next password for one of the threads."""
 
-        def belongs(place: tuple[str, bool]) -> bool:
+        def admitted(place: tuple[str, bool]) -> bool:
             client, is_expensive = place
-            return (is_expensive or self._guesses.is_suspect(client)) is slow
+            return not reserved or not (is_expensive or self._guesses.is_suspect(client))
 
-        def rank(place: tuple[str, bool]) -> float:
-            return 0.0 if slow else self._guesses.count(place[0])
+        def has_guessed(place: tuple[str, bool]) -> bool:
+            return reserved and self._guesses.count(place[0]) > 0
 
-        while next_one := self._waiting.pop(belongs, rank):
-            result = self._cached_result(next_one.digest)  # another client may have sent the same pair
-            if result is None and not next_one.abandoned():
-                loop = next_one.done.get_loop()
-                running = loop.run_in_executor(self._threads, self._check, next_one.password, next_one.hashed)
-                running.add_done_callback(partial(self._end, next_one, slow=slow))
-                self._busy.add(slow)
-                return
-            self._finish(next_one, result)
+        self._remove_abandoned()
+        while next_one := self._waiting.pop(admitted, has_guessed):
+            result = self._cached_result(next_one.digest)
+            if result is not None:  # another client has sent the same pair
+                self._finish(next_one, result)
+                continue
+            loop = next_one.done.get_loop()
+            running = loop.run_in_executor(self._threads, self._check, next_one.password, next_one.hashed)
+            running.add_done_callback(partial(self._end, next_one, reserved=reserved))
+            self._busy.add(reserved)
+            return
 
-    def _end(self, verification: _Verification, ran: asyncio.Future[bool], *, slow: bool) -> None:
-        self._busy.discard(slow)
+    def _end(self, verification: _Verification, ran: asyncio.Future[bool], *, reserved: bool) -> None:
+        self._busy.discard(reserved)
         if ran.cancelled():  # the verifier is closed
             return
         error = ran.exception()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
 NOT_VERIFIED = "an unverified certificate proves nothing"
+SLOW = "the first scrapes after a restart time out"
 CERTIFIED = "cert_file: server.pem, key_file: server.key"
 
 
@@ -108,8 +109,7 @@ def test_no_settings(load_web_config: LoadWebConfig, text: str) -> None:
         ),
         (
             f"tls_server_config: {{{CERTIFIED}}}\nbasic_auth_users: {{alice: {HASH.replace('04', '18')}}}",
-            ":2: basic_auth_users.alice: takes about 16 s to verify (cost 18): the first scrapes after a restart time "
-            "out; create a hash with cost 10",
+            f":2: basic_auth_users.alice: takes about 16 s to verify (cost 18): {SLOW}; create a hash with cost 10",
         ),
     ],
     ids=["unverified certificates", "old TLS", "HTTP/2", "no TLS", "extreme cost"],

@@ -72,12 +72,12 @@ def test_memory_of_guesses_is_bounded() -> None:
 
 
 def test_clients_take_turns() -> None:
-    """However many items a client has, others wait for one of them; its newest and its oldest take turns."""
+    """The newest item of each client in turn, and the oldest of all, alternately."""
     queue: FairQueue[str, str] = FairQueue()
-    for item in ("a1", "a2", "a3", "a4", "b1", "c1"):
+    for item in ("a1", "a2", "a3", "a4", "a5", "b1", "c1"):
         queue.push(item[0], item)
 
-    assert ["a4", "b1", "c1", "a1", "a3", "a2", None] == [queue.pop(lambda _: True) for _ in range(7)]
+    assert ["a5", "a1", "b1", "a2", "c1", "a3", "a4", None] == [queue.pop(lambda _: True) for _ in range(8)]
 
 
 def test_clients_of_the_lowest_rank_come_first() -> None:
@@ -216,7 +216,7 @@ def test_too_many_waiting_passwords_of_one_address() -> None:
 
     async def main(verify: Verify) -> None:
         check.gate.clear()
-        running = _guess(verify, 1)
+        running = _guess(verify, 2)
         await asyncio.sleep(0)
         waiting = [
             asyncio.create_task(eventually(verify(b"alice", b"x%d" % number, "10.0.0.9", connected=lambda: not gone)))
@@ -231,12 +231,12 @@ def test_too_many_waiting_passwords_of_one_address() -> None:
         scrape = asyncio.create_task(eventually(verify(b"alice", b"alice", "10.0.0.9")))
         await asyncio.sleep(0)
         check.gate.set()
-        assert [CORRECT, CORRECT, WRONG] == await asyncio.gather(other, scrape, *running)
+        assert [CORRECT, CORRECT, WRONG, WRONG] == await asyncio.gather(other, scrape, *running)
         assert {BUSY} == set(await asyncio.gather(*waiting))
 
     run(main, check)
 
-    assert 3 == len(check.calls)  # none for those who have disconnected
+    assert 4 == len(check.calls)  # none for those who have disconnected
 
 
 def test_result_for_a_client_that_has_disconnected() -> None:
@@ -311,7 +311,7 @@ def test_too_many_requests(start_app: StartApp, load_web_config: LoadWebConfig) 
     def guess(number: int) -> None:
         answers.append(client.request("/", authorization=_basic(b"alice:%d" % number)).status)
 
-    guesses = [threading.Thread(target=guess, args=(number,)) for number in range(MAX_WAITING_PER_ADDRESS + 2)]
+    guesses = [threading.Thread(target=guess, args=(number,)) for number in range(MAX_WAITING_PER_ADDRESS + 3)]
     for each in guesses:
         each.start()
     while 429 not in answers:
@@ -323,7 +323,7 @@ def test_too_many_requests(start_app: StartApp, load_web_config: LoadWebConfig) 
         each.join(60)
 
     assert (429, "1") == (busy.status, busy.headers["retry-after"])
-    assert [401] * (MAX_WAITING_PER_ADDRESS + 1) + [429] == sorted(answers)
+    assert [401] * (MAX_WAITING_PER_ADDRESS + 2) + [429] == sorted(answers)
 
 
 async def _no_time(_seconds: float) -> None:
