@@ -118,9 +118,9 @@ class FairQueue(Generic[K, T]):
         removed: list[T] = []
         for client, items in tuple(self._clients.items()):
             removed += (item for _, item in items if unwanted(item))
-            kept = deque(numbered for numbered in items if not unwanted(numbered[1]))
-            if kept:
-                self._clients[client] = kept
+            wanted = deque(numbered for numbered in items if not unwanted(numbered[1]))
+            if wanted:
+                self._clients[client] = wanted
             else:
                 del self._clients[client]
         return removed

@@ -116,7 +116,7 @@ def _user_errors(given: Given) -> Iterator[tuple[Spot, str]]:
 
 def _user_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
     for name, hashed in given.values.items():
-        cost = cost_of(hashed)
+        cost = cost_of(hashed) if isinstance(hashed, bytes) else 0  # text: the name is a hash, which is refused
         if cost > MAX_QUICK_COST:
             seconds = round(4 * 2 ** (cost - MAX_QUICK_COST))
             message = f"takes about {seconds} s to verify (cost {cost}): the first scrapes after a restart time out"
