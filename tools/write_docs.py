@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from exporter.web.connections import MAX_CONNECTIONS, ClientTimeouts
 from exporter.web.guesses import FORGIVEN_AFTER, MAX_DELAY, TOLERATED
 from exporter.web.passwords import MAX_CACHED, MAX_QUICK_COST, MAX_WAITING_PER_ADDRESS
+from exporter.web.requests import MAX_HEAD
 from exporter.web.web_config import MAX_COST, MIN_COST
 from tools.key_tables import configuration_sections, restart_sections, web_config_sections
 from tools.metric_tables import metric_sections
@@ -51,6 +52,7 @@ def pages() -> dict[str, str]:
             "stall": f"{timeouts.stall:g}",
             "answer": f"{timeouts.answer:g}",
             "max_connections": MAX_CONNECTIONS,
+            "max_head": MAX_HEAD // 1024,
         },
     }
     return {f"docs/{name}": _page(name, of_page) for name, of_page in values.items()}

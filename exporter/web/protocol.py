@@ -9,6 +9,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.web.auth import AUTHENTICATED, CONNECTION
 from exporter.web.connections import ConnectionState
+from exporter.web.requests import StrictConnection
 from exporter.web.tls import alternative_names
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 
 _REFUSAL: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 0\r\n"
-    b"Connection: close\r\n\r\n"
+    "HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 0\r\n"
+    "Connection: close\r\n\r\n"
 )
 
 _MAX_UNSENT: Final = 64 * 1024
@@ -46,6 +47,7 @@ class HttpProtocol(H11Protocol):
     def __init__(self, *, connections: ClientConnections, web_config: WebConfigFile | None, **settings: Any) -> None:
         super().__init__(**settings)
         self.logger = _QuietLogger(self.logger)  # type: ignore[assignment]
+        self.conn = self._requests = StrictConnection()
         self._client_connections = connections
         self._web_config = web_config
         self._connection: ClientConnection | None = None
@@ -108,7 +110,7 @@ class HttpProtocol(H11Protocol):
 
         uvicorn would mix that answer with the refusal and log a traceback.
         """
-        refusal = _REFUSAL
+        refusal = _REFUSAL.format(status=self._requests.refusal).encode()
         if self._answering:
             refusal = b"" if self.cycle.response_started else refusal
             self.cycle.disconnected = True

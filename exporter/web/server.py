@@ -95,7 +95,7 @@ class WebServer:
     Beyond it, the connection that has waited longest for its client is closed.
 
     Requests are not logged, not even malformed ones; uvicorn's errors go to the logger ``uvicorn.error``.
-    A request head may be 16 KiB long, h11's own limit. A server can be started once.
+    Requests must follow RFC 9112 to the letter, with heads of at most 16 KiB. A server can be started once.
     """
 
     def __init__(
