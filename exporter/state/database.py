@@ -346,9 +346,11 @@ class StateDatabase:
         if self.connection is not None and _identity(self.path) != self._identity:
             _log.warning("state file was removed or replaced: opening a new one", path=str(self.path))
             self._disconnect()
-            # SQLite would apply the log of the lost file to the new one.
-            with contextlib.suppress(OSError):
-                Path(f"{self.path}-wal").unlink()
+            head = _read_first_page(self.path)
+            if not head or _begins_as_ours(head):
+                # SQLite would apply the log of the lost file to the new one.
+                with contextlib.suppress(OSError):
+                    Path(f"{self.path}-wal").unlink()
         if self.connection is None:
             self._connect()
 

@@ -141,6 +141,28 @@ def test_the_database_of_another_program(path: Path, statement: str, damage: int
     assert files == {file: file.read_bytes() for file in path.parent.iterdir()}
 
 
+def test_another_database_in_place_of_the_file(path: Path) -> None:
+    """If another program's database takes the place of the file in use, neither it nor its log is changed."""
+    state = open_state(path)
+    other = path.with_name("other.db")
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE dashboard (id)")
+        connection.execute("PRAGMA wal_checkpoint")
+        connection.execute("INSERT INTO dashboard VALUES (1)")
+        connection.commit()
+        files = {path: other.read_bytes(), path.with_name("state.db-wal"): Path(f"{other}-wal").read_bytes()}
+    for file, content in files.items():
+        other.write_bytes(content)
+        other.replace(file)
+    with capture_logs() as log:
+        assert not state.save()
+        state.close()
+
+    assert any("another program" in line["event"] for line in log)
+    assert files == {file: file.read_bytes() for file in files}
+
+
 def test_an_existing_file_becomes_private(path: Path) -> None:
     """Other users cannot read a file that an earlier version or a backup created for all, nor its log."""
     fill_file(path)
