@@ -15,7 +15,7 @@ import structlog
 
 from exporter import __version__
 from exporter.check import check_batch_files, check_servers
-from exporter.config import Config, from_environment, is_in_environment, load, override, parse_listen_address
+from exporter.config import Config, from_environment, is_in_environment, load, override
 from exporter.daemon import (
     FORMATS,
     LEVELS,
@@ -35,8 +35,9 @@ from exporter.yamlconf import is_pipe, parse_duration
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from exporter.config import ListenAddress
     from exporter.daemon import Progress
 
 PROGRESS_AFTER = 2.0
@@ -62,7 +63,10 @@ def _whole_seconds(_context: click.Context, _option: click.Parameter, value: str
 _FILE: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE"}
 _config_file = _option("--config.file", **_FILE, help="Configuration file (YAML). config.example.yaml shows every key.")
 _listen_address = _option(
-    "--web.listen-address", metavar="HOST:PORT", help="Address to serve metrics on; overrides the config."
+    "--web.listen-address",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Address to serve metrics on, may be repeated; overrides the config.",
 )
 _telemetry_path = _option("--web.telemetry-path", metavar="PATH", help="URL path of the metrics; overrides the config.")
 _web_config_file = _option(
@@ -101,7 +105,7 @@ def run(
     config_file: Path | None,
     web_config_file: Path | None,
     config_auto_reload_interval: int | None,
-    **overrides: str | None,
+    **overrides: str | tuple[str, ...] | None,
 ) -> None:
     """Poll the configured servers and serve /metrics until SIGTERM or Ctrl-C. SIGHUP reloads the config."""
     config = _set_up(_read_config(config_file, overrides))
@@ -174,14 +178,15 @@ def once(config_file: Path | None, **overrides: str | None) -> None:
 @main.command()
 @_option(
     "--web.listen-address",
-    default="127.0.0.1:9439",
+    multiple=True,
+    default=["127.0.0.1:9439"],
     show_default=True,
     metavar="HOST:PORT",
-    help="Address to serve metrics on.",
+    help="Address to serve metrics on, may be repeated.",
 )
 @_log_level
 @_log_format
-def demo(web_listen_address: str, **overrides: str | None) -> None:
+def demo(web_listen_address: tuple[str, ...], **overrides: str | None) -> None:
     """Show indexing on an embedded Dify: progress, failures and a stall within a minute. Requires nothing else."""
     # Imported here, so that other commands do not load the simulator.
     from exporter import simulator  # noqa: PLC0415
@@ -222,11 +227,11 @@ def simulate(listen: str, scenario: Path | None) -> None:
 
 
 def _serve(app: App, stop: threading.Event, *, greeting: Callable[[int], str] | None = None) -> None:
-    def on_listening(port: int) -> None:
-        address = parse_listen_address(app.config.web.listen_address)._replace(port=port)
-        _log.info("listening", address=str(address), path=app.config.web.telemetry_path)
+    def on_listening(addresses: Sequence[ListenAddress]) -> None:
+        for address in addresses:
+            _log.info("listening", address=str(address), path=app.config.web.telemetry_path)
         if greeting:
-            click.echo(greeting(port), err=True)
+            click.echo(greeting(addresses[0].port), err=True)
 
     limit_retained_memory()
     _log.info("starting", version=__version__, servers=len(app.config.servers))
@@ -260,16 +265,16 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
-def _read_config(config_file: Path | None, overrides: dict[str, str | None]) -> Config:
+def _read_config(config_file: Path | None, overrides: Mapping[str, str | tuple[str, ...] | None]) -> Config:
     """The configuration with command-line values applied, if connections can be made in this environment."""
     config = load(config_file, os.environ) if config_file else from_environment(os.environ)
     check_environment(config.servers)
     return override(config, _dotted(overrides))
 
 
-def _dotted(overrides: dict[str, str | None]) -> dict[str, str]:
+def _dotted(overrides: Mapping[str, str | tuple[str, ...] | None]) -> dict[str, str | tuple[str, ...]]:
     """The command-line values by configuration key: ``log_level`` becomes ``log.level``."""
-    return {name.replace("_", ".", 1): value for name, value in overrides.items() if value is not None}
+    return {name.replace("_", ".", 1): value for name, value in overrides.items() if value not in {None, ()}}
 
 
 def _set_up(config: Config) -> Config:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import http.client
+import os
 import signal
 import socket
 import ssl
@@ -19,11 +20,14 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
 TIMEOUT: Final = 4.0
 """Seconds for the whole check."""
+
+_PORT: Final = 9439
+_ADDRESSES: Final = "DIFY_EXPORTER_WEB_LISTEN_ADDRESS"
 
 _LONGEST: Final = 1_000
 """Bytes of the answer that are read."""
@@ -38,7 +42,13 @@ class _TurnedAway(Exception):
 def main(arguments: Sequence[str] | None = None) -> str | None:
     """The problem in one line, or None. ``arguments``: by default those of the process."""
     parser = argparse.ArgumentParser(prog="python -m exporter.healthcheck", description="Check the exporter's health.")
-    parser.add_argument("--port", type=int, default=9439, help="port of the exporter on loopback (%(default)s)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=_configured_port(os.environ),
+        help="port of the exporter on loopback; default: that of the first address in the variable "
+        f"{_ADDRESSES}, else {_PORT}",
+    )
     parser.add_argument("--path", default="/-/healthy", help="path to request (%(default)s)")
     options = parser.parse_args(arguments)
     try:
@@ -52,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> str | None:
         return f"no answer on port {options.port}: {_line(getattr(error, 'strerror', None) or str(error))}"
     # A server that asks for a password is alive.
     return None if status in {HTTPStatus.OK, HTTPStatus.UNAUTHORIZED} else f"{status}: {text}"
+
+
+def _configured_port(environ: Mapping[str, str]) -> int:
+    """The port that the exporter's environment names. It is checked by the exporter, not here."""
+    first = environ.get(_ADDRESSES, "").partition(" ")[0]
+    port = first.rpartition(":")[2]
+    return int(port) if port.isdecimal() else _PORT
 
 
 @contextmanager

@@ -81,4 +81,6 @@ def _kind(key: Key) -> str:
         return "section"
     if not isinstance(key.kind, ListOf):
         return key.kind.name
-    return "list of sections" if isinstance(key.kind.item, Section) else f"list of {key.kind.item.name}"
+    if isinstance(key.kind.item, Section):
+        return "list of sections"
+    return f"{key.kind.item.name}, or a list" if key.kind.single else f"list of {key.kind.item.name}"

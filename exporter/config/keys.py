@@ -260,12 +260,13 @@ class StateConfig:
 
 @model
 class Web:
-    """The address and path to serve metrics at."""
+    """The addresses and the path to serve metrics at."""
 
-    listen_address: str = key(
-        Value("host:port", values.listen_address, ANY),
-        "Address to listen on: `0.0.0.0:9439`, `:9439` (all interfaces), `[::1]:9439`.",
-        default="0.0.0.0:9439",
+    listen_address: tuple[str, ...] = key(
+        ListOf(Value("host:port", values.listen_address, ANY), single=True),
+        "Address to listen on: `0.0.0.0:9439`, `:9439` (all interfaces), `[::1]:9439`; or several of them.",
+        default=("0.0.0.0:9439",),
+        shown_default="`0.0.0.0:9439`",
     )
     telemetry_path: str = key(
         Value("path of a URL", values.telemetry_path, ANY),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from exporter.yamlconf import ListOf
+
 _DEFAULT_STATE = "DIFY_EXPORTER_DEFAULT_STATE_PATH"
 
 _WRITE_A_FILE = """\
@@ -90,21 +92,26 @@ def _variables(environ: Mapping[str, str], wanted: Sequence[tuple[str, str, Call
     return values
 
 
-def override(config: Config, settings: Mapping[str, str]) -> Config:
-    """``config`` with command-line values applied, such as ``{"web.listen_address": ":9439"}``.
+def override(config: Config, settings: Mapping[str, str | Sequence[str]]) -> Config:
+    """``config`` with command-line values applied, such as ``{"log.level": "debug"}``; a list by its items.
 
     Relative paths start at the working directory. Raises ``ConfigError``, which names the options
     (``--web.listen-address``).
     """
     problems = []
-    for dotted, text in settings.items():
+    for dotted, given in settings.items():
         section_name, name = dotted.split(".")
-        try:
-            value = _kind_of(section_name, name).parse(text)
-        except Invalid as refused:
-            option = "--" + dotted.replace("_", "-")
-            problems.append(Problem("command line", None, option, f"{show(text)} {refused}"))
-        else:
+        kind = _kind_of(section_name, name)
+        item: Any = kind if isinstance(kind, Value) else kind.item
+        parsed = []
+        for text in dict.fromkeys([given] if isinstance(given, str) else given):
+            try:
+                parsed.append(item.parse(text))
+            except Invalid as refused:
+                option = "--" + dotted.replace("_", "-")
+                problems.append(Problem("command line", None, option, f"{show(text)} {refused}"))
+        if not problems:
+            value = parsed[0] if isinstance(kind, Value) else tuple(parsed)
             section = replace(getattr(config, section_name), **{name: value})
             changes: dict[str, Any] = {section_name: section}
             config = replace(config, **changes)
@@ -113,10 +120,10 @@ def override(config: Config, settings: Mapping[str, str]) -> Config:
     return config
 
 
-def _kind_of(section_name: str, name: str) -> Value:
+def _kind_of(section_name: str, name: str) -> Value | ListOf:
     """The kind of a key. Raises ``KeyError`` for a name that is not in the table, which is a programming error."""
     section = ROOT.find(section_name)
     key = section.kind.find(name) if section and isinstance(section.kind, Section) else None
-    if key is None or not isinstance(key.kind, Value):
+    if key is None or isinstance(key.kind, Section):
         raise KeyError(f"{section_name}.{name}")
     return key.kind

@@ -20,10 +20,10 @@ from exporter.web import ExporterStatus, WebServer, create_app
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from exporter.clock import Clock
-    from exporter.config import Config
+    from exporter.config import Config, ListenAddress
     from exporter.daemon.reload import ConfigSource
     from exporter.web import WebConfigFile
 
@@ -97,8 +97,10 @@ class App:
         """The current configuration."""
         return self.reloader.config
 
-    def run(self, stop: threading.Event, *, on_listening: Callable[[int], None] = lambda _: None) -> None:
-        """Poll and serve until ``stop`` is set. ``on_listening`` gets the port. ListenError if it cannot be bound."""
+    def run(
+        self, stop: threading.Event, *, on_listening: Callable[[Sequence[ListenAddress]], None] = lambda _: None
+    ) -> None:
+        """Poll and serve until ``stop`` is set. ``on_listening`` gets the addresses. ListenError if one is refused."""
         web = WebServer(
             create_app(
                 self.exposition.page,
@@ -111,13 +113,13 @@ class App:
                 ),
                 telemetry_path=self.config.web.telemetry_path,
             ),
-            self.config.web.listen_address,
+            *self.config.web.listen_address,
             web_config=self._web_config,
         )
         try:
             with self.reloader.lock:  # a reload requested this early waits until polling has started
                 web.start()
-                on_listening(web.port)
+                on_listening(web.addresses)
                 self.start_polling()
             self._loop.run(stop)
             _log.info("stopping")

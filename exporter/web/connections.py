@@ -10,13 +10,14 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.web.guesses import client_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from exporter.config import ListenAddress
 
@@ -269,6 +270,24 @@ class ListeningSocket(socket.socket):
             connection.close()
             raise BlockingIOError
         return connection, address
+
+
+def open_all(addresses: Iterable[ListenAddress]) -> dict[ListenAddress, list[socket.socket]]:
+    """Listening sockets by address, with the port that the system has chosen; ListenError when one cannot be opened."""
+    opened: dict[ListenAddress, list[socket.socket]] = {}
+    for address in addresses:
+        try:
+            sockets = open_sockets(address)
+        except ListenError as error:
+            for each in chain(*opened.values()):
+                each.close()
+            overlapping = [str(each) for each in opened if each.port == address.port]
+            if overlapping and isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
+                reason = f"{overlapping[0]}, which is to be listened on as well, may include it; remove one of them"
+                raise ListenError(f"cannot listen on {address}: address already in use: {reason}") from error
+            raise
+        opened[address._replace(port=sockets[0].getsockname()[1])] = sockets
+    return opened
 
 
 def open_sockets(address: ListenAddress) -> list[socket.socket]:

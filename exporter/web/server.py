@@ -6,13 +6,14 @@ import asyncio
 import logging
 import threading
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
 from exporter.config import parse_listen_address
 from exporter.web.auth import WebConfigMiddleware
-from exporter.web.connections import BACKLOG, ClientConnections, ClientTimeouts, ListeningSocket, open_sockets
+from exporter.web.connections import BACKLOG, ClientConnections, ClientTimeouts, ListeningSocket, open_all
 from exporter.web.passwords import PasswordVerifier
 from exporter.web.protocol import HttpProtocol
 
@@ -88,7 +89,7 @@ async def _watch(web_config: WebConfigFile) -> None:
 
 
 class WebServer:
-    """Serves ``app`` on ``listen_address`` (``host:port``, ``[IPv6]:port``, ``:port``; port 0: any free port).
+    """Serves ``app`` on ``listen_addresses`` (``host:port``, ``[IPv6]:port``, ``:port``; port 0: any free port).
 
     ``web_config``: TLS, users and headers; changed files are applied while the server runs. ``timeouts``: time limits
     for slow clients; ``limit``: maximum number of connections, by default derived from the limit of file descriptors.
@@ -101,8 +102,7 @@ class WebServer:
     def __init__(
         self,
         app: ASGIApp,
-        listen_address: str,
-        *,
+        *listen_addresses: str,
         web_config: WebConfigFile | None = None,
         timeouts: ClientTimeouts | None = None,
         limit: int | None = None,
@@ -113,16 +113,21 @@ class WebServer:
         self._app = app if web_config is None else WebConfigMiddleware(app, web_config, self._verifier)
         self._timeouts = timeouts or ClientTimeouts()
         self._connections = ClientConnections(self._timeouts, limit)
-        self._address = parse_listen_address(listen_address)
-        self.port = self._address.port
-        """The listening port; once started, also when the system chose it."""
+        self.addresses = [parse_listen_address(each) for each in listen_addresses]
+        """The addresses to listen on; once started, with the ports that the system has chosen."""
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def port(self) -> int:
+        """The port of the first address."""
+        return self.addresses[0].port
+
     def start(self) -> None:
         """Bind in the calling thread (ListenError on failure), then serve; returns once requests are accepted."""
-        sockets = [ListeningSocket.adopt(each, self._connections) for each in open_sockets(self._address)]
-        self.port = sockets[0].getsockname()[1]
+        opened = open_all(self.addresses)
+        self.addresses = list(opened)
+        sockets = [ListeningSocket.adopt(each, self._connections) for each in chain(*opened.values())]
         self._server = _Server(self._config(), self._connections, self._verifier, self._web_config)
         self._thread = threading.Thread(target=_run, args=(self._server, sockets), name="web", daemon=True)
         self._thread.start()

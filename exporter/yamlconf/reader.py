@@ -161,11 +161,17 @@ class Reader:
         return text
 
     def _list(self, node: Node, kind: ListOf, place: Place) -> Any:
+        if kind.single and isinstance(node, Scalar):
+            value = self.read(node, kind.item, place)
+            return value if value is BROKEN else (value,)
         if isinstance(node, Scalar) and node.kind == "null" and not kind.generated:
             return ()
         if not isinstance(node, Sequence):
             item = _keys(kind.item) if isinstance(kind.item, Section) else kind.item.name
             self._refuse(node.line, place, f"must be a list: one item per line, each after a dash ({item})")
+            return BROKEN
+        if kind.single and not node.items:
+            self._refuse(node.line, place, "is empty: name at least one, or remove the key")
             return BROKEN
         seen: _Seen = None if kind.generated else {}
         items = [self.read(item, kind.item, (*place, index), seen) for index, item in enumerate(node.items)]

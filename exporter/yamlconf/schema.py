@@ -43,11 +43,13 @@ class ListOf:
     """A list of unique items: values, or sections that their ``identity`` distinguishes.
 
     ``generated``: for lists that programs write: items may be repeated, and null, which stands for an empty list where
-    people comment out all items, is refused.
+    people comment out all items, is refused. ``single``: one item may be written as a value without a list, and there
+    must be at least one.
     """
 
     item: Value | Section
     generated: bool = False
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,7 +122,7 @@ log: {{level: debug, format: json}}
         ),
         labels=Labels(document_name=False),
         state=StateConfig(tmp_path / "data/state.db"),
-        web=Web(":1", "/m"),
+        web=Web((":1",), "/m"),
         log=Log("debug", "json"),
     )
     assert expected == config
@@ -267,8 +268,49 @@ def test_the_command_line_overrides_the_file(load_text: LoadText) -> None:
     """Option values are checked like those of the file; other settings are unchanged."""
     config = load_text(SERVER)
     changed = override(config, {"web.listen_address": ":1", "log.level": "debug", "state.path": "s.db"})
-    assert (Web(":1"), Log("debug"), StateConfig(Path("s.db"))) == (changed.web, changed.log, changed.state)
+    assert (Web((":1",)), Log("debug"), StateConfig(Path("s.db"))) == (changed.web, changed.log, changed.state)
     assert config.servers == changed.servers
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ('":1"', (":1",)),
+        ("127.0.0.1:1", ("127.0.0.1:1",)),
+        ('[":1"]', (":1",)),
+        ('\n    - "[::1]:1"\n    - 127.0.0.1:2', ("[::1]:1", "127.0.0.1:2")),
+    ],
+)
+def test_one_address_or_several(load_text: LoadText, text: str, addresses: tuple[str, ...]) -> None:
+    """A single address needs no list."""
+    assert addresses == load_text(f"{SERVER}\nweb:\n  listen_address: {text}\n").web.listen_address
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "web.listen_address: has no value: give it one or remove it"),
+        ("[]", "web.listen_address: is empty: name at least one, or remove the key"),
+        ("nowhere", "web.listen_address: 'nowhere' is not an address"),
+        ('[":1", nowhere]', "web.listen_address[1]: 'nowhere' is not an address"),
+        ('[":1", ":1"]', "web.listen_address[1]: ':1' occurs twice"),
+    ],
+)
+def test_invalid_addresses(load_text: LoadText, text: str, message: str) -> None:
+    """At least one address is needed, and each is checked by itself."""
+    with pytest.raises(ConfigError) as caught:
+        load_text(f"{SERVER}\nweb:\n  listen_address: {text}\n")
+    assert message in str(caught.value)
+
+
+def test_options_that_are_repeated(load_text: LoadText) -> None:
+    """Several addresses on the command line replace those of the file; each invalid one is reported."""
+    config = load_text(SERVER)
+    changed = override(config, {"web.listen_address": [":1", ":2", ":1"]})
+    assert (":1", ":2") == changed.web.listen_address
+    with pytest.raises(ConfigError) as caught:
+        override(config, {"web.listen_address": ["a", ":1", "b"]})
+    assert ["'a'", "'b'"] == re.findall("--web.listen-address: ('[^']*')", str(caught.value))
 
 
 def test_all_invalid_options_are_reported_at_once(load_text: LoadText) -> None:

@@ -33,8 +33,10 @@ from exporter.web import ListenError, WebConfigFile
 from tests.integration.harness import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from exporter.config import ListenAddress
 
 DATASET = "5f1d9a2e-6c0b-4d5e-9a43-0c9b7e2d1a01"
 BATCH = "20261121093000100001"
@@ -52,8 +54,8 @@ class Running:
         self._listening = threading.Event()
         self._thread = threading.Thread(target=app.run, args=(self._stop,), kwargs={"on_listening": self._set_port})
 
-    def _set_port(self, port: int) -> None:
-        self.port = port
+    def _set_port(self, addresses: Sequence[ListenAddress]) -> None:
+        self.port = addresses[0].port
         self._listening.set()
 
     def start(self) -> None:
@@ -94,7 +96,7 @@ def _config(*servers: SimulatorServer, **settings: object) -> Config:
         server_config(server.api.world.scenario, server.url, name=name)
         for name, server in zip(("first", "second"), servers, strict=False)
     )
-    given = {"state": StateConfig(None), "web": Web("127.0.0.1:0"), **settings}
+    given = {"state": StateConfig(None), "web": Web(("127.0.0.1:0",)), **settings}
     return Config(servers=watched, **given)  # type: ignore[arg-type]
 
 
@@ -300,7 +302,7 @@ def test_no_requests_when_the_port_is_in_use(dify: SimulatorServer) -> None:
     """If the port cannot be bound, the exporter sends no request to any server."""
     with _running(_config(dify)) as first:
         requests = until(lambda: 3 <= dify.api.requests.total() and dify.api.requests.total())
-        occupied = Web(f"127.0.0.1:{first.port}")
+        occupied = Web((f"127.0.0.1:{first.port}",))
         with pytest.raises(ListenError, match="address already in use"):
             App(_config(dify, web=occupied)).run(threading.Event())
 

@@ -264,12 +264,12 @@ def test_a_file_that_is_being_written_is_not_applied(harness: ReloadHarness) -> 
 
 def test_a_reload_before_polling_has_started(harness: ReloadHarness) -> None:
     """A reload requested as soon as the port answers waits until polling has started."""
-    app = App(harness.configure(harness.server, web=Web("127.0.0.1:0")), source=ConfigSource(harness.read))
+    app = App(harness.configure(harness.server, web=Web(("127.0.0.1:0",))), source=ConfigSource(harness.read))
     stop, answers = threading.Event(), []
     harness.config = harness.configure(replace(harness.server, timeout=3.0))
     asking = threading.Thread(target=lambda: answers.append(app.reloader.reload()))
 
-    def on_listening(_port: int) -> None:
+    def on_listening(_addresses: object) -> None:
         asking.start()
         asking.join(0.2)
         assert [] == answers

@@ -50,7 +50,7 @@ def test_full_configuration(full: list[Manifest], tmp_path: Path) -> None:
     assert ["main", "cloud", None] == keys
     assert (30.0, 1_200.0, 172_800.0) == (config.polling.interval, config.stall.after, config.retention.finished)
     assert (500, False) == (config.limits.documents, config.labels.document_name)
-    assert (":9440", "/dify/metrics") == (config.web.listen_address, config.web.telemetry_path)
+    assert ((":9440",), "/dify/metrics") == (config.web.listen_address, config.web.telemetry_path)
     assert "json" == config.log.format
     assert () == config.warnings
 
@@ -113,9 +113,9 @@ def test_container_runs_the_program(manifests: list[Manifest], tmp_path: Path) -
     assert {option.partition("=")[0] for option in options} <= {
         each for parameter in main.commands[command].params for each in parameter.opts
     }
-    assert config.web.listen_address == f":{port['containerPort']}"
+    assert config.web.listen_address == (f":{port['containerPort']}",)
     assert port["name"] == service_port["targetPort"]
-    assert {config.web.listen_address.removeprefix(":")} == {asked[0] for asked in probes(manifests)}
+    assert {config.web.listen_address[0].removeprefix(":")} == {asked[0] for asked in probes(manifests)}
     assert ["/-/healthy", "/-/healthy", "/-/ready"] == [asked[1] for asked in probes(manifests)]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 import signal
 import socket
 import time
@@ -13,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import Fault
-from tests.integration.harness import KEY, exporter, get, until
+from tests.integration.harness import DEADLINE, KEY, exporter, get, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,6 +170,30 @@ def test_options_take_precedence_over_the_environment(start: Start, configure: C
     )
 
     assert 200 == get(program.port(), "/option").status
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "web"),
+    [
+        (("--web.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.2:0"), {}, {}),
+        ((), {"DIFY_EXPORTER_WEB_LISTEN_ADDRESS": "127.0.0.1:0 127.0.0.2:0"}, {}),
+        ((), {}, {"listen_address": ["127.0.0.1:0", "127.0.0.2:0"]}),
+    ],
+    ids=["options", "environment", "file"],
+)
+def test_several_addresses(
+    start: Start, configure: Configure, options: tuple[str, ...], variables: dict[str, str], web: dict[str, object]
+) -> None:
+    """Every address that options, the environment or the file name is served and logged."""
+    program = start("run", "--config.file", configure(web=web), *options, **variables)
+    program.await_log("address=127.0.0.2:")
+    listening = re.findall(r"msg=listening address=([0-9.]+):(\d+)", program.log)
+
+    assert ["127.0.0.1", "127.0.0.2"] == [host for host, _ in listening]
+    for host, port in listening:
+        with closing(http.client.HTTPConnection(host, int(port), timeout=DEADLINE)) as connection:
+            connection.request("GET", "/-/healthy")
+            assert 200 == connection.getresponse().status
 
 
 def test_time_zone_does_not_matter(start: Start, configure: Configure) -> None:

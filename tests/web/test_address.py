@@ -9,7 +9,7 @@ import pytest
 
 from exporter.config import ListenAddress
 from exporter.web import ListenError
-from exporter.web.connections import open_sockets
+from exporter.web.connections import open_all, open_sockets
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,34 @@ def test_name_with_an_address_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
             open_sockets(ListenAddress("name", port))
 
         socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_several_addresses() -> None:
+    """All addresses are listened on, each with a port of its own."""
+    opened = open_all([ListenAddress("127.0.0.1", 0), ListenAddress("127.0.0.2", 0)])
+
+    for address, (only,) in opened.items():
+        assert (address.host, address.port) == only.getsockname()
+        only.close()
+    assert ["127.0.0.1", "127.0.0.2"] == [address.host for address in opened]
+
+
+def test_one_of_several_addresses_is_refused() -> None:
+    """If one address cannot be listened on, none is."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:0: this machine does not have that address"):
+        open_all([ListenAddress("127.0.0.1", port), ListenAddress("192.0.2.1", 0)])
+
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_overlapping_addresses() -> None:
+    """An address that another one of the list includes is not in use by another program."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port}: address already in use: 0\.0\.0\.0:{port}, which is"):
+        open_all([ListenAddress("0.0.0.0", port), ListenAddress("127.0.0.1", port)])  # noqa: S104 - for an instant
 
 
 def test_all_addresses_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:

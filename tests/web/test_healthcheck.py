@@ -226,3 +226,24 @@ def test_command(start_app: StartApp, problem: str | None, code: int, message: b
     assert (code, message) == (done.returncode, b"".join(line for line in lines if line not in imports))
     assert {"exporter"} == {name for name in imported if name.partition(".")[0] == "exporter"}
     assert not imported & {"uvicorn", "starlette", "requests", "msgspec", "click"}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "port"),
+    [(None, 9439), ("", 9439), (":1", 1), ("0.0.0.0:2", 2), ("[::]:3 127.0.0.1:4", 3), ("nonsense", 9439)],
+)
+def test_port_of_the_environment(monkeypatch: pytest.MonkeyPatch, addresses: str | None, port: int) -> None:
+    """In a container that listens on another port by its environment, the check needs no option."""
+    monkeypatch.delenv("DIFY_EXPORTER_WEB_LISTEN_ADDRESS", raising=False)
+    if addresses is not None:
+        monkeypatch.setenv("DIFY_EXPORTER_WEB_LISTEN_ADDRESS", addresses)
+    asked: list[int] = []
+
+    def ask(_host: str, port: int, _path: str) -> tuple[int, str]:
+        asked.append(port)
+        return 200, ""
+
+    monkeypatch.setattr(healthcheck, "_ask_host", ask)
+
+    assert None is healthcheck.main([])
+    assert [port] == asked
