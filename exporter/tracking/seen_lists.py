@@ -82,6 +82,5 @@ def _is_after(document: ListedDocument, since: float) -> bool:
 def _times_moved(seen: SeenLists, listed: Mapping[str, ListedDocument]) -> bool:
     """Whether the API's times differ from those of the last look, because its time zone was changed."""
     newest = seen.newest
-    return newest is not None and any(
-        (found := listed.get(id_)) is not None and _is_after(found, newest) for id_ in seen.recent
-    )
+    known = [listed[id_] for id_ in seen.recent if id_ in listed]
+    return newest is not None and bool(known) and all(_is_after(document, newest) for document in known)
