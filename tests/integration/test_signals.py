@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,18 +33,16 @@ if TYPE_CHECKING:
 _OWN_PROCESSES = ("--map-root-user", "--pid", "--fork", "--kill-child")
 
 
-@pytest.fixture
-def first_process(tmp_path: Path) -> Iterator[Program]:
+@contextmanager
+def _first_process(folder: Path) -> Iterator[Program]:
     """The exporter as process 1 of a PID namespace, starting. ``process`` is its parent, which ends with it."""
     unshare = (tool("unshare"), *_OWN_PROCESSES)
     tried = subprocess.run((*unshare, "true"), capture_output=True, text=True, check=False)
     if tried.returncode:
         skip_unless_ci(f"no permission for user and PID namespaces: {tried.stderr.strip()}")
-    program = Program(tmp_path / "first", *unshare, *EXPORTER, "demo", "--web.listen-address=127.0.0.1:0")
-    try:
+    program = Program(folder, *unshare, *EXPORTER, "demo", "--web.listen-address=127.0.0.1:0")
+    with closing(program):
         yield program
-    finally:
-        program.close()
 
 
 def _child(program: Program) -> int:
@@ -58,14 +56,16 @@ def _blocked(pid: int) -> int:
     return next(int(line.split()[1], 16) for line in lines if line.startswith("SigBlk:"))
 
 
-def test_the_first_process_of_a_container_ends_at_once(first_process: Program) -> None:
+@pytest.mark.needs("unshare")
+def test_the_first_process_of_a_container_ends_at_once(tmp_path: Path) -> None:
     """SIGTERM right after the start ends it: the kernel ignores default actions of process 1."""
-    child = _child(first_process)
-    until(lambda: _blocked(child) & 1 << signal.SIGHUP - 1)  # the first thing that the program does
-    os.kill(child, signal.SIGTERM)
+    with _first_process(tmp_path) as program:
+        child = _child(program)
+        until(lambda: _blocked(child) & 1 << signal.SIGHUP - 1)  # the first thing that the program does
+        os.kill(child, signal.SIGTERM)
 
-    assert 128 + signal.SIGTERM == first_process.end()
-    assert "" == first_process.log
+        assert 128 + signal.SIGTERM == program.end()
+        assert "" == program.log
 
 
 def test_a_reader_of_the_log_that_has_stopped(tmp_path: Path, configure: Configure, dify: SimulatorServer) -> None:
