@@ -87,6 +87,7 @@ class App:
                 state_file=self.state,
                 dropped_log_lines=dropped_log_lines,
                 web_config_loaded=None if web_config is None else lambda: web_config.problem is None,
+                web_certificate=lambda: web_config.settings.certificate if web_config else None,
             )
         )
         self._loop = Loop([*self._jobs(source)], self._clock)

@@ -354,6 +354,14 @@ SELF_METRICS = (
         "dify_exporter_web_config_last_reload_successful",
         "1 if the current web config file is in use, 0 if an earlier version of it is.",
     ),
+    _gauge(
+        "dify_exporter_web_certificate_not_before_timestamp_seconds",
+        "Time from which the exporter's own TLS certificate is valid, Unix seconds.",
+    ),
+    _gauge(
+        "dify_exporter_web_certificate_not_after_timestamp_seconds",
+        "Time at which the exporter's own TLS certificate expires, Unix seconds.",
+    ),
     _counter(
         "dify_exporter_log_lines_dropped_total",
         "Lines of the log that were dropped because nothing read them, or because they could not be written.",

@@ -63,7 +63,8 @@ class ProcessState:
 
     ``schedules``: lag, targets and clock offset of each server. ``collapsed``: number of documents without series, by
     server and dataset. ``dropped_log_lines``: how many lines of the log could not be written. ``web_config_loaded``:
-    whether the current web config file is in use.
+    whether the current web config file is in use. ``web_certificate``: from when and until when the exporter's own TLS
+    certificate is valid, in Unix seconds.
     """
 
     schedules: Callable[[], Iterable[ServerSchedule]]
@@ -71,6 +72,7 @@ class ProcessState:
     dropped_log_lines: Callable[[], int] = lambda: 0
     state_file: StateFile | None = None
     web_config_loaded: Callable[[], bool] | None = None
+    web_certificate: Callable[[], tuple[float, float] | None] = lambda: None
 
 
 def code_label(code: str) -> str:
@@ -233,6 +235,9 @@ class SelfMetrics(Collector):
             yield _optional("dify_exporter_state_last_save_successful", process.state_file.last_save_successful)
         if process.web_config_loaded is not None:
             yield _optional("dify_exporter_web_config_last_reload_successful", process.web_config_loaded())
+        not_before, not_after = process.web_certificate() or (None, None)
+        yield _optional("dify_exporter_web_certificate_not_before_timestamp_seconds", not_before)
+        yield _optional("dify_exporter_web_certificate_not_after_timestamp_seconds", not_after)
         yield _count("dify_exporter_log_lines_dropped_total", process.dropped_log_lines())
         yield _gauge("dify_exporter_documents_collapsed", process.collapsed().items())
         schedules = list(process.schedules())

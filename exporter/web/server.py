@@ -85,7 +85,7 @@ class _Server(uvicorn.Server):
 async def _watch(web_config: WebConfigFile) -> None:
     while True:
         await asyncio.sleep(CHECK_INTERVAL)
-        await asyncio.to_thread(web_config.reload_if_changed)
+        await asyncio.to_thread(web_config.check)
 
 
 class WebServer:

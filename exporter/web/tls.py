@@ -110,7 +110,10 @@ class TlsConfig:
         default="NoClientCert",
     )
     client_ca_file: Path | None = key(
-        _CERTIFICATE, "PEM file with the authorities that sign client certificates.", default=None
+        _CERTIFICATE,
+        "PEM file with the authorities that sign client certificates.",
+        default=None,
+        shown_default="the system's authorities, with a warning",
     )
     client_allowed_sans: tuple[str, ...] = key(
         ListOf(Value("text", str, ANY)),
@@ -163,8 +166,6 @@ def _tls_errors(given: Given) -> Iterator[tuple[Spot, str]]:
     kind, authority = given.effective("client_auth_type"), given.values.get("client_ca_file")
     if authority and kind in {"NoClientCert", "RequestClientCert"}:
         yield "client_ca_file", f"has no effect with {kind}: set client_auth_type: RequireAndVerifyClientCert"
-    if kind in VERIFYING and _lacks(given, "client_ca_file"):
-        yield "client_auth_type", "requires client_ca_file, with the authorities that sign client certificates"
     if given.values.get("client_allowed_sans") and kind and kind != "RequireAndVerifyClientCert":
         message = (
             "requires client_auth_type: RequireAndVerifyClientCert; other types accept clients without certificate"
@@ -180,6 +181,10 @@ def _tls_errors(given: Given) -> Iterator[tuple[Spot, str]]:
 
 
 def _tls_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
+    any_name = not given.values.get("client_allowed_sans")
+    if given.values.get("client_auth_type") in VERIFYING and _lacks(given, "client_ca_file") and any_name:
+        message = "accepts every client with a certificate of an authority that this system trusts: set client_ca_file"
+        yield "client_auth_type", message
     if given.values.get("client_auth_type") == "RequestClientCert":
         yield "client_auth_type", "is treated as NoClientCert: an unverified certificate proves nothing"
     if given.values.get("min_version") in _OLD_VERSIONS:
@@ -212,13 +217,24 @@ def make_context(config: TlsConfig) -> ssl.SSLContext:
     except OSError as error:
         raise Invalid(f"cert_file or key_file cannot be read ({error.strerror})") from None
     if config.client_auth_type in VERIFYING:
-        try:
-            context.load_verify_locations(cafile=config.client_ca_file)
-        except OSError as error:  # includes SSLError
-            raise Invalid("client_ca_file contains no readable certificate: it must be PEM") from error
+        _load_authorities(context, config.client_ca_file)
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as in Go, any certificate in the file is trusted
         context.verify_mode = VERIFYING[config.client_auth_type]
     return context
+
+
+def _load_authorities(context: ssl.SSLContext, file: Path | None) -> None:
+    """Trust the authorities in ``file``; without one those of the system, as Go does."""
+    if file is None:
+        paths = ssl.get_default_verify_paths()
+        if paths.cafile is None and paths.capath is None:
+            raise Invalid("client_ca_file is missing, and this system has no authorities of its own: set it")
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        return
+    try:
+        context.load_verify_locations(cafile=file)
+    except OSError as error:  # includes SSLError
+        raise Invalid("client_ca_file contains no readable certificate: it must be PEM") from error
 
 
 def _refuse_to_decrypt() -> str:

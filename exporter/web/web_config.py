@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from exporter.clock import SystemClock
+from exporter.web.certificate import Validity, validity_of
 from exporter.web.passwords import MAX_QUICK_COST, cost_of
 from exporter.web.tls import TLS, DelegatingContext, TlsConfig, make_context
 from exporter.yamlconf import (
@@ -22,6 +24,7 @@ from exporter.yamlconf import (
     Value,
     WatchedFile,
     bounded,
+    files,
     key,
     model,
     read_file,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from exporter.clock import Clock
     from exporter.yamlconf import Spot
 
 MIN_COST: Final = 4
@@ -129,6 +133,8 @@ def _root_errors(given: Given) -> Iterator[tuple[Spot, str]]:
 
 
 def _root_warnings(given: Given) -> Iterator[tuple[Spot, str]]:
+    if not given.lines:
+        yield "", "has no keys: all pages are served to everyone, unencrypted"
     tls = given.values.get("tls_server_config")
     if given.values.get("basic_auth_users") and not (tls and tls.cert_file):
         yield "basic_auth_users", "without tls_server_config, passwords are sent unencrypted"
@@ -183,25 +189,43 @@ class Settings:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     allowed_sans: frozenset[str] = frozenset()
     tls: ssl.SSLContext | None = None
+    certificate: Validity | None = None
+
+    def certificate_problem(self, path: Path, now: float) -> Problem | None:
+        """Why clients refuse the server's certificate, or soon will."""
+        reason = self.certificate.problem(now) if self.certificate else None
+        return Problem(show_path(path), None, "tls_server_config.cert_file", reason) if reason else None
 
 
 class WebConfigFile:
     """TLS, users and headers from a web config file. ``warnings``: about the file as it was at the start.
 
-    Call ``reload_if_changed`` regularly, from any thread, one call at a time.
+    Call ``check`` regularly, from any thread, one call at a time.
     """
 
-    def __init__(self, path: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str] | None = None, *, clock: Clock | None = None) -> None:
         """Read ``path`` with variables from ``environ``. Raises ``ConfigError`` with all problems."""
         self._path = path
         self._environ = environ or {}
+        self._clock = clock or SystemClock()
         self.problem: str | None = None
         """What is wrong with the current file, one line per problem; None while the current file is in use."""
         self.settings, self.warnings, self._watched = _load(path, self._environ)
+        self._certificate_problem = self.settings.certificate_problem(path, self._clock.time())
+        if self._certificate_problem is not None:
+            self.warnings = (*self.warnings, self._certificate_problem)
 
     def server_context(self) -> ssl.SSLContext | None:
         """A context for a listening socket that follows the file; None without TLS."""
         return DelegatingContext(self._context) if self.settings.tls else None
+
+    def check(self) -> None:
+        """Load changed files, and log it when the certificate is about to expire or has expired."""
+        self.reload_if_changed()
+        problem = self.settings.certificate_problem(self._path, self._clock.time())
+        if problem is not None and problem != self._certificate_problem:
+            _log.warning("web config warning", problem=str(problem))
+        self._certificate_problem = problem
 
     def reload_if_changed(self) -> None:
         """Load changed files that have not changed since the previous call.
@@ -211,7 +235,7 @@ class WebConfigFile:
         if self._watched.check() is None:
             return
         try:
-            settings, warnings, watched = _load(self._path, self._environ)
+            settings, warnings, watched = _load(self._path, self._environ, self.settings)
         except ConfigError as error:
             self._refuse(str(error))
             return
@@ -245,17 +269,21 @@ def _tls_problem(path: Path, message: str) -> Problem:
 
 
 def _load(
-    path: Path, environ: Mapping[str, str]
+    path: Path, environ: Mapping[str, str], in_use: Settings | None = None
 ) -> tuple[Settings, tuple[Problem, ...], WatchedFile[tuple[Stamp, ...]]]:
-    """The settings, the warnings, and the files that they come from. Raises ``ConfigError``."""
+    """The settings, the warnings, and the files that they come from. Raises ``ConfigError``.
+
+    An empty file is valid at the start, as in exporter-toolkit. Later it may be the remains of a full disk: it does not
+    turn off the authentication that is ``in_use``.
+    """
     before = stamps(path)  # taken before the files are read, so that no change is missed
-    empty = "to serve without TLS and passwords, write {}"
+    empty = "to serve without TLS and passwords, write {}" if in_use and in_use.users else None
     config, warnings = read_file(path, environ, ROOT, absent="correct --web.config.file", empty=empty)
     tls, headers = config.tls_server_config, config.http_server_config.headers
     named = [file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file]
     watched = WatchedFile(partial(stamps, path, *named), (*before, *stamps(*named)))
     try:
-        context = bounded(tls.cert_file, partial(make_context, tls)) if tls.cert_file else None
+        context, certificate = bounded(tls.cert_file, partial(_read_tls, tls)) if tls.cert_file else (None, None)
     except Invalid as refused:
         raise ConfigError([_tls_problem(path, str(refused))]) from None
     except TimeoutError as error:
@@ -265,5 +293,12 @@ def _load(
         headers=tuple((name.lower().encode(), text.encode()) for name, text in headers.items() if text),
         allowed_sans=frozenset(tls.client_allowed_sans),
         tls=context,
+        certificate=certificate,
     )
     return settings, warnings, watched
+
+
+def _read_tls(tls: TlsConfig) -> tuple[ssl.SSLContext, Validity | None]:
+    """The context, and how long the certificate is valid. Raises ``Invalid``."""
+    content = files.read_named(tls.cert_file) if tls.cert_file else b""
+    return make_context(tls), validity_of(content.decode("latin-1"))

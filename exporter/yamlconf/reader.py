@@ -42,16 +42,17 @@ _WORDS = {"integer": "a number", "number": "a number", "boolean": "a boolean", "
 
 
 def read_file(
-    path: Path, environ: Environment[str, str], section: Section, *, absent: str, empty: str, pipe: bool = False
+    path: Path, environ: Environment[str, str], section: Section, *, absent: str, empty: str | None, pipe: bool = False
 ) -> tuple[Any, tuple[Problem, ...]]:
     """The value of the YAML file ``path`` according to ``section``, and the warnings.
 
-    ``absent`` and ``empty`` are the remedies for a file that does not exist or has no content. ``pipe``: it may be a
-    pipe; relative paths in it then start at the working directory. Raises ``ConfigError`` with all problems.
+    ``absent`` and ``empty`` are the remedies for a file that does not exist or has no content; with ``empty`` None, the
+    latter is valid and has no keys. ``pipe``: it may be a pipe; relative paths in it then start at the working
+    directory. Raises ``ConfigError`` with all problems.
     """
     file, line, root = show_path(path), None, None
     try:
-        root = tree.parse(read_text(path, pipe=pipe))
+        root = tree.parse(read_text(path, pipe=pipe)) or (Mapping(1, []) if empty is None else None)
         message = f"is empty; {empty}"
     except Missing:
         message = f"does not exist; {absent}"

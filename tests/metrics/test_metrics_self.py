@@ -55,6 +55,7 @@ def process(
     collapsed: Mapping[tuple[str, str], int] | None = None,
     state_file: StateFile | None = None,
     web_config_loaded: bool | None = None,
+    web_certificate: tuple[float, float] | None = None,
 ) -> ProcessState:
     """A process in this state."""
     return ProcessState(
@@ -62,6 +63,7 @@ def process(
         collapsed=lambda: collapsed or {},
         state_file=state_file,
         web_config_loaded=None if web_config_loaded is None else lambda: web_config_loaded,
+        web_certificate=lambda: web_certificate,
     )
 
 
@@ -83,6 +85,7 @@ def self_metrics(state_file: StateFile, tmp_path: Path) -> SelfMetrics:
             collapsed={("main", "ds"): 12},
             state_file=state_file,
             web_config_loaded=True,
+            web_certificate=(1795000000.0, 1795600000.0),
         )
     )
     self_metrics.add_server("main")
@@ -223,6 +226,16 @@ def test_last_save(state_file: StateFile, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "volume")
     assert not state_file.save()
     assert ({(): 0.0}, {(): 1795282480.25}) == (samples(self_metrics)[result], samples(self_metrics)[when])
+
+
+def test_web_certificate(self_metrics: SelfMetrics) -> None:
+    """The validity of the exporter's own certificate has series only with TLS."""
+    before, after = (f"dify_exporter_web_certificate_not_{word}_timestamp_seconds" for word in ("before", "after"))
+    seen = samples(self_metrics)
+    assert ({(): 1795000000.0}, {(): 1795600000.0}) == (seen[before], seen[after])
+
+    self_metrics.observe(process())
+    assert not {before, after} & samples(self_metrics).keys()
 
 
 def test_web_config(self_metrics: SelfMetrics) -> None:

@@ -43,8 +43,11 @@ class Authority:
             "req", "-x509", *EC, "-keyout", self._key, "-out", self.certificate, "-days", "2", "-subj", f"/CN={name}"
         )
 
-    def sign(self, name: str, *more: str) -> Certificate:
-        """Issue a certificate for ``name``; localhost includes 127.0.0.1. ``more``: names such as URI:spiffe://x."""
+    def sign(self, name: str, *more: str, validity: tuple[str, ...] = ("-days", "2")) -> Certificate:
+        """Issue a certificate for ``name``; localhost includes 127.0.0.1. ``more``: names such as URI:spiffe://x.
+
+        ``validity``: openssl's options.
+        """
         self._signed += 1
         base = self._folder / f"{self._signed}-{name}"
         made = Certificate(base.with_suffix(".pem"), base.with_suffix(".key"))
@@ -55,7 +58,8 @@ class Authority:
         _openssl("req", *EC, "-keyout", made.key, "-out", request, "-subj", f"/CN={name}")
         _openssl(
             *("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial"),
-            *("-days", "2", "-extfile", extensions, "-out", made.certificate),
+            *validity,
+            *("-extfile", extensions, "-out", made.certificate),
         )
         return made
 

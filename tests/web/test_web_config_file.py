@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HASH = "$2y$04$0EmpVwoRsYiHhFf9CnFd9e5i0UiR3eJqcLtBPxBqYpXYAHlc2Hk0O"
 NOT_VERIFIED = "an unverified certificate proves nothing"
+TRUSTING = "accepts every client with a certificate of an authority that this system trusts"
 SLOW = "the first scrapes after a restart time out"
 CERTIFIED = "cert_file: server.pem, key_file: server.key"
 
@@ -79,7 +80,9 @@ basic_auth_users:
     assert () == found.warnings
 
 
-@pytest.mark.parametrize("text", ["{}", "tls_server_config:", "tls_server_config: {}", "basic_auth_users:\n"])
+@pytest.mark.parametrize(
+    "text", ["", "\n# nothing yet\n", "{}", "tls_server_config:", "tls_server_config: {}", "basic_auth_users:\n"]
+)
 def test_no_settings(load_web_config: LoadWebConfig, text: str) -> None:
     """A file without settings means plain HTTP for everyone."""
     found = load_web_config(text)
@@ -111,8 +114,21 @@ def test_no_settings(load_web_config: LoadWebConfig, text: str) -> None:
             f"tls_server_config: {{{CERTIFIED}}}\nbasic_auth_users: {{alice: {HASH.replace('04', '18')}}}",
             f":2: basic_auth_users.alice: takes about 16 s to verify (cost 18): {SLOW}; create a hash with cost 10",
         ),
+        ("", ":1: has no keys: all pages are served to everyone, unencrypted"),
+        ("{}", ":1: has no keys: all pages are served to everyone, unencrypted"),
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_auth_type: RequireAndVerifyClientCert}}",
+            f":1: tls_server_config.client_auth_type: {TRUSTING}: set client_ca_file",
+        ),
+        (
+            f"tls_server_config: {{{CERTIFIED}, client_auth_type: VerifyClientCertIfGiven}}",
+            f":1: tls_server_config.client_auth_type: {TRUSTING}: set client_ca_file",
+        ),
     ],
-    ids=["unverified certificates", "old TLS", "HTTP/2", "no TLS", "extreme cost"],
+    ids=[
+        *("unverified certificates", "old TLS", "HTTP/2", "no TLS", "extreme cost", "empty", "no keys"),
+        *("any authority", "any authority, optional"),
+    ],
 )
 def test_warnings(load_web_config: LoadWebConfig, text: str, warning: str) -> None:
     """Settings that are treated differently from what the file says cause a warning."""
@@ -122,7 +138,6 @@ def test_warnings(load_web_config: LoadWebConfig, text: str, warning: str) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ": is empty; to serve without TLS and passwords, write {}"),
         ("- x", ":1: must be a mapping, with lines of key: value (keys: tls_server_config, http_server_config,"),
         ("tls_config: {}", ":1: unknown key 'tls_config'; did you mean 'tls_server_config'?"),
         ("a: [", ":2: is not valid YAML: "),
@@ -172,10 +187,6 @@ def test_warnings(load_web_config: LoadWebConfig, text: str, warning: str) -> No
         (
             f"tls_server_config: {{{CERTIFIED}, client_auth_type: Sometimes}}",
             ":1: tls_server_config.client_auth_type: 'Sometimes' must be one of NoClientCert, ",
-        ),
-        (
-            f"tls_server_config: {{{CERTIFIED}, client_auth_type: RequireAndVerifyClientCert}}",
-            ":1: tls_server_config.client_auth_type: requires client_ca_file",
         ),
         (
             f"tls_server_config: {{{CERTIFIED}, client_ca_file: server.pem}}",
@@ -241,6 +252,17 @@ def test_invalid_files(load_web_config: LoadWebConfig, web_file: Path, faulty: P
     assert message.startswith(expected), message
     assert "secret" not in message
     assert HASH[7:] not in message
+
+
+def test_emptied_file(load_web_config: LoadWebConfig, web_file: Path) -> None:
+    """A file that is emptied while the exporter runs, as by a full disk, does not turn off authentication."""
+    web_config = load_web_config(f"basic_auth_users: {{alice: {HASH}}}")
+    for text, users in (("", 1), ("{}", 0), ("", 0)):
+        web_file.write_text(text, encoding="utf-8")
+        web_config.check()
+        web_config.check()
+        assert users == len(web_config.settings.users)
+        assert (web_config.problem is not None) is bool(users)
 
 
 def test_absent_file(tmp_path: Path) -> None:

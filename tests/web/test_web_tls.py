@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from exporter.web import WebConfigFile
 from exporter.web.tls import alternative_names
+from exporter.yamlconf import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +96,40 @@ def test_plain_client(
             client.shutdown(socket.SHUT_WR)
             assert not b"".join(iter(lambda: client.recv(4096), b"")).startswith(b"HTTP")
     assert [] == [record for record in caplog.records if "web config" not in record.getMessage()]
+
+
+@pytest.fixture
+def system_authority(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> Authority:
+    """The only authority that the system trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    return authority
+
+
+@pytest.mark.parametrize("policy", ["RequireAndVerifyClientCert", "VerifyClientCertIfGiven"])
+def test_client_certificates_of_the_systems_authorities(
+    start_server: StartServer,
+    load_web_config: LoadWebConfig,
+    system_authority: Authority,
+    other_authority: Authority,
+    policy: str,
+) -> None:
+    """Without client_ca_file the authorities of the system count, as in Go."""
+    server = start_server(whoami, web_config=load_web_config(f"{TLS}, client_auth_type: {policy}}}"))
+
+    assert b'["https",true]' == Tls(system_authority, system_authority.sign("prometheus")).get(server)
+    with pytest.raises(OSError, match=r".+"):
+        Tls(system_authority, other_authority.sign("prometheus")).get(server)
+    if policy == "VerifyClientCertIfGiven":
+        assert b'["https",false]' == Tls(system_authority).get(server)
+
+
+def test_system_without_authorities(load_web_config: LoadWebConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system trusts nobody, no client could connect: the authority must be named."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+
+    with pytest.raises(ConfigError, match="client_ca_file is missing, and this system has no authorities of its own"):
+        load_web_config(f"{TLS}, client_auth_type: RequireAndVerifyClientCert}}")
 
 
 @pytest.mark.parametrize(
