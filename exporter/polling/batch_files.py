@@ -175,7 +175,7 @@ class BatchFiles:
         for pattern, matches in self._matches.items():
             try:
                 found = bounded(pattern, partial(_versions, pattern, [*matches]))
-            except TimeoutError as error:
+            except OSError as error:
                 self._report_unavailable(pattern, error.strerror)
             else:
                 matches.update(found)

@@ -286,7 +286,7 @@ def _load(
         context, certificate = bounded(tls.cert_file, partial(_read_tls, tls)) if tls.cert_file else (None, None)
     except Invalid as refused:
         raise ConfigError([_tls_problem(path, str(refused))]) from None
-    except TimeoutError as error:
+    except OSError as error:
         raise ConfigError([_tls_problem(path, f"a file that it names cannot be read: {error.strerror}")]) from None
     settings = Settings(
         users={name.encode(): hashed for name, hashed in config.basic_auth_users.items()},

@@ -31,7 +31,7 @@ _lock = threading.Lock()
 
 
 def bounded(path: str | os.PathLike[str], call: Callable[[], T], timeout: float | None = None) -> T:
-    """The result of ``call``, which accesses ``path``. TimeoutError if it does not return within ``timeout`` seconds.
+    """The result of ``call``, which accesses ``path``. OSError if it does not return within ``timeout`` seconds.
 
     It runs in a thread of its own, which is abandoned then. Until its call returns, further ones for the path fail at
     once, so that neither threads nor waiting times add up. Raises what ``call`` raises.
@@ -50,7 +50,10 @@ def bounded(path: str | os.PathLike[str], call: Callable[[], T], timeout: float 
 
     if key not in _abandoned:
         thread = threading.Thread(target=work, name="file access", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            raise OSError(errno.EAGAIN, "no thread can be started; raise the limit of tasks (pids)") from None
         thread.join(TIMEOUT if timeout is None else timeout)
     with _lock:
         if not results and not errors:

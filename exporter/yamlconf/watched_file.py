@@ -31,7 +31,7 @@ def stamps(*paths: Path) -> tuple[Stamp, ...]:
 def _stamp(path: Path) -> Stamp:
     try:
         return bounded(path, partial(stamp_of, path))
-    except TimeoutError as error:
+    except OSError as error:
         return 0, error.errno or 0
 
 

@@ -108,6 +108,19 @@ def test_a_file_system_that_does_not_respond(tmp_path: Path, monkeypatch: pytest
     assert "text" == read_text(path)
 
 
+def test_a_process_without_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of threads a file counts as unreadable for now, with the remedy."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(Unreadable, match="no thread can be started; raise the limit of tasks"):
+        read_text(tmp_path / "file")
+    assert ((0, errno.EAGAIN),) == stamps(tmp_path / "file")
+
+
 def test_errors_reach_the_caller(tmp_path: Path) -> None:
     """What fails in the thread is raised where the result is expected, each time."""
     for _ in range(2):
