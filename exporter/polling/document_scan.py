@@ -99,7 +99,7 @@ class DocumentScan:
             filtered = self._read_unfinished(dataset_id, reader, lists, doubted=doubted)
             if filtered and not self._has_changed(dataset_id, lists):
                 return self._result(dataset_id, reader, lists, sent=sent)
-        sought = self._store.unlisted(dataset_id)
+        sought = self._sought(dataset_id)
         newest = self._read_newest(dataset_id, reader, sought)
         failed: DocumentList | None = None
         counts: dict[str, int | None] | None = None
@@ -122,6 +122,12 @@ class DocumentScan:
             self._full_at[dataset_id] = sent
         lists[""] = newest
         return self._result(dataset_id, reader, lists, sent=sent, newest=newest, failed=failed, now=now, sought=sought)
+
+    def _sought(self, dataset_id: str) -> set[str]:
+        """The known documents to look for among the newest ones: no list of unfinished documents contains them."""
+        if self._cannot_filter():
+            return self._store.unfinished(dataset_id)
+        return self._store.unlisted(dataset_id)
 
     def _is_full_due(self, dataset_id: str) -> bool:
         """Whether the last full scan would be too old one round and a half after the next one."""

@@ -244,11 +244,11 @@ class Merger:
             ]
             absent = _find_absent(objects, dataset_id, listed, seen, sections)
             objects.unlisted |= {(dataset_id, document_id) for document_id in absent.ended}
-            nowhere = absent.gone if untraced is None else absent.gone.intersection(untraced)
+            gone = absent.gone | absent.unfinished if beyond else absent.gone
+            nowhere = gone if untraced is None else gone.intersection(untraced)
             objects.untraced |= {(dataset_id, document_id) for document_id in nowhere}
             if seen is not None:
                 objects.put_lists(seen)
-        gone = sorted(absent.gone | absent.unfinished if beyond else absent.gone)
         finished = all(progress.status in FINISHED for progress, _ in listed.values())
         events = tuple(event for outcome in outcomes for event in outcome.events)
         return Outcome(
@@ -256,7 +256,9 @@ class Merger:
             settled=finished and not absent.unfinished,
             wanted=Wanted(
                 batches=tuple(dict.fromkeys(batch for outcome in outcomes for batch in outcome.wanted.batches)),
-                details=tuple(dict.fromkeys((*(id_ for found in outcomes for id_ in found.wanted.details), *gone))),
+                details=tuple(
+                    dict.fromkeys((*(id_ for found in outcomes for id_ in found.wanted.details), *sorted(gone)))
+                ),
                 segments=tuple(found for outcome in outcomes for found in outcome.wanted.segments),
                 missing=tuple(found for outcome in outcomes for found in outcome.wanted.missing),
             ),

@@ -168,6 +168,12 @@ class Store:
         with self._lock:
             return {document_id for found, document_id in self._objects.unlisted if found == dataset_id}
 
+    def unfinished(self, dataset_id: str) -> set[str]:
+        """The unfinished documents of the dataset that discovery follows."""
+        with self._lock:
+            found = self._objects.discovered_except(dataset_id, ())
+        return {document.document_id for document in found if document.progress.status not in FINISHED}
+
     def has_unfinished(self, dataset_id: str) -> bool:
         """Whether a document of the dataset is known that has not finished."""
         with self._lock:

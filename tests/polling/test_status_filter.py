@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from structlog.testing import capture_logs
+
 from exporter.dify import PAGE, DocumentPage, ListedDocument
 from tests.polling.discovery_server import bases, discovering, documents, finished, listed
 from tests.polling.fake_server import DATASET, PollerHarness
@@ -52,7 +54,9 @@ def test_a_single_document_that_has_just_finished_does_not_turn_the_filter_off()
     harness = discovering()
     harness.client.listed[DATASET] = large()
     add_odd(harness, listed("odd", "completed", "available"))
-    harness.poll()
+    with capture_logs() as lines:
+        harness.poll()
+    assert [line for line in lines if line["log_level"] == "warning"] == []
     add_odd(harness)
     harness.client.listed[DATASET] = [listed("1", "indexing", "indexing"), *large()]
     harness.pass_time(310)

@@ -65,10 +65,31 @@ def test_a_document_is_not_removed_because_its_detail_cannot_be_read() -> None:
 
 @pytest.mark.parametrize("error", REFUSALS, ids=repr)
 def test_a_refused_detail_is_not_requested_in_every_round(error: Exception) -> None:
-    """A list that misses it does not shorten the backoff: at most one request in five minutes."""
+    """A document that moves does not shorten the backoff of its detail, which is five minutes or more."""
     harness = watching(listed("1", "parsing", "indexing", 1e9 + 1), error)
     harness.pass_time(600)
     asked = harness.client.count("document")
-    harness.client.listed[DATASET] = [listed("2", "waiting", "queuing"), listed("1", "splitting", "indexing"), *large()]
-    harness.pass_time(3600)
-    assert harness.client.count("document") - asked <= 2 * 3600 / 300 + 3
+    for minute in range(60):
+        status = "splitting" if minute % 2 else "indexing"
+        harness.client.listed[DATASET] = [listed("1", status, "indexing", 1e9 + 1), *large()]
+        harness.pass_time(60)
+    assert harness.client.count("document") - asked <= 3600 / 240 + 1
+
+
+def test_a_server_without_filter_and_details_has_no_ghosts() -> None:
+    """Before 1.5.1, a document that leaves the newest pages is followed further back; a deleted one is removed."""
+    harness = discovering()
+    harness.client.version, harness.client.old = "1.4.0", True
+    harness.client.listed[DATASET] = [listed("1", "parsing", "indexing", 1e9 + 1), *large()]
+    harness.client.details["1"] = REFUSALS[0]
+    harness.poll()
+    newer = [listed(f"newer{number}", "completed", "available", 1.5e9 - 300 * number) for number in range(1_000)]
+    harness.client.listed[DATASET] = [*newer, listed("1", "splitting", "indexing", 1e9 + 1), *large()]
+    harness.pass_time(130)
+    assert documents(harness)["1"] == "splitting"
+    asked = harness.client.count("document")
+    harness.client.listed[DATASET] = [*newer, *newer, *newer, *large()]
+    harness.pass_time(300)
+    assert harness.client.count("document") - asked <= 1
+    harness.pass_time(900)
+    assert "1" not in documents(harness)
