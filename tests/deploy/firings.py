@@ -275,6 +275,18 @@ def web_config_reload_failed() -> Firing:
     )
 
 
+def certificate_expires(when: str) -> Firing:
+    """The exporter's own certificate was not renewed. ``when``: what the alert says about its end."""
+    return Firing(
+        "DifyExporterCertificateExpires",
+        "warning",
+        "The TLS certificate of dify-exporter exporter:9439 was not renewed",
+        f"The certificate in cert_file of the web config file of exporter:9439 {when}: then Prometheus can no longer "
+        "scrape it. Renew the certificate; the exporter loads the new file within seconds, without a restart.",
+        INSTANCE,
+    )
+
+
 def state_not_saved(since: str) -> Firing:
     """The state is not saved. ``since``: what the alert says about the last successful save."""
     return Firing(

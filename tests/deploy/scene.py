@@ -88,6 +88,16 @@ def web_config(text: str) -> Act:
     return lambda stage: stage.web_config.write_text(text, encoding="utf-8")
 
 
+def certificate(start: float, end: float) -> Act:
+    """Use a certificate that is valid for this time, in minutes from now."""
+
+    def act(stage: Stage) -> None:
+        now = stage.clock.time()
+        stage.certificate = now + 60 * start, now + 60 * end
+
+    return act
+
+
 def do(action: Action, dataset: str = HANDBOOK) -> Act:
     """Apply an action to documents."""
     return lambda stage: stage.world.act(dataset, action)

@@ -6,6 +6,7 @@ from exporter.config import Polling
 from exporter.simulator import Action, BatchPlan, DocumentPlan, Scenario
 from exporter.simulator.scenario import DatasetPlan
 from tests.deploy.firings import (
+    certificate_expires,
     clock_offset,
     config_reload_failed,
     exporter_absent,
@@ -27,6 +28,7 @@ from tests.deploy.scene import (
     TICKETS,
     Scene,
     begin,
+    certificate,
     dataset,
     do,
     end,
@@ -232,6 +234,20 @@ SCENES = {
         40,
         {9: (), 12: (), 17: (web_config_reload_failed(),), 30: ()},
         {0: web_config("{}"), 1: begin, 10: web_config("basic_auth_users: {prometheus: secret}"), 25: web_config("{}")},
+    ),
+    "certificate-expires": Scene(
+        "a certificate that is valid for 100 minutes is renewed late",
+        dataset(STEADY),
+        60,
+        {19: (), 34: (), 37: (certificate_expires("expires in 3m 0s"),), 50: ()},
+        {0: certificate(-60, 40), 1: begin, 39: certificate(0, 100)},
+    ),
+    "certificate-expired": Scene(
+        "a certificate has expired, which a Prometheus that does not verify it sees",
+        dataset(STEADY),
+        30,
+        {14: (), 20: (certificate_expires("has expired"),)},
+        {0: certificate(-100, 0), 1: begin},
     ),
     "state-not-saved": Scene(
         "the volume of the state file is unmounted for a while",

@@ -100,6 +100,7 @@ class Exporter:
                 collapsed=limit.collapsed,
                 state_file=self.state,
                 web_config_loaded=None if web_config is None else lambda: web_config.problem is None,
+                web_certificate=lambda: stage.certificate,
             )
         )
         self.poller.watch(configured_targets(server))
@@ -134,6 +135,8 @@ class Stage:
         self.volume.mkdir()
         self.web_config = folder / "web.yml"
         """Does not exist at first."""
+        self.certificate: tuple[float, float] | None = None
+        """From when and until when the exporter's TLS certificate is valid."""
         settings = dict(settings)
         self._documents: int = settings.pop("documents", Limits().documents)
         self._polling: Polling = settings.pop("polling", Polling())
