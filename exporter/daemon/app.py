@@ -144,11 +144,11 @@ class App:
         return all(monitor.all_succeeded for monitor in self.monitors)
 
     def health_problem(self) -> str | None:
-        """None while the loop is running, otherwise what is wrong."""
+        """None while the loop and the polls of every server are running, otherwise what is wrong."""
         seconds = self._loop.seconds_since_turn()
-        if seconds <= STUCK_AFTER:
-            return None
-        return f"the polling loop has been stuck for {seconds:.0f} s: restart the exporter and report its log"
+        if seconds > STUCK_AFTER:
+            return f"the polling loop has been stuck for {seconds:.0f} s: restart the exporter and report its log"
+        return next(filter(None, (monitor.health_problem() for monitor in self.monitors)), None)
 
     def readiness_problem(self) -> str | None:
         """None once every target has been polled, otherwise the progress of the first cycle."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from exporter import __version__
-from exporter.dify import Client
+from exporter.dify import Budget, Client, Credentials
 from exporter.polling import (
     BatchFiles,
     BatchFileTargets,
@@ -36,6 +37,9 @@ _log = structlog.get_logger(__name__)
 
 _connection = attrgetter("url", "api_key", "api_key_file", "requests_per_second", "concurrency", "timeout", "ca_file")
 """The settings of a server that require a new client and new threads when they change."""
+
+_key = attrgetter("api_key", "api_key_file")
+"""Where the API key comes from."""
 
 
 class SharedServices(NamedTuple):
@@ -68,6 +72,8 @@ class ServerMonitor:
         self.server = server
         shared.self_metrics.add_server(server.name)
         self._stop = threading.Event()
+        self._budget = Budget(server.requests_per_second, shared.clock)
+        self._credentials = Credentials(server, shared.clock)
         self.client = self._create_client(server)
         self.statuses = TargetStatuses(server.name, listener=shared.listener)
         # The state file comes first: what was counted is on disk before anybody sees it.
@@ -99,7 +105,7 @@ class ServerMonitor:
             after_poll=shared.after_poll,
             document_name=shared.document_name,
         )
-        self._workers = Workers(self.poller, server.concurrency, self._stop)
+        self._workers = self._create_workers(server)
         self._batch_files = self._create_batch_file_targets(server, config)
 
     @property
@@ -138,8 +144,16 @@ class ServerMonitor:
         self._workers.start()
         self._workers.wake()
 
+    def health_problem(self) -> str | None:
+        """Why nothing is polled although it is due, for people; None while all is well."""
+        return self.poller.problem()
+
     def wake_if_due(self) -> None:
-        """Wake a worker if a poll is due; it wakes others while there is more to do."""
+        """Wake a worker if a poll is due; it wakes others while there is more to do. Replace threads that have died."""
+        self._workers.restart_dead()
+        if self._credentials.take_change():
+            _log.info("API key changed; polling everything now", server=self.server.name)
+            self.poller.start_over()
         if self.poller.has_due():
             self._workers.wake()
 
@@ -172,10 +186,15 @@ class ServerMonitor:
         if _connection(previous) != _connection(server):
             self._workers.stop()
             self._stop = threading.Event()
+            self._budget.change(server.requests_per_second)
+            if _key(previous) != _key(server):
+                self._credentials = Credentials(server, self._shared.clock)
             self.client = self._create_client(server)
-            self._workers = Workers(self.poller, server.concurrency, self._stop)
+            self._workers = self._create_workers(server)
             self._workers.start()
         self.poller.reconfigure(server, self.client, config.polling)
+        if (previous.url, *_key(previous)) != (server.url, *_key(server)):
+            self.poller.start_over()
         self.store.reconfigure(config.stall, _patterns(config))
         configured = list(configured_targets(server))
         removed = self.poller.watched - set(configured)
@@ -199,8 +218,19 @@ class ServerMonitor:
         self._shared.self_metrics.remove_server(self.server.name)
 
     def _create_client(self, server: ServerConfig) -> Client:
-        agent, shared = f"dify-exporter/{__version__}", self._shared
-        return Client(server, observer=shared.self_metrics, clock=shared.clock, user_agent=agent, stop=self._stop)
+        return Client(
+            server,
+            observer=self._shared.self_metrics,
+            clock=self._shared.clock,
+            user_agent=f"dify-exporter/{__version__}",
+            stop=self._stop,
+            budget=self._budget,
+            credentials=self._credentials,
+        )
+
+    def _create_workers(self, server: ServerConfig) -> Workers:
+        on_restart = partial(self._shared.self_metrics.worker_restarted, server.name)
+        return Workers(self.poller, server.concurrency, self._stop, on_restart=on_restart)
 
     def _create_batch_file_targets(self, server: ServerConfig, config: Config) -> BatchFileTargets:
         return BatchFileTargets(

@@ -11,7 +11,9 @@ from exporter.dify.answers import (
     SegmentPage,
 )
 from exporter.dify.api import PAGE, Answer, DifyApi, every_page
+from exporter.dify.budget import Budget
 from exporter.dify.client import Client
+from exporter.dify.credentials import Credentials
 from exporter.dify.errors import (
     BadAnswer,
     BadRequest,

@@ -29,3 +29,9 @@ class Budget:
             slot = max(now, self._next)
             self._next = slot + self._spacing
             return slot - now
+
+    def change(self, requests_per_second: float) -> None:
+        """Use another rate from now on. Nobody waits any more for the slots that were reserved so far."""
+        with self._lock:
+            self._spacing = 1.0 / requests_per_second
+            self._next = min(self._next, self._clock.monotonic() + self._spacing)

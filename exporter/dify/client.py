@@ -80,14 +80,17 @@ class Client:
         user_agent: str,
         stop: threading.Event | None = None,
         exchange: Callable[[Request], Reply] | None = None,
+        budget: Budget | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
+        """``budget``, ``credentials``: those of the client that this one replaces."""
         self.version = ""
         self.stop = stop or threading.Event()
         self._server = server.name
         self._observer = observer
         self._clock = clock
-        self._budget = Budget(server.requests_per_second, clock)
-        self._credentials = Credentials(server, clock)
+        self._budget = budget or Budget(server.requests_per_second, clock)
+        self._credentials = credentials or Credentials(server, clock)
         self._session = Session(server, user_agent)
         self._exchange = exchange or self._session.exchange
 

@@ -39,6 +39,7 @@ class Credentials:
         self._problem: str | None = "set api_key or api_key_file"
         self._watched = WatchedFile(self._stamps)
         self._checked: float | None = None
+        self._changed = False
         if server.api_key is not None:
             try:
                 self._key, self._problem = parse_api_key(server.api_key.reveal()), None
@@ -54,6 +55,14 @@ class Credentials:
                 raise Unauthorized(f"no API key: {self._problem}")
             return self._key
 
+    def take_change(self) -> bool:
+        """Whether the file has another key, or another problem, than before; True once for each change."""
+        with self._lock:
+            if self._file is not None:
+                self._check(self._file)
+            changed, self._changed = self._changed, False
+            return changed
+
     def _stamps(self) -> object:
         return stamps(self._file) if self._file else None
 
@@ -61,10 +70,15 @@ class Credentials:
         now = self._clock.monotonic()
         if self._checked is not None and now - self._checked < _CHECK_INTERVAL:
             return
-        self._checked = now
+        is_first, self._checked = self._checked is None, now
         version = self._watched.check(at_once=True)
         if version is None:
             return
+        before = self._key, self._problem
+        self._read(file, version)
+        self._changed |= not is_first and before != (self._key, self._problem)
+
+    def _read(self, file: Path, version: object) -> None:
         try:
             key = read_api_key(file)
         except Unreadable as refused:

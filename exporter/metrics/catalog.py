@@ -322,6 +322,11 @@ SELF_METRICS = (
         "server",
     ),
     _gauge("dify_exporter_schedule_lag_seconds", "Delay of the most overdue poll, in seconds.", "server"),
+    _counter(
+        "dify_exporter_worker_restarts_total",
+        "Polling threads that died because of a bug and were started again.",
+        "server",
+    ),
     _gauge("dify_exporter_targets", "Targets by kind and polling state.", "server kind state"),
     _gauge(
         "dify_exporter_batch_list_problems",

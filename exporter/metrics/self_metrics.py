@@ -153,9 +153,10 @@ class SelfMetrics(Collector):
         self._requests = _Counter("dify_exporter_requests_total")
         self._throttled = _Counter("dify_exporter_throttled_seconds_total")
         self._unknown = _Counter("dify_exporter_unknown_values_total")
+        self._restarts = _Counter("dify_exporter_worker_restarts_total")
         row = _ROWS["dify_exporter_request_duration_seconds"]
         self._durations = _Children(Histogram(row.name, row.help, row.labels, registry=None, buckets=_DURATION_BOUNDS))
-        counters = (self._polls, self._failures, self._requests, self._throttled, self._unknown)
+        counters = (self._polls, self._failures, self._requests, self._throttled, self._unknown, self._restarts)
         self._by_server: tuple[_Children[Any], ...] = (*counters, self._durations)
         self._of_process: tuple[Collector, ...] = ()
         if of_process:
@@ -176,6 +177,7 @@ class SelfMetrics(Collector):
         for field in _UNKNOWN_FIELDS:
             self._unknown.add(server, field, amount=0)
         self._throttled.add(server, amount=0)
+        self._restarts.add(server, amount=0)
 
     def remove_server(self, server: str) -> None:
         """Remove all counts of a server. Later events of it are not counted until the server is added again."""
@@ -193,6 +195,10 @@ class SelfMetrics(Collector):
     def unknown_value(self, server: str, field: str) -> None:
         """Count an unknown status, or an odd value that was ignored."""
         self._unknown.add(server, field)
+
+    def worker_restarted(self, server: str) -> None:
+        """Count a polling thread that died and was started again."""
+        self._restarts.add(server)
 
     def requested(self, server: str, endpoint: str, code: str, seconds: float) -> None:
         """Record a finished request; ``code`` is the HTTP status, or the reason when there was no answer."""

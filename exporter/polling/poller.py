@@ -22,6 +22,7 @@ from exporter.polling.intervals import (
     after_partial_answer,
     longest_wait,
 )
+from exporter.polling.running import RunningPolls
 from exporter.polling.schedule import Schedule, next_due
 from exporter.polling.targets import (
     CONFIGURED_DOCUMENT,
@@ -91,6 +92,8 @@ class Poller:
         self._clock = clock
         self._after_poll = after_poll
         self._jitter = jitter
+        self._running = RunningPolls(server, clock.monotonic())
+        self._changes = 0
         self._lock = threading.Lock()
         self._fetcher = Fetcher(server, client, store, polling, clock=clock, last_success=statuses.last_success)
         self._event_log = EventLog(server.name, store, document_name=document_name)
@@ -132,6 +135,7 @@ class Poller:
         """Use another configuration. Polls under way end as they began; none waits longer than the new intervals."""
         with self._lock:
             before = self._fetcher
+            self._running.reconfigure(server)
             self._client = client
             self._polling = polling
             self.health.reconfigure(server.url, polling)
@@ -145,6 +149,14 @@ class Poller:
                 wait = longest_wait(present, target.type.intervals(self._fetcher, target.dataset_id))
             self.schedule.bring_forward(target, now + wait)
 
+    def start_over(self) -> None:
+        """Poll everything now, because the server or the key is another one: what failed so far may succeed."""
+        with self._lock:
+            self._changes += 1
+        self.health.start_over()
+        self._poll_released()
+        self.schedule.bring_all_forward(self._clock.monotonic())
+
     def close_connections(self) -> None:
         """Close idle connections at the end of a burst: the server has few of them."""
         self._client.close_connections()
@@ -156,7 +168,7 @@ class Poller:
     def work(self, stop: threading.Event, *, on_more: Callable[[], None] = lambda: None) -> None:
         """Poll until nothing is due any more or ``stop`` is set. ``on_more``: there is work for one more thread."""
         while not stop.is_set():
-            taken = self.schedule.take(self._clock.monotonic())
+            taken = self._running.begin(self.schedule.take, self._clock.monotonic())
             if taken is None:
                 return
             if self.has_due():
@@ -166,12 +178,26 @@ class Poller:
             except Stopped:
                 self._put_back(*taken)
                 return
+            except BaseException:
+                self._restore(taken[0])
+                raise
+            finally:
+                self._running.end(taken[0])
             self._after_poll()
+
+    def problem(self) -> str | None:
+        """Why nothing is polled although it is due, for people; None while all is well."""
+        return self._running.problem(self.schedule.next_due(), self._clock.monotonic())
 
     def snapshot(self) -> ServerSchedule:
         """The schedule now, for the exporter's own metrics."""
         lag = self.schedule.lag(self._clock.monotonic())
         return ServerSchedule(self.name, lag, self.statuses.counts(), self.store.offset.seconds)
+
+    def _restore(self, target: Target) -> None:
+        """Schedule a target whose poll has ended by a bug, after a while: the next one may end in the same way."""
+        self.schedule.done(target, self._clock.monotonic() + self._polling.interval)
+        self.health.poll_ended(target)
 
     def _poll(self, target: Target, due: float) -> None:
         """Poll one target, whatever the result, and put it back into the schedule."""
@@ -188,6 +214,7 @@ class Poller:
             return
         again: float | None = None
         new: PollInterval | None
+        changes = self._changes
         try:
             outcome = target_type.fetch(self._fetcher, dataset_id, id_)
             new = self._answered(target, interval, outcome)
@@ -197,6 +224,10 @@ class Poller:
         except Stopped:
             raise
         except DifyError as error:
+            if changes != self._changes:
+                # The request was sent with another key, or to another server.
+                self._put_back(target, due)
+                return
             new = self._failed(target, interval, error)
             again = self._clock.monotonic() + new.interval
         except Exception:  # noqa: BLE001 one bug must not end all polling

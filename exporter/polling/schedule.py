@@ -64,6 +64,13 @@ class Schedule:
             elif target in self._taken and target not in self._removed:
                 self._wanted[target] = min(due, self._wanted.get(target, due))
 
+    def bring_all_forward(self, due: float) -> None:
+        """Make every target due at ``due`` at the latest."""
+        with self._lock:
+            targets = [*self._due, *self._taken]
+        for target in targets:
+            self.bring_forward(target, due)
+
     def done(self, target: Target, due: float | None) -> bool:
         """Finish the poll of a taken ``target``; it is due again at ``due``, or never (None).
 

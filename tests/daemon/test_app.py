@@ -13,10 +13,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.clock import ManualClock
-from exporter.config import Config, Labels, Polling, StateConfig, Web
+from exporter.config import Config, DatasetConfig, Labels, Polling, ServerConfig, StateConfig, Web
 from exporter.daemon import App, ConfigSource, Progress
 from exporter.daemon.app import STUCK_AFTER
 from exporter.metrics import Format
+from exporter.polling import configured_targets
 from exporter.simulator import (
     Action,
     Api,
@@ -296,6 +297,18 @@ def test_a_stuck_loop_is_unhealthy() -> None:
     clock.advance(1)
 
     assert "the polling loop has been stuck for 31 s: restart the exporter and report its log" == app.health_problem()
+
+
+def test_unhealthy_while_nobody_polls() -> None:
+    """Also when the loop runs, but no thread of a server starts the polls that are due."""
+    clock = ManualClock()
+    server = ServerConfig("main", "http://127.0.0.1:9/v1", datasets=(DatasetConfig(DATASET, batches=(BATCH,)),))
+    app = App(Config(servers=(server,), state=StateConfig(None)), clock=clock)
+    app.monitors[0].poller.watch(configured_targets(server))
+    clock.advance(121)
+    app._loop.turn()
+    problem = "server main: polls are due, but none has started for 121 s: restart the exporter and report its log"
+    assert problem == app.health_problem()
 
 
 def test_no_requests_when_the_port_is_in_use(dify: SimulatorServer) -> None:

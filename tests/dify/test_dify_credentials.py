@@ -180,3 +180,30 @@ def test_a_new_key_of_another_kind_has_a_warning(tmp_path: Path) -> None:
         assert Secret("sk-other") == credentials.key()
     [line] = [line for line in logs if line["log_level"] == "warning"]
     assert line["problem"].startswith(f"{file}: the key does not start with dataset-")
+
+
+def test_each_change_of_the_key_is_reported_once(tmp_path: Path) -> None:
+    """Whoever reads the file first; the first key is no change, and neither is the same key in a new file."""
+    file, clock = tmp_path / "key", ManualClock()
+    file.write_text("old")
+    credentials = from_file(file, clock)
+    assert not credentials.take_change()
+    clock.advance(1)
+    (tmp_path / "next").write_text("old")
+    (tmp_path / "next").replace(file)
+    assert not credentials.take_change()
+    file.write_text("newer")
+    clock.advance(1)
+    assert Secret("newer") == credentials.key()
+    assert credentials.take_change()
+    assert not credentials.take_change()
+
+
+def test_a_key_file_that_appears_is_a_change(tmp_path: Path) -> None:
+    """Everything waits since there was no key."""
+    clock = ManualClock()
+    credentials = from_file(tmp_path / "key", clock)
+    assert not credentials.take_change()
+    (tmp_path / "key").write_text("new")
+    clock.advance(1)
+    assert credentials.take_change()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config import Polling
+from exporter.config import Polling, ServerConfig
 from exporter.dify import (
     ConnectFailed,
     DocumentDetail,
@@ -299,3 +299,71 @@ def test_lateness_shows(harness: PollerHarness, error: Exception) -> None:
     assert harness.poller.snapshot().lag == 40.0
     harness.poll()
     assert harness.poller.snapshot().lag == 0.0
+
+
+def test_polls_that_no_thread_starts_are_a_problem(harness: PollerHarness) -> None:
+    """Two minutes after they were due, while threads are free; a poll that runs late otherwise is none."""
+    harness.client.batches["b"] = [item("1", "waiting")]
+    harness.poller.watch([batch()])
+    harness.clock.advance(120.0)
+    assert harness.poller.problem() is None
+    harness.clock.advance(1.0)
+    text = "server main: polls are due, but none has started for 121 s: restart the exporter and report its log"
+    assert text == harness.poller.problem()
+    harness.poll()
+    assert harness.poller.problem() is None
+
+
+@pytest.mark.parametrize(("rate", "limit"), [(5.0, 2_080.0), (0.1, 6_000.0)])
+def test_polls_that_never_end_are_a_problem(rate: float, limit: float) -> None:
+    """Once every thread has been in one poll for longer than the slowest server and budget can explain."""
+    server = ServerConfig("main", "http://x/v1", requests_per_second=rate)
+    harness = PollerHarness(server=server)
+    harness.client.batches = {str(number): [item(str(number), "waiting")] for number in range(server.concurrency)}
+    harness.poller.watch(batch(name) for name in harness.client.batches)
+    seen: list[str | None] = []
+
+    def hang(_: str) -> None:
+        harness.poll()
+        if not seen:
+            seen.append(harness.poller.problem())
+            harness.clock.advance(limit)
+            seen.append(harness.poller.problem())
+            harness.clock.advance(1.0)
+            seen.append(harness.poller.problem())
+
+    harness.client.before_answer = hang
+    harness.poll()
+    assert seen[:2] == [None, None]
+    assert "server main: all threads have been in one poll each" in str(seen[2])
+    assert harness.poller.problem() is None
+
+
+def test_a_failure_with_a_former_key_says_nothing_about_the_new_one(harness: PollerHarness) -> None:
+    """A request under way when the key changes is sent again."""
+    harness.client.batches["b"] = Unauthorized("401", status=401)
+    harness.poller.watch([batch()])
+
+    def change(_: str) -> None:
+        harness.client.before_answer = lambda _: None
+        harness.poller.start_over()
+        harness.client.batches["b"] = [item("1", "waiting")]
+
+    harness.client.before_answer = change
+    harness.poll()
+    assert harness.health.status.up is True
+    assert harness.statuses.get(batch()).success is True  # type: ignore[union-attr]
+
+
+def test_another_key_makes_everything_due(harness: PollerHarness) -> None:
+    """Also what was not found with the former key, which may be that of another workspace."""
+    harness.client.batches["b"] = NotFound("Dataset not found.", gone=True)
+    harness.client.batches["c"] = [item("2", "completed", 1, 1)]
+    harness.poller.watch([batch("b"), batch("c")])
+    harness.poll()
+    harness.pass_time(60)
+    harness.client.batches["b"] = [item("1", "waiting")]
+    harness.client.asked.clear()
+    harness.poller.start_over()
+    harness.poll()
+    assert {"b", "c"} <= {key for kind, key in harness.client.asked if kind == "batch"}
