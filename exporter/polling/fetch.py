@@ -106,6 +106,14 @@ class Fetcher:
             return self._merger.apply_segments(dataset_id, document_id, None)
         return self._merger.apply_segments(dataset_id, document_id, answer.total, sent=sent)
 
+    def confirm_without_segments(self, dataset_id: str, document_id: str) -> Outcome:
+        """The segments of a document are refused: lists alone show whether it stalls."""
+        return self._merger.confirm_listed(dataset_id, document_id, segments=False)
+
+    def confirm_without_detail(self, dataset_id: str, document_id: str) -> Outcome:
+        """The detail of a document is refused: lists, and segments while they are counted, show whether it stalls."""
+        return self._merger.confirm_listed(dataset_id, document_id, segments=True)
+
     def send_heartbeat(self, dataset_id: str, _id: str) -> Outcome:
         """Send the cheapest request that needs the key and the database."""
         self._client.documents(dataset_id, "", limit=1)

@@ -277,6 +277,12 @@ class ServerHealth:
         with self._lock:
             return self._breaker.failure(target)
 
+    def is_refused(self, target: Target) -> bool:
+        """Whether requests about ``target`` are not answered at all, although the server is not known to be down."""
+        with self._lock:
+            failure = self._breaker.failure(target) or self._failures.get(target)
+            return not self._unavailable and failure is not None and failure.refusal
+
     def problem(self, target: Target) -> str:
         """Why ``target`` is not read, for people; "" when no reason is known."""
         failure = self.failure(target)

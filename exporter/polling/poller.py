@@ -8,11 +8,13 @@ from __future__ import annotations
 import random
 import threading
 from itertools import chain
+from math import inf
 from typing import TYPE_CHECKING
 
 import structlog
 
 from exporter.dify import DifyError, NotFound, Stopped
+from exporter.polling.breaker import PROBE_CHECK
 from exporter.polling.fetch import Fetcher
 from exporter.polling.health import Watched
 from exporter.polling.intervals import (
@@ -210,6 +212,7 @@ class Poller:
         blocked_until = self.health.admit(target, started)
         if blocked_until is not None:
             self.statuses.mark_unread(target)
+            blocked_until = min(blocked_until, self._confirm_refused(target))
             self._put_back(target, blocked_until, None if self.health.is_undecided(target) else interval)
             return
         again: float | None = None
@@ -229,7 +232,7 @@ class Poller:
                 self._put_back(target, due)
                 return
             new = self._failed(target, interval, error)
-            again = self._clock.monotonic() + new.interval
+            again = min(self._clock.monotonic() + new.interval, self._confirm_refused(target))
         except Exception:  # noqa: BLE001 one bug must not end all polling
             fields = target.log_fields(self.name)
             _log.exception("poll failed because of a bug in the exporter: please report it", **fields)
@@ -368,6 +371,20 @@ class Poller:
         # A request that was refused is repeated after its backoff, however often its answer is missed.
         failed = self.statuses.interval(target).state in ("failing", "gone")
         return not failed and not target.type.keeps_schedule(self.store, target.dataset_id, target.id)
+
+    def _confirm_refused(self, target: Target) -> float:
+        """Let lists speak for a document about which requests are refused, as far as the server answers and lists are.
+
+        Returns the monotonic second at which to do so again; inf: no need.
+        """
+        scan = self.statuses.get(scan_of(target.dataset_id))
+        if scan is None or not scan.success or not self.health.is_refused(target):
+            return inf
+        if self.health.doubted:
+            return self._clock.monotonic() + PROBE_CHECK
+        outcome = target.type.on_refused(self._fetcher, target.dataset_id, target.id)
+        self._event_log.write(outcome)
+        return inf if outcome.stall_due is None else outcome.stall_due
 
     def _remove_untraced(self, target: Target, interval: PollInterval) -> None:
         """Remove a document that no list contains any more and whose detail was refused twice: nobody knows its end."""

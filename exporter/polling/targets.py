@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.polling.fetch import Fetcher
-from exporter.tracking import NOTHING_WANTED, Store, Wanted
+from exporter.tracking import NOTHING_WANTED, Outcome, Store, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from exporter.config import Polling, ServerConfig
-    from exporter.tracking import Kind, Outcome
+    from exporter.tracking import Kind
 
 
 class Queue(IntEnum):
@@ -35,6 +35,7 @@ class TargetType:
     - ``name``: the name in this table; ``label``: the value of the label ``kind`` under which polls are counted.
     - ``fetch``: sends the request. ``intervals``: the poll intervals, by dataset id.
     - ``on_missing``: Dify answered that the object does not exist; returns what to poll now.
+    - ``on_refused``: requests about the target are refused, while the lists of its dataset are read.
     - ``queue``: targets that report progress come before follow-ups.
     - ``is_follow_up``: polled because of another target. It has no series of its own and ends when it is settled.
     - ``is_needed``: whether a poll that is due still makes sense.
@@ -47,6 +48,7 @@ class TargetType:
     fetch: Callable[[Fetcher, str, str], Outcome]
     intervals: Callable[[Fetcher, str], Polling] = lambda fetcher, _dataset_id: fetcher.polling
     on_missing: Callable[[Store, str, str], Wanted] = lambda _store, _dataset_id, _id: NOTHING_WANTED
+    on_refused: Callable[[Fetcher, str, str], Outcome] = lambda _fetcher, _dataset_id, _id: Outcome()
     queue: Queue = Queue.PROGRESS
     is_follow_up: bool = False
     is_needed: Callable[[Store, str, str], bool] = lambda _store, _dataset_id, _id: True
@@ -92,6 +94,7 @@ DOCUMENT_DETAIL = TargetType(
     fetch=partial(Fetcher.fetch_document, adopt=False),
     intervals=lambda fetcher, _dataset_id: fetcher.detail_intervals,
     on_missing=Store.remove_document,
+    on_refused=Fetcher.confirm_without_detail,
     queue=Queue.DETAILS,
     is_follow_up=True,
     is_needed=lambda store, dataset_id, document_id: store.document(dataset_id, document_id) is not None,
@@ -103,6 +106,7 @@ SEGMENT_COUNT = TargetType(
     label="document",
     fetch=Fetcher.count_segments,
     intervals=lambda fetcher, _dataset_id: fetcher.segment_intervals,
+    on_refused=Fetcher.confirm_without_segments,
     queue=Queue.SEGMENTS,
     is_follow_up=True,
     is_needed=Store.needs_segments,

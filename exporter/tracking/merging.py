@@ -210,6 +210,22 @@ class Merger:
         settled = progress.status != "indexing" and not outcome.outdated
         return outcome._replace(settled=settled, wanted=Wanted())
 
+    def confirm_listed(self, dataset_id: str, document_id: str, *, segments: bool) -> Outcome:
+        """Let the last list that contains a document show a stall, because requests about the document are refused.
+
+        ``segments``: completed segments can be counted, so that a list alone says nothing while they are counted.
+        """
+        key = (dataset_id, document_id)
+        with self._store.transaction() as objects:
+            before = objects.documents.get(key)
+            if before is None or before.batch or key in objects.unlisted:
+                return Outcome()
+            if segments and before.progress.status in _UNREPORTED_BY_DETAILS:
+                return Outcome()
+            document, events = with_own_verdict(before, now=instant(self._store.clock), limits=self._store.limits)
+            objects.put_document(document)
+        return Outcome(events=events, stall_due=stall_due(document, self._store.limits))
+
     def apply_listed(
         self,
         dataset_id: str,
