@@ -132,20 +132,21 @@ def test_after_retry_after_one_probe_goes_out() -> None:
 
 
 def test_a_probe_that_ends_without_a_result_blocks_nobody() -> None:
-    """A poll that was stopped, or whose target was removed, leaves the probe to another target."""
+    """A target that is removed during its poll, which then stops, leaves the probe to another one."""
     harness = watching(("b0", "b1"), status="indexing")
     refusing(harness, lambda: RateLimited("429", status=429), "batch")
     harness.pass_time(15.0)
 
     def stop(endpoint: str) -> None:
-        harness.client.refuse = lambda _: None
         assert endpoint == "batch"
+        harness.client.refuse = lambda _: None
+        harness.poller.unwatch([batch(harness.client.asked[-1][1])])
         raise Stopped
 
     harness.client.refuse = stop
-    harness.pass_time(15.0)
-    harness.pass_time(5.0)
-    assert all(harness.statuses.get(batch(name)).success for name in ("b0", "b1"))  # type: ignore[union-attr]
+    harness.pass_time(25.0)
+    (other,) = (target for target in harness.poller.watched if target.type is BATCH_STATUS)
+    assert harness.statuses.get(other).success  # type: ignore[union-attr]
 
 
 def test_broken_objects_are_not_the_probe_for_others() -> None:
