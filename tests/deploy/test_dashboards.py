@@ -34,6 +34,9 @@ TARGET_LABELS = {"job", "instance", "pod"}
 
 NOT_SHOWN = {
     "python_info": "dify_exporter_build_info has the version of Python too",
+    "dify_exporter_batch_list_problems": "check and the log name the file and the remedy",
+    "dify_exporter_log_lines_dropped_total": "the log says how many lines were dropped once its reader goes on",
+    "dify_exporter_worker_restarts_total": "a restart is a bug, which the log reports; polling goes on",
 }
 """Metrics that no dashboard and no rule uses, and why."""
 
