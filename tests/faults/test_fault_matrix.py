@@ -61,7 +61,11 @@ def test_one_line_a_change(evidence: Evidence, row: Row) -> None:
         end = ("poll succeeded again", target)
     assert logged.count(begin) == 1
     assert logged.count(end) == 1
-    assert [] == [line for line in set(logged) if logged.count(line) > 1]
+    repeated = [line for line in set(logged) if logged.count(line) > 1]
+    if row.reason == "unauthorized":
+        # The key changes twice, and several targets are refused and read again: each of them is named by its dataset.
+        repeated = [line for line in repeated if line[1]]
+    assert [] == repeated
 
 
 def test_a_server_beside_all_faults_notices_nothing(evidence: Evidence) -> None:

@@ -66,7 +66,7 @@ def test_the_log_says_it(evidence: Evidence, row: str) -> None:
         line
         for line in evidence.log.splitlines()
         if (f"target={row}-first" in line and re.search('msg="(poll failed|target not found)"', line))
-        or (f"server={row} " in line and 'msg="Dify server unavailable" reason=unauthorized' in line)
+        or (f"server={row} " in line and 'msg="Dify server unavailable"' in line and "reason=unauthorized" in line)
     ]
     if any("reason=unauthorized" in line for line in logged):
         # Until other targets are refused too, the refusal is the target's own.
