@@ -154,38 +154,44 @@ def test_scrape_from_the_address_of_a_guesser() -> None:
     run(main, check)
 
 
-def test_expensive_guess_blocks_nobody() -> None:
-    """While a guess costs many seconds, as with a cost of 18, the passwords of other clients are verified."""
+def test_expensive_guesses_block_nobody() -> None:
+    """While guesses cost many seconds each, the passwords of other clients are verified."""
     check = FakeBcrypt(held=b"expensive")
 
     async def main(verify: Verify) -> None:
         await asyncio.gather(*_guess(verify, 5))
         check.gate.clear()
-        guess = asyncio.create_task(eventually(verify(b"alice", b"expensive", "10.0.0.9")))
-        await asyncio.sleep(0)
+        guesses = [
+            asyncio.create_task(eventually(verify(b"alice", b"expensive%d" % number, "10.0.0.9")))
+            for number in range(3)
+        ]
+        await until(lambda: check.inside == 1)
 
         assert CORRECT is await verify(b"alice", b"alice", "10.0.0.2")
-        assert not guess.done()
+        assert not any(guess.done() for guess in guesses)
         check.gate.set()
-        assert WRONG is await guess
+        assert [WRONG] * 3 == await asyncio.gather(*guesses)
 
     run(main, check)
 
 
 def test_extreme_costs_delay_no_quick_verification() -> None:
-    """While a hash of cost 18 is verified, for a client that has never guessed, others are verified."""
+    """While hashes of cost 18 are verified, for clients that have never guessed, others are verified."""
     check = FakeBcrypt(held=b"eve")
     users = {**USERS, b"eve": b"$2b$18$eve"}
 
     async def main(verify: Verify) -> None:
         check.gate.clear()
-        expensive = asyncio.create_task(eventually(verify(b"eve", b"eve", "10.0.0.2", users=users)))
+        expensive = [
+            asyncio.create_task(eventually(verify(b"eve", b"eve", f"10.0.1.{number}", users=users)))
+            for number in range(3)
+        ]
         await until(lambda: check.inside == 1)
 
         assert CORRECT is await verify(b"alice", b"alice", "10.0.0.2", users=users)
-        assert not expensive.done()
+        assert not any(each.done() for each in expensive)
         check.gate.set()
-        assert CORRECT is await expensive
+        assert [CORRECT] * 3 == await asyncio.gather(*expensive)
 
     run(main, check)
 
