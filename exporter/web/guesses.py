@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import itertools
 import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -72,55 +72,55 @@ class Guesses:
         return 0.0 if excess <= 0 else min(2.0 ** (excess - 1), MAX_DELAY)
 
 
-class FairQueue(Generic[K, T]):
-    """Items that wait, by client. Two rules take turns, because each alone could be exploited.
+@dataclass(slots=True)
+class _Line(Generic[T]):
+    """The items of one client, oldest first. ``newest``: which end the next turn is for."""
 
-    The oldest of all items is next: whoever waits patiently is served. And clients take turns, with the newest item of
-    each: however many items the others have, a client is served soon, even behind a shared address after a burst.
+    items: deque[T] = field(default_factory=deque)
+    newest: bool = False
+
+
+class FairQueue(Generic[K, T]):
+    """Items that wait, by client. Clients take turns, however many items each of them has.
+
+    Of one client, the oldest and the newest item take turns: behind a shared address, one that waits patiently is
+    served soon although others keep arriving, and one that arrives after a burst is, too.
     """
 
     def __init__(self) -> None:
-        self._clients: OrderedDict[K, deque[tuple[int, T]]] = OrderedDict()
-        self._numbers = itertools.count()
-        self._oldest = True
+        self._lines: OrderedDict[K, _Line[T]] = OrderedDict()
 
     def __len__(self) -> int:
         """Number of items of all clients."""
-        return sum(map(len, self._clients.values()))
+        return sum(len(line.items) for line in self._lines.values())
 
     def count(self, client: K) -> int:
         """Number of items of a client."""
-        return len(self._clients.get(client, ()))
+        return len(self._lines[client].items) if client in self._lines else 0
 
     def push(self, client: K, item: T) -> None:
         """Append an item."""
-        self._clients.setdefault(client, deque()).append((next(self._numbers), item))
+        self._lines.setdefault(client, _Line()).items.append(item)
 
     def pop(self, eligible: Callable[[K], bool], rank: Callable[[K], float] = lambda _: 0.0) -> T | None:
         """Remove and return the next item of the eligible clients of the lowest rank; None if there is none."""
-        ranks = {client: rank(client) for client in self._clients if eligible(client)}
-        if not ranks:
+        client = min(filter(eligible, self._lines), key=rank, default=None)
+        if client is None:
             return None
-        lowest = min(ranks.values())
-        first = [client for client in ranks if ranks[client] == lowest]
-        self._oldest = not self._oldest
-        client = min(first, key=lambda each: self._clients[each][0][0]) if self._oldest else first[0]
-        items = self._clients[client]
-        _, item = items.popleft() if self._oldest else items.pop()
-        if not items:
-            del self._clients[client]
-        elif not self._oldest:
-            self._clients.move_to_end(client)
+        line = self._lines[client]
+        item = line.items.pop() if line.newest else line.items.popleft()
+        line.newest = not line.newest
+        self._lines.move_to_end(client)
+        if not line.items:
+            del self._lines[client]
         return item
 
     def remove(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Remove and return all unwanted items."""
         removed: list[T] = []
-        for client, items in tuple(self._clients.items()):
-            removed += (item for _, item in items if unwanted(item))
-            wanted = deque(numbered for numbered in items if not unwanted(numbered[1]))
-            if wanted:
-                self._clients[client] = wanted
-            else:
-                del self._clients[client]
+        for client, line in tuple(self._lines.items()):
+            removed += filter(unwanted, line.items)
+            line.items = deque(item for item in line.items if not unwanted(item))
+            if not line.items:
+                del self._lines[client]
         return removed

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import bcrypt
 
-from exporter.web.guesses import FairQueue, Guesses, client_of
+from exporter.web.guesses import MAX_DELAY, FairQueue, Guesses, client_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -52,7 +52,7 @@ class _Verification:
     """A pair of user and password that waits to be verified, or is being verified.
 
     ``done``: the result; None if all clients have disconnected. ``connected``: per waiting request, whether its client
-    is still there.
+    is still there. ``delay``: seconds to delay the answer to a wrong password.
     """
 
     client: str
@@ -62,6 +62,7 @@ class _Verification:
     known: bool
     done: asyncio.Future[bool | None]
     connected: list[Callable[[], bool]] = field(default_factory=list)
+    delay: float = 0.0
 
     @property
     def place(self) -> tuple[str, bool]:
@@ -134,7 +135,7 @@ class PasswordVerifier:
         if result is None:
             return PasswordResult.BUSY
         if not result:
-            await self._sleep(self._guesses.delay(client))
+            await self._sleep(verification.delay)
         return PasswordResult.CORRECT if result else PasswordResult.WRONG
 
     def _cached_result(self, digest: bytes) -> bool | None:
@@ -205,6 +206,9 @@ class PasswordVerifier:
             digests.popitem(last=False)
         if not correct:
             self._guesses.add(verification.client)
+            # A guesser that went on at once would always be newer than others that wait behind the same address.
+            behind = float(self._waiting.count(verification.place))
+            verification.delay = min(max(self._guesses.delay(verification.client), behind), MAX_DELAY)
         self._finish(verification, correct)
 
     def _finish(self, verification: _Verification, result: bool | None) -> None:  # noqa: FBT001 - a value

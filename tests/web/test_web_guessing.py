@@ -72,12 +72,12 @@ def test_memory_of_guesses_is_bounded() -> None:
 
 
 def test_clients_take_turns() -> None:
-    """The newest item of each client in turn, and the oldest of all, alternately."""
+    """Each client in turn, with its oldest and its newest item alternately."""
     queue: FairQueue[str, str] = FairQueue()
-    for item in ("a1", "a2", "a3", "a4", "a5", "b1", "c1"):
+    for item in ("a1", "a2", "a3", "a4", "b1", "b2", "c1"):
         queue.push(item[0], item)
 
-    assert ["a5", "a1", "b1", "a2", "c1", "a3", "a4", None] == [queue.pop(lambda _: True) for _ in range(8)]
+    assert ["a1", "b1", "c1", "a4", "b2", "a2", "a3", None] == [queue.pop(lambda _: True) for _ in range(8)]
 
 
 def test_clients_of_the_lowest_rank_come_first() -> None:
@@ -96,7 +96,7 @@ def test_only_eligible_clients_have_turns() -> None:
         queue.push(item[0], item)
 
     assert None is queue.pop(lambda client: client == "c")
-    assert ["b2", "b1"] == [queue.pop(lambda client: client == "b") for _ in range(2)]
+    assert ["b1", "b2"] == [queue.pop(lambda client: client == "b") for _ in range(2)]
     queue.push("b", "b3")
     assert ["b3"] == queue.remove(lambda item: item == "b3")
     assert (1, 1, 0) == (len(queue), queue.count("a"), queue.count("b"))
@@ -161,10 +161,8 @@ def test_expensive_guesses_block_nobody() -> None:
     async def main(verify: Verify) -> None:
         await asyncio.gather(*_guess(verify, 5))
         check.gate.clear()
-        guesses = [
-            asyncio.create_task(eventually(verify(b"alice", b"expensive%d" % number, "10.0.0.9")))
-            for number in range(3)
-        ]
+        passwords = [b"expensive%d" % number for number in range(3)]
+        guesses = [asyncio.create_task(eventually(verify(b"alice", each, "10.0.0.9"))) for each in passwords]
         await until(lambda: check.inside == 1)
 
         assert CORRECT is await verify(b"alice", b"alice", "10.0.0.2")
@@ -182,10 +180,8 @@ def test_extreme_costs_delay_no_quick_verification() -> None:
 
     async def main(verify: Verify) -> None:
         check.gate.clear()
-        expensive = [
-            asyncio.create_task(eventually(verify(b"eve", b"eve", f"10.0.1.{number}", users=users)))
-            for number in range(3)
-        ]
+        hosts = [f"10.0.1.{number}" for number in range(3)]
+        expensive = [asyncio.create_task(eventually(verify(b"eve", b"eve", host, users=users))) for host in hosts]
         await until(lambda: check.inside == 1)
 
         assert CORRECT is await verify(b"alice", b"alice", "10.0.0.2", users=users)
@@ -213,6 +209,23 @@ def test_only_guessing_is_delayed() -> None:
     run(main, check, delays=delays)
 
     assert [0, 0] == delays[TOLERATED + 2 :]
+
+
+def test_wrong_passwords_are_answered_after_those_that_wait() -> None:
+    """While others behind the same address wait, even the first wrong passwords are answered late."""
+    check = FakeBcrypt()
+    delays: list[float] = []
+
+    async def main(verify: Verify) -> None:
+        check.gate.clear()
+        guesses = _guess(verify, 4)
+        await until(lambda: check.inside == 2)
+        check.gate.set()
+        await asyncio.gather(*guesses)
+
+    run(main, check, delays=delays)
+
+    assert 1.0 <= max(delays[:2])
 
 
 def test_too_many_waiting_passwords_of_one_address() -> None:
