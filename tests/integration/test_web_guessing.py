@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import bcrypt
 import pytest
 
+from tests.integration.harness import until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -42,15 +44,21 @@ def _request(port: int, address: str, password: str, timeout: float) -> int:
 
 
 @contextmanager
-def _guessing(port: int, addresses: list[str]) -> Iterator[list[int]]:
-    """Guess from the addresses, each guess on a new connection; yields the statuses of the answers so far."""
+def _guessing(port: int, addresses: list[str]) -> Iterator[tuple[list[str], list[int]]]:
+    """Guess from the addresses, each guess on a new connection; yields the guesses and the answers so far.
+
+    Whoever guesses waits for an answer for a second, and then goes on.
+    """
     stop = threading.Event()
+    sent: list[str] = []
     answers: list[int] = []
 
     def guess(address: str, guesses: Iterator[int]) -> None:
         while not stop.is_set():
+            password = f"{address} {next(guesses)}"
+            sent.append(password)
             with suppress(OSError):
-                answers.append(_request(port, address, f"{address} {next(guesses)}", 1.0))
+                answers.append(_request(port, address, password, 1.0))
 
     guessers = []
     for address in addresses:
@@ -59,7 +67,7 @@ def _guessing(port: int, addresses: list[str]) -> Iterator[list[int]]:
     for each in guessers:
         each.start()
     try:
-        yield answers
+        yield sent, answers
     finally:
         stop.set()
         for each in guessers:
@@ -75,9 +83,8 @@ def test_first_scrape_after_a_restart(start: Start, configure: Configure, tmp_pa
         *("run", "--config.file", configure(), "--web.config.file", str(web), "--web.listen-address", "127.0.0.1:0")
     )
     port = program.port()
-    with _guessing(port, addresses) as answers:
-        while len(answers) < len(addresses):
-            time.sleep(0.01)
+    with _guessing(port, addresses) as (sent, answers):
+        until(lambda: len(sent) > CONNECTIONS * len(addresses))  # all of them wait, and one has begun again
         started = time.monotonic()
         status = _request(port, SCRAPER, "secret", SCRAPE_TIMEOUT)
         first = time.monotonic() - started

@@ -10,6 +10,7 @@ import pytest
 from exporter.config import ListenAddress
 from exporter.web import ListenError
 from exporter.web.connections import open_all, open_sockets
+from tests.integration.harness import free_port
 
 
 @pytest.mark.parametrize(
@@ -96,8 +97,7 @@ def test_several_addresses() -> None:
 
 def test_one_of_several_addresses_is_refused() -> None:
     """If one address cannot be listened on, none is."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:0: this machine does not have that address"):
         open_all([ListenAddress("127.0.0.1", port), ListenAddress("192.0.2.1", 0)])
 
@@ -106,8 +106,7 @@ def test_one_of_several_addresses_is_refused() -> None:
 
 def test_overlapping_addresses() -> None:
     """An address that another one of the list includes is not in use by another program."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port}: address already in use: 0\.0\.0\.0:{port}, which is"):
         open_all([ListenAddress("0.0.0.0", port), ListenAddress("127.0.0.1", port)])  # noqa: S104 - for an instant
 
