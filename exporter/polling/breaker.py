@@ -50,14 +50,17 @@ def scopes_of(target: Target) -> tuple[Scope, Scope, Scope]:
 
 @dataclass(slots=True)
 class _OpenScope:
-    """``failed``: the targets whose failures opened it; ``waiting``: those that were not polled because of it."""
+    """``failed``: the targets whose failures opened it.
+
+    ``waiting``: the targets that were not polled because of it, in the order in which they began to wait.
+    """
 
     failure: PollFailure
     failures: int
     until: float
     awaited: bool
     failed: set[Target]
-    waiting: set[Target] = field(default_factory=set)
+    waiting: dict[Target, None] = field(default_factory=dict)
     probe: Target | None = None
 
     def blocked_until(self, target: Target, now: float) -> float:
@@ -66,7 +69,7 @@ class _OpenScope:
             return self.until
         is_probe_under_way = self.probe not in (None, target)
         # A target that failed itself shows little: it may be what is broken.
-        has_better_probe = target in self.failed and not self.waiting <= self.failed
+        has_better_probe = target in self.failed and not self.waiting.keys() <= self.failed
         return now + PROBE_CHECK if is_probe_under_way or has_better_probe else now
 
 
@@ -83,11 +86,11 @@ class Breaker:
         if until > now:
             for scope in scopes:
                 if scope.blocked_until(target, now) == until:
-                    scope.waiting.add(target)
+                    scope.waiting[target] = None
             return until
         for scope in scopes:
             scope.probe = target
-            scope.waiting.discard(target)
+            scope.waiting.pop(target, None)
         return None
 
     def blocked_until(self, target: Target, now: float) -> float | None:
@@ -114,27 +117,27 @@ class Breaker:
         if before is not None and (before.until > now or before.probe not in (None, target)):
             before.failed.add(target)
             return False
-        failures, failed, waiting = (before.failures, before.failed, before.waiting) if before else (0, set(), set())
+        failures, failed, waiting = (before.failures, before.failed, before.waiting) if before else (0, set(), {})
         awaited = not final and not failures and wait <= LONGEST_AWAITED
         self._scopes[scope] = _OpenScope(
             failure, failures + 1, now + wait, awaited, failed={*failed, target, *also}, waiting=waiting
         )
         return True
 
-    def close(self, *scopes: Scope) -> set[Target]:
+    def close(self, *scopes: Scope) -> list[Target]:
         """Close scopes. Returns the targets that waited."""
         closed = (self._scopes.pop(scope, None) for scope in scopes)
-        return {target for scope in closed if scope for target in scope.waiting}
+        return [target for scope in closed if scope for target in scope.waiting]
 
-    def close_all(self) -> set[Target]:
+    def close_all(self) -> list[Target]:
         """Close every scope. Returns the targets that waited."""
         return self.close(*self._scopes)
 
-    def end_waits(self) -> set[Target]:
+    def end_waits(self) -> list[Target]:
         """Let each scope send its probe now. Returns the targets that wait."""
         for scope in self._scopes.values():
             scope.until = min(scope.until, 0.0)
-        return {target for scope in self._scopes.values() for target in scope.waiting}
+        return [target for scope in self._scopes.values() for target in scope.waiting]
 
     def poll_ended(self, target: Target) -> None:
         """The poll of ``target`` has ended, perhaps without a result: it is no probe any more."""
@@ -146,7 +149,7 @@ class Breaker:
         """``target`` is no longer polled."""
         for scope in self._open_scopes(target):
             scope.failed.discard(target)
-            scope.waiting.discard(target)
+            scope.waiting.pop(target, None)
 
     def probed(self, target: Target) -> list[Scope]:
         """The scopes whose probe is the poll of ``target``."""

@@ -107,7 +107,7 @@ class ServerHealth:
         self._failures: dict[Target, PollFailure] = {}
         self._logged: set[Target] = set()
         self._breaker = Breaker()
-        self._released: set[Target] = set()
+        self._released: dict[Target, None] = {}
         self._suspects: defaultdict[TargetType, set[Target]] = defaultdict(set)
         self._unreachable: set[Target] = set()
         self._answered_types: set[TargetType] = set()
@@ -158,13 +158,13 @@ class ServerHealth:
         with self._lock:
             return not self._unavailable and self._breaker.awaits_probe(target)
 
-    def take_released(self) -> set[Target]:
-        """The targets that waited for what is answered again, each once: poll them now."""
+    def take_released(self) -> list[Target]:
+        """The targets that waited for what is answered again, each once and the longest first: poll them now."""
         if not self._released:
-            return set()
+            return []
         with self._lock:
-            released, self._released = self._released, set()
-            return released
+            released, self._released = self._released, {}
+            return list(released)
 
     def needs_heartbeat(self, now: float) -> bool:
         """Whether only a request that concerns no single object can tell if the server is at fault."""
@@ -249,13 +249,13 @@ class ServerHealth:
         """Use another configuration. Whatever waits is tried again now, by one probe each."""
         with self._lock:
             self._polling = polling
-            self._released |= self._breaker.end_waits()
+            self._released |= dict.fromkeys(self._breaker.end_waits())
             self._publish(replace(self._status, url=url))
 
     def start_over(self) -> None:
         """Another server or key is used from now on: failures so far say nothing about it."""
         with self._lock:
-            self._released |= self._breaker.close_all()
+            self._released |= dict.fromkeys(self._breaker.close_all())
             self._suspects.clear()
             self._unreachable.clear()
             self._answered_types.clear()
@@ -372,7 +372,7 @@ class ServerHealth:
         return self._breaker.open(scope, target, failure, wait=wait, now=now, also=also, final=failure.refusal)
 
     def _close(self, *scopes: Scope) -> None:
-        self._released |= self._breaker.close(*scopes)
+        self._released |= dict.fromkeys(self._breaker.close(*scopes))
 
     def _update(self, *, up: bool | None, version: str) -> None:
         old = self._status

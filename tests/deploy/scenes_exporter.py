@@ -54,7 +54,7 @@ SCENES = {
         {
             9: (),
             14: (),
-            17: (server_unreachable("connect 8"),),
+            17: (server_unreachable("connect 7"),),
             39: (server_unreachable("connect 3"),),
             **dict.fromkeys(range(48, 80, 4), ()),
         },
@@ -107,12 +107,12 @@ SCENES = {
             9: (),
             20: (),
             39: (
-                target_unreadable(SECOND, "forbidden 6, not_found 2"),
+                target_unreadable(SECOND, "forbidden 9, not_found 2"),
                 target_unreadable(
-                    "20261121093000200001", "forbidden 6, not_found 2", dataset="Tickets", dataset_id=TICKETS
+                    "20261121093000200001", "forbidden 9, not_found 2", dataset="Tickets", dataset_id=TICKETS
                 ),
             ),
-            60: (target_unreadable(SECOND, "forbidden 6, not_found 3"),),
+            60: (target_unreadable(SECOND, "forbidden 10, not_found 3"),),
         },
         {
             1: begin,
@@ -131,7 +131,7 @@ SCENES = {
                 minute: (target_unreadable(FIRST, f"server {failures}"),)
                 for minute, failures in ((22, 5), (60, 14), (120, 26), (150, 32), (180, 38), (210, 44), (240, 50))
             },
-            350: (server_unreachable("server 3"),),
+            350: (server_unreachable("server 9"),),
         },
         {
             0: fault(kind="json", status=500, body=BROKEN, id=FIRST),
@@ -146,9 +146,9 @@ SCENES = {
         110,
         {
             39: (),
-            47: (server_unreachable("server 6"),),
-            60: (server_unreachable("server 3"),),
-            75: (server_unreachable("server 3"),),
+            47: (server_unreachable("server 21"),),
+            60: (server_unreachable("server 12"),),
+            75: (server_unreachable("server 10"),),
             90: (),
             105: (),
         },
