@@ -1,4 +1,4 @@
-"""What really happened on a server: every end of an attempt, and when each document moved.
+"""What happened on a server, by its own records: every end of an attempt, and when each document moved.
 
 Times are monotonic seconds of the machine, which all processes share and no step of the wall clock changes.
 """

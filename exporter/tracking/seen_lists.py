@@ -70,7 +70,7 @@ def updated(
     if failed is not None and all_failed:
         known = frozenset(failed)
     elif failed is not None and known is not None:
-        # Documents move between pages while these are read: one that was missed has not failed anew.
+        # Documents move between pages while these are read: one that was missed has not failed again.
         known |= frozenset(failed)
     return SeenLists(*key, now, latest, frozenset(recent), known)
 
