@@ -255,7 +255,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     config = f"--config.file={site.folder}/dify-exporter/etc/dify-exporter/config.yaml"
     with site.running:
         site.start("simulator", *EXPORTER, listen="--listen")
-        until(lambda: answers(site.port("simulator"), "/v1/"))
+        until(lambda: answers(site.port("simulator"), "/health"))
         site.start("dify-exporter", *EXPORTER, listen="--web.listen-address", default=(image[0], config))
         site.start("alertmanager", alertmanager, listen="--web.listen-address")
         site.start("prometheus", prometheus, listen="--web.listen-address")
