@@ -297,7 +297,8 @@ def test_quickstart_evaluates_the_rules(site: Site) -> None:
 @pytest.mark.integration
 def test_quickstart_sends_alerts(site: Site) -> None:
     """Prometheus sends its alerts to the Alertmanager, which has loaded its configuration."""
-    found = _asked(site, "prometheus", "/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
+    # Prometheus is ready some seconds before it has looked for Alertmanagers.
+    found = until(lambda: _asked(site, "prometheus", "/api/v1/alertmanagers")["data"]["activeAlertmanagers"])
 
     assert [f"http://127.0.0.1:{site.port('alertmanager')}/api/v2/alerts"] == [each["url"] for each in found]
     assert _asked(site, "alertmanager", "/api/v2/status")["config"]["original"]
